@@ -1,0 +1,65 @@
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+/**
+ * Runs test files with node:test, its own report going to stdout, and gives the counts.
+ * @param {string} root
+ * @param {string} layer
+ * @param {string[]} files
+ * @param {{ concurrency: number, timeoutMs: number }} options
+ * @returns {Promise<{ layer: string, passed: number, failed: number, skipped: number, problem: string | undefined }>}
+ *   `problem` says why the layer as a whole is no success although no test failed
+ */
+export async function runTests(root, layer, files, options) {
+  process.stdout.write(`\n${layer}: ${files.length} test files\n`);
+  if (files.length === 0) return { layer, passed: 0, failed: 0, skipped: 0, problem: 'no test file' };
+
+  const countsFile = join(root, `build/test-${layer}.${process.pid}.json`);
+  mkdirSync(join(root, 'build'), { recursive: true });
+  const code = await runNode(root, [
+    '--import=tsx',
+    '--test',
+    `--test-concurrency=${options.concurrency}`,
+    `--test-timeout=${options.timeoutMs}`,
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    '--test-reporter=./scripts/reporters/counts.mjs',
+    `--test-reporter-destination=${countsFile}`,
+    ...files,
+  ]);
+  const counts = readCounts(countsFile);
+  rmSync(countsFile, { force: true });
+  return { layer, ...counts, problem: problemOf(code, counts) };
+}
+
+function problemOf(code, { passed, failed, skipped }) {
+  if (passed + failed + skipped === 0) return 'no test ran';
+  if (passed + failed === 0) return 'every test was skipped';
+  if (code !== 0 && failed === 0) return `node --test ended with ${code}`;
+  return undefined;
+}
+
+/** A cancelled test did not show what it should have: it counts as failed. */
+function readCounts(file) {
+  try {
+    const { passed, failed, cancelled, skipped, todo } = JSON.parse(readFileSync(file, 'utf8'));
+    return { passed, failed: failed + cancelled, skipped: skipped + todo };
+  } catch {
+    return { passed: 0, failed: 0, skipped: 0 };
+  }
+}
+
+function runNode(root, args) {
+  const bin = join(root, 'node_modules/.bin');
+  const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` };
+  const child = spawn(join(bin, 'node'), args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
+  const passOn = (signal) => child.kill(signal);
+  process.on('SIGTERM', passOn).on('SIGINT', passOn);
+  return new Promise((resolve) => {
+    child.on('exit', (code) => {
+      process.off('SIGTERM', passOn).off('SIGINT', passOn);
+      resolve(code ?? 1);
+    });
+  });
+}

@@ -1,0 +1,21 @@
+import { existsSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fingerprint, isStamped, writeStamp } from './fingerprint.mjs';
+import { command, step } from './step.mjs';
+
+/** Compiles src/ to dist/ when it changed. Built beside and swapped, so that dist/ never holds files whose source is gone. */
+export async function compile(root) {
+  const out = join(root, 'dist');
+  const value = await fingerprint(root, ['src', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json']);
+  if (existsSync(out) && (await isStamped(join(out, '.sources'), value))) return;
+  await step('compiling src/', async () => {
+    // Under the set-up's lock, so one name is enough; a killed run's rest is removed here.
+    const fresh = join(root, 'build/dist');
+    await rm(fresh, { recursive: true, force: true });
+    await command(join(root, 'node_modules/.bin/tsc'), ['-p', 'tsconfig.build.json', '--outDir', fresh], { cwd: root });
+    await writeStamp(join(fresh, '.sources'), value);
+    await rm(out, { recursive: true, force: true });
+    await rename(fresh, out);
+  });
+}
