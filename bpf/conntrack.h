@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
+/*
+ * Translation as the conntrack entry tells it, where one is attached to the packet; and remembered from there for the hooks that a packet
+ * passes before conntrack ran: the pod's veth and the uplink at ingress.
+ */
+#ifndef KTRACE_CONNTRACK_H
+#define KTRACE_CONNTRACK_H
+
+#include <linux/in.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include "event.h"
+#include "kernel.h"
+#include "maps.h"
+#include "parse.h"
+
+#define AF_INET 2
+
+static __always_inline void read_tuple(const struct nf_conntrack_tuple *from, struct ktrace_tuple *to)
+{
+	__u16 family = BPF_CORE_READ(from, src.l3num);
+	__u8 proto = BPF_CORE_READ(from, dst.protonum);
+	__u32 address[4];
+
+	bpf_core_read(address, sizeof(address), &from->src.u3.all);
+	if (family == AF_INET)
+		set_ipv4(to->src, address[0]);
+	else
+		__builtin_memcpy(to->src, address, 16);
+	bpf_core_read(address, sizeof(address), &from->dst.u3.all);
+	if (family == AF_INET)
+		set_ipv4(to->dst, address[0]);
+	else
+		__builtin_memcpy(to->dst, address, 16);
+	to->sport = bpf_ntohs(BPF_CORE_READ(from, src.u.all));
+	/* ICMP: src.u is the echo id, dst.u type and code. */
+	to->dport = proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6 ? 0 : bpf_ntohs(BPF_CORE_READ(from, dst.u.all));
+}
+
+/* The entry attached to the packet, or 0. The two lowest bits and the third are the packet's state, see read_conntrack. */
+static __always_inline unsigned long conntrack_of(const struct sk_buff *skb)
+{
+	return cfg_conntrack ? BPF_CORE_READ(skb, _nfct) : 0;
+}
+
+static __always_inline void read_conntrack(unsigned long nfct, struct ktrace_sighting *s)
+{
+	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
+	__u32 info = nfct & NFCT_INFO_MASK;
+
+	if (!ct)
+		return;
+	read_tuple(&ct->tuplehash[0].tuple, &s->ct_original);
+	read_tuple(&ct->tuplehash[1].tuple, &s->ct_reply);
+	s->ct_status = BPF_CORE_READ(ct, status);
+	s->flags |= KTRACE_CONNTRACK;
+	if (info == IP_CT_IS_REPLY || info == IP_CT_IS_REPLY + 1)
+		s->flags |= KTRACE_CT_REPLY;
+}
+
+/* Masquerade decides last: the reply tuple is final once it has, or once the entry is confirmed. */
+static __always_inline bool is_final(__u32 status)
+{
+	return status & (IPS_CONFIRMED | IPS_SRC_NAT_DONE);
+}
+
+/* Learns a final translation under both tuples that an untracked packet of it can have. */
+static __always_inline void remember(const struct ktrace_sighting *s, struct scratch *scratch)
+{
+	if (!(s->ct_status & (IPS_SRC_NAT | IPS_DST_NAT)) || !is_final(s->ct_status))
+		return;
+	scratch->remembered.original = s->ct_original;
+	scratch->remembered.reply = s->ct_reply;
+	scratch->remembered.status = s->ct_status;
+	scratch->remembered.seen_ns = s->time_ns;
+	scratch->remembered_key.proto = s->proto;
+
+	scratch->remembered_key.tuple = s->ct_original;
+	scratch->remembered.is_reply = 0;
+	bpf_map_update_elem(&remembered, &scratch->remembered_key, &scratch->remembered, BPF_ANY);
+	scratch->remembered_key.tuple = s->ct_reply;
+	scratch->remembered.is_reply = 1;
+	bpf_map_update_elem(&remembered, &scratch->remembered_key, &scratch->remembered, BPF_ANY);
+}
+
+/* Recalls the translation of a packet that conntrack has not seen yet. A SYN may begin a new one under old ports, and is not trusted. */
+static __always_inline void recall(struct ktrace_sighting *s, struct scratch *scratch)
+{
+	struct ktrace_remembered *known;
+
+	if (s->proto == IPPROTO_TCP && (s->tcp_flags & 0x12) == 0x02)
+		return;
+	scratch->remembered_key.tuple = s->tuple;
+	scratch->remembered_key.proto = s->proto;
+	known = bpf_map_lookup_elem(&remembered, &scratch->remembered_key);
+	if (!known || s->time_ns - known->seen_ns > cfg_remember_ns)
+		return;
+	s->ct_original = known->original;
+	s->ct_reply = known->reply;
+	s->ct_status = known->status;
+	s->flags |= KTRACE_CONNTRACK | KTRACE_CT_REMEMBERED;
+	if (known->is_reply)
+		s->flags |= KTRACE_CT_REPLY;
+}
+
+#endif

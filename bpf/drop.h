@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
+/* Packets that the kernel frees without having delivered them: whose, in which network namespace, and why. */
+#ifndef KTRACE_DROP_H
+#define KTRACE_DROP_H
+
+#include <linux/if_ether.h>
+#include <bpf/bpf_core_read.h>
+#include "conntrack.h"
+#include "kernel.h"
+#include "maps.h"
+#include "match.h"
+#include "parse.h"
+#include "sight.h"
+
+/* UDP keeps other things in skb->dev once a packet is queued: only what looks like a kernel address is one. */
+static __always_inline bool is_kernel_address(const void *pointer)
+{
+	return (__u64)(unsigned long)pointer >> 56 == 0xff;
+}
+
+static __always_inline __u32 netns_of_device(const struct net_device *dev)
+{
+	return is_kernel_address(dev) ? BPF_CORE_READ(dev, nd_net.net, ns.inum) : 0;
+}
+
+/* By the socket, else by the route, else by the device; 0 when none of them can tell. */
+static __always_inline __u32 netns_of(const struct sk_buff *skb, const struct sock *receiver)
+{
+	const struct sock *sk = receiver ? receiver : BPF_CORE_READ(skb, sk);
+	const struct dst_entry *dst;
+	__u32 netns = 0;
+
+	if (sk)
+		netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (netns)
+		return netns;
+	dst = (const struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~SKB_DST_NOREF);
+	if (dst && !(BPF_CORE_READ(dst, flags) & DST_METADATA))
+		netns = netns_of_device(BPF_CORE_READ(dst, dev));
+	return netns ? netns : netns_of_device(BPF_CORE_READ(skb, dev));
+}
+
+static __always_inline bool is_ours(__u32 netns)
+{
+	return netns == cfg_netns || bpf_map_lookup_elem(&pod_netns, &netns);
+}
+
+static __always_inline int ifindex_of(const struct sk_buff *skb)
+{
+	const struct net_device *dev = BPF_CORE_READ(skb, dev);
+
+	return is_kernel_address(dev) ? BPF_CORE_READ(dev, ifindex) : 0;
+}
+
+/* No helper look-ups for packets of nobody: most of what is freed here is loopback's and the node's own. */
+static __always_inline bool drop_may_match(const struct source *source, __u32 l3)
+{
+	struct iphdr ip;
+	struct ipv6hdr ip6;
+
+	if (load(source, l3, &ip, sizeof(ip)))
+		return false;
+	if (ip.version == 4)
+		return has_bit_ipv4(ip.saddr) || has_bit_ipv4(ip.daddr) || ip.protocol == IPPROTO_UDP ||
+		       ip.protocol == IPPROTO_ICMP || ip.protocol == IPPROTO_IPIP;
+	if (ip.version != 6 || load(source, l3, &ip6, sizeof(ip6)))
+		return false;
+	return has_bit_ipv6(&ip6.saddr) || has_bit_ipv6(&ip6.daddr) || ip6.nexthdr == IPPROTO_ICMPV6 ||
+	       ip6.nexthdr == IPPROTO_UDP;
+}
+
+static __always_inline bool drop_is_matched(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)
+{
+	__u32 kinds = tuple_kinds(&s->tuple);
+
+	kinds = kinds | kinds >> 16;
+
+	if (nfct)
+		read_conntrack(nfct, s);
+	else if (kinds & (KTRACE_ADDRESS_SERVICE | KTRACE_ADDRESS_NODE))
+		recall(s, scratch);
+	return kinds & KTRACE_ADDRESS_FOLLOWED ||
+	       (s->flags & KTRACE_CONNTRACK &&
+		(is_followed_tuple(&s->ct_original) || is_followed_tuple(&s->ct_reply))) ||
+	       (s->flags & KTRACE_QUOTED && is_followed_tuple(&s->quoted)) ||
+	       leads_to_followed(s->tuple.dst, s->tuple.dport, s->proto);
+}
+
+static __always_inline void see_drop(const struct sk_buff *skb, void *location, __u32 reason,
+				     const struct sock *receiver)
+{
+	__u32 one = 1, linear, network_header = BPF_CORE_READ(skb, network_header), netns;
+	unsigned char *head = BPF_CORE_READ(skb, head), *data = BPF_CORE_READ(skb, data);
+	struct source source = { .tc = false };
+	struct scratch *scratch;
+	struct ktrace_sighting *s;
+	struct parsed at = {};
+	unsigned long nfct = 0;
+
+	if (!network_header || network_header == 0xffff)
+		return;
+	linear = BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
+	source.from = head + network_header;
+	source.end = data + linear - (head + network_header);
+	if (source.end > 65536 || !drop_may_match(&source, 0))
+		return;
+	scratch = bpf_map_lookup_elem(&scratches, &one);
+	if (!scratch) {
+		COUNT(matched);
+		COUNT(lost_scratch);
+		return;
+	}
+	s = &scratch->sighting;
+	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
+	s->time_ns = bpf_ktime_get_ns();
+	if (parse_packet_in_memory((__u64)(unsigned long)source.from, source.end,
+				   source.end + BPF_CORE_READ(skb, data_len), s, &at)) {
+		COUNT(unparsed);
+		return;
+	}
+	if (!s->tunnel_kind)
+		nfct = conntrack_of(skb);
+	if (!drop_is_matched(s, scratch, nfct)) {
+		COUNT(unmatched);
+		return;
+	}
+	netns = netns_of(skb, receiver);
+	if (!netns) {
+		COUNT(drop_undecided);
+		return;
+	}
+	if (!is_ours(netns)) {
+		COUNT(drop_foreign);
+		return;
+	}
+	COUNT(matched);
+	s->hook = KTRACE_HOOK_DROP;
+	s->netns = netns;
+	s->ifindex = ifindex_of(skb);
+	s->gso_segs = 1;
+	s->skb = (__u64)(unsigned long)skb;
+	s->drop_location = (__u64)(unsigned long)location;
+	s->drop_reason = reason;
+	if (s->proto == IPPROTO_UDP || s->proto == IPPROTO_SCTP)
+		hash_payload(&source, &at, s);
+	capture(&source, &at, s);
+	emit(s);
+}
+
+#endif

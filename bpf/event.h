@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
+/*
+ * THE record: what the kernel side tells, shared by all above. The TypeScript layout (src/event/layout.ts) is generated from the BTF of
+ * the object these types are compiled into and committed; the addon refuses an object of another layout (KTRACE_LAYOUT_VERSION).
+ */
+#ifndef KTRACE_EVENT_H
+#define KTRACE_EVENT_H
+
+#define KTRACE_LAYOUT_VERSION 1
+
+/* Bytes captured from L3, at most. */
+#define KTRACE_DATA_BYTES 128
+
+enum ktrace_hook {
+	KTRACE_HOOK_TC_INGRESS = 1,
+	KTRACE_HOOK_TC_EGRESS = 2,
+	KTRACE_HOOK_DROP = 3,
+};
+
+/* ktrace_sighting.flags */
+enum ktrace_flags {
+	KTRACE_PROVISIONAL = 1 << 0, /* matched by a Service's address only, its translation is not known yet */
+	KTRACE_ENTRY = 1 << 1, /* the packet's way on this node begins here */
+	KTRACE_FRAGMENT = 1 << 2, /* fragment fields are set */
+	KTRACE_MORE_FRAGMENTS = 1 << 3,
+	KTRACE_CONNTRACK = 1 << 4, /* conntrack tuples are set */
+	KTRACE_CT_REPLY = 1 << 5, /* this packet is of the reply direction */
+	KTRACE_QUOTED = 1 << 6, /* an ICMP error: quoted is set */
+	KTRACE_TRUNCATED = 1 << 7, /* the packet ends before its headers do */
+	KTRACE_L4 = 1 << 8, /* ports, TCP or ICMP fields are set */
+	KTRACE_CT_REMEMBERED = 1 << 9, /* conntrack was not attached here: learned at an earlier hook */
+};
+
+enum ktrace_tunnel {
+	KTRACE_TUNNEL_NONE = 0,
+	KTRACE_TUNNEL_VXLAN = 1,
+	KTRACE_TUNNEL_IPIP = 2,
+};
+
+/* Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d; ports in host order. ICMP echo: sport is the id, dport 0. */
+struct ktrace_tuple {
+	__u32 src[4];
+	__u32 dst[4];
+	__u16 sport;
+	__u16 dport;
+};
+
+struct ktrace_sighting {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 skb; /* address of the sk_buff */
+	__u64 drop_location;
+	__u32 drop_reason;
+	__u32 netns; /* inode */
+	__u32 ifindex;
+	__u32 len; /* L3 length, inner when tunnelled */
+	__u32 flags;
+	__u32 ct_status;
+	__u32 payload_hash;
+	__u32 tcp_seq;
+	__u32 tcp_ack;
+	__u32 ip_id;
+	__u32 tunnel_vni;
+	__u16 gso_segs;
+	__u16 fragment_offset; /* bytes */
+	__u16 icmp_id;
+	__u16 icmp_seq;
+	__u16 icmp_mtu;
+	__u16 data_len; /* valid bytes of data */
+	__u8 hook;
+	__u8 ip_version;
+	__u8 proto;
+	__u8 quoted_proto;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 tcp_flags;
+	__u8 tunnel_kind;
+	struct ktrace_tuple tuple; /* as the packet is at this hook */
+	struct ktrace_tuple ct_original;
+	struct ktrace_tuple ct_reply;
+	struct ktrace_tuple quoted;
+	__u32 tunnel_src[4];
+	__u32 tunnel_dst[4];
+	__u8 data[KTRACE_DATA_BYTES];
+};
+
+/* Key of the flow table: one direction of a conversation at one hook of one interface. */
+struct ktrace_flow_key {
+	struct ktrace_tuple tuple;
+	__u32 ifindex;
+	__u8 hook;
+	__u8 proto;
+	__u16 pad;
+};
+
+/* Counted in place for every packet of a followed target; read and aged by user space. */
+struct ktrace_flow {
+	__u64 packets;
+	__u64 bytes;
+	__u64 first_ns;
+	__u64 last_ns;
+	__u64 nfct; /* conntrack entry of the last packet: a change is a new translation */
+	__u32 generation; /* of the target set it was matched against */
+	__u32 interface_kind;
+};
+
+/* What an interface is, from user space: enum ktrace_interface_kind and flags. */
+enum ktrace_interface_kind {
+	KTRACE_INTERFACE_POD = 1,
+	KTRACE_INTERFACE_BRIDGE = 2,
+	KTRACE_INTERFACE_TUNNEL = 3,
+	KTRACE_INTERFACE_UPLINK = 4,
+};
+
+/* Values of the targets map: what an address is to the followers. */
+enum ktrace_address {
+	KTRACE_ADDRESS_FOLLOWED = 1 << 0,
+	KTRACE_ADDRESS_SERVICE = 1 << 1, /* leads to a followed pod, when a port of it does (service_ports) */
+	KTRACE_ADDRESS_NODE = 1 << 2, /* may hide a followed pod behind a masquerade */
+};
+
+struct ktrace_service_key {
+	__u32 address[4];
+	__u16 port;
+	__u8 proto;
+	__u8 pad;
+};
+
+/* A translation learned where conntrack was attached, for hooks where it is not. */
+struct ktrace_remembered_key {
+	struct ktrace_tuple tuple;
+	__u32 proto;
+};
+struct ktrace_remembered {
+	struct ktrace_tuple original;
+	struct ktrace_tuple reply;
+	__u64 seen_ns;
+	__u32 status;
+	__u32 is_reply;
+};
+
+/* One per CPU; user space adds them up. matched = emitted + counted + the lost_*. */
+struct ktrace_stats {
+	__u64 matched;
+	__u64 emitted;
+	__u64 counted;
+	__u64 lost_ring; /* the ring was full */
+	__u64 lost_scratch; /* no scratch memory: cannot happen, counted all the same */
+	__u64 flow_table_full; /* told, but not counted in a flow */
+	__u64 unmatched; /* passed the bit set, was no target's */
+	__u64 unparsed; /* no IP, or shorter than its header */
+	__u64 no_body; /* the dispatcher found no body to call */
+	__u64 drop_undecided; /* a drop of a followed address in a network namespace that cannot be told */
+	__u64 drop_foreign; /* a drop of a followed address in another node's namespace */
+};
+
+#endif

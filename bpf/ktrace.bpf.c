@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause)
+/*
+ * The programs, thin and last. The attached ones are stable dispatchers: they decide "nobody's packet" by a bit set, and tail-call the body
+ * for the rest. All return "next program" (TCX_NEXT is TC_ACT_UNSPEC): nothing is changed, nothing is ended, nothing is hidden from others.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "drop.h"
+#include "event.h"
+#include "kernel.h"
+#include "maps.h"
+#include "match.h"
+#include "sight.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Never emitted by themselves, but part of the layout: keeps their types in the object's BTF. */
+struct ktrace_sighting layout_sighting;
+struct ktrace_flow_key layout_flow_key;
+struct ktrace_flow layout_flow;
+struct ktrace_service_key layout_service_key;
+struct ktrace_stats layout_stats;
+
+#define ETHERNET 14
+#define NO_LINK_LAYER 0
+
+enum body { BODY_INGRESS = 0, BODY_EGRESS = 1, BODY_L3_INGRESS = 2, BODY_L3_EGRESS = 3, BODY_EMPTY = 4 };
+
+static __always_inline int dispatch(struct __sk_buff *skb, const __u32 l3, const enum body body)
+{
+	if (may_match(skb, l3)) {
+		bpf_tail_call(skb, &bodies, body);
+		COUNT(no_body);
+	}
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int ktrace_ingress(struct __sk_buff *skb)
+{
+	return dispatch(skb, ETHERNET, BODY_INGRESS);
+}
+
+SEC("tc")
+int ktrace_egress(struct __sk_buff *skb)
+{
+	return dispatch(skb, ETHERNET, BODY_EGRESS);
+}
+
+/* For devices without a link layer: tun, IPIP. */
+SEC("tc")
+int ktrace_l3_in(struct __sk_buff *skb)
+{
+	return dispatch(skb, NO_LINK_LAYER, BODY_L3_INGRESS);
+}
+
+SEC("tc")
+int ktrace_l3_out(struct __sk_buff *skb)
+{
+	return dispatch(skb, NO_LINK_LAYER, BODY_L3_EGRESS);
+}
+
+SEC("tc")
+int body_ingress(struct __sk_buff *skb)
+{
+	see(skb, ETHERNET, KTRACE_HOOK_TC_INGRESS);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int body_egress(struct __sk_buff *skb)
+{
+	see(skb, ETHERNET, KTRACE_HOOK_TC_EGRESS);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int body_l3_in(struct __sk_buff *skb)
+{
+	see(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_INGRESS);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int body_l3_out(struct __sk_buff *skb)
+{
+	see(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_EGRESS);
+	return TC_ACT_UNSPEC;
+}
+
+/* The bench's measure: what an attached program costs that does nothing. */
+SEC("tc")
+int ktrace_empty(struct __sk_buff *skb)
+{
+	return TC_ACT_UNSPEC;
+}
+
+/*
+ * Run by BPF_PROG_TEST_RUN on a veth of the host, never attached: answers with the network namespace of the veth's peer. struct veth_priv
+ * begins with the peer on every kernel (drivers/net/veth.c); its type may be in a module's BTF, so it is not relocated.
+ */
+
+SEC("tc")
+int ktrace_peer(struct __sk_buff *skb)
+{
+	const struct net_device *dev = BPF_CORE_READ((const struct sk_buff *)skb, dev), *peer = 0;
+	__u64 private_data = (bpf_core_type_size(struct net_device) + 31) & ~31ULL;
+
+	peer_netns = 0;
+	if (!bpf_core_read(&peer, sizeof(peer), (const void *)dev + private_data) && is_kernel_address(peer))
+		peer_netns = BPF_CORE_READ(peer, nd_net.net, ns.inum);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tp_btf/kfree_skb")
+int ktrace_drop(unsigned long long *ctx)
+{
+	const struct sock *receiver = 0;
+	__u32 reason = ctx[2];
+
+	if (reason == cfg_reason_consumed)
+		return 0;
+	if (cfg_drop_has_socket)
+		receiver = (const struct sock *)ctx[3];
+	see_drop((const struct sk_buff *)ctx[0], (void *)ctx[1], reason, receiver);
+	return 0;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
+/* Maps by what they hold, configuration fixed at load (cfg_*), and the globals that user space changes while running. */
+#ifndef KTRACE_MAPS_H
+#define KTRACE_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "event.h"
+
+/* Checked by the addon against the layout that user space was generated from, before anything is loaded. */
+const volatile __u32 cfg_layout_version = KTRACE_LAYOUT_VERSION;
+/* Inode of the network namespace of the node (the agent's own). */
+const volatile __u32 cfg_netns = 0;
+/* Conntrack's types are in BTF. */
+const volatile __u8 cfg_conntrack = 1;
+/* skb:kfree_skb has the receiving socket as its fourth argument (6.11 and later). */
+const volatile __u8 cfg_drop_has_socket = 0;
+/* Value of SKB_CONSUMED in this kernel. */
+const volatile __u32 cfg_reason_consumed = 1;
+/* Translations remembered for longer than this are not trusted any more. */
+const volatile __u64 cfg_remember_ns = 30000000000ULL;
+/* Fill of the ring, in bytes, from which on the reader is woken at once. */
+const volatile __u64 cfg_wake_bytes = 1 << 20;
+
+/* Hash of an address -> bit: zero means no follower can be interested, and costs no helper call. */
+#define TARGET_BITS 65536
+__u64 target_bits[TARGET_BITS / 64];
+/* Same for interfaces whose every packet is followed. */
+__u64 interface_bits[4096 / 64];
+/* UDP ports of the node's own VXLAN devices, host order, 0 unused. */
+__u16 vxlan_ports[4];
+/* Send every sighting, not only what is new. */
+__u32 every_packet;
+/* Changes with the target set: flows matched against an older one are matched anew. */
+__u32 target_generation;
+/* Answer of ktrace_peer: inode of the namespace of a veth's peer. */
+__u32 peer_netns;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} sightings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, __u32);
+} bodies SEC(".maps");
+
+struct address {
+	__u32 words[4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct address);
+	__type(value, __u32);
+} targets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct ktrace_service_key);
+	__type(value, __u32);
+} service_ports SEC(".maps");
+
+/* ifindex -> enum ktrace_interface_kind */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u32);
+} interfaces SEC(".maps");
+
+/* Network namespaces of this node's pods, by inode. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u32);
+} pod_netns SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct ktrace_flow_key);
+	__type(value, struct ktrace_flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct ktrace_remembered_key);
+	__type(value, struct ktrace_remembered);
+} remembered SEC(".maps");
+
+struct fragment_key {
+	__u32 src[4];
+	__u32 dst[4];
+	__u32 id;
+	__u32 proto;
+};
+struct fragment_ports {
+	__u16 sport;
+	__u16 dport;
+};
+/* Ports of a datagram's first fragment, for its later ones. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment_ports);
+} fragments SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ktrace_stats);
+} stats SEC(".maps");
+
+/* The stack is 512 bytes. One for tc, one for tracing: a tracepoint may interrupt a tc program on its CPU. */
+struct scratch {
+	struct ktrace_sighting sighting;
+	struct ktrace_flow_key flow_key;
+	struct ktrace_flow flow;
+	struct ktrace_remembered remembered;
+	struct ktrace_remembered_key remembered_key;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+static __always_inline struct ktrace_stats *stats_of_cpu(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&stats, &zero);
+}
+
+/* Atomic: a tracepoint in an interrupt may count on the CPU whose tc program it interrupted. */
+#define COUNT(field)                                             \
+	do {                                                     \
+		struct ktrace_stats *_stats = stats_of_cpu();    \
+		if (_stats)                                      \
+			__sync_fetch_and_add(&_stats->field, 1); \
+	} while (0)
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
+/* What is done with a packet that passed the bit set at a tc hook: match, count, and tell what is new. */
+#ifndef KTRACE_SIGHT_H
+#define KTRACE_SIGHT_H
+
+#include <linux/in.h>
+#include "conntrack.h"
+#include "event.h"
+#include "kernel.h"
+#include "maps.h"
+#include "match.h"
+#include "parse.h"
+
+#define TCP_SYN_FIN_RST 0x07
+
+static __always_inline void capture(const struct source *source, const struct parsed *at, struct ktrace_sighting *s)
+{
+	__u32 len = at->end - at->l3;
+
+	if (len > s->len)
+		len = s->len;
+	if (len > KTRACE_DATA_BYTES)
+		len = KTRACE_DATA_BYTES;
+	/* An empty barrier: the compiler must not forget the bound that it has just proven. */
+	asm volatile("" : "+r"(len));
+	if (len == 0 || len > KTRACE_DATA_BYTES)
+		return;
+	if (load(source, at->l3, s->data, len))
+		return;
+	s->data_len = len;
+}
+
+static __always_inline void emit(struct ktrace_sighting *s)
+{
+	__u64 flags = bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA) > cfg_wake_bytes ? BPF_RB_FORCE_WAKEUP
+											: BPF_RB_NO_WAKEUP;
+
+	if (bpf_ringbuf_output(&sightings, s, sizeof(*s), flags))
+		COUNT(lost_ring);
+	else
+		COUNT(emitted);
+}
+
+/* Whether a follower wants this packet; sets KTRACE_PROVISIONAL when only its translation, not known yet, can tell. */
+static __always_inline bool is_matched(struct __sk_buff *skb, struct ktrace_sighting *s, struct scratch *scratch,
+				       unsigned long nfct)
+{
+	__u32 kinds = tuple_kinds(&s->tuple), src = kinds & 0xffff, dst = kinds >> 16;
+
+	if (nfct)
+		read_conntrack(nfct, s);
+	else if ((src | dst) & (KTRACE_ADDRESS_SERVICE | KTRACE_ADDRESS_NODE))
+		recall(s, scratch);
+	if ((src | dst) & KTRACE_ADDRESS_FOLLOWED)
+		return true;
+	if (s->flags & KTRACE_CONNTRACK && (is_followed_tuple(&s->ct_original) || is_followed_tuple(&s->ct_reply)))
+		return true;
+	if (s->flags & KTRACE_QUOTED && is_followed_tuple(&s->quoted))
+		return true;
+	if (interface_bits[(skb->ifindex & 4095) >> 6] >> (skb->ifindex & 63) & 1)
+		return true;
+	/* With conntrack attached the translation is known, and was not a followed one. */
+	if (s->flags & KTRACE_CONNTRACK)
+		return false;
+	if (dst & (KTRACE_ADDRESS_SERVICE | KTRACE_ADDRESS_NODE) &&
+	    leads_to_followed(s->tuple.dst, s->tuple.dport, s->proto)) {
+		s->flags |= KTRACE_PROVISIONAL;
+		return true;
+	}
+	return false;
+}
+
+static __always_inline bool is_always_told(const struct ktrace_sighting *s)
+{
+	return s->proto == IPPROTO_ICMP || s->proto == IPPROTO_ICMPV6 ||
+	       (s->proto == IPPROTO_TCP && s->tcp_flags & TCP_SYN_FIN_RST) || every_packet;
+}
+
+static __always_inline void count_in(struct ktrace_flow *flow, const struct ktrace_sighting *s)
+{
+	/* One hook counts a flow: its pod's own interface, or the uplink for flows that have none on this node. */
+	if (flow->interface_kind == KTRACE_INTERFACE_POD || flow->interface_kind == KTRACE_INTERFACE_UPLINK) {
+		__sync_fetch_and_add(&flow->packets, s->gso_segs);
+		__sync_fetch_and_add(&flow->bytes, s->len);
+	}
+	flow->last_ns = s->time_ns;
+}
+
+static __always_inline void open_flow(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)
+{
+	struct ktrace_flow *flow = &scratch->flow;
+	__u32 *kind = bpf_map_lookup_elem(&interfaces, &s->ifindex);
+
+	__builtin_memset(flow, 0, sizeof(*flow));
+	flow->first_ns = s->time_ns;
+	flow->nfct = nfct & ~NFCT_INFO_MASK;
+	flow->generation = target_generation;
+	flow->interface_kind = kind ? *kind : 0;
+	count_in(flow, s);
+	if (bpf_map_update_elem(&flows, &scratch->flow_key, flow, BPF_ANY))
+		COUNT(flow_table_full);
+}
+
+static __always_inline bool is_entry(const struct ktrace_sighting *s)
+{
+	__u32 *kind;
+
+	if (s->hook != KTRACE_HOOK_TC_INGRESS)
+		return false;
+	kind = bpf_map_lookup_elem(&interfaces, &s->ifindex);
+	return kind && (*kind == KTRACE_INTERFACE_POD || *kind == KTRACE_INTERFACE_UPLINK);
+}
+
+static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
+{
+	const struct source source = { .tc = true, .from = skb };
+	const struct sk_buff *kernel_skb = (const struct sk_buff *)skb;
+	__u32 zero = 0;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct ktrace_sighting *s;
+	struct ktrace_flow *flow;
+	struct parsed at = {};
+	unsigned long nfct = 0;
+	bool told;
+
+	if (!scratch) {
+		COUNT(matched);
+		COUNT(lost_scratch);
+		return;
+	}
+	s = &scratch->sighting;
+	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
+	if (parse_packet_at_tc(skb, l3, s, &at)) {
+		COUNT(unparsed);
+		return;
+	}
+	s->hook = hook;
+	s->ifindex = skb->ifindex;
+	s->netns = cfg_netns;
+	s->gso_segs = skb->gso_segs ? skb->gso_segs : 1;
+	s->time_ns = bpf_ktime_get_ns();
+	/* Inside a tunnel's outer packet the entry is the tunnel's, not the packet's. */
+	if (!s->tunnel_kind)
+		nfct = conntrack_of(kernel_skb);
+
+	__builtin_memset(&scratch->flow_key, 0, sizeof(scratch->flow_key));
+	scratch->flow_key.tuple = s->tuple;
+	scratch->flow_key.ifindex = s->ifindex;
+	scratch->flow_key.hook = hook;
+	scratch->flow_key.proto = s->proto;
+	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
+	told = is_always_told(s);
+	if (flow && flow->generation == target_generation && flow->nfct == (nfct & ~NFCT_INFO_MASK) && !told) {
+		COUNT(matched);
+		count_in(flow, s);
+		COUNT(counted);
+		return;
+	}
+	if (!is_matched(skb, s, scratch, nfct)) {
+		COUNT(unmatched);
+		return;
+	}
+	COUNT(matched);
+	if (flow) {
+		/* A new target set alone is nothing new about the packet's flow, a new translation is. */
+		bool changed = flow->nfct != (nfct & ~NFCT_INFO_MASK) || flow->generation != target_generation;
+
+		flow->generation = target_generation;
+		flow->nfct = nfct & ~NFCT_INFO_MASK;
+		count_in(flow, s);
+		if (!changed && !told) {
+			COUNT(counted);
+			return;
+		}
+	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
+		open_flow(s, scratch, nfct);
+	}
+	if (s->flags & KTRACE_CONNTRACK && !(s->flags & KTRACE_CT_REMEMBERED))
+		remember(s, scratch);
+	if (is_entry(s))
+		s->flags |= KTRACE_ENTRY;
+	s->skb = (__u64)(unsigned long)kernel_skb;
+	if (s->proto == IPPROTO_UDP || s->proto == IPPROTO_SCTP)
+		hash_payload(&source, &at, s);
+	capture(&source, &at, s);
+	emit(s);
+}
+
+#endif

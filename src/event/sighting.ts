@@ -1,0 +1,63 @@
+/**
+ * A sighting: one packet seen at one kernel hook, as decoded from `struct ktrace_sighting` (bpf/event.h).
+ * 64-bit kernel values are bigint. Addresses are canonical text.
+ */
+
+/** Addresses and ports of one direction. For ICMP echo: `sport` is the id, `dport` is 0. */
+export interface Tuple {
+  src: string;
+  dst: string;
+  sport: number;
+  dport: number;
+}
+
+export interface ConntrackSeen {
+  /** Tuple of the flow's first packet, before translation. */
+  original: Tuple;
+  /** Tuple of a reply as it comes in, before it is translated back. */
+  reply: Tuple;
+  /** `enum ip_conntrack_status` bits. */
+  status: number;
+  /** Direction of this packet. */
+  isReply: boolean;
+  /** Not attached to the packet here, but learned at an earlier hook. */
+  remembered: boolean;
+}
+
+export interface Sighting {
+  /** CLOCK_MONOTONIC. */
+  timeNs: bigint;
+  /** Address of the sk_buff; identity within a node and moment only. */
+  skb: bigint;
+  /** Inode of the network namespace where the hook ran. */
+  netns: number;
+  /** 0: no device. */
+  ifindex: number;
+  hook: 'tc-in' | 'tc-out' | 'drop';
+  /** Matched only by a Service's address so far: joined later by identity, or discarded. */
+  provisional: boolean;
+  /** This hook is where a packet's way on this node begins: a pod's interface or the uplink, ingress. */
+  entry: boolean;
+  /** L3 length in bytes (inner when tunnelled). */
+  len: number;
+  gsoSegs: number;
+  /** 4 or 6. */
+  ipVersion: number;
+  /** IP protocol number. */
+  proto: number;
+  tuple: Tuple;
+  /** IPv4 identification (or IPv6 fragment id); 0 when there is none. */
+  ipId: number;
+  fragment: { offset: number; more: boolean } | undefined;
+  tcp: { flags: number; seq: number; ack: number } | undefined;
+  icmp: { type: number; code: number; id: number; seq: number; mtu: number } | undefined;
+  /** The flow an ICMP error quotes. */
+  quoted: { proto: number; tuple: Tuple } | undefined;
+  conntrack: ConntrackSeen | undefined;
+  tunnel: { kind: 'vxlan' | 'ipip'; vni: number; src: string; dst: string } | undefined;
+  drop: { reason: number; location: bigint } | undefined;
+  /** Hash of the first payload bytes. */
+  payloadHash: number;
+  /** Captured bytes from L3 (of the packet itself, inner when tunnelled). A view: copy it to keep it. */
+  data: Uint8Array;
+}

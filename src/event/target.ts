@@ -1,0 +1,44 @@
+/**
+ * What to follow. Targets travel as selectors; every agent resolves them against the pods of its own node,
+ * and against Services, which all agents know. A packet matches when one of its addresses — before or after
+ * translation, inner when tunnelled, quoted in an ICMP error — is one of the targets'.
+ */
+export type Target =
+  | {
+      kind: 'pod' | 'deployment' | 'statefulset' | 'daemonset' | 'job' | 'service';
+      namespace: string;
+      name: string;
+    }
+  | { kind: 'node' | 'namespace'; name: string }
+  /** Kubernetes label selector text, e.g. `app=redis,role!=slave`; without `namespace` all namespaces. */
+  | { kind: 'selector'; namespace?: string; selector: string }
+  | { kind: 'all' };
+
+/** A pod that a target stands for, as its own node's agent knows it. */
+export interface ResolvedPod {
+  namespace: string;
+  name: string;
+  uid: string;
+  node: string;
+  ips: string[];
+}
+
+/** What an agent made of a subscription's targets; told at the start and at every change. */
+export interface Resolved {
+  /** Pods of this agent's node. */
+  pods: ResolvedPod[];
+  /**
+   * All addresses this agent follows for the targets, Services' and nodes' among them. The client hands the
+   * union of all agents' addresses to every agent (`Subscription.addresses`), so that a node tells of a remote target's packets too.
+   */
+  addresses: string[];
+}
+
+/** What a follower asks of one agent. */
+export interface Subscription {
+  targets: Target[];
+  /** Addresses that other agents resolved for the same targets. */
+  addresses: string[];
+  /** `flows`: only sightings that say something new. `packets`: every one. */
+  units: 'flows' | 'packets';
+}

@@ -1,0 +1,196 @@
+/**
+ * The one JSON shape of ktrace (`-o json`, the websocket, dumps): one object a line, discriminated by `kind`.
+ * `docs/events.md` describes every field for readers; text output is derived from these and never knows more.
+ */
+
+/** A pod as an endpoint's owner. `labels` and `owner` are as they were at the packet's time. */
+export interface PodRef {
+  namespace: string;
+  name: string;
+  uid: string;
+  labels?: Record<string, string>;
+  /** The workload, `Kind/name`, e.g. `Deployment/frontend`; absent for a bare pod. */
+  owner?: string;
+  node?: string;
+}
+
+/** A Service's port. `port` is the port's name, empty when it has none. */
+export interface ServiceRef {
+  namespace: string;
+  name: string;
+  port: string;
+}
+
+/** One end of a packet. At most one of `pod`, `service`, `node`, `world` says whom it belongs to. */
+export interface Endpoint {
+  /** Canonical text of an IPv4 or IPv6 address (IPv4 is never written as mapped IPv6). */
+  ip: string;
+  /** Absent for protocols without ports and for ICMP. */
+  port?: number;
+  pod?: PodRef;
+  service?: ServiceRef;
+  /** The node's name: one of its own addresses, hostNetwork pods included. */
+  node?: string;
+  /** Nobody in the cluster owns it. */
+  world?: true;
+}
+
+/** What NAT did to a packet. For a reply it is the way back: `before` is what the packet carried, `after` what it got. */
+export interface Translation {
+  /** `dnat`: the flow's destination was rewritten (on a reply: its source, back). `snat`: the flow's source (on a reply: its destination, back). */
+  kind: 'dnat' | 'snat';
+  before: Endpoint;
+  after: Endpoint;
+  /** `namespace/name` or `namespace/name:port`, for a Service's translation. */
+  service?: string;
+  /** kube-proxy's chains in the order a packet walks them, computed, e.g. `KUBE-SVC-…`, `KUBE-SEP-…`. */
+  chains?: string[];
+  seenBy: 'kprobe' | 'conntrack';
+}
+
+export interface Tunnel {
+  kind: 'vxlan' | 'ipip';
+  /** VXLAN only. */
+  vni?: number;
+  src: string;
+  dst: string;
+}
+
+/** A sighting as a person reads it. */
+export interface Hop {
+  node: string;
+  /** Interface name, or `#7` when the name is not known. */
+  if: string;
+  /** As the host sees it: `in` is received from the interface, `out` is sent to it. */
+  dir: 'in' | 'out';
+  /** Nanoseconds since the packet's `time`. */
+  atNs: number;
+  tunnel?: Tunnel;
+  /** Base64 of the captured bytes from L3, only when asked for. */
+  data?: string;
+}
+
+export interface TcpFacts {
+  /** Subset of `SFRPAUEC` letters in the order F S R P A U E C as tcpdump writes them without the dot: `S`, `SA`, `A`, `PA`, `FA`, `R`, `RA`. */
+  flags: string;
+  seq: number;
+  ack: number;
+}
+
+/** The flow that an ICMP error quotes. */
+export interface QuotedFlow {
+  proto: string;
+  src: Endpoint;
+  dst: Endpoint;
+}
+
+export interface IcmpFacts {
+  type: number;
+  code: number;
+  /** Name as IANA has it in kebab-case, e.g. `echo-request`, `port-unreachable`, `time-exceeded`. */
+  name: string;
+  /** Echo only. */
+  id?: number;
+  /** Echo only. */
+  seq?: number;
+  /** On an echo reply: microseconds from the request's first hop on this node to the reply's last. */
+  rttUs?: number;
+  /** On an echo request told again (`amends`): no reply came within this many milliseconds. */
+  unansweredMs?: number;
+  /** Fragmentation needed / packet too big: the MTU it says. */
+  mtu?: number;
+  /** ICMP errors: the flow it is about. */
+  about?: QuotedFlow;
+}
+
+export interface Drop {
+  /** Name from the running kernel's `enum skb_drop_reason`, e.g. `NETFILTER_DROP`. */
+  reason: string;
+  /** Symbol where it happened, or `0x…` where symbols are hidden. */
+  at: string;
+  /** Interface, when the packet had one. */
+  if?: string;
+}
+
+export type Verdict = 'forwarded' | 'delivered' | 'dropped' | 'answered' | 'unknown';
+
+/** One packet's way. An agent tells its node's part, the client joins the parts. */
+export interface PacketEvent {
+  v: 1;
+  kind: 'packet';
+  id: string;
+  /** This tells more about an earlier record with the same `id`, and replaces it. */
+  amends?: true;
+  /** UTC, nanoseconds: when it was first seen. */
+  time: string;
+  nodes: string[];
+  /** `tcp`, `udp`, `sctp`, `icmp`, `icmp6`, or the IP protocol number in decimal. */
+  proto: string;
+  /** L3 length in bytes of the packet itself (inner, when tunnelled). */
+  len: number;
+  /** More than one packet on the wire, merged by GSO/GRO. */
+  segments?: number;
+  /** `request` is the initiator's direction, by conntrack or by first seen. */
+  dir: 'request' | 'reply';
+  /** A later fragment: no L4 header; ports are those of its flow where they were learned. */
+  fragment?: { id: number; offset: number; more: boolean };
+  src: Endpoint;
+  dst: Endpoint;
+  tcp?: TcpFacts;
+  icmp?: IcmpFacts;
+  /** In the order they were seen to happen. */
+  nat?: Translation[];
+  hops: Hop[];
+  drop?: Drop;
+  verdict: Verdict;
+  /** The same for the same packet on every node, whatever NAT did on its way: joins the nodes' parts. */
+  fingerprint: string;
+}
+
+export interface Counts {
+  request: number;
+  reply: number;
+}
+
+/** A conversation, counted in the kernel at a pod's own interface. */
+export interface FlowEvent {
+  v: 1;
+  kind: 'flow';
+  id: string;
+  state: 'open' | 'update' | 'close';
+  node: string;
+  proto: string;
+  src: Endpoint;
+  dst: Endpoint;
+  nat?: Translation[];
+  packets: Counts;
+  bytes: Counts;
+  startTime: string;
+  endTime: string;
+}
+
+export type LostStage = 'kernel-ring' | 'agent-queue' | 'client-socket' | 'recorder';
+
+/** Sightings or records that did not reach the reader. */
+export interface LostEvent {
+  v: 1;
+  kind: 'lost';
+  node: string;
+  stage: LostStage;
+  count: number;
+  from: string;
+  to: string;
+}
+
+/** Something the reader must know about the tracing itself. `code` is documented in `docs/errors.md`. */
+export interface NoticeEvent {
+  v: 1;
+  kind: 'notice';
+  /** Absent when the client itself says it. */
+  node?: string;
+  level: 'info' | 'warn' | 'error';
+  code: `KTRACE_N_${string}`;
+  text: string;
+}
+
+export type KtraceEvent = PacketEvent | FlowEvent | LostEvent | NoticeEvent;

@@ -1,0 +1,352 @@
+import { dropReasonName, icmpName, isIcmpError, protocolName, tcpFlagLetters } from '../event/names.ts';
+import type { Sighting, Tuple } from '../event/sighting.ts';
+import type { Endpoint, Hop, PacketEvent, Verdict } from '../event/types.ts';
+import { formatUnixNs } from '../util/time.ts';
+import { fingerprintOf } from './fingerprint.ts';
+import { conntrackRank, translationsOf } from './translation.ts';
+
+export type InterfaceKind = 'pod' | 'bridge' | 'tunnel' | 'uplink';
+
+/** What the assembler must know of its node. Names and kinds may change while it runs. */
+export interface NodeView {
+  node: string;
+  interfaceName(ifindex: number): string;
+  interfaceKind(ifindex: number): InterfaceKind | undefined;
+  /** The node's own address (its host namespace's). */
+  isOwnAddress(ip: string): boolean;
+  /** CLOCK_REALTIME − CLOCK_MONOTONIC, ns. */
+  realtimeOffsetNs(): bigint;
+  dropReasons: ReadonlyMap<number, string>;
+  /** Symbol that a kernel address lies in. */
+  symbol(address: bigint): string;
+}
+
+/** A packet as told, with what the rooms above need besides the event. */
+export interface AssembledPacket {
+  event: PacketEvent;
+  /** Unix ms of its first sighting. */
+  timeMs: number;
+  /** Unix ns of its first and last hop. */
+  firstNs: bigint;
+  lastNs: bigint;
+  firstIfindex: number;
+  lastIfindex: number;
+  /** Interface of each of `event.hops`. */
+  hopIfindexes: readonly number[];
+}
+
+export interface AssemblerOptions {
+  view: NodeView;
+  /** Prefix of packet ids, different for every start of the agent. */
+  idPrefix: string;
+  onPacket(packet: AssembledPacket): void;
+  /** A packet is told when nothing more was seen of it for this long, ms. */
+  quietMs?: number;
+  /** A told packet's late sightings amend it for this long, ms: a packet may wait 3 s for its neighbour's address before it is dropped. */
+  amendMs?: number;
+  /** Open and told packets held at most; the oldest is told, or forgotten, first. */
+  limit?: number;
+}
+
+interface OpenPacket {
+  id: string;
+  skb: bigint;
+  fingerprint: string;
+  first: Sighting;
+  last: Sighting;
+  sightings: Sighting[];
+  conntrack: Sighting['conntrack'];
+  drop: Sighting | undefined;
+  touchedMs: number;
+  isTold: boolean;
+  isProvisional: boolean;
+}
+
+/** Counters since the start: sightings in = joined to packets; packets told + discarded + open = packets begun. */
+export interface AssemblerCounts {
+  sightings: number;
+  begun: number;
+  told: number;
+  amended: number;
+  /** Provisional packets that turned out to be nobody's. */
+  discarded: number;
+  /** Told, or forgotten, before their time because too many were held. */
+  evicted: number;
+}
+
+/**
+ * Sightings → packets. A packet is identified by its sk_buff's address, which stays the same from hop to hop on a node, as long as its content
+ * agrees; it begins anew at every entry hook, and when it passes a hook for the second time (the sk_buff was reused). Where the pointer is lost
+ * (defragmentation, a clone) the content alone joins.
+ */
+export class Assembler {
+  readonly counts: AssemblerCounts = { sightings: 0, begun: 0, told: 0, amended: 0, discarded: 0, evicted: 0 };
+  readonly #options: Required<AssemblerOptions>;
+  readonly #bySkb = new Map<bigint, OpenPacket>();
+  readonly #byContent = new Map<string, OpenPacket>();
+  /** In the order they were last touched. */
+  readonly #open = new Set<OpenPacket>();
+  readonly #told = new Set<OpenPacket>();
+  #serial = 0;
+
+  constructor(options: AssemblerOptions) {
+    this.#options = { quietMs: 20, amendMs: 5000, limit: 16_384, ...options };
+  }
+
+  /** Takes a sighting at `nowMs` (any monotonic clock, the same as in `tick`). */
+  add(sighting: Sighting, nowMs: number): void {
+    this.counts.sightings += 1;
+    const fingerprint = fingerprintOf(sighting);
+    const packet = this.#find(sighting, fingerprint) ?? this.#begin(sighting, fingerprint);
+    if (packet.last !== sighting) join(packet, sighting);
+    packet.touchedMs = nowMs;
+    if (packet.skb !== sighting.skb) {
+      packet.skb = sighting.skb;
+      this.#bySkb.set(sighting.skb, packet);
+    }
+    (packet.isTold ? this.#told : this.#open).delete(packet);
+    this.#open.add(packet);
+    if (this.#open.size > this.#options.limit) this.#evict();
+  }
+
+  /** Tells the packets that have been quiet long enough, and forgets the told ones whose time is over. */
+  tick(nowMs: number): void {
+    for (const packet of this.#open) {
+      const quietMs = nowMs - packet.touchedMs;
+      if (quietMs < this.#options.quietMs && !(quietMs > 0 && this.#hasEnded(packet))) {
+        if (quietMs <= 0) break;
+        continue;
+      }
+      this.#tell(packet);
+    }
+    for (const packet of this.#told) {
+      if (nowMs - packet.touchedMs < this.#options.amendMs) break;
+      this.#forget(packet);
+    }
+  }
+
+  /** Tells everything that is open, whatever its age. */
+  flush(): void {
+    for (const packet of this.#open) this.#tell(packet);
+  }
+
+  get held(): number {
+    return this.#open.size + this.#told.size;
+  }
+
+  #find(sighting: Sighting, fingerprint: string): OpenPacket | undefined {
+    if (sighting.entry) return undefined;
+    const bySkb = this.#bySkb.get(sighting.skb);
+    if (bySkb !== undefined && bySkb.fingerprint === fingerprint && !hasPassed(bySkb, sighting)) return bySkb;
+    const byContent = this.#byContent.get(contentKey(fingerprint, sighting.tuple));
+    return byContent !== undefined && !hasPassed(byContent, sighting) ? byContent : undefined;
+  }
+
+  #begin(sighting: Sighting, fingerprint: string): OpenPacket {
+    this.counts.begun += 1;
+    this.#serial += 1;
+    const packet: OpenPacket = {
+      id: `${this.#options.idPrefix}${this.#serial.toString(36)}`,
+      skb: sighting.skb,
+      fingerprint,
+      first: sighting,
+      last: sighting,
+      sightings: [sighting],
+      conntrack: sighting.conntrack,
+      drop: sighting.hook === 'drop' ? sighting : undefined,
+      touchedMs: 0,
+      isTold: false,
+      isProvisional: sighting.provisional,
+    };
+    this.#bySkb.set(sighting.skb, packet);
+    this.#byContent.set(contentKey(fingerprint, sighting.tuple), packet);
+    return packet;
+  }
+
+  /** Nothing more is to be expected: dropped, handed to a pod, or sent out of the node. */
+  #hasEnded(packet: OpenPacket): boolean {
+    if (packet.drop !== undefined) return true;
+    if (packet.last.hook !== 'tc-out') return false;
+    const kind = this.#options.view.interfaceKind(packet.last.ifindex);
+    return kind === 'pod' || kind === 'uplink';
+  }
+
+  #tell(packet: OpenPacket): void {
+    this.#open.delete(packet);
+    if (packet.isProvisional) {
+      this.counts.discarded += 1;
+      this.#forget(packet);
+      return;
+    }
+    putInOrder(packet);
+    const event = packetEvent(packet, this.#options.view);
+    if (packet.isTold) {
+      event.amends = true;
+      this.counts.amended += 1;
+    } else {
+      this.counts.told += 1;
+    }
+    packet.isTold = true;
+    this.#told.add(packet);
+    if (this.#told.size > this.#options.limit) {
+      const oldest = this.#told.values().next().value;
+      if (oldest !== undefined) this.#forget(oldest);
+    }
+    this.#options.onPacket(assembled(event, packet, this.#options.view));
+  }
+
+  #evict(): void {
+    const oldest = this.#open.values().next().value;
+    if (oldest === undefined) return;
+    this.counts.evicted += 1;
+    this.#tell(oldest);
+  }
+
+  #forget(packet: OpenPacket): void {
+    this.#told.delete(packet);
+    for (const { skb, tuple } of packet.sightings) {
+      if (this.#bySkb.get(skb) === packet) this.#bySkb.delete(skb);
+      const key = contentKey(packet.fingerprint, tuple);
+      if (this.#byContent.get(key) === packet) this.#byContent.delete(key);
+    }
+  }
+}
+
+function join(packet: OpenPacket, sighting: Sighting): void {
+  packet.last = sighting;
+  packet.sightings.push(sighting);
+  if (!sighting.provisional) packet.isProvisional = false;
+  if (sighting.hook === 'drop') packet.drop = sighting;
+  const { conntrack } = sighting;
+  if (conntrack === undefined) return;
+  if (packet.conntrack === undefined || conntrackRank(conntrack) >= conntrackRank(packet.conntrack)) packet.conntrack = conntrack;
+}
+
+/** The ring keeps the order of reservation, which two CPUs may swap against the order of their clocks. */
+function putInOrder(packet: OpenPacket): void {
+  packet.sightings.sort((a, b) => (a.timeNs < b.timeNs ? -1 : a.timeNs > b.timeNs ? 1 : 0));
+  packet.first = packet.sightings[0] ?? packet.first;
+  packet.last = packet.sightings.at(-1) ?? packet.last;
+}
+
+function hasPassed(packet: OpenPacket, sighting: Sighting): boolean {
+  return packet.sightings.some(
+    (seen) => seen.ifindex === sighting.ifindex && seen.hook === sighting.hook && seen.netns === sighting.netns,
+  );
+}
+
+/** One address stays what it was in every single translation: the content joins only what shares the packet's ends. */
+function contentKey(fingerprint: string, tuple: Tuple): string {
+  return tuple.src < tuple.dst ? `${fingerprint}|${tuple.src}|${tuple.dst}` : `${fingerprint}|${tuple.dst}|${tuple.src}`;
+}
+
+function assembled(event: PacketEvent, packet: OpenPacket, view: NodeView): AssembledPacket {
+  const offset = view.realtimeOffsetNs();
+  const firstNs = packet.first.timeNs + offset;
+  const hops = packet.sightings.filter(({ hook }) => hook !== 'drop');
+  return {
+    event,
+    timeMs: Number(firstNs / 1_000_000n),
+    firstNs,
+    lastNs: packet.last.timeNs + offset,
+    firstIfindex: packet.first.ifindex,
+    lastIfindex: packet.last.ifindex,
+    hopIfindexes: hops.map(({ ifindex }) => ifindex),
+  };
+}
+
+function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
+  const { first, conntrack } = packet;
+  const hasPorts = first.proto === 6 || first.proto === 17 || first.proto === 132;
+  const proto = protocolName(first.proto);
+  const isError = first.icmp !== undefined && isIcmpError(first.ipVersion, first.icmp.type);
+  const nat = conntrack === undefined || isError ? [] : translationsOf(conntrack, hasPorts);
+  const event: PacketEvent = {
+    v: 1,
+    kind: 'packet',
+    id: packet.id,
+    time: formatUnixNs(first.timeNs + view.realtimeOffsetNs()),
+    nodes: [view.node],
+    proto,
+    len: first.len,
+    dir: directionOf(packet),
+    src: endpoint(first.tuple.src, first.tuple.sport, hasPorts),
+    dst: endpoint(first.tuple.dst, first.tuple.dport, hasPorts),
+    hops: hopsOf(packet, view),
+    verdict: verdictOf(packet, view),
+    fingerprint: packet.fingerprint,
+  };
+  if (first.gsoSegs > 1) event.segments = first.gsoSegs;
+  if (first.fragment !== undefined) event.fragment = { id: first.ipId, ...first.fragment };
+  if (first.tcp !== undefined) event.tcp = { ...first.tcp, flags: tcpFlagLetters(first.tcp.flags) };
+  if (first.icmp !== undefined) event.icmp = icmpFacts(packet);
+  if (nat.length > 0) event.nat = nat;
+  if (packet.drop?.drop !== undefined) {
+    const { reason, location } = packet.drop.drop;
+    event.drop = { reason: dropReasonName(view.dropReasons, reason), at: view.symbol(location) };
+    if (packet.drop.netns === first.netns && packet.drop.ifindex !== 0) event.drop.if = view.interfaceName(packet.drop.ifindex);
+  }
+  return event;
+}
+
+function endpoint(ip: string, port: number, hasPorts: boolean): Endpoint {
+  return hasPorts ? { ip, port } : { ip };
+}
+
+function directionOf({ first, conntrack }: OpenPacket): 'request' | 'reply' {
+  if (conntrack !== undefined) return conntrack.isReply ? 'reply' : 'request';
+  if (first.tcp !== undefined) return (first.tcp.flags & 0x12) === 0x12 ? 'reply' : 'request';
+  if (first.icmp !== undefined) return first.icmp.type === (first.ipVersion === 6 ? 129 : 0) ? 'reply' : 'request';
+  return 'request';
+}
+
+function icmpFacts({ first }: OpenPacket): NonNullable<PacketEvent['icmp']> {
+  const icmp = first.icmp as NonNullable<Sighting['icmp']>;
+  const facts: NonNullable<PacketEvent['icmp']> = {
+    type: icmp.type,
+    code: icmp.code,
+    name: icmpName(first.ipVersion, icmp.type, icmp.code),
+  };
+  const isEcho = first.ipVersion === 6 ? icmp.type === 128 || icmp.type === 129 : icmp.type === 8 || icmp.type === 0;
+  if (isEcho) {
+    facts.id = icmp.id;
+    facts.seq = icmp.seq;
+  }
+  if (icmp.mtu !== 0) facts.mtu = icmp.mtu;
+  if (first.quoted !== undefined) {
+    const { proto, tuple } = first.quoted;
+    const hasPorts = proto === 6 || proto === 17 || proto === 132;
+    facts.about = {
+      proto: protocolName(proto),
+      src: endpoint(tuple.src, tuple.sport, hasPorts),
+      dst: endpoint(tuple.dst, tuple.dport, hasPorts),
+    };
+  }
+  return facts;
+}
+
+function hopsOf(packet: OpenPacket, view: NodeView): Hop[] {
+  return packet.sightings
+    .filter(({ hook }) => hook !== 'drop')
+    .map((sighting) => {
+      const hop: Hop = {
+        node: view.node,
+        if: view.interfaceName(sighting.ifindex),
+        dir: sighting.hook === 'tc-in' ? 'in' : 'out',
+        atNs: Number(sighting.timeNs - packet.first.timeNs),
+      };
+      if (sighting.tunnel !== undefined) {
+        const { kind, vni, src, dst } = sighting.tunnel;
+        hop.tunnel = kind === 'vxlan' ? { kind, vni, src, dst } : { kind, src, dst };
+      }
+      return hop;
+    });
+}
+
+function verdictOf(packet: OpenPacket, view: NodeView): Verdict {
+  const { last } = packet;
+  if (packet.drop !== undefined) return 'dropped';
+  const kind = view.interfaceKind(last.ifindex);
+  if (last.hook === 'tc-out') return kind === 'pod' ? 'delivered' : kind === 'bridge' ? 'unknown' : 'forwarded';
+  return view.isOwnAddress(last.tuple.dst) ? 'delivered' : 'unknown';
+}

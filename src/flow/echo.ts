@@ -1,0 +1,79 @@
+import { isEchoReply, isEchoRequest } from '../event/names.ts';
+import type { PacketEvent } from '../event/types.ts';
+import type { AssembledPacket } from './assemble.ts';
+import { translatedTuple } from './translation.ts';
+
+interface Waiting {
+  packet: AssembledPacket;
+  sinceMs: number;
+}
+
+/**
+ * Pairs echo replies with their requests: sets `rttUs` on a reply, and tells a request again, as unanswered, when no reply came in time.
+ * The pair is what the requester sees: its own address, the address it asked (a Service's, where it asked one), id and seq.
+ */
+export class EchoTracker {
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #timeoutMs: number;
+  readonly #limit: number;
+  readonly #onUnanswered: (packet: AssembledPacket) => void;
+  /** Requests forgotten because too many waited. */
+  evicted = 0;
+
+  constructor(options: { onUnanswered(packet: AssembledPacket): void; timeoutMs?: number; limit?: number }) {
+    this.#onUnanswered = options.onUnanswered;
+    this.#timeoutMs = options.timeoutMs ?? 1000;
+    this.#limit = options.limit ?? 8192;
+  }
+
+  /** Takes a packet that is about to be told; on a reply `event.icmp.rttUs` is set. */
+  note(packet: AssembledPacket, nowMs: number): void {
+    const { event } = packet;
+    if (event.icmp?.id === undefined) return;
+    const version = event.proto === 'icmp6' ? 6 : 4;
+    if (isEchoRequest(version, event.icmp.type)) this.#request(packet, nowMs);
+    else if (isEchoReply(version, event.icmp.type)) this.#reply(packet);
+  }
+
+  tick(nowMs: number): void {
+    for (const [key, { packet, sinceMs }] of this.#waiting) {
+      if (nowMs - sinceMs < this.#timeoutMs) return;
+      this.#waiting.delete(key);
+      const { event } = packet;
+      this.#onUnanswered({
+        ...packet,
+        event: {
+          ...event,
+          amends: true,
+          icmp: { ...(event.icmp as NonNullable<PacketEvent['icmp']>), unansweredMs: this.#timeoutMs },
+        },
+      });
+    }
+  }
+
+  #request(packet: AssembledPacket, nowMs: number): void {
+    const { event } = packet;
+    const key = echoKey(event.src.ip, event.dst.ip, event);
+    const known = this.#waiting.get(key);
+    if (event.amends === true && known === undefined) return;
+    this.#waiting.set(key, { packet, sinceMs: known?.sinceMs ?? nowMs });
+    if (this.#waiting.size <= this.#limit) return;
+    const oldest = this.#waiting.keys().next().value;
+    if (oldest !== undefined) this.#waiting.delete(oldest);
+    this.evicted += 1;
+  }
+
+  #reply(reply: AssembledPacket): void {
+    const { event } = reply;
+    const tuple = translatedTuple(event);
+    const key = echoKey(tuple.dst, tuple.src, event);
+    const request = this.#waiting.get(key);
+    if (request === undefined || event.icmp === undefined) return;
+    this.#waiting.delete(key);
+    event.icmp.rttUs = Math.round(Number(reply.lastNs - request.packet.firstNs) / 1000);
+  }
+}
+
+function echoKey(requester: string, asked: string, event: PacketEvent): string {
+  return `${requester}|${asked}|${event.icmp?.id}|${event.icmp?.seq}`;
+}

@@ -1,0 +1,35 @@
+import type { Sighting } from '../event/sighting.ts';
+
+/**
+ * The same for the same packet at every hook and on every node, whatever NAT does on its way: made of what no hop rewrites (protocol, IP id,
+ * fragment offset, TCP seq, ack and flags, ICMP type, code and seq, a hash of the first payload bytes of UDP). Addresses, ports, ICMP ids
+ * (masquerade rewrites them), TTL and lengths (GSO, GRO, defragmentation change them) are left out; who joins by it compares those too.
+ */
+export function fingerprintOf(sighting: Sighting): string {
+  let high = mix(0x811c9dc5, sighting.proto);
+  let low = mix(0x01000193, sighting.ipId);
+  high = mix(high, sighting.ipId);
+  low = mix(low, sighting.fragment?.offset ?? 0);
+  const { tcp, icmp } = sighting;
+  if (tcp !== undefined) {
+    high = mix(mix(high, tcp.seq), tcp.flags);
+    low = mix(mix(low, tcp.ack), tcp.seq);
+  } else if (icmp !== undefined) {
+    high = mix(high, (icmp.type << 8) | icmp.code);
+    low = mix(mix(low, icmp.seq), sighting.payloadHash);
+  } else {
+    high = mix(high, sighting.payloadHash);
+    low = mix(low, sighting.payloadHash);
+  }
+  return (finish(high) * 0x200000 + (finish(low) >>> 11)).toString(36);
+}
+
+function mix(hash: number, value: number): number {
+  const mixed = Math.imul(hash ^ value, 0x9e3779b1);
+  return mixed ^ (mixed >>> 15);
+}
+
+function finish(hash: number): number {
+  const mixed = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  return (mixed ^ (mixed >>> 13)) >>> 0;
+}

@@ -1,0 +1,289 @@
+import type { Tuple } from '../event/sighting.ts';
+import type { Counts, Endpoint, FlowEvent, PacketEvent, Translation } from '../event/types.ts';
+import { formatUnixNs } from '../util/time.ts';
+import type { AssembledPacket, InterfaceKind } from './assemble.ts';
+import { translatedTuple } from './translation.ts';
+
+/** One entry of the kernel's flow table, decoded. */
+export interface CountedFlow {
+  proto: string;
+  tuple: Tuple;
+  ifindex: number;
+  interfaceKind: InterfaceKind | undefined;
+  packets: number;
+  bytes: number;
+  firstNs: bigint;
+  lastNs: bigint;
+  /** The raw key, to remove the entry. */
+  key: Uint8Array;
+}
+
+/** What the tracker knows of a flow besides its event. */
+export interface TrackedFlow {
+  event: FlowEvent;
+  timeMs: number;
+}
+
+interface Flow {
+  id: string;
+  proto: string;
+  src: Endpoint;
+  dst: Endpoint;
+  nat: Translation[] | undefined;
+  keys: Set<string>;
+  startNs: bigint;
+  endNs: bigint;
+  packets: Counts;
+  bytes: Counts;
+  /** Seen FINs by direction, or an RST. */
+  ended: { request: boolean; reply: boolean };
+  toldPackets: number;
+  toldMs: number;
+  touchedMs: number;
+}
+
+export interface FlowTrackerOptions {
+  node: string;
+  idPrefix: string;
+  onFlow(flow: TrackedFlow): void;
+  /** Between two updates of a flow, ms. */
+  updateMs?: number;
+  /** Without a packet for this long a flow is closed, ms. */
+  idleMs?: Record<string, number>;
+  limit?: number;
+}
+
+const DEFAULT_IDLE_MS: Record<string, number> = { tcp: 120_000, icmp: 10_000, icmp6: 10_000 };
+const OTHER_IDLE_MS = 30_000;
+/** An entry of the kernel's table that no flow claims is removed when it was not touched for this long. */
+const STALE_NS = 120_000_000_000n;
+
+/**
+ * Packets → flows. Packets that are told open a flow and say who began it and how it is translated; its counts come from the kernel's table,
+ * which counts every packet at the flow's pod interface.
+ */
+export class FlowTracker {
+  readonly counts = { opened: 0, closed: 0, evicted: 0 };
+  readonly #options: FlowTrackerOptions;
+  readonly #flows = new Map<string, Flow>();
+  readonly #all = new Set<Flow>();
+  #serial = 0;
+
+  constructor(options: FlowTrackerOptions) {
+    this.#options = options;
+  }
+
+  get open(): number {
+    return this.#all.size;
+  }
+
+  /** Takes a packet that is about to be told. Sets its direction where the packet alone could not tell it. */
+  note(packet: AssembledPacket, nowMs: number): void {
+    const { event } = packet;
+    if (!isCountable(event)) return;
+    const keys = keysOf(event);
+    const flow = keys.map((key) => this.#flows.get(key)).find((known) => known !== undefined) ?? this.#begin(packet, nowMs);
+    for (const key of keys) {
+      this.#flows.set(key, flow);
+      flow.keys.add(key);
+    }
+    if (event.nat === undefined && event.icmp === undefined) event.dir = isFrom(flow, event.src) ? 'request' : 'reply';
+    if (event.nat !== undefined) flow.nat = requestTranslations(event);
+    if (event.tcp?.flags.includes('R') === true) flow.ended = { request: true, reply: true };
+    if (event.tcp?.flags.includes('F') === true) flow.ended[event.dir] = true;
+    if (event.tcp?.flags === 'S' && packet.firstNs > flow.startNs) flow.ended = { request: false, reply: false };
+    flow.touchedMs = nowMs;
+    if (packet.lastNs > flow.endNs) flow.endNs = packet.lastNs;
+  }
+
+  /** Takes the kernel's counts, tells updates and ends; gives the keys of entries that nobody needs any more. */
+  count(entries: readonly CountedFlow[], clock: { monotonicNs: bigint; realtimeOffsetNs: bigint }, nowMs: number): Uint8Array[] {
+    const groups = this.#group(entries);
+    const unused: Uint8Array[] = [];
+    for (const [flow, group] of groups) this.#applyCounts(flow, group, clock.realtimeOffsetNs, nowMs);
+    for (const flow of this.#all) {
+      const total = flow.packets.request + flow.packets.reply;
+      const idleMs = nowMs - flow.touchedMs;
+      const hasEnded = flow.ended.request && flow.ended.reply && idleMs > 1000;
+      if (hasEnded || idleMs > (this.#options.idleMs?.[flow.proto] ?? DEFAULT_IDLE_MS[flow.proto] ?? OTHER_IDLE_MS)) {
+        this.#close(flow);
+        for (const { key } of groups.get(flow) ?? []) unused.push(key);
+      } else if (total !== flow.toldPackets && nowMs - flow.toldMs >= (this.#options.updateMs ?? 10_000)) {
+        this.#tell(flow, 'update', nowMs);
+      }
+    }
+    const grouped = new Set([...groups.values()].flat());
+    const staleNs = clock.monotonicNs - STALE_NS;
+    for (const entry of entries) if (!grouped.has(entry) && entry.lastNs < staleNs) unused.push(entry.key);
+    return unused;
+  }
+
+  /** Closes and tells all flows, e.g. when nobody follows any more. */
+  closeAll(): void {
+    for (const flow of this.#all) this.#close(flow);
+  }
+
+  #begin(packet: AssembledPacket, nowMs: number): Flow {
+    const { event } = packet;
+    this.#serial += 1;
+    const initiator = initiatorOf(event);
+    const flow: Flow = {
+      id: `${this.#options.idPrefix}f${this.#serial.toString(36)}`,
+      proto: event.proto,
+      src: bare(initiator.src),
+      dst: bare(initiator.dst),
+      nat: requestTranslations(event),
+      keys: new Set(),
+      startNs: packet.firstNs,
+      endNs: packet.lastNs,
+      packets: { request: 0, reply: 0 },
+      bytes: { request: 0, reply: 0 },
+      ended: { request: false, reply: false },
+      toldPackets: 0,
+      toldMs: nowMs,
+      touchedMs: nowMs,
+    };
+    this.#all.add(flow);
+    this.counts.opened += 1;
+    this.#tell(flow, 'open', nowMs);
+    if (this.#all.size > (this.#options.limit ?? 65_536)) {
+      const oldest = this.#all.values().next().value;
+      if (oldest !== undefined) this.#close(oldest);
+      this.counts.evicted += 1;
+    }
+    return flow;
+  }
+
+  #group(entries: readonly CountedFlow[]): Map<Flow, CountedFlow[]> {
+    const groups = new Map<Flow, CountedFlow[]>();
+    for (const entry of entries) {
+      const flow = this.#flows.get(pairKey(entry.proto, entry.tuple));
+      if (flow === undefined) continue;
+      const group = groups.get(flow);
+      if (group === undefined) groups.set(flow, [entry]);
+      else group.push(entry);
+    }
+    return groups;
+  }
+
+  #applyCounts(flow: Flow, entries: readonly CountedFlow[], realtimeOffsetNs: bigint, nowMs: number): void {
+    const byInterface = new Map<number, { isPod: boolean; packets: Counts; bytes: Counts; lastNs: bigint }>();
+    for (const entry of entries) {
+      const sums = byInterface.get(entry.ifindex) ?? {
+        isPod: entry.interfaceKind === 'pod',
+        packets: { request: 0, reply: 0 },
+        bytes: { request: 0, reply: 0 },
+        lastNs: 0n,
+      };
+      const dir = isFrom(flow, { ip: entry.tuple.src, port: entry.tuple.sport }) ? 'request' : 'reply';
+      sums.packets[dir] += entry.packets;
+      sums.bytes[dir] += entry.bytes;
+      if (entry.lastNs > sums.lastNs) sums.lastNs = entry.lastNs;
+      byInterface.set(entry.ifindex, sums);
+    }
+    const [best] = [...byInterface.values()].sort(
+      (a, b) => Number(b.isPod) - Number(a.isPod) || total(b.packets) - total(a.packets),
+    );
+    if (best === undefined) return;
+    if (total(best.packets) !== total(flow.packets)) flow.touchedMs = nowMs;
+    flow.packets = best.packets;
+    flow.bytes = best.bytes;
+    const endNs = best.lastNs + realtimeOffsetNs;
+    if (best.lastNs !== 0n && endNs > flow.endNs) flow.endNs = endNs;
+  }
+
+  #close(flow: Flow): void {
+    this.#all.delete(flow);
+    for (const key of flow.keys) if (this.#flows.get(key) === flow) this.#flows.delete(key);
+    this.counts.closed += 1;
+    this.#tell(flow, 'close', flow.touchedMs);
+  }
+
+  #tell(flow: Flow, state: FlowEvent['state'], nowMs: number): void {
+    flow.toldPackets = total(flow.packets);
+    flow.toldMs = nowMs;
+    const event: FlowEvent = {
+      v: 1,
+      kind: 'flow',
+      id: flow.id,
+      state,
+      node: this.#options.node,
+      proto: flow.proto,
+      src: bare(flow.src),
+      dst: bare(flow.dst),
+      packets: { ...flow.packets },
+      bytes: { ...flow.bytes },
+      startTime: formatUnixNs(flow.startNs),
+      endTime: formatUnixNs(flow.endNs),
+    };
+    if (flow.nat !== undefined)
+      event.nat = flow.nat.map((entry) => ({ ...entry, before: bare(entry.before), after: bare(entry.after) }));
+    this.#options.onFlow({ event, timeMs: Number(flow.startNs / 1_000_000n) });
+  }
+}
+
+/** TCP, UDP, SCTP and echoes are conversations; ICMP errors, discovery and the like are single packets. */
+function isCountable(event: PacketEvent): boolean {
+  if (event.icmp !== undefined) return event.icmp.id !== undefined;
+  return event.src.port !== undefined;
+}
+
+function total(counts: Counts): number {
+  return counts.request + counts.reply;
+}
+
+function bare(end: Endpoint): Endpoint {
+  return end.port === undefined ? { ip: end.ip } : { ip: end.ip, port: end.port };
+}
+
+function tupleOf(event: PacketEvent): Tuple {
+  const id = event.icmp?.id ?? 0;
+  return { src: event.src.ip, dst: event.dst.ip, sport: event.src.port ?? id, dport: event.dst.port ?? 0 };
+}
+
+/** The flow's name before and after translation, the same for both directions. */
+function keysOf(event: PacketEvent): string[] {
+  const own = pairKey(event.proto, tupleOf(event));
+  if (event.nat === undefined) return [own];
+  const id = event.icmp?.id ?? 0;
+  const after = translatedTuple(event);
+  const keys = [own, pairKey(event.proto, event.icmp === undefined ? after : { ...after, sport: id })];
+  // In between: after the destination's translation, before the source's.
+  const dnat = event.nat.find(({ kind }) => kind === 'dnat');
+  if (dnat !== undefined && event.nat.length > 1) {
+    const between = translatedTuple({ ...event, nat: [event.nat[0] as Translation] });
+    keys.push(pairKey(event.proto, between));
+  }
+  return keys;
+}
+
+function pairKey(proto: string, { src, dst, sport, dport }: Tuple): string {
+  // The id of an echo is the conversation's, whichever way it goes.
+  if (proto === 'icmp' || proto === 'icmp6')
+    return src < dst ? `${proto}|${src}|${dst}|${sport}` : `${proto}|${dst}|${src}|${sport}`;
+  const isForward = src < dst || (src === dst && sport < dport);
+  return isForward ? `${proto}|${src}|${sport}|${dst}|${dport}` : `${proto}|${dst}|${dport}|${src}|${sport}`;
+}
+
+/** The ends as the initiator sees them: for a reply, what it becomes on its way, turned round. */
+function initiatorOf(event: PacketEvent): { src: Endpoint; dst: Endpoint } {
+  if (event.dir === 'request') return { src: event.src, dst: event.dst };
+  const after = translatedTuple(event);
+  const hasPorts = event.src.port !== undefined;
+  return {
+    src: hasPorts ? { ip: after.dst, port: after.dport } : { ip: after.dst },
+    dst: hasPorts ? { ip: after.src, port: after.sport } : { ip: after.src },
+  };
+}
+
+function isFrom(flow: Flow, end: { ip: string; port?: number }): boolean {
+  const isEnd = (other: Endpoint) => other.ip === end.ip && (other.port === undefined || other.port === end.port);
+  return isEnd(flow.src) || (flow.nat?.some(({ kind, after }) => kind === 'snat' && isEnd(after)) ?? false);
+}
+
+/** A packet's translations as those of a request: a reply's are turned round. */
+function requestTranslations(event: PacketEvent): Translation[] | undefined {
+  if (event.nat === undefined) return undefined;
+  if (event.dir === 'request') return event.nat;
+  return event.nat.map((entry) => ({ ...entry, before: entry.after, after: entry.before })).reverse();
+}
