@@ -1,0 +1,95 @@
+// What the addon exports; src/native/raw.ts types it. Arguments are checked there: here they are taken for what they must be.
+#include <napi.h>
+
+#include <cstdint>
+#include <ctime>
+#include <limits>
+
+#include "bpf-object.h"
+#include "btf.h"
+#include "clsact.h"
+#include "errors.h"
+#include "link-watcher.h"
+#include "ring-reader.h"
+#include "routes.h"
+#include "state.h"
+#include "stats.h"
+#include "tcx.h"
+
+namespace ktrace
+{
+namespace
+{
+
+int64_t Nanoseconds(clockid_t clock)
+{
+	timespec now = {};
+	clock_gettime(clock, &now);
+	return int64_t{ now.tv_sec } * 1000000000 + now.tv_nsec;
+}
+
+// Of several readings, the one between whose two monotonic ones the least time passed.
+Napi::Value RealtimeOffsetNs(const Napi::CallbackInfo &info)
+{
+	int64_t least = std::numeric_limits<int64_t>::max();
+	int64_t offset = 0;
+	for (int i = 0; i < 16; i++) {
+		const int64_t before = Nanoseconds(CLOCK_MONOTONIC);
+		const int64_t real = Nanoseconds(CLOCK_REALTIME);
+		const int64_t after = Nanoseconds(CLOCK_MONOTONIC);
+		if (after - before >= least)
+			continue;
+		least = after - before;
+		offset = real - (before + (after - before) / 2);
+	}
+	return Napi::BigInt::New(info.Env(), offset);
+}
+
+Napi::Value SupportsTcx(const Napi::CallbackInfo &info)
+{
+	const int answer = TcxSupported();
+	if (answer < 0) {
+		ThrowErrno(info.Env(), answer, "probe tcx");
+		return {};
+	}
+	return Napi::Boolean::New(info.Env(), answer == 1);
+}
+
+Napi::Value RemoveStale(const Napi::CallbackInfo &info)
+{
+	const int removed = RemoveStaleFilters(info[0].As<Napi::String>());
+	if (removed < 0) {
+		ThrowErrno(info.Env(), removed, "remove stale filters");
+		return {};
+	}
+	return Napi::Number::New(info.Env(), removed);
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports)
+{
+	auto *state = new State;
+	const Napi::Function bpf_object = BpfObject::Define(env);
+	state->bpf_object = Napi::Persistent(bpf_object);
+	env.SetInstanceData(state);
+	exports.Set("BpfObject", bpf_object);
+	exports.Set("RingReader", RingReader::Define(env));
+	exports.Set("LinkWatcher", LinkWatcher::Define(env));
+	exports.Set("StatsHandle", StatsHandle::Define(env));
+	exports.Set("addresses", Napi::Function::New<Addresses>(env));
+	exports.Set("defaultRouteInterfaces", Napi::Function::New<DefaultRouteInterfaces>(env));
+	exports.Set("realtimeOffsetNs", Napi::Function::New<RealtimeOffsetNs>(env));
+	exports.Set("tcxSupported", Napi::Function::New<SupportsTcx>(env));
+	exports.Set("removeStaleFilters", Napi::Function::New<RemoveStale>(env));
+	exports.Set("btf", DefineBtf(env));
+	return exports;
+}
+
+} // namespace
+} // namespace ktrace
+
+static Napi::Object InitAddon(Napi::Env env, Napi::Object exports)
+{
+	return ktrace::Init(env, exports);
+}
+
+NODE_API_MODULE(ktrace_native, InitAddon)

@@ -1,0 +1,88 @@
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { KtraceError, messageOf } from '../util/errors.ts';
+import { checkFunction, checkInteger, checkText } from './check.ts';
+import { openObject, rawObject } from './object.ts';
+import type { RawAddon } from './raw.ts';
+import type { NativeModule } from './types.ts';
+
+const DEFAULT_BATCH_BYTES = 1 << 20;
+const MAX_BATCH_BYTES = 1 << 30;
+
+let loaded: NativeModule | undefined;
+
+/**
+ * The addon, loaded at the first call: from the file KTRACE_ADDON names, else from native/build/Release beside the sources or the
+ * compiled code.
+ * @throws KTRACE_E_ADDON with every attempt and what can be done
+ */
+export function loadNative(): NativeModule {
+  loaded ??= wrapAddon(requireFirst(candidates()));
+  return loaded;
+}
+
+/** Loads the first of these files that can be loaded. */
+export function requireFirst(paths: string[]): RawAddon {
+  const attempts: { path: string; message: string }[] = [];
+  const require = createRequire(import.meta.url);
+  for (const path of paths) {
+    try {
+      return require(path) as RawAddon;
+    } catch (error) {
+      attempts.push({ path, message: messageOf(error).split('\n', 1)[0] ?? '' });
+    }
+  }
+  const tried = attempts.map(({ path, message }) => `  ${path}: ${message}`).join('\n');
+  throw new KtraceError('KTRACE_E_ADDON', `The native addon could not be loaded. Tried:\n${tried}`, {
+    hint: [...new Set(attempts.map(({ message }) => remedy(message, process.platform)))].join(' '),
+  });
+}
+
+/** What helps against this failure, in a sentence. */
+export function remedy(message: string, platform: string): string {
+  if (platform !== 'linux') return `Agents run on Linux only, this is ${platform}; the client needs no addon.`;
+  if (/NODE_MODULE_VERSION|wrong ELF class|napi_|undefined symbol/.test(message)) {
+    return `It was built for another Node or machine than ${process.version} on ${process.arch}: remove native/build and run \`npm run setup\`.`;
+  }
+  if (/libbpf\.so/.test(message)) return 'Install libbpf 1.x: `apt-get install libbpf1`.';
+  if (/Cannot find module|no such file|cannot open shared object/i.test(message)) return 'Build it: `npm run setup`.';
+  if (/permission denied|not permitted/i.test(message)) return 'Give this user the right to read and execute the file.';
+  return 'Build it anew: remove native/build and run `npm run setup`.';
+}
+
+function candidates(): string[] {
+  const given = process.env['KTRACE_ADDON'];
+  if (given) return [given];
+  // src/native/ and dist/native/ are equally deep.
+  return [fileURLToPath(new URL('../../native/build/Release/ktrace_native.node', import.meta.url))];
+}
+
+function wrapAddon(addon: RawAddon): NativeModule {
+  return {
+    openObject: (path, options) => openObject(addon, path, options),
+    readRing(object, map, { intervalMs, batchBytes = DEFAULT_BATCH_BYTES, unref = false }, onRecords) {
+      checkText('map', map);
+      checkInteger('intervalMs', intervalMs, 1);
+      checkInteger('batchBytes', batchBytes, 1, MAX_BATCH_BYTES);
+      checkFunction('onRecords', onRecords);
+      return new addon.RingReader(rawObject(object), map, intervalMs, batchBytes, unref, onRecords);
+    },
+    watchLinks(onChange) {
+      checkFunction('onChange', onChange);
+      return new addon.LinkWatcher(onChange);
+    },
+    addresses(netnsId) {
+      if (netnsId !== undefined) checkInteger('netnsId', netnsId, 0, 0x7fff_ffff);
+      return addon.addresses(netnsId ?? -1);
+    },
+    defaultRouteInterfaces: () => addon.defaultRouteInterfaces(),
+    realtimeOffsetNs: () => addon.realtimeOffsetNs(),
+    btf: addon.btf,
+    tcxSupported: () => addon.tcxSupported(),
+    removeStaleFilters(prefix) {
+      checkText('prefix', prefix);
+      return addon.removeStaleFilters(prefix);
+    },
+    enableStats: () => new addon.StatsHandle(),
+  };
+}

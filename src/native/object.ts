@@ -1,0 +1,116 @@
+import { KtraceError } from '../util/errors.ts';
+import { checkBytes, checkInteger, checkOneOf, checkRecord, checkText } from './check.ts';
+import type { RawAddon, RawBpfObject } from './raw.ts';
+import type { BpfObject, BpfObjectOptions } from './types.ts';
+
+/** Kernel limit of `repeat` in a test run is far above; this keeps a slip of the pen from blocking the loop for minutes. */
+const MAX_REPEAT = 100_000_000;
+
+const rawObjects = new WeakMap<BpfObject, RawBpfObject>();
+
+/**
+ * Opens and loads a BPF object; see {@link BpfObject}.
+ * @throws KTRACE_E_BTF when the kernel has no type information, KTRACE_E_LAYOUT, KTRACE_E_ARGUMENT, or what the addon gives
+ */
+export function openObject(addon: RawAddon, path: string, options: BpfObjectOptions = {}): BpfObject {
+  checkText('path', path);
+  const { config = {}, expect = {}, mapSizes = {}, without = [], moduleBtf } = options;
+  checkRecord('config', config, checkBytes);
+  checkRecord('expect', expect, checkBytes);
+  checkRecord('mapSizes', mapSizes, (name, value) => checkInteger(name, value, 1));
+  for (const program of without) checkText('without', program);
+  if (moduleBtf !== undefined && !/^\w+$/.test(moduleBtf)) checkOneOf('moduleBtf', moduleBtf, ['the name of a kernel module']);
+  if (!addon.btf.available()) {
+    throw new KtraceError('KTRACE_E_BTF', `The kernel has no type information (BTF) at ${btfPath()}`, {
+      hint: 'Run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution has one), or name a BTF file of this kernel in KTRACE_BTF.',
+    });
+  }
+  return wrap(new addon.BpfObject(path, { config, expect, mapSizes, without, moduleBtf }));
+}
+
+/** The addon's object behind one that {@link openObject} gave. */
+export function rawObject(object: BpfObject): RawBpfObject {
+  const raw = rawObjects.get(object);
+  if (raw === undefined) throw new TypeError('Expected an object that openObject gave');
+  return raw;
+}
+
+function btfPath(): string {
+  return process.env['KTRACE_BTF'] || '/sys/kernel/btf/vmlinux';
+}
+
+function wrap(raw: RawBpfObject): BpfObject {
+  const object: BpfObject = {
+    mapUpdate(map, key, value, flags = 0) {
+      const { keyBytes, valueBytes } = info(raw, map);
+      checkBytes(`key of map ${map}`, key, keyBytes);
+      checkBytes(`value of map ${map}`, value, valueBytes);
+      checkInteger('flags', flags);
+      raw.mapUpdate(map, key, value, flags);
+    },
+    mapLookup(map, key) {
+      checkBytes(`key of map ${map}`, key, info(raw, map).keyBytes);
+      return raw.mapLookup(map, key);
+    },
+    mapDelete(map, key) {
+      checkBytes(`key of map ${map}`, key, info(raw, map).keyBytes);
+      return raw.mapDelete(map, key);
+    },
+    mapEntries(map, max = 0xffff_ffff) {
+      checkText('map', map);
+      checkInteger('max', max);
+      return raw.mapEntries(map, max);
+    },
+    mapInfo: (map) => info(raw, map),
+    mapSetProgram(map, index, program) {
+      checkText('map', map);
+      checkInteger('index', index);
+      checkText('program', program);
+      raw.mapSetProgram(map, index, program);
+    },
+    setGlobal(name, value) {
+      checkText('name', name);
+      checkBytes(`variable ${name}`, value);
+      raw.setGlobal(name, value);
+    },
+    getGlobal(name) {
+      checkText('name', name);
+      return raw.getGlobal(name);
+    },
+    attachTc(program, ifindex, direction, how) {
+      checkText('program', program);
+      checkInteger('ifindex', ifindex, 1, 0x7fff_ffff);
+      checkOneOf('direction', direction, ['ingress', 'egress']);
+      checkOneOf('how', how, ['tcx', 'clsact']);
+      return raw.attachTc(program, ifindex, direction, how);
+    },
+    attachTracing(program) {
+      checkText('program', program);
+      return raw.attachTracing(program);
+    },
+    detach(handle) {
+      checkInteger('handle', handle, 1);
+      raw.detach(handle);
+    },
+    testRun(program, data, ifindex = 0, repeat = 1) {
+      checkText('program', program);
+      checkBytes('data', data);
+      checkInteger('ifindex', ifindex, 0, 0x7fff_ffff);
+      checkInteger('repeat', repeat, 1, MAX_REPEAT);
+      return raw.testRun(program, data, ifindex, repeat);
+    },
+    programInfo(program) {
+      checkText('program', program);
+      return raw.programInfo(program);
+    },
+    programs: () => raw.programs(),
+    close: () => raw.close(),
+  };
+  rawObjects.set(object, raw);
+  return object;
+}
+
+function info(raw: RawBpfObject, map: string): ReturnType<BpfObject['mapInfo']> {
+  checkText('map', map);
+  return raw.mapInfo(map);
+}

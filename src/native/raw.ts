@@ -1,0 +1,36 @@
+import type { Address, BpfObject, LinkChange, LinkWatcher, NativeModule, RingReader } from './types.ts';
+
+/** The addon's own exports (native/src/addon.cc). It trusts its arguments' types: only the wrappers beside this file call it. */
+export interface RawAddon {
+  BpfObject: new (path: string, options: RawOpenOptions) => RawBpfObject;
+  RingReader: new (
+    object: RawBpfObject,
+    map: string,
+    intervalMs: number,
+    batchBytes: number,
+    unref: boolean,
+    onRecords: (records: Buffer) => void,
+  ) => RingReader;
+  LinkWatcher: new (onChange: (change: LinkChange) => void) => LinkWatcher;
+  StatsHandle: new () => { close(): void };
+  /** -1: this namespace. */
+  addresses(netnsId: number): Address[];
+  defaultRouteInterfaces(): number[];
+  realtimeOffsetNs(): bigint;
+  tcxSupported(): boolean;
+  removeStaleFilters(prefix: string): number;
+  btf: NativeModule['btf'];
+}
+
+/** As {@link BpfObject}, with every argument present. */
+export type RawBpfObject = {
+  [Method in keyof BpfObject]: (...args: Required<Parameters<BpfObject[Method]>>) => ReturnType<BpfObject[Method]>;
+};
+
+export interface RawOpenOptions {
+  config: Record<string, Uint8Array>;
+  expect: Record<string, Uint8Array>;
+  mapSizes: Record<string, number>;
+  without: string[];
+  moduleBtf: string | undefined;
+}

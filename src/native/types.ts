@@ -1,0 +1,163 @@
+/** What the addon gives. It has no policy: it opens, loads, attaches, reads; who decides sits in `agent/`. */
+
+/** A network interface of the namespace the process runs in, from RTM_NEWLINK. */
+export interface Link {
+  ifindex: number;
+  name: string;
+  /** IFLA_INFO_KIND: `veth`, `bridge`, `vxlan`, `ipip`, `tun`, …; empty for hardware. */
+  kind: string;
+  up: boolean;
+  mtu: number;
+  /** IFLA_LINK: the peer of a veth, the lower device of a vlan; 0 when none. */
+  link: number;
+  /** IFLA_LINK_NETNSID: the namespace id where `link` lives; -1 when it is this one. */
+  linkNetnsId: number;
+  /** IFLA_MASTER: the bridge; 0 when none. */
+  master: number;
+  /** IFLA_VXLAN_PORT; 0 when this is no VXLAN device. */
+  vxlanPort: number;
+  /** ARPHRD_*, e.g. 1 Ethernet, 65534 none (tun, L3), 768 IPIP. Says whether packets carry an Ethernet header. */
+  arpType: number;
+}
+
+export type LinkChange =
+  | { kind: 'new'; link: Link }
+  | { kind: 'gone'; ifindex: number; name: string }
+  /** An address of this interface came, went or changed. */
+  | { kind: 'address'; ifindex: number }
+  /** The kernel dropped netlink messages (ENOBUFS): read everything anew. */
+  | { kind: 'overrun' };
+
+export interface Address {
+  ifindex: number;
+  /** Canonical text without the prefix. */
+  ip: string;
+  prefixLength: number;
+}
+
+export interface ProgramInfo {
+  id: number;
+  /** Kernel statistics; zero unless kernel.bpf_stats_enabled. */
+  runCount: bigint;
+  runNs: bigint;
+  recursionMisses: bigint;
+  /** Translated instructions. */
+  instructions: number;
+}
+
+export interface TestRunResult {
+  returnValue: number;
+  durationNs: number;
+}
+
+/**
+ * An opened and loaded BPF object. Every failure throws an Error with `code` (errno name), `op`
+ * (what was tried, e.g. `load program ktrace_ingress`), and `log` (the verifier's last lines, when there are any).
+ * An object that is collected, or whose environment ends, without `close()` is closed all the same.
+ * After `close()` every method throws with code `KTRACE_E_CLOSED`; a second `close()` does nothing.
+ */
+export interface BpfObject {
+  /** Map value and key are exact in size; per-CPU values are all CPUs' one after the other, each rounded up to 8 bytes. */
+  mapUpdate(map: string, key: Uint8Array, value: Uint8Array, flags?: number): void;
+  mapLookup(map: string, key: Uint8Array): Buffer | undefined;
+  /** False when there was none. */
+  mapDelete(map: string, key: Uint8Array): boolean;
+  /** All entries: key, value, key, value, … (values as in mapLookup, nothing in between). At most `max` entries. */
+  mapEntries(map: string, max?: number): Buffer;
+  /** `{ keyBytes, valueBytes, maxEntries }`; valueBytes of a per-CPU map is that of all CPUs. */
+  mapInfo(map: string): { keyBytes: number; valueBytes: number; maxEntries: number };
+  /** Puts a program into a program array. */
+  mapSetProgram(map: string, index: number, program: string): void;
+  /** Writes a global variable of .data or .bss (not of .rodata once loaded), in place by mmap; 4 and 8 bytes at once, more in pieces. */
+  setGlobal(name: string, value: Uint8Array): void;
+  getGlobal(name: string): Buffer;
+  /**
+   * Attaches before all others; gives a handle. `clsact` creates the qdisc where it is missing, and fails with EINVAL where another
+   * kind of filter holds priority 1. Detaching removes such a qdisc again when no filter is left on it.
+   * tcx costs about 9 ms to attach and as much to detach: the kernel waits for an RCU grace period with the RTNL lock held
+   * (tcx_entry_sync, 6.6 to 6.18), so several threads gain nothing. clsact costs about 0.15 ms.
+   */
+  attachTc(program: string, ifindex: number, direction: 'ingress' | 'egress', how: 'tcx' | 'clsact'): number;
+  /** tp_btf, fentry, fexit. */
+  attachTracing(program: string): number;
+  detach(handle: number): void;
+  testRun(program: string, data: Uint8Array, ifindex?: number, repeat?: number): TestRunResult;
+  programInfo(program: string): ProgramInfo;
+  programs(): string[];
+  close(): void;
+}
+
+export interface BpfObjectOptions {
+  /** Values of `const volatile` variables, by name, exact in size. */
+  config?: Record<string, Uint8Array>;
+  /** max_entries (ring buffers: bytes, a power of two times the page size), by map name. */
+  mapSizes?: Record<string, number>;
+  /** Programs not to load. */
+  without?: string[];
+  /** `const volatile` variables that the object must bring with exactly these values, else KTRACE_E_LAYOUT tells both. */
+  expect?: Record<string, Uint8Array>;
+  /** A kernel module (e.g. `nf_conntrack`) whose types CO-RE shall find too; ignored where it has no BTF of its own. */
+  moduleBtf?: string;
+}
+
+export interface RingReader {
+  /** Consumes now; the callback runs before this returns. */
+  drain(): void;
+  /** Totals since the start. */
+  stats(): { records: number; bytes: number; calls: number; wakeups: number };
+  close(): void;
+}
+
+export interface LinkWatcher {
+  /** All links at this moment. */
+  links(): Link[];
+  close(): void;
+}
+
+export interface NativeModule {
+  /** Opens and loads; all maps and programs exist when it returns. */
+  openObject(path: string, options?: BpfObjectOptions): BpfObject;
+  /**
+   * Consumes a ring buffer every `intervalMs` and when the kernel side asks for it (forced wake-up). One call a wake-up, with one Buffer
+   * of many records, each preceded by 8 bytes (its length as u32 in the machine's order, and a zero u32) and padded to 8 bytes, so that
+   * a record is as aligned as the Buffer (length counts neither the prefix nor the padding). The Buffer is a copy: it may be kept.
+   * At most `batchBytes` a call (1 MiB unless told; a larger record comes alone); what does not fit comes in further calls of the same
+   * wake-up, which ends after as many bytes as the ring holds. A callback that throws becomes an uncaught exception and the reader goes on.
+   * A callback may close the reader. Does not keep the process alive on its own when `unref` is true. Until it is closed the reader keeps
+   * its object from being collected; after the object's `close()` it can still drain what the ring holds.
+   */
+  readRing(
+    object: BpfObject,
+    map: string,
+    options: { intervalMs: number; batchBytes?: number; unref?: boolean },
+    onRecords: (records: Buffer) => void,
+  ): RingReader;
+  /** Netlink, no polling. */
+  watchLinks(onChange: (change: LinkChange) => void): LinkWatcher;
+  /** Addresses of this namespace, or, by RTM_GETADDR with IFA_TARGET_NETNSID, of the namespace with this id. */
+  addresses(netnsId?: number): Address[];
+  /** Interface indexes of the default routes, IPv4 and IPv6, of the main table. */
+  defaultRouteInterfaces(): number[];
+  /** CLOCK_REALTIME − CLOCK_MONOTONIC in ns, read with the least disturbance of several tries. */
+  realtimeOffsetNs(): bigint;
+  btf: {
+    /** True when /sys/kernel/btf/vmlinux can be read and parsed (or the file given at loading). */
+    available(): boolean;
+    /** Name → value of an enum of the running kernel; undefined when there is no such enum. */
+    enumValues(name: string): Record<string, number> | undefined;
+    hasStruct(name: string): boolean;
+    hasMember(struct: string, member: string): boolean;
+    /**
+     * Types of the parameters of the tracepoint's `btf_trace_NAME`, as C writes them (`struct sk_buff *`, `enum skb_drop_reason`), without
+     * the leading void*; undefined when there is no such tracepoint.
+     */
+    tracepointArguments(name: string): string[] | undefined;
+  };
+  /** True when the running kernel has tcx (6.6+), found out without attaching anything. */
+  tcxSupported(): boolean;
+  /** Removes clsact filters whose program name starts with `prefix` on all interfaces, living ones of this process too, and a clsact qdisc
+   * that is empty afterwards. Gives how many filters were removed. */
+  removeStaleFilters(prefix: string): number;
+  /** Turns kernel.bpf_stats on while the handle is open (BPF_ENABLE_STATS). */
+  enableStats(): { close(): void };
+}
