@@ -17,7 +17,7 @@ export async function runTests(root, layer, files, options) {
 
   const countsFile = join(root, `build/test-${layer}.${process.pid}.json`);
   mkdirSync(join(root, 'build'), { recursive: true });
-  const code = await runNode(root, [
+  const args = [
     '--import=tsx',
     '--test',
     `--test-concurrency=${options.concurrency}`,
@@ -27,10 +27,15 @@ export async function runTests(root, layer, files, options) {
     '--test-reporter=./scripts/reporters/counts.mjs',
     `--test-reporter-destination=${countsFile}`,
     ...files,
-  ]);
+  ];
+  const { code, isStuck } = await runNode(root, args, 2 * options.timeoutMs);
   const counts = readCounts(countsFile);
   rmSync(countsFile, { force: true });
-  return { layer, ...counts, problem: problemOf(code, counts) };
+  return {
+    layer,
+    ...counts,
+    problem: isStuck ? 'stuck: its last file left something open, or waits for ever' : problemOf(code, counts),
+  };
 }
 
 function problemOf(code, { passed, failed, skipped }) {
@@ -50,16 +55,38 @@ function readCounts(file) {
   }
 }
 
-function runNode(root, args) {
+/**
+ * Ends with the run's exit code. node:test's own time limit ends a test, but not a file that keeps its process alive by what it
+ * left open: a run that has said nothing for twice the limit is killed, with all its children.
+ * @returns {Promise<{ code: number, isStuck: boolean }>}
+ */
+function runNode(root, args, silentMs) {
   const bin = join(root, 'node_modules/.bin');
-  const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` };
-  const child = spawn(join(bin, 'node'), args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
-  const passOn = (signal) => child.kill(signal);
-  process.on('SIGTERM', passOn).on('SIGINT', passOn);
+  // Inside a test NODE_TEST_CONTEXT would make the inner run report to the outer one, and nobody count.
+  const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}`, NODE_TEST_CONTEXT: undefined };
+  const child = spawn(join(bin, 'node'), args, { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'], detached: true });
+  const killAll = (signal) => {
+    try {
+      process.kill(-child.pid, signal);
+    } catch (error) {
+      if (error.code !== 'ESRCH') throw error;
+    }
+  };
+  let isStuck = false;
+  const watchdog = setTimeout(() => {
+    isStuck = true;
+    killAll('SIGKILL');
+  }, silentMs);
+  child.stdout.on('data', (chunk) => {
+    watchdog.refresh();
+    process.stdout.write(chunk);
+  });
+  process.on('SIGTERM', killAll).on('SIGINT', killAll);
   return new Promise((resolve) => {
-    child.on('exit', (code) => {
-      process.off('SIGTERM', passOn).off('SIGINT', passOn);
-      resolve(code ?? 1);
+    child.on('close', (code) => {
+      clearTimeout(watchdog);
+      process.off('SIGTERM', killAll).off('SIGINT', killAll);
+      resolve({ code: code ?? 1, isStuck });
     });
   });
 }

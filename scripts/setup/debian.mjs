@@ -55,6 +55,7 @@ export async function installDebianPackages() {
 /** One question to dpkg for all. It ends with 1 when it does not know a package, which is an answer as well. */
 function missingOf(packages) {
   return new Promise((resolve) => {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query's own placeholders
     execFile('dpkg-query', ['-W', '-f=${db:Status-Status} ${Package}\n', ...packages], (_error, stdout) => {
       const installed = new Set(
         stdout
