@@ -1,0 +1,153 @@
+import { accessSync, chmodSync, constants, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { request } from 'node:http';
+import { dirname, join } from 'node:path';
+import { GATE_PORT } from '../protocol/constants.ts';
+import { KtraceError } from '../util/errors.ts';
+import { namespaceOf } from './network.ts';
+import type { LabPod } from './plan.ts';
+import { nodeNamed } from './plan.ts';
+import { isRunning } from './proc.ts';
+import { type LabProcess, logTail, recordedProcess, startProcess, stopProcess } from './processes.ts';
+import { projectRoot } from './program.ts';
+import { waitFor } from './wait.ts';
+
+const READY_TIMEOUT_MS = 20_000;
+
+/** Where a node's agent listens. */
+export function agentSocket(directory: string, node: string): string {
+  return join(directory, node, 'agent.sock');
+}
+
+/** Whether this checkout or package has the command that agents and gates are. */
+export function hasKtraceCommand(): boolean {
+  try {
+    accessSync(ktraceCommand(), constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The path of `bin/ktrace`. */
+export function ktraceCommand(): string {
+  return join(projectRoot(), 'bin', 'ktrace');
+}
+
+/** The environment in which `bin/ktrace` finds the package's own Node first. */
+export function ktraceEnvironment(): NodeJS.ProcessEnv {
+  const path = [dirname(process.execPath), process.env['PATH'] ?? '', '/usr/sbin', '/sbin', '/usr/bin', '/bin'].join(':');
+  return { PATH: path };
+}
+
+/** Starts a node's agent, as root in the node's namespace. */
+export function startAgent(lab: string, directory: string, node: string, flags: readonly string[] = []): LabProcess {
+  const socket = agentSocket(directory, node);
+  mkdirSync(dirname(socket), { recursive: true, mode: 0o755 });
+  chmodSync(dirname(socket), 0o755);
+  return startProcess(
+    directory,
+    agentName(node),
+    [
+      ...['ip', 'netns', 'exec', namespaceOf(lab, nodeNamed(node)), ktraceCommand(), 'agent', '--node', node],
+      ...['--socket', socket, '--kubeconfig', join(directory, 'kubeconfig-agent'), ...flags],
+    ],
+    ktraceEnvironment(),
+  );
+}
+
+/** Starts a gate in its pod's namespace, as a user without any right. */
+export function startGate(lab: string, directory: string, pod: LabPod): LabProcess {
+  return startProcess(
+    directory,
+    gateName(pod.node),
+    [
+      ...['ip', 'netns', 'exec', namespaceOf(lab, pod), 'setpriv', ...withoutRights(), '--'],
+      ...[ktraceCommand(), 'gate', '--socket', agentSocket(directory, pod.node)],
+    ],
+    { ...ktraceEnvironment(), HOME: '/nonexistent' },
+  );
+}
+
+/** Ends a node's agent; SIGKILL gives it no chance to detach. */
+export async function stopAgent(directory: string, node: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+  await stopProcess(directory, agentName(node), signal);
+  if (signal === 'SIGTERM') rmSync(agentSocket(directory, node), { force: true });
+}
+
+/** Waits until the agents answer `/readyz` and the gates listen. @throws KtraceError `KTRACE_E_LAB_START` with the end of the log */
+export async function waitForAgents(directory: string, nodes: readonly string[]): Promise<void> {
+  await Promise.all(
+    nodes.flatMap((node) => [
+      ready(directory, agentName(node), () => isAgentReady(directory, node)),
+      ready(directory, gateName(node), () => isGateListening(directory, node)),
+    ]),
+  );
+}
+
+/** Waits for one agent. */
+export async function waitForAgent(directory: string, node: string): Promise<void> {
+  await ready(directory, agentName(node), () => isAgentReady(directory, node));
+}
+
+/** Whether an agent says it is ready. */
+export function isAgentReady(directory: string, node: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const asked = request({ socketPath: agentSocket(directory, node), path: '/readyz', timeout: 1000 });
+    asked.on('timeout', () => asked.destroy(new Error('timeout')));
+    asked.on('error', () => resolve(false));
+    asked.on('response', (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    });
+    asked.end();
+  });
+}
+
+export function agentName(node: string): string {
+  return `agent-${node}`;
+}
+
+export function gateName(node: string): string {
+  return `gate-${node}`;
+}
+
+async function ready(directory: string, name: string, ask: () => boolean | Promise<boolean>): Promise<void> {
+  const isReady = await waitFor(async () => {
+    const record = recordedProcess(directory, name);
+    if (record === undefined || !isRunning(record)) return 'ended';
+    return (await ask()) ? 'ready' : undefined;
+  }, READY_TIMEOUT_MS);
+  if (isReady === 'ready') return;
+  const what = isReady === 'ended' ? 'ended at once' : `is not ready after ${READY_TIMEOUT_MS / 1000} s`;
+  throw new KtraceError('KTRACE_E_LAB_START', `${name} ${what}. Its last lines:\n${logTail(directory, name)}`);
+}
+
+/** A process's /proc/PID/net/tcp shows the sockets of its namespace: no need to connect to know that it listens. */
+function isGateListening(directory: string, node: string): boolean {
+  const pid = recordedProcess(directory, gateName(node))?.pid;
+  const port = `:${GATE_PORT.toString(16).toUpperCase().padStart(4, '0')} `;
+  return ['tcp', 'tcp6'].some((file) => {
+    try {
+      const sockets = readFileSync(`/proc/${pid}/net/${file}`, 'utf8').split('\n');
+      return sockets.some((line) => line.includes(port) && / 0A /.test(line));
+    } catch {
+      return false;
+    }
+  });
+}
+
+/**
+ * `nobody`, where `nobody` may read the program. In a home directory that is closed to others it stays the owner, but
+ * without a single capability, which is as powerless towards the kernel.
+ */
+function withoutRights(): string[] {
+  const none = ['--inh-caps=-all', '--bounding-set=-all', '--no-new-privs', '--clear-groups'];
+  return isOpenToAll(projectRoot()) && isOpenToAll(process.execPath) ? ['--reuid=65534', '--regid=65534', ...none] : none;
+}
+
+function isOpenToAll(path: string): boolean {
+  for (let at = path; ; at = dirname(at)) {
+    if ((statSync(at).mode & 0o001) === 0) return false;
+    if (at === dirname(at)) return true;
+  }
+}

@@ -1,0 +1,102 @@
+import type { Resource } from './types.ts';
+
+/** An answer of the API server that is no success; on the wire it is a `Status` object. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly reason: string;
+  readonly details: Record<string, unknown> | undefined;
+
+  constructor(status: number, reason: string, message: string, details?: Record<string, unknown>) {
+    super(message);
+    this.status = status;
+    this.reason = reason;
+    this.details = details;
+  }
+}
+
+/** The `Status` object of an error, as apimachinery's `metav1.Status` is encoded. */
+export function statusObject(error: ApiError): Record<string, unknown> {
+  return {
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Failure',
+    message: error.message,
+    reason: error.reason,
+    ...(error.details === undefined ? {} : { details: error.details }),
+    code: error.status,
+  };
+}
+
+export function notFound(resource: Resource, name: string): ApiError {
+  return new ApiError(404, 'NotFound', `${qualified(resource)} "${name}" not found`, details(resource, name));
+}
+
+/** For a path that no resource answers. */
+export function noSuchPath(): ApiError {
+  return new ApiError(404, 'NotFound', 'the server could not find the requested resource', {});
+}
+
+export function alreadyExists(resource: Resource, name: string): ApiError {
+  return new ApiError(409, 'AlreadyExists', `${qualified(resource)} "${name}" already exists`, details(resource, name));
+}
+
+export function conflict(resource: Resource, name: string): ApiError {
+  const text = 'the object has been modified; please apply your changes to the latest version and try again';
+  return new ApiError(
+    409,
+    'Conflict',
+    `Operation cannot be fulfilled on ${qualified(resource)} "${name}": ${text}`,
+    details(resource, name),
+  );
+}
+
+export function unauthorized(): ApiError {
+  return new ApiError(401, 'Unauthorized', 'Unauthorized');
+}
+
+export interface Attempt {
+  user: string;
+  verb: string;
+  group: string;
+  resource: string;
+  subresource?: string;
+  namespace?: string;
+  name?: string;
+}
+
+export function forbidden(attempt: Attempt): ApiError {
+  const resource = attempt.subresource === undefined ? attempt.resource : `${attempt.resource}/${attempt.subresource}`;
+  const what = `${attempt.resource}${attempt.group === '' ? '' : `.${attempt.group}`}`;
+  const which = attempt.name === undefined ? '' : ` "${attempt.name}"`;
+  const where = attempt.namespace === undefined ? 'at the cluster scope' : `in the namespace "${attempt.namespace}"`;
+  return new ApiError(
+    403,
+    'Forbidden',
+    `${what}${which} is forbidden: User "${attempt.user}" cannot ${attempt.verb} resource "${resource}" in API group "${attempt.group}" ${where}`,
+    { ...(attempt.name === undefined ? {} : { name: attempt.name }), kind: attempt.resource },
+  );
+}
+
+/** The watch cache no longer holds what came after this version. */
+export function tooOld(asked: number, oldest: number): ApiError {
+  return new ApiError(410, 'Expired', `too old resource version: ${asked} (${oldest})`);
+}
+
+export function continueExpired(): ApiError {
+  const text =
+    'The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.';
+  return new ApiError(410, 'Expired', text);
+}
+
+export function badRequest(message: string): ApiError {
+  return new ApiError(400, 'BadRequest', message);
+}
+
+function qualified(resource: Resource): string {
+  return `${resource.plural}${resource.group === '' ? '' : `.${resource.group}`}`;
+}
+
+function details(resource: Resource, name: string): Record<string, unknown> {
+  return { name, ...(resource.group === '' ? {} : { group: resource.group }), kind: resource.plural };
+}

@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process';
+import { EXIT } from '../util/errors.ts';
+import { ktraceCommand, ktraceEnvironment } from './agents.ts';
+import type { Lab } from './lab.ts';
+import { labUp } from './up.ts';
+
+/**
+ * The demo: a lab, `ktrace follow -A` with the given arguments in it through the code that a cluster would see, and the
+ * end of both. Data of the follow goes to stdout, all talk to stderr.
+ *
+ * @param argv what follows `npm run demo --`, e.g. `--for 20s -o json`
+ * @returns the exit code: follow's own; an interrupt is a normal end
+ */
+export async function runDemo(argv: readonly string[]): Promise<number> {
+  const say = (text: string) => void process.stderr.write(`demo: ${text}\n`);
+  let isInterrupted = false;
+  let interruptFollow: (() => void) | undefined;
+  const onSignal = () => {
+    isInterrupted = true;
+    interruptFollow?.();
+  };
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.on(signal, onSignal);
+  let lab: Lab | undefined;
+  try {
+    lab = await labUp({ name: `demo${process.pid}`, bound: true, progress: say });
+    if (isInterrupted) return EXIT.ok;
+    say('following all pods; end with Ctrl-C');
+    const code = await follow(lab, argv, (interrupt) => {
+      interruptFollow = interrupt;
+    });
+    return isInterrupted && code === EXIT.interrupted ? EXIT.ok : code;
+  } finally {
+    interruptFollow = undefined;
+    await lab?.down();
+    if (lab !== undefined) say('the lab is taken down');
+    for (const signal of signals) process.off(signal, onSignal);
+  }
+}
+
+function follow(lab: Lab, argv: readonly string[], onStart: (interrupt: () => void) => void): Promise<number> {
+  const child = spawn(ktraceCommand(), ['follow', '-A', '--kubeconfig', lab.kubeconfig, ...argv], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, ...ktraceEnvironment() },
+    // Its own group: Ctrl-C reaches it once, from here, and it can print its summary before the lab goes.
+    detached: true,
+  });
+  onStart(() => child.kill('SIGINT'));
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => resolve(code ?? EXIT.failure));
+  });
+}

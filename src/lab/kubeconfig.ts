@@ -1,0 +1,36 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { API_ADDRESS, API_PORT } from './plan.ts';
+import { writeAtomically } from './state.ts';
+import { readTokens, type Tokens } from './tokens.ts';
+
+/**
+ * Writes `kubeconfig` (from the machine itself, by 127.0.0.1; contexts `ktrace-lab`, `ktrace-lab-viewer` and
+ * `ktrace-lab-nobody`) and `kubeconfig-agent` (from the nodes' namespaces, with the agents' service account).
+ */
+export function writeKubeconfigs(directory: string, apiPort: number): void {
+  const tokens = readTokens(directory);
+  const ca = readFileSync(join(directory, 'ca.crt')).toString('base64');
+  const users = ['admin', 'viewer', 'nobody'] as const;
+  writeAtomically(join(directory, 'kubeconfig'), configText(`https://127.0.0.1:${apiPort}`, ca, tokens, users));
+  writeAtomically(join(directory, 'kubeconfig-agent'), configText(`https://${API_ADDRESS}:${API_PORT}`, ca, tokens, ['agent']));
+}
+
+function configText(server: string, ca: string, tokens: Tokens, users: readonly (keyof Tokens)[]): string {
+  const contextName = (user: keyof Tokens, index: number) => (index === 0 ? 'ktrace-lab' : `ktrace-lab-${user}`);
+  return JSON.stringify(
+    {
+      apiVersion: 'v1',
+      kind: 'Config',
+      'current-context': 'ktrace-lab',
+      clusters: [{ name: 'ktrace-lab', cluster: { server, 'certificate-authority-data': ca } }],
+      users: users.map((user) => ({ name: user, user: { token: tokens[user] } })),
+      contexts: users.map((user, index) => ({
+        name: contextName(user, index),
+        context: { cluster: 'ktrace-lab', user, namespace: 'default' },
+      })),
+    },
+    null,
+    2,
+  );
+}

@@ -1,0 +1,26 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeAtomically } from './state.ts';
+
+/**
+ * Bearer tokens of the lab's users: `admin` may do everything, `agent` is the agents' service account, `viewer` reads
+ * pods and Services of the namespace `default`, `nobody` is known and may do nothing.
+ */
+export interface Tokens {
+  admin: string;
+  agent: string;
+  viewer: string;
+  nobody: string;
+}
+
+/** Makes new tokens and writes them to `tokens.json`. */
+export function createTokens(directory: string): void {
+  const token = () => randomBytes(24).toString('base64url');
+  const tokens: Tokens = { admin: token(), agent: token(), viewer: token(), nobody: token() };
+  writeAtomically(join(directory, 'tokens.json'), JSON.stringify(tokens));
+}
+
+export function readTokens(directory: string): Tokens {
+  return JSON.parse(readFileSync(join(directory, 'tokens.json'), 'utf8')) as Tokens;
+}
