@@ -1,0 +1,55 @@
+import { hostname } from 'node:os';
+import { DEFAULT_SOCKET } from '../protocol/constants.ts';
+import { badArgument } from '../util/errors.ts';
+import { LOG_LEVELS, type LogLevel } from '../util/log.ts';
+import { type Environment, type Flags, readSettings } from '../util/settings.ts';
+import { checkSocketPath } from '../util/socket-path.ts';
+
+export interface AgentConfig {
+  /** This node's name as Kubernetes has it. */
+  node: string;
+  /** Path of the unix socket to serve. */
+  socket: string;
+  /** Undefined: the pod's service account where there is one, else the user's default kubeconfig. */
+  kubeconfig: string | undefined;
+  logLevel: LogLevel;
+  /** Size of the kernel's ring buffer: a power of two. */
+  ringBytes: number;
+  /** `auto`: tcx where the kernel has it, else clsact. */
+  attach: 'auto' | 'tcx' | 'clsact';
+  /** Path of the BPF object; undefined: the one that came with this ktrace. */
+  object: string | undefined;
+  /** Connections served at the same time. */
+  maxClients: number;
+  /** Added to this node's clock in all that is told, so that tests can have nodes whose clocks disagree. */
+  clockSkewMs: number;
+}
+
+const MIN_RING_BYTES = 4096;
+const MAX_RING_BYTES = 1024 * 1024 * 1024;
+
+/**
+ * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `attach`, `object`,
+ * `maxClients`, `clockSkewMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`, `KTRACE_LOG_LEVEL` and so on. A flag wins.
+ * @throws KtraceError KTRACE_E_ARGUMENT, exit code 2
+ */
+export function parseAgentConfig(flags: Flags, env: Environment = process.env): AgentConfig {
+  const settings = readSettings(flags, env);
+  const node = settings.text('node') ?? hostname();
+  if (!/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(node)) {
+    throw badArgument(settings.names('node'), "a Kubernetes node's name", node);
+  }
+  const ringBytes = settings.integer('ringBytes', MIN_RING_BYTES, MAX_RING_BYTES) ?? 8 * 1024 * 1024;
+  if ((ringBytes & (ringBytes - 1)) !== 0) throw badArgument(settings.names('ringBytes'), 'a power of two', ringBytes);
+  return {
+    node,
+    socket: checkSocketPath(settings.names('socket'), settings.text('socket') ?? DEFAULT_SOCKET),
+    kubeconfig: settings.text('kubeconfig'),
+    logLevel: settings.oneOf('logLevel', LOG_LEVELS) ?? 'info',
+    ringBytes,
+    attach: settings.oneOf('attach', ['auto', 'tcx', 'clsact']) ?? 'auto',
+    object: settings.text('object'),
+    maxClients: settings.integer('maxClients', 1, 1024) ?? 32,
+    clockSkewMs: settings.integer('clockSkewMs', -3_600_000, 3_600_000) ?? 0,
+  };
+}

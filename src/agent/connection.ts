@@ -1,0 +1,231 @@
+import type { WebSocket } from 'ws';
+import type { Subscription } from '../event/target.ts';
+import { CLOSE } from '../protocol/constants.ts';
+import type { AgentMessage, ClientMessage } from '../protocol/messages.ts';
+import { parseClientMessage } from '../protocol/parse.ts';
+import { KtraceError, messageOf } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import type { Feed } from './feed.ts';
+import type { Limits } from './limits.ts';
+import type { Session, Wire } from './session.ts';
+import type { Sessions } from './sessions.ts';
+
+/** Decides whether the owner of a token may follow this; throws a KtraceError when not. A token is undefined when none was given. */
+export type Authorize = (token: string | undefined, subscription: Subscription) => Promise<void>;
+
+export interface ConnectionOptions {
+  socket: WebSocket;
+  feed: Feed;
+  sessions: Sessions;
+  limits: Limits;
+  version: string;
+  authorize: Authorize;
+  log: Logger;
+  onError(code: string): void;
+  onClosed(connection: Connection): void;
+}
+
+type Of<Type extends ClientMessage['type']> = Extract<ClientMessage, { type: Type }>;
+
+/** More than this many unanswered messages while one is being authorized is no client of ours. */
+const MAX_PENDING_MESSAGES = 64;
+
+/** One websocket: its handshake, its messages in order, its heartbeat and its end. */
+export class Connection implements Wire {
+  readonly #options: ConnectionOptions;
+  readonly #socket: WebSocket;
+  readonly #pending: string[] = [];
+  readonly #handshakeTimer: NodeJS.Timeout;
+  readonly #heartbeat: NodeJS.Timeout;
+  #closingTimer: NodeJS.Timeout | undefined;
+  #isBusy = false;
+  #isEnding = false;
+  #seenAtMs = performance.now();
+  /** In memory only, and only for as long as the connection stands. */
+  #token: string | undefined;
+  #session: Session | undefined;
+  #subscription: Subscription | undefined;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.#socket = options.socket;
+    const { limits } = options;
+    this.#handshakeTimer = setTimeout(() => this.#fail(tooSlow(limits.handshakeMs), CLOSE.policy), limits.handshakeMs);
+    this.#heartbeat = setInterval(() => this.#beat(), limits.clockMs);
+    this.#listen();
+    this.#sayHello();
+  }
+
+  send(message: AgentMessage): void {
+    this.sendText(JSON.stringify(message));
+  }
+
+  sendText(text: string, taken?: () => void): void {
+    this.#socket.send(text, () => taken?.());
+  }
+
+  bufferedBytes(): number {
+    return this.#socket.bufferedAmount;
+  }
+
+  bye(reason: string): void {
+    this.#end({ type: 'bye', reason }, CLOSE.goingAway);
+  }
+
+  /** Cuts the connection now; nothing more is said. */
+  terminate(): void {
+    this.#socket.terminate();
+  }
+
+  #listen(): void {
+    const socket = this.#socket;
+    const seen = (): void => {
+      this.#seenAtMs = performance.now();
+    };
+    socket.on('message', (data, isBinary) => {
+      seen();
+      this.#receive(isBinary ? undefined : String(data));
+    });
+    socket.on('ping', seen);
+    socket.on('pong', seen);
+    // Frames that break RFC 6455 or the size limit; the library closes the connection with the fitting code.
+    socket.on('error', (error) => {
+      this.#options.onError('KTRACE_E_PROTOCOL');
+      this.#options.log.debug({ err: messageOf(error) }, 'broken frame');
+      this.#leave(true);
+    });
+    socket.on('close', (code) => this.#closed(code));
+  }
+
+  #sayHello(): void {
+    const { feed, version } = this.#options;
+    const { node, instance } = feed;
+    this.send({ type: 'hello', node, instance, version, hooks: feed.hooks(), clock: String(feed.nowNs()) });
+  }
+
+  #receive(text: string | undefined): void {
+    if (this.#isEnding) return;
+    if (text === undefined) {
+      this.#fail(binaryFrame(), CLOSE.unsupported);
+    } else if (this.#pending.push(text) > MAX_PENDING_MESSAGES) {
+      this.#fail(tooMany(), CLOSE.policy);
+    } else if (!this.#isBusy) {
+      void this.#work();
+    }
+  }
+
+  /** One message after the other, though an authorization takes its time. */
+  async #work(): Promise<void> {
+    this.#isBusy = true;
+    try {
+      for (let text = this.#pending.shift(); text !== undefined && !this.#isEnding; text = this.#pending.shift()) {
+        const message = parseClientMessage(text);
+        if (message.type === 'credit') this.#credit(message);
+        else if (message.type === 'auth') await this.#auth(message);
+        else await this.#subscribe(message);
+      }
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#isBusy = false;
+    }
+  }
+
+  #credit(message: Of<'credit'>): void {
+    if (!this.#session) throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected subscribe before credit');
+    this.#session.credit(message.events, message.ack);
+  }
+
+  async #auth(message: Of<'auth'>): Promise<void> {
+    this.#token = message.token;
+    if (this.#subscription) await this.#authorize(this.#subscription);
+  }
+
+  async #subscribe(message: Of<'subscribe'>): Promise<void> {
+    clearTimeout(this.#handshakeTimer);
+    const { targets, addresses, units } = message;
+    const subscription: Subscription = { targets, addresses, units };
+    await this.#authorize(subscription);
+    // The client may have gone meanwhile.
+    if (this.#isEnding) return;
+    this.#subscription = subscription;
+    if (this.#session) this.#session.update(subscription);
+    else this.#session = this.#options.sessions.subscribe(subscription, message.resume, this);
+  }
+
+  async #authorize(subscription: Subscription): Promise<void> {
+    this.#socket.pause();
+    try {
+      await this.#options.authorize(this.#token, subscription);
+    } finally {
+      this.#socket.resume();
+    }
+  }
+
+  #beat(): void {
+    const { feed, limits, log } = this.#options;
+    if (performance.now() - this.#seenAtMs > limits.deadAfterMs) {
+      log.info('the client gives no sign of life');
+      this.terminate();
+    }
+    if (this.#isEnding) return;
+    this.#socket.ping();
+    if (this.bufferedBytes() < limits.socketBytes) this.send({ type: 'clock', clock: String(feed.nowNs()) });
+  }
+
+  #fail(error: unknown, closeCode?: number): void {
+    const { log, onError } = this.#options;
+    const known = error instanceof KtraceError ? error : undefined;
+    if (!known) log.error({ err: error }, 'a client could not be served');
+    const { code, message, hint } = known ?? INTERNAL;
+    onError(code);
+    this.#leave(true);
+    this.#end({ type: 'error', code, message, ...(hint === undefined ? {} : { hint }) }, closeCode ?? closeCodeOf(code));
+  }
+
+  #end(lastWord: AgentMessage, code: number): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    this.#pending.length = 0;
+    this.send(lastWord);
+    this.#socket.close(code);
+    this.#closingTimer = setTimeout(() => this.terminate(), this.#options.limits.closingMs);
+  }
+
+  #leave(isDone: boolean): void {
+    if (this.#session) this.#options.sessions.leave(this.#session, this, isDone);
+    this.#session = undefined;
+  }
+
+  #closed(code: number): void {
+    this.#isEnding = true;
+    clearTimeout(this.#handshakeTimer);
+    clearTimeout(this.#closingTimer);
+    clearInterval(this.#heartbeat);
+    // A closing handshake that the client began says that it is done; a broken connection (1006) says nothing.
+    this.#leave(code === CLOSE.normal || code === CLOSE.goingAway || code === NO_STATUS);
+    this.#options.onClosed(this);
+  }
+}
+
+/** What the library gives for a close frame without a code. */
+const NO_STATUS = 1005;
+
+const INTERNAL = { code: 'KTRACE_E_INTERNAL', message: 'The agent failed; its log has the reason', hint: undefined } as const;
+
+function closeCodeOf(code: string): number {
+  if (code === 'KTRACE_E_PROTOCOL') return CLOSE.protocol;
+  return code === 'KTRACE_E_INTERNAL' ? CLOSE.internal : CLOSE.policy;
+}
+
+function tooSlow(handshakeMs: number): KtraceError {
+  return new KtraceError('KTRACE_E_HANDSHAKE', `Expected a subscription within ${handshakeMs / 1000} s of hello`);
+}
+
+function tooMany(): KtraceError {
+  return new KtraceError('KTRACE_E_PROTOCOL', `Expected at most ${MAX_PENDING_MESSAGES} messages ahead of an answer`);
+}
+
+function binaryFrame(): KtraceError {
+  return new KtraceError('KTRACE_E_PROTOCOL', 'Expected a text frame, got a binary one');
+}

@@ -1,0 +1,51 @@
+import {
+  CLOCK_INTERVAL_MS,
+  DEAD_AFTER_MS,
+  HANDSHAKE_MS,
+  LINGER_MS,
+  MAX_BATCH_BYTES,
+  MAX_BATCH_EVENTS,
+  STALL_MS,
+} from '../protocol/constants.ts';
+
+/** Every bound of the server. Bytes of events are lengths of their JSON. */
+export interface Limits {
+  /** Connections at the same time; as many sessions, those that wait for their client to come back among them. */
+  clients: number;
+  /** Events that one session keeps for a client that is not reading. */
+  queueEvents: number;
+  /** The same in bytes; less when many sessions share `totalBytes`. */
+  queueBytes: number;
+  /** Sent and not acknowledged events that one session keeps for a resume; also bounded by its share of `totalBytes`. */
+  sentBytes: number;
+  /** All sessions together, queued and sent. */
+  totalBytes: number;
+  batchEvents: number;
+  batchBytes: number;
+  /** No more is handed to a websocket that holds this much which the kernel has not taken. */
+  socketBytes: number;
+  handshakeMs: number;
+  clockMs: number;
+  deadAfterMs: number;
+  stallMs: number;
+  lingerMs: number;
+  /** After `bye` or `error`, the connection is cut when its closing takes longer. */
+  closingMs: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  clients: 32,
+  queueEvents: 8192,
+  queueBytes: 8 * 1024 * 1024,
+  sentBytes: 4 * 1024 * 1024,
+  totalBytes: 48 * 1024 * 1024,
+  batchEvents: MAX_BATCH_EVENTS,
+  batchBytes: MAX_BATCH_BYTES,
+  socketBytes: 512 * 1024,
+  handshakeMs: HANDSHAKE_MS,
+  clockMs: CLOCK_INTERVAL_MS,
+  deadAfterMs: DEAD_AFTER_MS,
+  stallMs: STALL_MS,
+  lingerMs: LINGER_MS,
+  closingMs: 2_000,
+};

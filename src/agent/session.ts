@@ -1,0 +1,212 @@
+import type { Resolved, Subscription } from '../event/target.ts';
+import type { KtraceEvent } from '../event/types.ts';
+import type { AgentMessage } from '../protocol/messages.ts';
+import type { Feed, Follower, Sink } from './feed.ts';
+import type { Limits } from './limits.ts';
+import { SentBatches } from './sent-batches.ts';
+import { type QueueCounts, SessionQueue } from './session-queue.ts';
+
+/** The connection that a session speaks through. */
+export interface Wire {
+  send(message: AgentMessage): void;
+  /** Sends the text of a message; `taken` is called when the kernel has it, or the connection broke. */
+  sendText(text: string, taken: () => void): void;
+  /** Bytes handed over that the kernel has not taken. */
+  bufferedBytes(): number;
+  /** The session has ended: says `bye` and closes. */
+  bye(reason: string): void;
+}
+
+export interface SessionOptions {
+  /** Names the stream towards the client; not to be guessed. */
+  id: string;
+  feed: Feed;
+  subscription: Subscription;
+  limits: Limits;
+  /** Bytes that this session may hold, as its share of what all may. */
+  shareBytes(): number;
+  encode(event: KtraceEvent): string;
+  counts: QueueCounts;
+  now(): string;
+  onStalled(session: Session): void;
+}
+
+/**
+ * One follower of the feed and the client behind it, who may lose the connection and come back. Events wait in a bounded queue,
+ * leave in batches within the client's credits, and are kept until the client has acknowledged them.
+ */
+export class Session implements Sink {
+  readonly id: string;
+  readonly #options: SessionOptions;
+  readonly #queue: SessionQueue;
+  readonly #sent: SentBatches;
+  readonly #follower: Follower;
+  #wire: Wire | undefined;
+  #resolved: Resolved = { pods: [], addresses: [] };
+  #resolvedIsDue = false;
+  #hasAnswered = false;
+  #seq = 0;
+  #credits = 0;
+  #flushIsDue = false;
+  #stallTimer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: SessionOptions) {
+    const { feed, limits, subscription, encode, counts, now, shareBytes } = options;
+    this.id = options.id;
+    this.#options = options;
+    this.#queue = new SessionQueue({
+      node: feed.node,
+      maxEvents: limits.queueEvents,
+      // Two thirds of its share for what waits and one for what was sent.
+      maxBytes: () => Math.min(limits.queueBytes, (shareBytes() * 2) / 3),
+      encode,
+      now,
+      counts,
+    });
+    this.#sent = new SentBatches(() => Math.min(limits.sentBytes, shareBytes() / 3));
+    this.#follower = feed.follow(subscription, this);
+  }
+
+  get isAttached(): boolean {
+    return this.#wire !== undefined;
+  }
+
+  /** Events and bytes held at this moment. */
+  held(): { events: number; bytes: number } {
+    return { events: this.#queue.length, bytes: this.#queue.bytes + this.#sent.bytes };
+  }
+
+  event(event: KtraceEvent): void {
+    if (this.#closed) return;
+    this.#queue.push(event);
+    this.#flushSoon();
+  }
+
+  resolved(resolved: Resolved): void {
+    if (this.#closed) return;
+    this.#resolved = resolved;
+    this.#resolvedIsDue = this.#wire !== undefined;
+    this.#flushSoon();
+  }
+
+  /** Changes what is followed; the stream goes on. */
+  update(subscription: Subscription): void {
+    this.#follower.update(subscription);
+    this.#answer(0);
+  }
+
+  /** Gives a new session its first connection. */
+  attach(wire: Wire): void {
+    this.#wire = wire;
+    this.#answer(0);
+  }
+
+  /**
+   * Goes on behind batch `seq` on another connection: what was sent after it is sent again, and a connection that still stands is left.
+   * False when it cannot be told what came after `seq`; then the session is of no use any more.
+   */
+  resume(wire: Wire, seq: number, subscription: Subscription): boolean {
+    const again = seq <= this.#seq ? this.#sent.takeAfter(seq) : undefined;
+    if (!again) return false;
+    this.#follower.update(subscription);
+    const left = this.#wire;
+    if (left) this.detach(left);
+    left?.bye('the session goes on over another connection');
+    this.#queue.putBack(again.entries);
+    this.#seq = seq;
+    this.#wire = wire;
+    this.#answer(again.missed);
+    return true;
+  }
+
+  /** The connection broke: from now on events only wait. False when the session speaks through another one already. */
+  detach(wire: Wire): boolean {
+    if (this.#wire !== wire) return false;
+    this.#wire = undefined;
+    this.#credits = 0;
+    this.#stopStallTimer();
+    return true;
+  }
+
+  credit(events: number, acknowledged: number | undefined): void {
+    if (acknowledged !== undefined) this.#sent.acknowledge(Math.min(acknowledged, this.#seq));
+    this.#credits += events;
+    this.#flushSoon();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#wire = undefined;
+    this.#stopStallTimer();
+    this.#follower.close();
+    this.#queue.discard();
+  }
+
+  /** Ends the session and tells its client. */
+  bye(reason: string): void {
+    const wire = this.#wire;
+    this.close();
+    wire?.bye(reason);
+  }
+
+  #answer(missed: number): void {
+    this.#resolvedIsDue = false;
+    this.#wire?.send({
+      type: 'subscribed',
+      session: this.id,
+      resumed: this.#hasAnswered,
+      missed,
+      resolved: this.#resolved,
+    });
+    this.#hasAnswered = true;
+    this.#flushSoon();
+  }
+
+  /** All events of one turn of the loop (one wake-up of the ring) leave together. */
+  #flushSoon(): void {
+    if (this.#flushIsDue || !this.#wire) return;
+    this.#flushIsDue = true;
+    setImmediate(() => {
+      this.#flushIsDue = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    const wire = this.#wire;
+    if (!wire) return;
+    const { limits } = this.#options;
+    if (this.#resolvedIsDue && wire.bufferedBytes() < limits.socketBytes) {
+      this.#resolvedIsDue = false;
+      wire.send({ type: 'resolved', resolved: this.#resolved });
+    }
+    let progressed = false;
+    while (this.#queue.length > 0 && this.#credits > 0 && wire.bufferedBytes() < limits.socketBytes) {
+      this.#sendBatch(wire);
+      progressed = true;
+    }
+    if (progressed || this.#queue.length === 0) this.#stopStallTimer();
+    if (this.#queue.length > 0) this.#startStallTimer();
+  }
+
+  #sendBatch(wire: Wire): void {
+    const { limits } = this.#options;
+    const entries = this.#queue.take(Math.min(this.#credits, limits.batchEvents), limits.batchBytes);
+    this.#credits -= entries.length;
+    this.#seq += 1;
+    this.#sent.add(this.#seq, entries);
+    const events = entries.map((entry) => entry.json).join(',');
+    wire.sendText(`{"type":"events","seq":${this.#seq},"events":[${events}]}`, () => this.#flushSoon());
+  }
+
+  #startStallTimer(): void {
+    this.#stallTimer ??= setTimeout(() => this.#options.onStalled(this), this.#options.limits.stallMs).unref();
+  }
+
+  #stopStallTimer(): void {
+    clearTimeout(this.#stallTimer);
+    this.#stallTimer = undefined;
+  }
+}

@@ -1,0 +1,142 @@
+import { randomUUID } from 'node:crypto';
+import type { Subscription } from '../event/target.ts';
+import { formatUnixNs } from '../util/time.ts';
+import { createEncoder } from './encode.ts';
+import type { Feed } from './feed.ts';
+import type { Limits } from './limits.ts';
+import { Session, type Wire } from './session.ts';
+import type { QueueCounts } from './session-queue.ts';
+
+export interface SessionCounts extends QueueCounts {
+  opened: number;
+  resumed: number;
+  /** Asked to be resumed, and could not be. */
+  notResumed: number;
+  stalled: number;
+}
+
+export interface Resume {
+  instance: string;
+  session: string;
+  seq: number;
+}
+
+/** All sessions of an agent: those with a client, and those that wait for theirs to come back. */
+export class Sessions {
+  readonly counts: SessionCounts = {
+    in: 0,
+    out: 0,
+    cut: 0,
+    folded: 0,
+    putBack: 0,
+    discarded: 0,
+    opened: 0,
+    resumed: 0,
+    notResumed: 0,
+    stalled: 0,
+  };
+  readonly #feed: Feed;
+  readonly #limits: Limits;
+  readonly #encode: ReturnType<typeof createEncoder>;
+  readonly #sessions = new Map<string, Session>();
+  /** Timers of the sessions without a client, in the order they lost theirs. */
+  readonly #lingering = new Map<Session, NodeJS.Timeout>();
+
+  constructor(feed: Feed, limits: Limits) {
+    this.#feed = feed;
+    this.#limits = limits;
+    this.#encode = createEncoder(() => this.#sessions.size > 1);
+  }
+
+  /** Resumes the session that is asked for where that can be, else opens a new one; either way the client has been answered. */
+  subscribe(subscription: Subscription, resume: Resume | undefined, wire: Wire): Session {
+    return (resume && this.#resume(subscription, resume, wire)) ?? this.#open(subscription, wire);
+  }
+
+  /** A connection has ended. When its client had not said that it is done, the session waits for it. */
+  leave(session: Session, wire: Wire, isDone: boolean): void {
+    if (!session.detach(wire)) return;
+    if (isDone) {
+      this.close(session);
+      return;
+    }
+    this.#lingering.set(
+      session,
+      setTimeout(() => this.close(session), this.#limits.lingerMs),
+    );
+  }
+
+  close(session: Session): void {
+    this.#stopLingering(session);
+    this.#sessions.delete(session.id);
+    session.close();
+  }
+
+  closeAll(): void {
+    for (const session of [...this.#sessions.values()]) this.close(session);
+  }
+
+  /** How many there are, and what they hold. */
+  totals(): { attached: number; lingering: number; events: number; bytes: number } {
+    const totals = { attached: 0, lingering: this.#lingering.size, events: 0, bytes: 0 };
+    for (const session of this.#sessions.values()) {
+      const held = session.held();
+      totals.events += held.events;
+      totals.bytes += held.bytes;
+    }
+    totals.attached = this.#sessions.size - totals.lingering;
+    return totals;
+  }
+
+  #open(subscription: Subscription, wire: Wire): Session {
+    this.#makeRoom();
+    const session = new Session({
+      id: randomUUID(),
+      feed: this.#feed,
+      subscription,
+      limits: this.#limits,
+      shareBytes: () => this.#limits.totalBytes / Math.max(1, this.#sessions.size),
+      encode: this.#encode,
+      counts: this.counts,
+      now: () => formatUnixNs(this.#feed.nowNs()),
+      onStalled: (stalled) => this.#endStalled(stalled),
+    });
+    this.#sessions.set(session.id, session);
+    this.counts.opened += 1;
+    session.attach(wire);
+    return session;
+  }
+
+  #resume(subscription: Subscription, resume: Resume, wire: Wire): Session | undefined {
+    const session = resume.instance === this.#feed.instance ? this.#sessions.get(resume.session) : undefined;
+    let goesOn = false;
+    try {
+      goesOn = session?.resume(wire, resume.seq, subscription) ?? false;
+    } finally {
+      // Also when the feed refuses the subscription: the stream has no owner any more.
+      if (session && !goesOn) this.close(session);
+    }
+    this.counts[goesOn ? 'resumed' : 'notResumed'] += 1;
+    if (!session || !goesOn) return undefined;
+    this.#stopLingering(session);
+    return session;
+  }
+
+  #stopLingering(session: Session): void {
+    clearTimeout(this.#lingering.get(session));
+    this.#lingering.delete(session);
+  }
+
+  /** Who waits for a lost client leaves first when there are too many. Connections are limited on their own. */
+  #makeRoom(): void {
+    const [longest] = this.#lingering.keys();
+    if (longest && this.#sessions.size >= this.#limits.clients) this.close(longest);
+  }
+
+  #endStalled(session: Session): void {
+    this.counts.stalled += 1;
+    this.#stopLingering(session);
+    this.#sessions.delete(session.id);
+    session.bye(`the client took no events for ${this.#limits.stallMs / 1000} s`);
+  }
+}

@@ -1,0 +1,14 @@
+import { createLog } from '../util/log.ts';
+import type { GateConfig } from './config.ts';
+import { runGate } from './gate.ts';
+
+/** The gate's process: open until SIGTERM or SIGINT. */
+export async function gateMain({ socket, port, metricsPort, maxConnections, logLevel }: GateConfig): Promise<void> {
+  const log = createLog('gate', logLevel);
+  const gate = await runGate({ socketPath: socket, port, metricsPort, maxConnections, log });
+  const signal = await new Promise<string>((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name));
+  });
+  log.info({ signal }, 'the gate closes');
+  await gate.close();
+}

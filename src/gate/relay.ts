@@ -1,0 +1,90 @@
+import type { IncomingMessage } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { rejectionResponse } from '../protocol/admission.ts';
+import { STREAM_PATH } from '../protocol/constants.ts';
+import { agentFault, agentSilent, rejectionOf } from './agent-request.ts';
+
+export interface RelayOptions {
+  request: IncomingMessage;
+  client: Duplex;
+  /** What the client sent behind its request's head. */
+  head: Buffer;
+  socketPath: string;
+  /** The agent must answer the handshake within this. */
+  answerMs: number;
+  /** When one side has ended, the other must within this. */
+  halfClosedMs: number;
+  onClosed(result: RelayResult): void;
+}
+
+export interface RelayResult {
+  toAgentBytes: number;
+  toClientBytes: number;
+  /** Set when the agent could not be reached. */
+  errorCode: string | undefined;
+}
+
+/**
+ * Joins a client that asked for the websocket, and whose request was found good, to the agent: bytes both ways, each way as fast as
+ * its reader takes them. `onClosed` is called once, when both sides are gone.
+ */
+export function relay(options: RelayOptions): void {
+  const { request, client, head, socketPath, answerMs, halfClosedMs, onClosed } = options;
+  const agent = connect({ path: socketPath, allowHalfOpen: true });
+  let errorCode: string | undefined;
+  let halfClosedTimer: NodeJS.Timeout | undefined;
+
+  const refuse = (error: ReturnType<typeof agentFault>): void => {
+    errorCode = error.code;
+    client.end(rejectionResponse(rejectionOf(error)), () => client.destroy());
+    agent.destroy();
+  };
+  const answerTimer = setTimeout(() => refuse(agentSilent()), answerMs);
+  const cut = (): void => {
+    agent.destroy();
+    client.destroy();
+  };
+  const halfClosed = (): void => {
+    halfClosedTimer ??= setTimeout(cut, halfClosedMs);
+  };
+
+  agent.once('connect', () => {
+    agent.write(requestHead(request));
+    if (head.length > 0) agent.write(head);
+    // `pipe` stops reading one side while the other does not take, and passes its end on.
+    client.pipe(agent);
+    agent.pipe(client);
+  });
+  agent.once('data', () => clearTimeout(answerTimer));
+  agent.once('error', (error) => (errorCode === undefined && agent.bytesRead === 0 ? refuse(agentFault(error)) : cut()));
+  client.once('error', cut);
+  for (const side of [agent, client]) side.once('end', halfClosed);
+  whenBothClosed(agent, client, () => {
+    clearTimeout(answerTimer);
+    clearTimeout(halfClosedTimer);
+    onClosed({ toAgentBytes: agent.bytesWritten, toClientBytes: agent.bytesRead, errorCode });
+  });
+}
+
+/** The head for the agent: only what the websocket handshake needs, whatever else the client sent. */
+function requestHead({ headers }: IncomingMessage): string {
+  const kept = ['sec-websocket-key', 'sec-websocket-version', 'sec-websocket-protocol'].flatMap((name) =>
+    headers[name] === undefined ? [] : [`${name}: ${headers[name]}`],
+  );
+  return [`GET ${STREAM_PATH} HTTP/1.1`, 'Host: agent', 'Connection: Upgrade', 'Upgrade: websocket', ...kept, '', ''].join(
+    '\r\n',
+  );
+}
+
+/** A side that is gone takes the other along, once that has given out what it still holds. */
+function whenBothClosed(agent: Socket, client: Duplex, then: () => void): void {
+  let open = 2;
+  const closed = (other: Duplex) => () => {
+    open -= 1;
+    if (open === 0) return then();
+    other.end();
+  };
+  agent.once('close', closed(client));
+  client.once('close', closed(agent));
+}

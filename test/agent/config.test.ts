@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { parseAgentConfig } from '../../src/agent/config.ts';
+import { KtraceError } from '../../src/util/errors.ts';
+
+const refused = (flags: Record<string, string | number>, env: Record<string, string> = {}): string => {
+  try {
+    parseAgentConfig({ node: 'host1', ...flags }, env);
+  } catch (error) {
+    assert.ok(error instanceof KtraceError && error.code === 'KTRACE_E_ARGUMENT' && error.exitCode === 2, String(error));
+    return error.message;
+  }
+  throw new Error('it was taken');
+};
+
+describe('parseAgentConfig', () => {
+  it('has defaults for everything but the name of a node that the host does not tell', () => {
+    assert.deepEqual(parseAgentConfig({ node: 'host1' }, {}), {
+      node: 'host1',
+      socket: '/run/ktrace/agent.sock',
+      kubeconfig: undefined,
+      logLevel: 'info',
+      ringBytes: 8388608,
+      attach: 'auto',
+      object: undefined,
+      maxClients: 32,
+      clockSkewMs: 0,
+    });
+  });
+
+  it('takes variables, and flags before them; an empty variable is none', () => {
+    const env = { KTRACE_NODE: 'host2', KTRACE_LOG_LEVEL: 'debug', KTRACE_RING_BYTES: '65536', KTRACE_SOCKET: '' };
+    const config = parseAgentConfig({ logLevel: 'warn', maxClients: 5, object: undefined }, env);
+    assert.equal(config.node, 'host2');
+    assert.equal(config.logLevel, 'warn');
+    assert.equal(config.ringBytes, 65536);
+    assert.equal(config.maxClients, 5);
+    assert.equal(config.socket, '/run/ktrace/agent.sock');
+  });
+
+  const cases: [flags: Record<string, string | number>, env: Record<string, string>, message: string][] = [
+    [{ attach: 'xdp' }, {}, 'Expected one of auto, tcx, clsact for --attach, got "xdp"'],
+    [{}, { KTRACE_MAX_CLIENTS: 'many' }, 'Expected a whole number from 1 to 1024 for KTRACE_MAX_CLIENTS, got "many"'],
+    [{ ringBytes: 5000 }, {}, 'Expected a power of two for --ring-bytes (or KTRACE_RING_BYTES), got 5000'],
+    [{ ringBytes: '1e6' }, {}, 'Expected a whole number from 4096 to 1073741824 for --ring-bytes, got "1e6"'],
+    [{ node: 'Host_1' }, {}, 'Expected a Kubernetes node\'s name for --node (or KTRACE_NODE), got "Host_1"'],
+    [{ socket: 'agent.sock' }, {}, 'Expected an absolute path for --socket (or KTRACE_SOCKET), got "agent.sock"'],
+    [{ object: '' }, {}, 'Expected a value for --object, got ""'],
+  ];
+  for (const [flags, env, message] of cases) {
+    it(`says ${message}`, () => {
+      assert.equal(refused(flags, env), message);
+    });
+  }
+
+  it('refuses a socket path that the kernel would cut', () => {
+    assert.match(refused({ socket: `/run/${'a'.repeat(110)}` }), /at most 107 bytes/);
+  });
+});

@@ -1,0 +1,85 @@
+import type { Counter, Feed, Follower, HookState, Sink } from '../../src/agent/feed.ts';
+import type { Resolved, Subscription } from '../../src/event/target.ts';
+import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
+
+interface FakeFollower {
+  subscription: Subscription;
+  sink: Sink;
+}
+
+/** A pipeline without a kernel: tells every follower of the packets whose source's namespace it follows. */
+export class FakeFeed implements Feed {
+  readonly node = 'host1';
+  readonly instance: string;
+  readonly followers = new Set<FakeFollower>();
+  why: string | undefined;
+
+  constructor(instance = 'first') {
+    this.instance = instance;
+  }
+
+  hooks(): HookState[] {
+    return [{ name: 'tc', backend: 'tcx', state: 'on' }];
+  }
+
+  nowNs(): bigint {
+    return BigInt(Date.now()) * 1_000_000n;
+  }
+
+  follow(subscription: Subscription, sink: Sink): Follower {
+    const follower = { subscription, sink };
+    this.followers.add(follower);
+    sink.resolved(resolvedOf(subscription));
+    return {
+      update: (next) => {
+        follower.subscription = next;
+        sink.resolved(resolvedOf(next));
+      },
+      close: () => void this.followers.delete(follower),
+    };
+  }
+
+  publish(event: KtraceEvent): void {
+    for (const { subscription, sink } of this.followers) {
+      if (subscription.targets.some((target) => isMeant(target, event))) sink.event(event);
+    }
+  }
+
+  notReady(): string | undefined {
+    return this.why;
+  }
+
+  counters(): Counter[] {
+    return [
+      { name: 'ktrace_sightings_total', help: 'Sightings.', type: 'counter', values: [{ labels: { hook: 'tc' }, value: 7 }] },
+    ];
+  }
+}
+
+/** A packet of a pod in a namespace; `number` is in its id and its time. */
+export function packet(number: number, namespace = 'default'): PacketEvent {
+  return {
+    v: 1,
+    kind: 'packet',
+    id: `${namespace}-${number}`,
+    time: `2026-11-22T08:45:00.${String(number).padStart(9, '0')}Z`,
+    nodes: ['host1'],
+    proto: 'tcp',
+    len: 60,
+    dir: 'request',
+    src: { ip: '10.244.1.2', port: 41512, pod: { namespace, name: 'frontend', uid: 'u1' } },
+    dst: { ip: '10.244.3.2', port: 6379 },
+    hops: [{ node: 'host1', if: 'veth1', dir: 'in', atNs: 0 }],
+    verdict: 'forwarded',
+    fingerprint: String(number),
+  };
+}
+
+function isMeant(target: Subscription['targets'][number], event: KtraceEvent): boolean {
+  if (target.kind === 'all' || event.kind !== 'packet') return true;
+  return target.kind === 'namespace' && event.src.pod?.namespace === target.name;
+}
+
+function resolvedOf({ targets }: Subscription): Resolved {
+  return { pods: [], addresses: targets.map((_, index) => `10.0.0.${index + 1}`) };
+}

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { MAX_CLIENT_FRAME_BYTES } from '../../src/protocol/constants.ts';
+import { parseAgentMessage, parseClientMessage } from '../../src/protocol/parse.ts';
+import { KtraceError } from '../../src/util/errors.ts';
+
+const refused = (parse: () => unknown): string => {
+  try {
+    parse();
+  } catch (error) {
+    assert.ok(error instanceof KtraceError, String(error));
+    assert.equal(error.code, 'KTRACE_E_PROTOCOL');
+    return error.message;
+  }
+  throw new Error('it was taken');
+};
+
+describe('parseClientMessage', () => {
+  it('takes every message, with defaults filled in', () => {
+    assert.deepEqual(parseClientMessage('{"type":"auth","token":"t"}'), { type: 'auth', token: 't' });
+    assert.deepEqual(parseClientMessage('{"type":"subscribe","targets":[{"kind":"selector","selector":"app=redis"}]}'), {
+      type: 'subscribe',
+      targets: [{ kind: 'selector', selector: 'app=redis' }],
+      addresses: [],
+      units: 'flows',
+    });
+    const full = {
+      type: 'subscribe',
+      targets: [
+        { kind: 'pod', namespace: 'default', name: 'a' },
+        { kind: 'node', name: 'host1' },
+        { kind: 'selector', namespace: 'x', selector: 'a' },
+        { kind: 'all' },
+      ],
+      addresses: ['10.0.0.1', 'fd00::1'],
+      units: 'packets',
+      resume: { instance: 'i', session: 's', seq: 3 },
+    };
+    assert.deepEqual(parseClientMessage(JSON.stringify(full)), full);
+    assert.deepEqual(parseClientMessage('{"type":"credit","events":5,"ack":2}'), { type: 'credit', events: 5, ack: 2 });
+  });
+
+  const cases: [text: string, message: RegExp][] = [
+    ['', /Expected a JSON text frame/],
+    ['null', /Expected a JSON object for a message, got null/],
+    ['[]', /got an array of 0/],
+    ['{"type":"x"}', /'auth' \| 'subscribe' \| 'credit' for "x" type, got "x"/],
+    ['{"targets":[]}', /for a message type, got nothing/],
+    ['{"type":"subscribe","targets":[]}', /targets, got an array of 0/],
+    ['{"type":"subscribe","targets":[{"kind":"all"},{"kind":"pods"}]}', /for "subscribe" targets 1 kind, got "pods"/],
+    ['{"type":"subscribe","targets":[{"kind":"pod","name":"a"}]}', /targets 0 namespace, got nothing/],
+    ['{"type":"subscribe","targets":[{"kind":"all"}],"addresses":["10.0.0.256"]}', /addresses 0, got "10.0.0.256"/],
+    ['{"type":"subscribe","targets":[{"kind":"all"}],"units":1}', /units, got 1/],
+    ['{"type":"credit","events":1.5}', /expected int.* for "credit" events, got 1.5/],
+    ['{"type":"credit","events":1,"more":1}', /Unrecognized key: "more"/],
+  ];
+  for (const [text, message] of cases) {
+    it(`says what is wrong with ${text || 'nothing'}`, () => {
+      assert.match(
+        refused(() => parseClientMessage(text)),
+        message,
+      );
+    });
+  }
+
+  it('never repeats a token, and never a long value', () => {
+    const token = 'eyJhbGciOi'.repeat(3000);
+    for (const text of [
+      `{"type":"auth","token":"${token}"}`,
+      `{"type":"auth","token":["${token}"]}`,
+      `{"type":"auth","token":"${token}`,
+    ]) {
+      assert.doesNotMatch(
+        refused(() => parseClientMessage(text)),
+        /eyJ/,
+      );
+    }
+    const long = refused(() => parseClientMessage(`{"type":"${'a'.repeat(100_000)}"}`));
+    assert.ok(long.length < 300, `${long.length}`);
+  });
+
+  it('refuses what is over the limit before it parses it', () => {
+    assert.match(
+      refused(() => parseClientMessage('['.repeat(MAX_CLIENT_FRAME_BYTES + 1))),
+      /at most 4194304 bytes/,
+    );
+  });
+
+  it('refuses with KTRACE_E_PROTOCOL, or takes, whatever comes', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+        try {
+          parseClientMessage(text);
+        } catch (error) {
+          assert.ok(error instanceof KtraceError && error.code === 'KTRACE_E_PROTOCOL', String(error));
+        }
+      }),
+    );
+  });
+});
+
+describe('parseAgentMessage', () => {
+  const resolved = { pods: [{ namespace: 'a', name: 'b', uid: 'c', node: 'd', ips: ['10.0.0.1'] }], addresses: ['10.0.0.1'] };
+  const good = [
+    {
+      type: 'hello',
+      node: 'host1',
+      instance: 'i',
+      version: '1',
+      hooks: [{ name: 'tc', backend: 'tcx', state: 'on' }],
+      clock: '1763800000000000000',
+    },
+    { type: 'subscribed', session: 's', resumed: true, missed: 0, resolved },
+    { type: 'resolved', resolved },
+    { type: 'events', seq: 1, events: [{ kind: 'packet' }, { kind: 'of the future' }] },
+    { type: 'clock', clock: '1' },
+    { type: 'error', code: 'KTRACE_E_X', message: 'm', hint: 'h' },
+    { type: 'bye', reason: 'r' },
+  ];
+  for (const message of good) {
+    it(`takes ${message.type}, with fields it does not know`, () => {
+      assert.deepEqual(parseAgentMessage(JSON.stringify({ ...message, future: 1 })), { ...message, future: 1 });
+    });
+  }
+
+  it('passes over messages that only a newer agent knows', () => {
+    assert.equal(parseAgentMessage('{"type":"capture","data":1}'), undefined);
+    assert.equal(parseAgentMessage('{"type":"constructor"}'), undefined);
+  });
+
+  const bad: [text: string, message: RegExp][] = [
+    ['{}', /Expected a message with a type/],
+    ['{"type":"events","seq":1,"events":[{"kind":"packet"},null]}', /Expected an array of objects with kind for events.events/],
+    ['{"type":"events","seq":1,"events":{"length":1}}', /got an object/],
+    ['{"type":"events","seq":-1,"events":[]}', /a whole number for events.seq, got -1/],
+    ['{"type":"clock","clock":"soon"}', /nanoseconds in decimal/],
+    ['{"type":"resolved","resolved":{"pods":[{}],"addresses":[]}}', /resolved pods and addresses/],
+    ['{"type":"error","code":1,"message":""}', /a string for error.code/],
+  ];
+  for (const [text, message] of bad) {
+    it(`refuses ${text}`, () => {
+      assert.match(
+        refused(() => parseAgentMessage(text)),
+        message,
+      );
+    });
+  }
+});
