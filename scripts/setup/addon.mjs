@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fingerprint, isStamped, writeStamp } from './fingerprint.mjs';
 import { command, step } from './step.mjs';
 
-const ADDON = 'native/build/Release/ktrace.node';
+const ADDON = 'native/build/Release/ktrace_native.node';
 
 /** Builds the addon for the Node of node_modules when its sources, or that Node, changed. */
 export async function buildAddon(root) {

@@ -35,10 +35,17 @@ export function command(file, args, options = {}) {
       { cwd: options.cwd, env: { ...process.env, ...options.env }, maxBuffer: 64 << 20 },
       (error, stdout, stderr) => {
         if (error === null) return resolve(stdout);
-        const said = `${stdout}${stderr}`.trim().split('\n').slice(-60).join('\n');
-        reject(new SetupError(`${said}\n${file} ${args.join(' ')} failed (${error.code ?? error.signal})`));
+        reject(
+          new SetupError(`${shortened(`${stdout}${stderr}`)}\n${file} ${args.join(' ')} failed (${error.code ?? error.signal})`),
+        );
       },
     );
     child.stdin?.end();
   });
+}
+
+/** The beginning often names the cause, the end what came of it. */
+function shortened(text) {
+  const lines = text.trim().split('\n');
+  return (lines.length <= 80 ? lines : [...lines.slice(0, 30), '[…]', ...lines.slice(-50)]).join('\n');
 }
