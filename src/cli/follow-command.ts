@@ -1,0 +1,35 @@
+import { runFollow } from '../client/follow.ts';
+import { findStandingLab } from '../lab/state.ts';
+import { parseCount, parseDuration } from './duration.ts';
+import { interruption } from './interruption.ts';
+
+/** `ktrace follow`: the flags as the parser gives them; the exit code. */
+export async function followCommand(words: string[], flags: Record<string, unknown>): Promise<number> {
+  const text = (name: string): string | undefined => flags[name] as string | undefined;
+  const count = text('count');
+  const duration = text('for');
+  return runFollow(
+    {
+      words,
+      selectors: (flags['selector'] as string[] | undefined) ?? [],
+      namespaces: (flags['namespace'] as string[] | undefined) ?? [],
+      allNamespaces: flags['allNamespaces'] === true,
+      kubeconfig: text('kubeconfig'),
+      context: text('context'),
+      ktraceNamespace: text('ktraceNamespace') ?? 'ktrace',
+      output: flags['output'] as 'text' | 'wide' | 'json',
+      packets: flags['packets'] === true,
+      count: count === undefined ? undefined : parseCount('-c', count),
+      forMs: duration === undefined ? undefined : parseDuration('--for', duration),
+      strict: flags['strict'] === true,
+      color: flags['color'] as boolean | undefined,
+    },
+    {
+      stdout: process.stdout,
+      stderr: process.stderr,
+      interrupt: interruption(),
+      env: process.env,
+      findLab: () => findStandingLab(),
+    },
+  );
+}

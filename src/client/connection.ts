@@ -1,0 +1,332 @@
+import type { Duplex } from 'node:stream';
+import type { Resolved, Subscription } from '../event/target.ts';
+import type { KtraceEvent } from '../event/types.ts';
+import type { AgentMessage } from '../protocol/messages.ts';
+import { EXIT, KtraceError, messageOf } from '../util/errors.ts';
+import { checkEvent } from './check-event.ts';
+import { type ClockEstimate, NodeClock } from './clock.ts';
+import { Stream } from './stream.ts';
+
+/** How the subscription went on after a connection was made. */
+export interface Arrival {
+  /** The stream began; `resumed`: went on where it broke; `restarted`: another start of the agent; `renewed`: the agent no longer knew the stream. */
+  how: 'began' | 'resumed' | 'restarted' | 'renewed';
+  /** Events that the agent could not keep for us; undefined: nobody knows how many. */
+  missed: number | undefined;
+}
+
+export interface ConnectionHandler {
+  up(arrival: Arrival): void;
+  /** The connection broke or could not be made; it is tried again after `retryMs`. */
+  down(error: KtraceError, retryMs: number): void;
+  /** The agent does not want us: it is not tried again. */
+  refused(error: KtraceError): void;
+  events(events: KtraceEvent[]): void;
+  resolved(resolved: Resolved): void;
+}
+
+export interface Timeouts {
+  /** To reach the gate. */
+  dialMs: number;
+  /** For `hello`, and for `subscribed`. */
+  answerMs: number;
+  /** The agent says something at least every 10 s. */
+  silenceMs: number;
+  /** Pauses between attempts, before jitter. */
+  retryFirstMs: number;
+  retryLastMs: number;
+}
+
+export const TIMEOUTS: Timeouts = { dialMs: 15_000, answerMs: 5_000, silenceMs: 25_000, retryFirstMs: 250, retryLastMs: 10_000 };
+
+export interface ConnectionOptions {
+  node: string;
+  /** Makes a connection to the node's gate. */
+  dial(signal: AbortSignal): Promise<Duplex>;
+  subscription: Subscription;
+  /** Events that may be on their way to us, or wait here, at most. */
+  window: number;
+  handler: ConnectionHandler;
+  timeouts?: Timeouts;
+  /** Unix milliseconds with fraction, of a clock that is never stepped. */
+  nowMs(): number;
+  random?(): number;
+}
+
+/** What the agent may answer that no other attempt changes. */
+const FINAL = new Set([
+  'KTRACE_E_NOT_AUTHORIZED',
+  'KTRACE_E_UNAUTHORIZED',
+  'KTRACE_E_FORBIDDEN',
+  'KTRACE_E_SUBPROTOCOL',
+  'KTRACE_E_PROTOCOL',
+]);
+
+/** Follows one node through its gate: connects, subscribes, grants credits, and goes on after the connection broke. */
+export class Connection {
+  readonly node: string;
+  readonly #options: ConnectionOptions;
+  readonly #timeouts: Timeouts;
+  readonly #clock = new NodeClock();
+  readonly #abort = new AbortController();
+  #subscription: Subscription;
+  #asked: Subscription | undefined;
+  #stream: Stream | undefined;
+  #isSubscribed = false;
+  #session: { instance: string; session: string; seq: number } | undefined;
+  #instance = '';
+  /** Events told and not yet consumed, and consumed without having been granted again. */
+  #open = 0;
+  #consumedSince = 0;
+  #openedAtMs = 0;
+  #deadline: NodeJS.Timeout | undefined;
+  #attempts = 0;
+  #wake: (() => void) | undefined;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.#timeouts = options.timeouts ?? TIMEOUTS;
+    this.#subscription = options.subscription;
+    this.node = options.node;
+    void this.#run();
+  }
+
+  get isUp(): boolean {
+    return this.#isSubscribed;
+  }
+
+  clock(): ClockEstimate | undefined {
+    return this.#clock.estimate();
+  }
+
+  /** Changes what is followed, without a gap. */
+  update(subscription: Subscription): void {
+    this.#subscription = subscription;
+    if (this.#isSubscribed) this.#subscribe(undefined);
+  }
+
+  /** So many events have been told to the reader: the agent may send as many more. */
+  consumed(count: number): void {
+    this.#open -= count;
+    this.#consumedSince += count;
+    if (this.#consumedSince * 4 >= this.#options.window) this.#grant();
+  }
+
+  /** There is reason to think that it works now: tries at once. */
+  retryNow(): void {
+    this.#attempts = 0;
+    this.#wake?.();
+  }
+
+  async close(): Promise<void> {
+    this.#abort.abort();
+    this.#wake?.();
+    clearTimeout(this.#deadline);
+    this.#isSubscribed = false;
+    await this.#stream?.close();
+  }
+
+  async #run(): Promise<void> {
+    const { handler } = this.#options;
+    while (!this.#abort.signal.aborted) {
+      const error = await this.#attempt();
+      if (this.#abort.signal.aborted) return;
+      this.#isSubscribed = false;
+      this.#stream = undefined;
+      if (this.#isFinal(error)) {
+        handler.refused(error);
+        return;
+      }
+      const retryMs = this.#nextPauseMs();
+      handler.down(error, retryMs);
+      await this.#pause(retryMs);
+    }
+  }
+
+  /** One connection from its beginning to its end; gives why it ended. */
+  async #attempt(): Promise<KtraceError> {
+    let duplex: Duplex;
+    try {
+      duplex = await this.#dial();
+    } catch (error) {
+      return error instanceof KtraceError ? error : unreachable(this.node, messageOf(error), error);
+    }
+    if (this.#abort.signal.aborted) {
+      duplex.destroy();
+      return unreachable(this.node, 'closed');
+    }
+    return new Promise((resolve) => {
+      this.#openedAtMs = this.#options.nowMs();
+      const stream = new Stream(duplex, {
+        opened: () => undefined,
+        message: (message) => this.#receive(message),
+        ended: (error) => {
+          clearTimeout(this.#deadline);
+          resolve(error);
+        },
+      });
+      this.#stream = stream;
+      this.#expect(this.#timeouts.answerMs);
+    });
+  }
+
+  async #dial(): Promise<Duplex> {
+    const timeout = AbortSignal.timeout(this.#timeouts.dialMs);
+    const signal = AbortSignal.any([timeout, this.#abort.signal]);
+    const dialled = this.#options.dial(signal);
+    const given = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(stalled(this.node, this.#timeouts.dialMs)), { once: true });
+    });
+    try {
+      return await Promise.race([dialled, given]);
+    } catch (error) {
+      // Who gave up waiting still closes what comes late.
+      dialled.then((duplex) => duplex.destroy()).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #receive(message: AgentMessage): void {
+    this.#expect(this.#isSubscribed ? this.#timeouts.silenceMs : this.#timeouts.answerMs);
+    switch (message.type) {
+      case 'hello':
+        this.#hello(message);
+        break;
+      case 'subscribed':
+        this.#subscribed(message);
+        break;
+      case 'events':
+        this.#events(message.seq, message.events);
+        break;
+      case 'resolved':
+        this.#options.handler.resolved(message.resolved);
+        break;
+      case 'clock':
+        this.#clock.arrived(Number(message.clock) / 1e6, this.#options.nowMs());
+        break;
+      case 'error':
+        this.#stream?.fail(agentError(this.node, message));
+        break;
+      case 'bye':
+        this.#stream?.fail(
+          new KtraceError('KTRACE_E_CONNECTION', `The agent of node ${this.node} said good-bye: ${message.reason}`),
+        );
+        break;
+    }
+  }
+
+  #hello(message: Extract<AgentMessage, { type: 'hello' }>): void {
+    if (message.node !== this.node) {
+      throw new KtraceError('KTRACE_E_PROTOCOL', `Expected the agent of node ${this.node}, got that of ${message.node}`);
+    }
+    this.#clock.answered(this.#openedAtMs, Number(message.clock) / 1e6, this.#options.nowMs());
+    this.#instance = message.instance;
+    this.#subscribe(this.#session);
+  }
+
+  #subscribe(resume: { instance: string; session: string; seq: number } | undefined): void {
+    this.#asked = this.#subscription;
+    this.#stream?.send({ type: 'subscribe', ...this.#subscription, ...(resume === undefined ? {} : { resume }) });
+  }
+
+  #subscribed({ session, resumed, missed, resolved }: Extract<AgentMessage, { type: 'subscribed' }>): void {
+    const { handler, window } = this.#options;
+    const isAnswerToUpdate = this.#isSubscribed;
+    const before = this.#session;
+    if (before?.session !== session || before.instance !== this.#instance) {
+      this.#session = { instance: this.#instance, session, seq: 0 };
+    }
+    if (!isAnswerToUpdate) {
+      this.#isSubscribed = true;
+      this.#attempts = 0;
+      this.#consumedSince = 0;
+      this.#stream?.send({ type: 'credit', events: Math.max(0, window - this.#open), ack: this.#session?.seq ?? 0 });
+      // It was changed between the question and its answer.
+      if (this.#asked !== this.#subscription) this.#subscribe(undefined);
+      handler.up(arrivalOf(before, this.#instance, resumed, missed));
+    }
+    handler.resolved(resolved);
+  }
+
+  #events(seq: number, events: KtraceEvent[]): void {
+    const session = this.#session;
+    if (session === undefined || !this.#isSubscribed)
+      throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected subscribed before events');
+    // A batch that came already is sent again after a resume: nothing is told twice.
+    if (seq <= session.seq) {
+      this.#consumedSince += events.length;
+      return;
+    }
+    if (seq !== session.seq + 1) throw new KtraceError('KTRACE_E_GAP', `Expected batch ${session.seq + 1}, got ${seq}`);
+    for (const event of events) checkEvent(event);
+    session.seq = seq;
+    this.#open += events.length;
+    this.#options.handler.events(events);
+  }
+
+  #grant(): void {
+    if (!this.#isSubscribed || this.#session === undefined) return;
+    this.#stream?.send({ type: 'credit', events: this.#consumedSince, ack: this.#session.seq });
+    this.#consumedSince = 0;
+  }
+
+  #expect(withinMs: number): void {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => this.#stream?.fail(stalled(this.node, withinMs)), withinMs);
+  }
+
+  /** Before the first subscription, what the agent says against us is final; later the same may be a passing state of an update. */
+  #isFinal(error: KtraceError): boolean {
+    return FINAL.has(error.code) && (this.#session === undefined || error.exitCode === EXIT.notAuthorized);
+  }
+
+  #nextPauseMs(): number {
+    const { retryFirstMs, retryLastMs } = this.#timeouts;
+    const full = Math.min(retryLastMs, retryFirstMs * 2 ** Math.min(this.#attempts++, 16));
+    return Math.round(full * (0.5 + (this.#options.random ?? Math.random)() / 2));
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        this.#wake = undefined;
+        resolve();
+      };
+    });
+  }
+}
+
+function arrivalOf(before: { instance: string } | undefined, instance: string, resumed: boolean, missed: number): Arrival {
+  if (before === undefined) return { how: 'began', missed: 0 };
+  if (resumed) return { how: 'resumed', missed };
+  return { how: before.instance === instance ? 'renewed' : 'restarted', missed: undefined };
+}
+
+function agentError(node: string, { code, message, hint }: Extract<AgentMessage, { type: 'error' }>): KtraceError {
+  const known = /^KTRACE_E_[A-Z0-9_]{1,60}$/.test(code) ? (code as `KTRACE_E_${string}`) : 'KTRACE_E_PROTOCOL';
+  const isForbidden = /AUTHORIZED|FORBIDDEN/.test(known);
+  return new KtraceError(known, `The agent of node ${node} refused: ${message}`, {
+    ...(typeof hint === 'string' ? { hint } : {}),
+    exitCode: isForbidden ? EXIT.notAuthorized : EXIT.failure,
+  });
+}
+
+function stalled(node: string, ms: number): KtraceError {
+  return new KtraceError(
+    'KTRACE_E_STALLED',
+    `The agent of node ${node} took the connection and said nothing for ${ms / 1000} s`,
+    {
+      hint: 'Look at the logs of the agent and the gate on that node.',
+      exitCode: EXIT.noAgent,
+    },
+  );
+}
+
+function unreachable(node: string, why: string, cause?: unknown): KtraceError {
+  return new KtraceError('KTRACE_E_CONNECTION', `The gate of node ${node} cannot be reached: ${why}`, {
+    ...(cause === undefined ? {} : { cause }),
+    exitCode: EXIT.noAgent,
+  });
+}

@@ -1,0 +1,315 @@
+import type { Duplex } from 'node:stream';
+import type { Resolved, Subscription, Target } from '../event/target.ts';
+import type { KtraceEvent, LostStage, NoticeEvent } from '../event/types.ts';
+import type { KtraceError } from '../util/errors.ts';
+import { type ClockEstimate, corrections } from './clock.ts';
+import { type Arrival, Connection, type Timeouts } from './connection.ts';
+import { MERGE_DEFAULTS, Merge, type MergeCounts } from './merge.ts';
+
+export interface FollowingOptions {
+  targets: Target[];
+  units: Subscription['units'];
+  /** Makes a connection to a node's gate. */
+  dial(node: string, signal: AbortSignal): Promise<Duplex>;
+  /** An event for the reader, in order of time. */
+  tell(event: KtraceEvent): void;
+  /** Nobody answers and nobody will: following has failed. */
+  failed(error: KtraceError): void;
+  /** The first agent follows. */
+  began(): void;
+  /** Unix milliseconds with fraction, of a clock that is never stepped. */
+  nowMs(): number;
+  timeouts?: Timeouts;
+  random?(): number;
+}
+
+/** What a follow came to, for the summary and for who waits in vain. */
+export interface FollowStatus {
+  agents: number;
+  agentsUp: number;
+  pods: number;
+  addresses: number;
+  counts: MergeCounts;
+  lost: Partial<Record<LostStage, number>>;
+  /** Nodes that are not followed at this moment. */
+  missing: string[];
+  /** Nodes with a time of which nobody can say what was lost. */
+  gaps: string[];
+}
+
+interface Followed {
+  connection: Connection;
+  resolved: Resolved;
+  state: 'connecting' | 'up' | 'down' | 'refused';
+  downSince: string | undefined;
+  firstError: KtraceError | undefined;
+  asked: string;
+}
+
+/** Events on their way or waiting, of all nodes together; a node has a share, with a least and a most. */
+const WINDOW = { total: 65_536, least: 512, most: 4096 };
+/** Agents' answers to one change come together: the union of addresses is told once. */
+const RESOLVE_PAUSE_MS = 50;
+
+/** Follows several nodes at once: their connections, their streams merged, the addresses one resolved told to all others. */
+export class Following {
+  readonly #options: FollowingOptions;
+  readonly #nodes = new Map<string, Followed>();
+  readonly #merge: Merge;
+  readonly #lost: Partial<Record<LostStage, number>> = {};
+  readonly #gaps = new Set<string>();
+  #corrections = new Map<string, ClockEstimate>();
+  #correctedAtMs = 0;
+  #hasBegun = false;
+  #isPaused = false;
+  #isClosed = false;
+  #releaseTimer: NodeJS.Timeout | undefined;
+  #resolveTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: FollowingOptions) {
+    this.#options = options;
+    this.#merge = new Merge({
+      ...MERGE_DEFAULTS,
+      epochMs: Math.floor(options.nowMs() / 1000) * 1000,
+      isFollowed: (node) => this.#nodes.get(node)?.state === 'up',
+      tell: (event) => this.#tell(event),
+      consumed: (node) => this.#nodes.get(node)?.connection.consumed(1),
+    });
+  }
+
+  /** The nodes to follow from now on: joins the new ones, leaves those that are gone. */
+  setNodes(wanted: ReadonlySet<string>): void {
+    for (const node of this.#nodes.keys()) if (!wanted.has(node)) this.#leave(node);
+    for (const node of wanted) if (!this.#nodes.has(node)) this.#join(node, wanted.size);
+  }
+
+  /** The node's gate is another one now, or is ready again. */
+  retryNow(node: string): void {
+    const followed = this.#nodes.get(node);
+    if (followed?.state === 'down') followed.connection.retryNow();
+  }
+
+  /** The reader takes no more for now: nothing is told, and no credit given, until it resumes. */
+  pause(): void {
+    this.#isPaused = true;
+    clearTimeout(this.#releaseTimer);
+    this.#releaseTimer = undefined;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#release();
+  }
+
+  /** Something about the tracing itself, told among the events. */
+  notice(level: NoticeEvent['level'], code: NoticeEvent['code'], text: string, node?: string): void {
+    this.#tell({ v: 1, kind: 'notice', ...(node === undefined ? {} : { node }), level, code, text });
+  }
+
+  status(): FollowStatus {
+    const all = [...this.#nodes.values()];
+    const names = [...this.#nodes.keys()];
+    return {
+      agents: all.length,
+      agentsUp: all.filter(({ state }) => state === 'up').length,
+      pods: all.reduce((sum, { resolved }) => sum + resolved.pods.length, 0),
+      addresses: new Set(all.flatMap(({ resolved }) => resolved.addresses)).size,
+      counts: { ...this.#merge.counts },
+      lost: { ...this.#lost },
+      missing: names.filter((node) => this.#nodes.get(node)?.state !== 'up'),
+      gaps: [...this.#gaps],
+    };
+  }
+
+  /** Tells what is held, and leaves all nodes. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#merge.release(this.#options.nowMs(), true);
+    this.#isClosed = true;
+    clearTimeout(this.#releaseTimer);
+    clearTimeout(this.#resolveTimer);
+    await Promise.all([...this.#nodes.values()].map(({ connection }) => connection.close()));
+  }
+
+  #join(node: string, among: number): void {
+    const { targets, units, dial, nowMs, timeouts, random } = this.#options;
+    const connection = new Connection({
+      node,
+      dial: (signal) => dial(node, signal),
+      subscription: { targets, addresses: this.#addressesFor(node), units },
+      window: Math.min(WINDOW.most, Math.max(WINDOW.least, Math.floor(WINDOW.total / among))),
+      nowMs,
+      ...(timeouts === undefined ? {} : { timeouts }),
+      ...(random === undefined ? {} : { random }),
+      handler: {
+        up: (arrival) => this.#up(node, arrival),
+        down: (error) => this.#down(node, error),
+        refused: (error) => this.#refused(node, error),
+        events: (events) => this.#events(node, events),
+        resolved: (resolved) => this.#resolved(node, resolved),
+      },
+    });
+    const asked = addressKey(this.#addressesFor(node));
+    const resolved = { pods: [], addresses: [] };
+    this.#nodes.set(node, { connection, resolved, state: 'connecting', downSince: undefined, firstError: undefined, asked });
+  }
+
+  #leave(node: string): void {
+    const followed = this.#nodes.get(node);
+    if (followed === undefined) return;
+    this.#nodes.delete(node);
+    this.#gaps.add(node);
+    void followed.connection.close();
+    this.notice('warn', 'KTRACE_N_AGENT_LEFT', 'this node has no agent any more; its packets are not seen', node);
+    this.#resolveSoon();
+  }
+
+  #up(node: string, arrival: Arrival): void {
+    const followed = this.#nodes.get(node);
+    if (followed === undefined) return;
+    const wasJoinedLate = this.#hasBegun && arrival.how === 'began';
+    followed.state = 'up';
+    if (arrival.how !== 'began') this.#tellReturn(node, followed, arrival);
+    else if (followed.downSince !== undefined) this.notice('info', 'KTRACE_N_AGENT_BACK', 'the agent is reached now', node);
+    else if (wasJoinedLate) this.notice('info', 'KTRACE_N_AGENT_JOINED', 'this node is followed too now', node);
+    followed.downSince = undefined;
+    this.#correctedAtMs = 0;
+    if (!this.#hasBegun) {
+      this.#hasBegun = true;
+      this.#options.began();
+      this.#tellEarlyFailures();
+    }
+  }
+
+  #tellReturn(node: string, followed: Followed, { how, missed }: Arrival): void {
+    if (how === 'resumed') {
+      const said = missed === 0 ? 'nothing was missed' : `${missed} events were missed`;
+      this.notice(missed === 0 ? 'info' : 'warn', 'KTRACE_N_AGENT_BACK', `the connection stands again; ${said}`, node);
+      if (missed !== undefined && missed > 0) {
+        const from = followed.downSince ?? this.#time();
+        this.#tell({ v: 1, kind: 'lost', node, stage: 'client-socket', count: missed, from, to: this.#time() });
+      }
+      return;
+    }
+    this.#gaps.add(node);
+    const why = how === 'restarted' ? 'the agent was started anew' : 'the agent did not keep the stream';
+    const since = followed.downSince === undefined ? '' : ` since ${followed.downSince}`;
+    const code = how === 'restarted' ? 'KTRACE_N_AGENT_RESTARTED' : 'KTRACE_N_STREAM_RENEWED';
+    this.notice('warn', code, `${why}; what happened${since} is not known`, node);
+  }
+
+  #down(node: string, error: KtraceError): void {
+    const followed = this.#nodes.get(node);
+    if (followed === undefined) return;
+    const isNews = followed.downSince === undefined;
+    followed.state = 'down';
+    followed.firstError ??= error;
+    followed.downSince ??= this.#time();
+    followed.resolved = { pods: [], addresses: followed.resolved.addresses };
+    if (this.#hasBegun && isNews) this.notice('warn', 'KTRACE_N_AGENT_DOWN', `${error.message}; trying again`, node);
+    if (!this.#hasBegun) this.#failIfNobodyIsLeft();
+  }
+
+  #refused(node: string, error: KtraceError): void {
+    const followed = this.#nodes.get(node);
+    if (followed === undefined) return;
+    followed.state = 'refused';
+    followed.firstError ??= error;
+    if (this.#hasBegun) this.notice('error', 'KTRACE_N_AGENT_REFUSED', error.message, node);
+    this.#failIfNobodyIsLeft();
+  }
+
+  /** Before anything was followed, one failed attempt at every node is enough; after it, only that all refuse. */
+  #failIfNobodyIsLeft(): void {
+    const all = [...this.#nodes.values()];
+    const isOver = all.every(({ state }) => state === 'refused' || (!this.#hasBegun && state === 'down'));
+    const error = all.find(({ state }) => state === 'refused')?.firstError ?? all[0]?.firstError;
+    if (isOver && error !== undefined && !this.#isClosed) this.#options.failed(error);
+  }
+
+  #tellEarlyFailures(): void {
+    for (const [node, { state, firstError }] of this.#nodes) {
+      if (state === 'down' && firstError) this.notice('warn', 'KTRACE_N_AGENT_DOWN', `${firstError.message}; trying again`, node);
+      if (state === 'refused' && firstError) this.notice('error', 'KTRACE_N_AGENT_REFUSED', firstError.message, node);
+    }
+  }
+
+  #events(node: string, events: KtraceEvent[]): void {
+    const nowMs = this.#options.nowMs();
+    const correction = this.#correctionOf(node, nowMs);
+    for (const event of events) this.#merge.add(node, event, correction, nowMs);
+    this.#schedule();
+  }
+
+  #correctionOf(node: string, nowMs: number): ClockEstimate {
+    if (nowMs - this.#correctedAtMs > 1000) {
+      const clocks = new Map<string, ClockEstimate>();
+      for (const [name, { connection }] of this.#nodes) {
+        const clock = connection.clock();
+        if (clock !== undefined) clocks.set(name, clock);
+      }
+      this.#corrections = corrections(clocks);
+      this.#correctedAtMs = nowMs;
+    }
+    return this.#corrections.get(node) ?? { offsetMs: 0, uncertaintyMs: 0 };
+  }
+
+  #schedule(): void {
+    if (this.#isPaused || this.#isClosed || this.#releaseTimer !== undefined) return;
+    const dueMs = this.#merge.nextDueMs();
+    if (dueMs === undefined) return;
+    this.#releaseTimer = setTimeout(() => this.#release(), Math.max(1, Math.ceil(dueMs - this.#options.nowMs())));
+  }
+
+  #release(): void {
+    clearTimeout(this.#releaseTimer);
+    this.#releaseTimer = undefined;
+    this.#merge.release(this.#options.nowMs());
+    this.#schedule();
+  }
+
+  #tell(event: KtraceEvent): void {
+    if (this.#isClosed) return;
+    if (event.kind === 'lost') this.#lost[event.stage] = (this.#lost[event.stage] ?? 0) + event.count;
+    this.#options.tell(event);
+  }
+
+  #resolved(node: string, resolved: Resolved): void {
+    const followed = this.#nodes.get(node);
+    if (followed === undefined) return;
+    followed.resolved = resolved;
+    this.#resolveSoon();
+  }
+
+  #resolveSoon(): void {
+    if (this.#resolveTimer !== undefined || this.#isClosed) return;
+    this.#resolveTimer = setTimeout(() => {
+      this.#resolveTimer = undefined;
+      for (const [node, followed] of this.#nodes) this.#tellAddresses(node, followed);
+    }, RESOLVE_PAUSE_MS);
+  }
+
+  #tellAddresses(node: string, followed: Followed): void {
+    const addresses = this.#addressesFor(node);
+    const key = addressKey(addresses);
+    if (key === followed.asked) return;
+    followed.asked = key;
+    const { targets, units } = this.#options;
+    followed.connection.update({ targets, addresses, units });
+  }
+
+  /** What the other nodes' agents resolved. */
+  #addressesFor(node: string): string[] {
+    const addresses = new Set<string>();
+    for (const [other, { resolved }] of this.#nodes) if (other !== node) for (const ip of resolved.addresses) addresses.add(ip);
+    return [...addresses].sort();
+  }
+
+  #time(): string {
+    return new Date(this.#options.nowMs()).toISOString();
+  }
+}
+
+function addressKey(addresses: string[]): string {
+  return addresses.join(' ');
+}

@@ -1,0 +1,143 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { KubeConfig } from '@kubernetes/client-node';
+import { KtraceError, messageOf } from '../util/errors.ts';
+import { didYouMean } from './suggest.ts';
+
+export interface KubeOptions {
+  /** `--kubeconfig`; undefined: `KUBECONFIG`, `~/.kube/config`, the pod's service account, then a standing lab. */
+  kubeconfig?: string | undefined;
+  /** `--context`; undefined: the current one. */
+  context?: string | undefined;
+}
+
+/** Where the environment says that a cluster is; every part can be given for a test. */
+export interface KubeSurroundings {
+  env: Readonly<Record<string, string | undefined>>;
+  home: string;
+  serviceAccountToken: string;
+  /** The lab's kubeconfig, when one stands. */
+  findLab(): { name: string; kubeconfig: string } | undefined;
+  /** Says to the user which cluster was chosen, where that was not theirs. */
+  note(text: string): void;
+}
+
+export function kubeSurroundings(findLab: KubeSurroundings['findLab'], note: KubeSurroundings['note']): KubeSurroundings {
+  return {
+    env: process.env,
+    home: homedir(),
+    serviceAccountToken: '/var/run/secrets/kubernetes.io/serviceaccount/token',
+    findLab,
+    note,
+  };
+}
+
+/**
+ * The user's cluster. Throws KTRACE_E_KUBECONFIG (unreadable, malformed, without a cluster) or KTRACE_E_CONTEXT_UNKNOWN.
+ */
+export function loadKubeConfig(options: KubeOptions, around: KubeSurroundings): KubeConfig {
+  const config = readConfig(options, around);
+  if (options.context !== undefined) {
+    const names = config.getContexts().map(({ name }) => name);
+    if (!names.includes(options.context)) {
+      throw new KtraceError('KTRACE_E_CONTEXT_UNKNOWN', `The kubeconfig has no context ${JSON.stringify(options.context)}`, {
+        hint: didYouMean(options.context, names) ?? contextsHint(names),
+      });
+    }
+    config.setCurrentContext(options.context);
+  }
+  if (config.getCurrentCluster() === null) {
+    const current = config.getCurrentContext();
+    throw new KtraceError(
+      'KTRACE_E_KUBECONFIG',
+      `The kubeconfig names no cluster${current ? ` for its context ${JSON.stringify(current)}` : ': it has no current context'}`,
+      {
+        hint: contextsHint(config.getContexts().map(({ name }) => name)),
+      },
+    );
+  }
+  allowPlainHttp(config);
+  return config;
+}
+
+/** The namespace that the context is in. */
+export function contextNamespace(config: KubeConfig): string {
+  return config.getContextObject(config.getCurrentContext())?.namespace?.trim() || 'default';
+}
+
+function readConfig(options: KubeOptions, around: KubeSurroundings): KubeConfig {
+  const { env, home, findLab, note } = around;
+  if (options.kubeconfig !== undefined) return readFiles([options.kubeconfig]);
+  const files = (env['KUBECONFIG'] ?? '').split(':').filter((file) => file !== '');
+  if (files.length > 0) {
+    const present = files.filter((file) => existsSync(file));
+    return readFiles(present.length > 0 ? present : files);
+  }
+  const own = join(home, '.kube', 'config');
+  if (existsSync(own)) return readFiles([own]);
+  if (existsSync(around.serviceAccountToken) && env['KUBERNETES_SERVICE_HOST'] !== undefined) {
+    const config = new KubeConfig();
+    config.loadFromCluster();
+    return config;
+  }
+  const lab = findLab();
+  if (lab !== undefined) {
+    note(`no kubeconfig: using the lab ${JSON.stringify(lab.name)} (${lab.kubeconfig})`);
+    return readFiles([lab.kubeconfig]);
+  }
+  throw new KtraceError('KTRACE_E_KUBECONFIG', 'There is no kubeconfig: not --kubeconfig, not KUBECONFIG, not ~/.kube/config', {
+    hint: 'Give one, or bring up a cluster to try with: ktrace lab up.',
+  });
+}
+
+function readFiles(files: string[]): KubeConfig {
+  const [first, ...others] = files.map(readFile);
+  for (const other of others) {
+    // As kubectl merges: the first file that says something wins.
+    for (const cluster of other.clusters) if (!first?.getCluster(cluster.name)) first?.addCluster(cluster);
+    for (const user of other.users) if (!first?.getUser(user.name)) first?.addUser(user);
+    for (const context of other.contexts) if (!first?.getContextObject(context.name)) first?.addContext(context);
+    if (first !== undefined && !first.currentContext) first.setCurrentContext(other.currentContext);
+  }
+  return first as KubeConfig;
+}
+
+function readFile(file: string): KubeConfig {
+  try {
+    readFileSync(file);
+  } catch (cause) {
+    throw new KtraceError('KTRACE_E_KUBECONFIG', `The kubeconfig ${file} cannot be read: ${reasonOf(cause)}`, { cause });
+  }
+  const config = new KubeConfig();
+  try {
+    config.loadFromFile(file);
+  } catch (cause) {
+    throw new KtraceError('KTRACE_E_KUBECONFIG', `The kubeconfig ${file} is malformed: ${messageOf(cause).split('\n')[0]}`, {
+      cause,
+    });
+  }
+  if (config.clusters.length === 0 && config.contexts.length === 0) {
+    throw new KtraceError('KTRACE_E_KUBECONFIG', `The kubeconfig ${file} is malformed: it has no clusters and no contexts`);
+  }
+  return config;
+}
+
+/** The library refuses http:// without `insecure-skip-tls-verify`; kubectl does not, and `kubectl proxy` speaks nothing else. */
+function allowPlainHttp(config: KubeConfig): void {
+  const cluster = config.getCurrentCluster();
+  if (cluster === null || !cluster.server.startsWith('http:')) return;
+  config.clusters = config.clusters.map((other) => (other === cluster ? { ...cluster, skipTLSVerify: true } : other));
+}
+
+function contextsHint(names: string[]): string {
+  return names.length === 0 ? 'It has no contexts.' : `Its contexts are ${names.slice(0, 10).join(', ')}.`;
+}
+
+function reasonOf(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'ENOENT') return 'no such file';
+  if (code === 'EACCES') return 'permission denied';
+  if (code === 'EISDIR') return 'it is a directory';
+  return messageOf(error);
+}

@@ -1,0 +1,242 @@
+import type { FlowEvent, KtraceEvent, PacketEvent } from '../event/types.ts';
+import type { ClockEstimate } from './clock.ts';
+import { compose } from './compose.ts';
+import { Expectations } from './expect.ts';
+import { FlowOwners } from './flows.ts';
+import { nsSince, timeFrom } from './instant.ts';
+import { JOIN_DEFAULTS, Joiner, type Packet } from './join.ts';
+import { type Part, partOf } from './part.ts';
+import { TimeQueue } from './queue.ts';
+
+export interface MergeOptions {
+  /** Unix milliseconds that times are counted from. */
+  epochMs: number;
+  /** An event is held this long, for an earlier one of another node. */
+  holdMs: number;
+  /** A packet that visibly goes on to, or came from, another followed node is held this long for that node's part. */
+  joinMs: number;
+  /** A told packet can be told again, with more known, for this long. */
+  retainMs: number;
+  /** Packets remembered at most, and events held at most; beyond, the oldest is forgotten or told at once. */
+  maxPackets: number;
+  /** Is the node's agent connected? */
+  isFollowed(node: string): boolean;
+  /** The event to show. */
+  tell(event: KtraceEvent): void;
+  /** One record of the node has been told, or has become part of what was. */
+  consumed(node: string): void;
+}
+
+export const MERGE_DEFAULTS = { holdMs: 60, joinMs: 200, retainMs: 10_000, maxPackets: 50_000 };
+
+/** What became of the records that came in: `captured = told + joined + duplicates + amended + invalid`, and what is held still. */
+export interface MergeCounts {
+  captured: number;
+  told: number;
+  /** Became part of a record with another node's. */
+  joined: number;
+  /** A conversation or packet that another node told already. */
+  duplicates: number;
+  /** Told again with more known; not counted as told. */
+  amended: number;
+  /** Unreadable times. */
+  invalid: number;
+}
+
+interface Held {
+  sortNs: number;
+  dueMs: number;
+  arrivedMs: number;
+  what: { packet: Packet } | { flow: FlowEvent; node: string };
+  /** Whose records wait here. */
+  nodes: string[];
+}
+
+/**
+ * Brings the nodes' records into one order by time, and the parts of a packet into one record. A silent node delays nobody: everything is
+ * told when its own time to wait is over. Time is given by the caller, in milliseconds of any steady clock.
+ */
+export class Merge {
+  readonly counts: MergeCounts = { captured: 0, told: 0, joined: 0, duplicates: 0, amended: 0, invalid: 0 };
+  readonly #options: MergeOptions;
+  readonly #joiner = new Joiner(JOIN_DEFAULTS);
+  readonly #queue = new TimeQueue<Held>();
+  readonly #held = new Map<Packet, Held>();
+  readonly #flowOwners = new FlowOwners();
+  readonly #deferredFlows: { event: FlowEvent; node: string; dueMs: number }[] = [];
+  readonly #expectations: Expectations;
+  /** By node and its own id, and by what was seen where. */
+  readonly #byId = new Map<string, Part>();
+  readonly #bySight = new Map<string, Part>();
+  /** Told packets, in the order they are forgotten. */
+  readonly #told = new Map<Packet, number>();
+
+  constructor(options: MergeOptions) {
+    this.#options = options;
+    this.#expectations = new Expectations(options.isFollowed);
+  }
+
+  /** Takes in one record of a node. `correction` brings the node's times onto the common timeline. */
+  add(node: string, event: KtraceEvent, correction: ClockEstimate, nowMs: number): void {
+    this.counts.captured++;
+    if (event.kind === 'packet') this.#addPacket(node, event, correction, nowMs);
+    else if (event.kind === 'flow') this.#addFlow(node, event, correction, nowMs);
+    else {
+      this.#options.tell(event);
+      this.counts.told++;
+      this.#options.consumed(node);
+    }
+  }
+
+  /** When {@link Merge.release} has something to do next; undefined: nothing is held. */
+  nextDueMs(): number | undefined {
+    const first = this.#queue.first();
+    const deferred = this.#deferredFlows[0]?.dueMs;
+    if (first === undefined) return deferred;
+    return Math.min(first.dueMs, deferred ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** Tells what has waited long enough, in order of time; with `everything`, all there is. */
+  release(nowMs: number, everything = false): void {
+    while (this.#deferredFlows.length > 0 && (everything || (this.#deferredFlows[0]?.dueMs ?? 0) <= nowMs)) {
+      const { event, node } = this.#deferredFlows.shift() as { event: FlowEvent; node: string };
+      this.#hold({ flow: event, node }, this.#ns(event.endTime), nowMs, 0, node);
+    }
+    for (let first = this.#queue.first(); first !== undefined; first = this.#queue.first()) {
+      const isGone = 'packet' in first.what && first.what.packet.parts.length === 0;
+      if (!everything && !isGone && first.dueMs > nowMs && this.#queue.size <= this.#options.maxPackets) break;
+      this.#queue.shift();
+      if ('flow' in first.what) this.#tellFlow(first.what.flow, first.what.node);
+      else if (!isGone) this.#tellPacket(first.what.packet, nowMs);
+      for (const node of first.nodes) this.#options.consumed(node);
+    }
+    this.#forgetOld(nowMs);
+  }
+
+  #addPacket(node: string, told: PacketEvent, correction: ClockEstimate, nowMs: number): void {
+    const timeNs = this.#ns(told.time) - correction.offsetMs * 1e6;
+    if (Number.isNaN(timeNs)) {
+      this.counts.invalid++;
+      this.#options.consumed(node);
+      return;
+    }
+    const event = correction.offsetMs === 0 ? told : { ...told, time: timeFrom(this.#options.epochMs, Math.round(timeNs)) };
+    const part = partOf(event, node, timeNs, correction.uncertaintyMs * 1e6);
+    this.#expectations.learn(part);
+    const idKey = `${node} ${event.id}`;
+    const known = this.#byId.get(idKey);
+    if (known === undefined && this.#isDuplicate(part)) {
+      this.counts.duplicates++;
+      this.#options.consumed(node);
+      return;
+    }
+    this.#byId.set(idKey, part);
+    const packet = known === undefined ? this.#joiner.add(part) : this.#joiner.replace(known, part);
+    if (known !== undefined) this.counts.amended++;
+    this.#wait(packet, part, nowMs);
+  }
+
+  #wait(packet: Packet, part: Part, nowMs: number): void {
+    const waitMs = this.#expectations.isIncomplete(packet.parts) ? this.#options.joinMs : this.#options.holdMs;
+    const held = this.#held.get(packet);
+    if (held !== undefined) {
+      held.dueMs = held.arrivedMs + waitMs;
+      held.nodes.push(part.node);
+      return;
+    }
+    const first = packet.parts[0] ?? part;
+    this.#held.set(packet, this.#hold({ packet }, first.firstNs, nowMs, waitMs, part.node));
+  }
+
+  #hold(what: Held['what'], sortNs: number, nowMs: number, waitMs: number, node: string): Held {
+    const held: Held = { what, sortNs, arrivedMs: nowMs, dueMs: nowMs + waitMs, nodes: [node] };
+    this.#queue.push(held);
+    return held;
+  }
+
+  #tellPacket(waiting: Packet, nowMs: number): void {
+    this.#held.delete(waiting);
+    const packet = this.#joiner.settle(waiting);
+    // Settling may have given it to a packet that still waits itself: that one tells it.
+    if (packet !== waiting && this.#held.has(packet)) return;
+    this.#expectations.settled(packet.parts);
+    const isAmending = packet.isTold || packet.parts[0]?.event.amends === true;
+    const event = compose(packet.parts, packet.id);
+    this.#options.tell(isAmending ? { ...event, amends: true } : event);
+    if (!packet.isTold) this.counts.told++;
+    this.counts.joined += packet.parts.length - Math.max(1, packet.toldParts);
+    packet.isTold = true;
+    packet.toldParts = packet.parts.length;
+    this.#told.delete(packet);
+    this.#told.set(packet, nowMs + this.#options.retainMs);
+  }
+
+  #addFlow(node: string, event: FlowEvent, correction: ClockEstimate, nowMs: number): void {
+    const shift = correction.offsetMs * 1e6;
+    const endNs = this.#ns(event.endTime) - shift;
+    const startNs = this.#ns(event.startTime) - shift;
+    if (Number.isNaN(endNs) || Number.isNaN(startNs)) {
+      this.counts.invalid++;
+      this.#options.consumed(node);
+      return;
+    }
+    const { epochMs, holdMs, isFollowed } = this.#options;
+    const moved =
+      shift === 0
+        ? event
+        : { ...event, startTime: timeFrom(epochMs, Math.round(startNs)), endTime: timeFrom(epochMs, Math.round(endNs)) };
+    const sourceNode = event.src.pod?.node;
+    if (sourceNode !== undefined && sourceNode !== node && isFollowed(sourceNode)) {
+      this.#deferredFlows.push({ event: moved, node, dueMs: nowMs + 1000 });
+      if (this.#deferredFlows.length <= this.#options.maxPackets) return;
+      this.#deferredFlows.shift();
+      this.counts.duplicates++;
+      this.#options.consumed(node);
+      return;
+    }
+    this.#hold({ flow: moved, node }, endNs, nowMs, holdMs, node);
+  }
+
+  #tellFlow(event: FlowEvent, node: string): void {
+    if (!this.#flowOwners.isShown(event, node)) {
+      this.counts.duplicates++;
+      return;
+    }
+    this.counts.told++;
+    this.#options.tell(event);
+  }
+
+  /** The same packet at the same hooks at the same time, told by another agent. */
+  #isDuplicate(part: Part): boolean {
+    const key = sightKey(part);
+    const other = this.#bySight.get(key);
+    if (other !== undefined && other.node !== part.node) {
+      const apart = Math.abs(other.firstNs - part.firstNs);
+      if (apart <= other.uncertaintyNs + part.uncertaintyNs + 1e6) return true;
+    }
+    this.#bySight.set(key, part);
+    return false;
+  }
+
+  #forgetOld(nowMs: number): void {
+    for (const [packet, untilMs] of this.#told) {
+      if (untilMs > nowMs && this.#told.size <= this.#options.maxPackets) return;
+      this.#told.delete(packet);
+      if (this.#held.has(packet)) continue;
+      for (const part of packet.parts) {
+        this.#byId.delete(`${part.node} ${part.event.id}`);
+        const key = sightKey(part);
+        if (this.#bySight.get(key) === part) this.#bySight.delete(key);
+      }
+      this.#joiner.forget(packet);
+    }
+  }
+
+  #ns(time: string): number {
+    return nsSince(this.#options.epochMs, time);
+  }
+}
+
+function sightKey({ event }: Part): string {
+  return `${event.fingerprint} ${event.src.ip} ${event.dst.ip} ${event.hops.map((hop) => `${hop.node}/${hop.if}/${hop.dir}`).join(' ')}`;
+}

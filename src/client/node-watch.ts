@@ -1,0 +1,104 @@
+import type { Endpoint, FlowEvent, PacketEvent } from '../event/types.ts';
+import { KtraceError, messageOf } from '../util/errors.ts';
+import type { Api } from './api.ts';
+import type { Following } from './following.ts';
+import { type Gate, listGates } from './gates.ts';
+
+export interface NodeWatchOptions {
+  api: Api;
+  namespace: string;
+  gates: Map<string, Gate>;
+  /** The nodes that matter; undefined: all. */
+  wanted: Set<string> | undefined;
+  /** Between two looks, before jitter. */
+  everyMs?: number;
+}
+
+/** Keeps a follow's nodes to those that have a gate and matter, by looking at the gates every few seconds. */
+export class NodeWatch {
+  readonly #options: NodeWatchOptions;
+  readonly #abort = new AbortController();
+  #gates: Map<string, Gate>;
+  #following: Following | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isBlind = false;
+
+  constructor(options: NodeWatchOptions) {
+    this.#options = options;
+    this.#gates = options.gates;
+  }
+
+  /** The gate that leads to the node now; throws KTRACE_E_NO_AGENT. */
+  gateOf(node: string): Gate {
+    const gate = this.#gates.get(node);
+    if (gate?.isReady === true) return gate;
+    throw new KtraceError(
+      'KTRACE_E_NO_AGENT',
+      gate === undefined ? `Node ${node} has no agent` : `The agent of node ${node} is not ready`,
+    );
+  }
+
+  start(following: Following): void {
+    this.#following = following;
+    following.setNodes(this.#nodes());
+    this.#lookLater();
+  }
+
+  /** Peers of what is followed have nodes that matter too. */
+  peers(event: PacketEvent | FlowEvent): void {
+    const { wanted } = this.#options;
+    if (wanted === undefined) return;
+    const before = wanted.size;
+    const ends: Endpoint[] = [event.src, event.dst, ...(event.nat ?? []).map(({ after }) => after)];
+    for (const { pod, node } of ends) {
+      const name = pod?.node ?? node;
+      if (name !== undefined && this.#gates.has(name)) wanted.add(name);
+    }
+    if (wanted.size > before) this.#following?.setNodes(this.#nodes());
+  }
+
+  close(): void {
+    this.#abort.abort();
+    clearTimeout(this.#timer);
+  }
+
+  #nodes(): Set<string> {
+    const { wanted } = this.#options;
+    return new Set([...this.#gates.keys()].filter((node) => wanted === undefined || wanted.has(node)));
+  }
+
+  #lookLater(): void {
+    if (this.#abort.signal.aborted) return;
+    const pause = (this.#options.everyMs ?? 5000) * (0.8 + Math.random() * 0.4);
+    this.#timer = setTimeout(() => void this.#look(), pause);
+  }
+
+  async #look(): Promise<void> {
+    try {
+      this.#adopt(await listGates(this.#options.api, this.#options.namespace, this.#abort.signal));
+    } catch (error) {
+      if (!this.#isBlind && !this.#abort.signal.aborted) {
+        this.#isBlind = true;
+        this.#following?.notice(
+          'warn',
+          'KTRACE_N_API_UNREACHABLE',
+          `${messageOf(error)}; following goes on with the nodes that are known`,
+        );
+      }
+    }
+    this.#lookLater();
+  }
+
+  #adopt(gates: Map<string, Gate>): void {
+    const following = this.#following;
+    if (this.#isBlind) following?.notice('info', 'KTRACE_N_API_BACK', 'the API server answers again');
+    this.#isBlind = false;
+    const before = this.#gates;
+    this.#gates = gates;
+    following?.setNodes(this.#nodes());
+    for (const [node, gate] of gates) {
+      const known = before.get(node);
+      if (gate.isReady && (known?.isReady === false || known?.name !== gate.name)) following?.retryNow(node);
+    }
+  }
+}

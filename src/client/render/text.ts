@@ -1,0 +1,144 @@
+import type {
+  Endpoint,
+  FlowEvent,
+  Hop,
+  KtraceEvent,
+  LostEvent,
+  NoticeEvent,
+  PacketEvent,
+  Translation,
+} from '../../event/types.ts';
+import type { Palette } from './colors.ts';
+import { escapeText } from './escape.ts';
+import { endpointText, fullEndpointText } from './names.ts';
+import { protocolText } from './protocol.ts';
+import { bytesText, clockText, durationText } from './units.ts';
+
+/** How much a line tells: `text` the names, `wide` addresses, chains, and each hop with node and time too. */
+export type Detail = 'text' | 'wide';
+
+/**
+ * One line for an event, or undefined for one that adds nothing to what was printed. The initiator is left, a reply is drawn `<-`.
+ * Everything from outside is escaped.
+ */
+export function eventText(event: KtraceEvent, detail: Detail, paint: Palette): string | undefined {
+  switch (event.kind) {
+    case 'packet':
+      return packetText(event, detail, paint);
+    case 'flow':
+      return event.state === 'open' ? undefined : flowText(event, detail, paint);
+    case 'lost':
+      return lostText(event, paint);
+    case 'notice':
+      return noticeText(event, paint);
+    default:
+      return undefined;
+  }
+}
+
+function packetText(event: PacketEvent, detail: Detail, paint: Palette): string {
+  const words = [
+    paint.dim(clockText(event.time)),
+    event.nodes.map((node) => paint.node(escapeText(node))).join('>'),
+    endsText(event, detail, paint),
+    protocolText(event, paint),
+    ...translationWords(event, detail, paint),
+    paint.dim(detail === 'wide' ? wideHops(event.hops) : hopsText(event.hops)),
+    outcomeText(event, paint),
+  ];
+  return words.filter((word) => word !== '').join(' ');
+}
+
+function endsText(
+  event: { src: Endpoint; dst: Endpoint; dir?: string; nat?: Translation[] },
+  detail: Detail,
+  paint: Palette,
+): string {
+  const text = detail === 'wide' ? fullEndpointText : endpointText;
+  if (event.dir !== 'reply') return `${text(event.src, paint)} -> ${text(event.dst, paint)}`;
+  // The reply to a masqueraded request is for whom the last translation gives it to.
+  const initiator = event.nat?.findLast(({ kind }) => kind === 'snat')?.after ?? event.dst;
+  return `${text(initiator, paint)} <- ${text(event.src, paint)}`;
+}
+
+function translationWords({ nat, dir }: { nat?: Translation[]; dir?: string }, detail: Detail, paint: Palette): string[] {
+  const isReply = dir === 'reply';
+  const text = detail === 'wide' ? fullEndpointText : endpointText;
+  return (nat ?? []).map((translation) => {
+    const sign = paint.translation(translation.kind === 'snat' ? 'as' : isReply ? '<=' : '=>');
+    // Of a masquerade the address on the wire is told: what a request got, and what its reply came with.
+    const end = translation.kind === 'snat' && isReply ? translation.before : translation.after;
+    return `${sign} ${text(end, paint)}${detail === 'wide' ? chainsText(translation, paint) : ''}`;
+  });
+}
+
+function chainsText({ service, chains, seenBy }: Translation, paint: Palette): string {
+  const parts = [
+    ...(service === undefined ? [] : [`svc ${escapeText(service)}`]),
+    ...(chains === undefined || chains.length === 0 ? [] : [chains.map(escapeText).join('>')]),
+    `by ${escapeText(seenBy)}`,
+  ];
+  return paint.dim(` [${parts.join(' ')}]`);
+}
+
+/** `veth1a2b>cni0>flannel.1 | flannel.1>cni0>veth9`: a node's interfaces, then the next node's. */
+function hopsText(hops: Hop[]): string {
+  let text = '';
+  for (const [index, hop] of hops.entries()) {
+    const before = hops[index - 1];
+    if (before !== undefined) text += before.node === hop.node ? '>' : ' | ';
+    text += escapeText(hop.if);
+  }
+  return text;
+}
+
+function wideHops(hops: Hop[]): string {
+  return hops
+    .map(({ node, if: name, dir, atNs, tunnel }) => {
+      const within =
+        tunnel === undefined
+          ? ''
+          : escapeText(` (${tunnel.kind}${tunnel.vni === undefined ? '' : ` ${tunnel.vni}`} ${tunnel.src}>${tunnel.dst})`);
+      return `${escapeText(`${node}/${name}`)} ${dir} +${durationText(atNs / 1000)}${within}`;
+    })
+    .join(', ');
+}
+
+function outcomeText(event: PacketEvent, paint: Palette): string {
+  const { icmp, drop, verdict, hops } = event;
+  if (drop !== undefined) {
+    const where = drop.if === undefined ? '' : ` on ${escapeText(drop.if)}`;
+    return paint.bad(`DROPPED ${escapeText(drop.reason)} at ${escapeText(drop.at)}${where}`);
+  }
+  if (icmp?.unansweredMs !== undefined) {
+    const last = hops.at(-1);
+    const seen = last === undefined ? '' : `, last seen ${escapeText(`${last.node} ${last.if}`)} ${last.dir}`;
+    return paint.bad(`no answer in ${durationText(icmp.unansweredMs * 1000)}${seen}`);
+  }
+  const color = verdict === 'delivered' || verdict === 'answered' ? paint.good : verdict === 'dropped' ? paint.bad : paint.dim;
+  return `${color(escapeText(verdict))}${event.amends === true ? paint.dim(' (told again)') : ''}`;
+}
+
+function flowText(event: FlowEvent, detail: Detail, paint: Palette): string {
+  const { packets, bytes } = event;
+  const lastedUs = Math.max(0, Date.parse(event.endTime) - Date.parse(event.startTime)) * 1000;
+  const words = [
+    clockText(event.endTime),
+    escapeText(event.node),
+    endsText(event, detail, paint),
+    escapeText(event.proto),
+    ...translationWords(event, detail, paint),
+    `flow ${event.state === 'close' ? 'closed' : 'goes on'}: ${packets.request}/${packets.reply} packets, ${bytesText(bytes.request)}/${bytesText(bytes.reply)}`,
+    `in ${durationText(lastedUs)}`,
+  ];
+  return paint.dim(words.join(' '));
+}
+
+function lostText({ node, stage, count }: LostEvent, paint: Palette): string {
+  return paint.bad(`lost ${count} ${count === 1 ? 'event' : 'events'} of ${escapeText(node)} (${escapeText(stage)})`);
+}
+
+function noticeText({ node, level, code, text }: NoticeEvent, paint: Palette): string {
+  const color = level === 'error' ? paint.bad : level === 'warn' ? paint.warning : paint.dim;
+  return color(`${node === undefined ? '' : `${escapeText(node)}: `}${escapeText(text)} [${escapeText(code)}]`);
+}

@@ -1,0 +1,109 @@
+import type { Duplex } from 'node:stream';
+import WebSocket from 'ws';
+import { MAX_AGENT_FRAME_BYTES, STREAM_PATH, SUBPROTOCOL } from '../protocol/constants.ts';
+import type { AgentMessage, ClientMessage } from '../protocol/messages.ts';
+import { parseAgentMessage } from '../protocol/parse.ts';
+import { KtraceError, messageOf } from '../util/errors.ts';
+
+export interface StreamHandler {
+  /** The handshake was answered. */
+  opened(): void;
+  message(message: AgentMessage): void;
+  /** Once, and nothing after it. */
+  ended(error: KtraceError): void;
+}
+
+/** The websocket `ktrace.v1` over a connection that stands already. */
+export class Stream {
+  readonly #socket: WebSocket;
+  readonly #duplex: Duplex;
+  readonly #handler: StreamHandler;
+  #ended = false;
+
+  constructor(duplex: Duplex, handler: StreamHandler) {
+    this.#duplex = duplex;
+    this.#handler = handler;
+    this.#socket = new WebSocket(`ws://agent${STREAM_PATH}`, [SUBPROTOCOL], {
+      // The connection comes from elsewhere; Node's types ask for a net.Socket and need only a Duplex.
+      createConnection: () => duplex as never,
+      perMessageDeflate: false,
+      maxPayload: MAX_AGENT_FRAME_BYTES,
+    });
+    this.#listen();
+  }
+
+  send(message: ClientMessage): void {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+
+  /** Says that nothing more is wanted, then closes. */
+  async close(): Promise<void> {
+    this.#ended = true;
+    if (this.#socket.readyState === WebSocket.OPEN) {
+      const closed = new Promise((resolve) => this.#socket.once('close', resolve));
+      this.#socket.close(1000);
+      const timer = setTimeout(() => this.#socket.terminate(), 500);
+      await closed;
+      clearTimeout(timer);
+    } else this.#socket.terminate();
+    this.#duplex.destroy();
+  }
+
+  /** Cuts the connection: without a closing handshake the agent keeps what was not acknowledged. */
+  fail(error: KtraceError): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#socket.terminate();
+    this.#duplex.destroy();
+    this.#handler.ended(error);
+  }
+
+  #listen(): void {
+    const socket = this.#socket;
+    socket.on('open', () => this.#handler.opened());
+    socket.on('message', (data, isBinary) => {
+      if (this.#ended) return;
+      try {
+        if (isBinary) throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected a text frame, got a binary one');
+        const message = parseAgentMessage(String(data));
+        if (message !== undefined) this.#handler.message(message);
+      } catch (error) {
+        this.fail(asKtraceError(error));
+      }
+    });
+    socket.on('unexpected-response', (_, response) => {
+      const status = response.statusCode ?? 0;
+      response.resume();
+      this.fail(
+        new KtraceError('KTRACE_E_PROTOCOL', `Expected a websocket of ktrace, got HTTP status ${status}`, {
+          hint:
+            status === 503
+              ? 'The gate is there, but its agent does not answer.'
+              : 'Use the same version of ktrace on both sides.',
+        }),
+      );
+    });
+    socket.on('error', (error) => this.fail(asKtraceError(error)));
+    socket.on('close', (code) => this.fail(brokenOff(`the websocket closed (${code})`)));
+    this.#duplex.on('error', (error) => this.fail(asKtraceError(error)));
+    this.#duplex.on('close', () => this.fail(brokenOff('the connection closed')));
+  }
+}
+
+function asKtraceError(error: unknown): KtraceError {
+  if (error instanceof KtraceError) return error;
+  const isGarbage = /^WS_ERR|^HPE_/.test((error as NodeJS.ErrnoException).code ?? '');
+  if (!isGarbage) return brokenOff(messageOf(error), error);
+  return new KtraceError('KTRACE_E_PROTOCOL', `Expected a websocket of ktrace, got something else (${messageOf(error)})`, {
+    cause: error,
+    hint: 'Use the same version of ktrace on both sides.',
+  });
+}
+
+function brokenOff(how: string, cause?: unknown): KtraceError {
+  return new KtraceError(
+    'KTRACE_E_CONNECTION',
+    `The connection to the agent broke: ${how}`,
+    cause === undefined ? {} : { cause },
+  );
+}

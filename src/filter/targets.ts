@@ -1,0 +1,172 @@
+import type { Target } from '../event/target.ts';
+import { badArgument, EXIT, KtraceError } from '../util/errors.ts';
+
+/** What the command line says about targets, before it is understood. */
+export interface TargetWords {
+  /** Positional words: leading `KIND/NAME` are targets, the rest is the filter. */
+  words: string[];
+  /** Every `-l`. */
+  selectors: string[];
+  /** Every `-n`; empty: the context's. */
+  namespaces: string[];
+  /** `-A`. */
+  allNamespaces: boolean;
+  /** The kubeconfig context's namespace. */
+  defaultNamespace: string;
+}
+
+type NamedKind = 'pod' | 'deployment' | 'statefulset' | 'daemonset' | 'job' | 'service' | 'node' | 'namespace';
+
+const KINDS: Record<string, NamedKind> = {
+  pod: 'pod',
+  pods: 'pod',
+  po: 'pod',
+  deploy: 'deployment',
+  deployment: 'deployment',
+  deployments: 'deployment',
+  sts: 'statefulset',
+  statefulset: 'statefulset',
+  statefulsets: 'statefulset',
+  ds: 'daemonset',
+  daemonset: 'daemonset',
+  daemonsets: 'daemonset',
+  job: 'job',
+  jobs: 'job',
+  svc: 'service',
+  service: 'service',
+  services: 'service',
+  node: 'node',
+  nodes: 'node',
+  no: 'node',
+  ns: 'namespace',
+  namespace: 'namespace',
+  namespaces: 'namespace',
+};
+
+/** What tcpdump's language begins an expression with; anything else that stands alone is rather a name without its kind. */
+const FILTER_STARTS = new Set(
+  (
+    'not and or host net port portrange src dst tcp udp icmp icmp6 sctp ip ip6 arp ether proto less greater gateway broadcast multicast inbound ' +
+    'outbound vlan len label in drop dropped'
+  ).split(' '),
+);
+
+/** RFC 1123 names as Kubernetes allows them for these kinds (Services and pods are subsets of it). */
+const NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
+
+/**
+ * Splits the words into targets and filter, and reads the targets. Without any target, the namespace is one (with `-A`: everything).
+ * Throws KTRACE_E_ARGUMENT, KTRACE_E_KIND_UNKNOWN, KTRACE_E_KIND_MISSING; all are usage errors.
+ */
+export function parseTargets(input: TargetWords): { targets: Target[]; filterWords: string[] } {
+  const { names, filterWords } = splitWords(input.words);
+  const namespaces = input.namespaces.length > 0 ? [...new Set(input.namespaces)] : [input.defaultNamespace];
+  for (const namespace of namespaces) {
+    if (!NAME.test(namespace)) throw badArgument('-n', 'the name of a namespace', namespace);
+  }
+  if (names.length > 0 && input.selectors.length > 0) {
+    throw usage(
+      'KTRACE_E_ARGUMENT',
+      'Names and -l cannot be given together',
+      'Give either KIND/NAME targets or a label selector.',
+    );
+  }
+  if (input.allNamespaces && names.some(({ kind }) => kind !== 'node' && kind !== 'namespace')) {
+    throw usage(
+      'KTRACE_E_ARGUMENT',
+      'A name and -A cannot be given together',
+      'A name stands in one namespace: give it with -n.',
+    );
+  }
+  const targets = [
+    ...names.flatMap(({ kind, name }): Target[] =>
+      kind === 'node' || kind === 'namespace' ? [{ kind, name }] : namespaces.map((namespace) => ({ kind, namespace, name })),
+    ),
+    ...selectorTargets(input.selectors, input.allNamespaces ? undefined : namespaces),
+  ];
+  if (targets.length === 0) {
+    targets.push(
+      ...(input.allNamespaces ? [{ kind: 'all' } as const] : namespaces.map((name) => ({ kind: 'namespace', name }) as const)),
+    );
+  }
+  return { targets: unique(targets), filterWords };
+}
+
+/** A target as a person writes it, e.g. `pod/web in namespace default`. */
+export function targetText(target: Target): string {
+  switch (target.kind) {
+    case 'all':
+      return 'all pods';
+    case 'selector':
+      return `-l ${target.selector}${target.namespace === undefined ? '' : ` in namespace ${target.namespace}`}`;
+    case 'node':
+    case 'namespace':
+      return `${target.kind}/${target.name}`;
+    default:
+      return `${target.kind}/${target.name} in namespace ${target.namespace}`;
+  }
+}
+
+function splitWords(words: string[]): { names: { kind: NamedKind; name: string }[]; filterWords: string[] } {
+  const names: { kind: NamedKind; name: string }[] = [];
+  for (const [index, word] of words.entries()) {
+    const target = readName(word, index === 0, words[index + 1]);
+    if (target === undefined) return { names, filterWords: words.slice(index) };
+    names.push(target);
+  }
+  return { names, filterWords: [] };
+}
+
+/** Undefined: the filter begins here. */
+function readName(word: string, isFirst: boolean, next: string | undefined): { kind: NamedKind; name: string } | undefined {
+  const slash = word.indexOf('/');
+  if (slash < 0) {
+    if (isFirst) rejectBareWord(word, next);
+    return undefined;
+  }
+  const prefix = word.slice(0, slash);
+  const name = word.slice(slash + 1);
+  const kind = Object.hasOwn(KINDS, prefix.toLowerCase()) ? KINDS[prefix.toLowerCase()] : undefined;
+  if (kind !== undefined) {
+    if (!NAME.test(name)) throw badArgument(`${prefix}/`, 'a Kubernetes name', name);
+    return { kind, name };
+  }
+  // A word such as `10.244.0.0/16` belongs to the filter; one that begins with letters was meant as a kind.
+  if (!/^[a-z]+$/i.test(prefix)) return undefined;
+  throw usage(
+    'KTRACE_E_KIND_UNKNOWN',
+    `Unknown kind ${JSON.stringify(prefix)} in ${JSON.stringify(word)}`,
+    'Kinds are pod/, deploy/, sts/, ds/, job/, svc/, node/, ns/.',
+  );
+}
+
+function rejectBareWord(word: string, next: string | undefined): void {
+  if (Object.hasOwn(KINDS, word.toLowerCase()) && next !== undefined && NAME.test(next)) {
+    throw usage(
+      'KTRACE_E_KIND_MISSING',
+      `Expected KIND/NAME, got ${JSON.stringify(`${word} ${next}`)}`,
+      `Write ${word}/${next}.`,
+    );
+  }
+  if (NAME.test(word) && !FILTER_STARTS.has(word)) {
+    throw usage('KTRACE_E_KIND_MISSING', `Expected KIND/NAME, got ${JSON.stringify(word)}`, `For a pod write pod/${word}.`);
+  }
+}
+
+function selectorTargets(selectors: string[], namespaces: string[] | undefined): Target[] {
+  return selectors.flatMap((selector): Target[] => {
+    if (selector.trim() === '' || selector.length > 1024) {
+      throw badArgument('-l', 'a label selector of 1 to 1024 characters', selector.slice(0, 80));
+    }
+    if (namespaces === undefined) return [{ kind: 'selector', selector }];
+    return namespaces.map((namespace) => ({ kind: 'selector', namespace, selector }));
+  });
+}
+
+function unique(targets: Target[]): Target[] {
+  return [...new Map(targets.map((target) => [JSON.stringify(target), target])).values()];
+}
+
+function usage(code: `KTRACE_E_${string}`, message: string, hint: string): KtraceError {
+  return new KtraceError(code, message, { hint, exitCode: EXIT.usage });
+}

@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { parseTargets, type TargetWords, targetText } from '../../src/filter/targets.ts';
+
+function parse(words: string[], more: Partial<TargetWords> = {}) {
+  return parseTargets({ words, selectors: [], namespaces: [], allNamespaces: false, defaultNamespace: 'default', ...more });
+}
+
+test('every spelling of a kind is the same kind', () => {
+  const spellings: Record<string, string[]> = {
+    pod: ['pod', 'pods', 'po', 'Pod'],
+    deployment: ['deploy', 'deployment', 'deployments'],
+    statefulset: ['sts', 'statefulset', 'statefulsets'],
+    daemonset: ['ds', 'daemonset', 'daemonsets'],
+    job: ['job', 'jobs'],
+    service: ['svc', 'service', 'services'],
+  };
+  for (const [kind, words] of Object.entries(spellings)) {
+    for (const word of words) {
+      assert.deepEqual(parse([`${word}/web-1`]).targets, [{ kind, namespace: 'default', name: 'web-1' }]);
+    }
+  }
+  assert.deepEqual(parse(['no/host1', 'node/host2', 'ns/kube-system']).targets, [
+    { kind: 'node', name: 'host1' },
+    { kind: 'node', name: 'host2' },
+    { kind: 'namespace', name: 'kube-system' },
+  ]);
+});
+
+test('without a target the namespace is followed, with -A everything', () => {
+  assert.deepEqual(parse([]).targets, [{ kind: 'namespace', name: 'default' }]);
+  assert.deepEqual(parse([], { namespaces: ['a', 'b', 'a'] }).targets, [
+    { kind: 'namespace', name: 'a' },
+    { kind: 'namespace', name: 'b' },
+  ]);
+  assert.deepEqual(parse([], { allNamespaces: true }).targets, [{ kind: 'all' }]);
+});
+
+test('a selector stands in each namespace, or in all with -A', () => {
+  assert.deepEqual(parse([], { selectors: ['app=redis', 'app=web'], namespaces: ['a'] }).targets, [
+    { kind: 'selector', namespace: 'a', selector: 'app=redis' },
+    { kind: 'selector', namespace: 'a', selector: 'app=web' },
+  ]);
+  assert.deepEqual(parse([], { selectors: ['app=redis'], allNamespaces: true }).targets, [
+    { kind: 'selector', selector: 'app=redis' },
+  ]);
+});
+
+test('the same target twice is one target', () => {
+  assert.equal(parse(['pod/a', 'po/a']).targets.length, 1);
+});
+
+test('words after the targets are the filter, a network with a slash among them', () => {
+  assert.deepEqual(parse(['pod/a', 'tcp', 'port', '80']).filterWords, ['tcp', 'port', '80']);
+  assert.deepEqual(parse(['net', '10.244.0.0/16']).filterWords, ['net', '10.244.0.0/16']);
+  assert.deepEqual(parse(['10.244.0.0/16']).filterWords, ['10.244.0.0/16']);
+});
+
+test('mistakes are usage errors that say what to write', () => {
+  const cases: [string[], Partial<TargetWords>, string, RegExp][] = [
+    [['frontend'], {}, 'KTRACE_E_KIND_MISSING', /pod\/frontend/],
+    [['pod', 'frontend'], {}, 'KTRACE_E_KIND_MISSING', /pod\/frontend/],
+    [['cm/settings'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
+    [['toString/settings'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
+    [['pod/'], {}, 'KTRACE_E_ARGUMENT', /^$/],
+    [['pod/Not_A_Name'], {}, 'KTRACE_E_ARGUMENT', /^$/],
+    [['pod/a'], { selectors: ['app=redis'] }, 'KTRACE_E_ARGUMENT', /selector/],
+    [['pod/a'], { allNamespaces: true }, 'KTRACE_E_ARGUMENT', /-n/],
+    [[], { selectors: [' '] }, 'KTRACE_E_ARGUMENT', /^$/],
+    [[], { namespaces: ['../x'] }, 'KTRACE_E_ARGUMENT', /^$/],
+  ];
+  for (const [words, more, code, hint] of cases) {
+    assert.throws(
+      () => parse(words, more),
+      (error: { code: string; hint?: string; exitCode: number }) => {
+        assert.equal(error.code, code, JSON.stringify(words));
+        assert.match(error.hint ?? '', hint);
+        assert.equal(error.exitCode, 2);
+        return true;
+      },
+    );
+  }
+});
+
+test('any words give targets and filter, or a usage error, and nothing is lost between the two', () => {
+  const word = fc.oneof(fc.string(), fc.constantFrom('pod/a', 'svc/b', 'tcp', 'port', 'ns/x'));
+  fc.assert(
+    fc.property(fc.array(word, { maxLength: 6 }), (words) => {
+      try {
+        const { targets, filterWords } = parse(words);
+        assert.deepEqual(words.slice(words.length - filterWords.length), filterWords);
+        assert.ok(targets.length > 0);
+        for (const target of targets) assert.ok(targetText(target).length > 0);
+      } catch (error) {
+        assert.equal((error as { exitCode?: number }).exitCode, 2);
+      }
+    }),
+  );
+});
