@@ -1,0 +1,198 @@
+import type { PodRef } from '../event/types.ts';
+import type { AddressBook } from './address-book.ts';
+import { currentHolder, RETENTION_MS } from './claims.ts';
+import type { EndpointFact, PodFact } from './facts.ts';
+import type { Owner } from './types.ts';
+
+/** A pod as it was from one moment on: labels change. Newest first. */
+interface PodVersion {
+  owner: Owner & { kind: 'pod' };
+  fromMs: number;
+  older: PodVersion | undefined;
+}
+
+/** One pod, by its uid. */
+export interface PodRecord {
+  version: PodVersion;
+  /** Told by the pod itself (this node's), not only by EndpointSlices. */
+  isOwn: boolean;
+  hostNetwork: boolean;
+  /** The addresses it holds now. */
+  ips: readonly string[];
+  /** How many endpoints name it. */
+  endpoints: number;
+  /** When its last container ended, if all have. */
+  endedMs: number | undefined;
+  /** When it was over; Infinity while it lasts. */
+  goneMs: number;
+}
+
+/** A pod's labels are remembered for this many changes. */
+const MAX_VERSIONS = 16;
+
+/** An endpoint was there a moment before its EndpointSlice could be told. */
+const SLICE_LAG_MS = 5000;
+
+/** The pods that are or were: those of this node in full, those of others by name. */
+export class PodBook {
+  readonly #pods = new Map<string, PodRecord>();
+  readonly #addresses: AddressBook;
+
+  constructor(addresses: AddressBook) {
+    this.#addresses = addresses;
+  }
+
+  get size(): number {
+    return this.#pods.size;
+  }
+
+  find(uid: string): PodRecord | undefined {
+    return this.#pods.get(uid);
+  }
+
+  /** This node's pods that are there now, finished ones among them. */
+  *own(): Generator<PodRecord> {
+    for (const pod of this.#pods.values()) if (pod.isOwn && pod.goneMs === Number.POSITIVE_INFINITY) yield pod;
+  }
+
+  refAt(uid: string, timeMs: number): PodRef | undefined {
+    const pod = this.#pods.get(uid);
+    return pod && timeMs <= pod.goneMs + RETENTION_MS ? ownerAt(pod, timeMs).pod : undefined;
+  }
+
+  /** A pod of this node was added or has changed. */
+  upsert(fact: PodFact, nowMs: number): void {
+    const known = this.#pods.get(fact.uid);
+    const pod = known ?? this.#add(fact.uid, refOf(fact), nowMs);
+    if (known && !sameRef(known.version.owner.pod, fact)) this.#change(known, refOf(fact), nowMs);
+    pod.isOwn = true;
+    pod.goneMs = Number.POSITIVE_INFINITY;
+    pod.hostNetwork = fact.hostNetwork;
+    pod.endedMs = fact.endedMs;
+    const ips = fact.isFinished ? [] : fact.ips;
+    for (const ip of pod.ips) if (!ips.includes(ip)) this.#release(pod, ip, nowMs);
+    for (const ip of ips) this.#claimOwn(pod, ip, fact.since, nowMs);
+    if (fact.isFinished && !known) this.#claimFinished(pod, fact, nowMs);
+    pod.ips = ips;
+  }
+
+  /** A pod of this node is gone. */
+  remove(uid: string, nowMs: number): boolean {
+    const pod = this.#pods.get(uid);
+    if (!pod?.isOwn || pod.goneMs !== Number.POSITIVE_INFINITY) return false;
+    this.#end(pod, uid, nowMs);
+    return true;
+  }
+
+  /** An EndpointSlice names a pod of another node. The record has to be handed back with {@link dropEndpoint}. */
+  addEndpoint(fact: EndpointFact & { pod: NonNullable<EndpointFact['pod']> }, isFirstList: boolean, nowMs: number): PodRecord {
+    const { uid, namespace, name } = fact.pod;
+    const ref: PodRef = { namespace, name, uid };
+    if (fact.node !== undefined) ref.node = fact.node;
+    const pod = this.#pods.get(uid) ?? this.#add(uid, ref, nowMs);
+    pod.endpoints += 1;
+    if (pod.isOwn) return pod;
+    pod.goneMs = Number.POSITIVE_INFINITY;
+    if (!pod.ips.includes(fact.ip)) pod.ips = [...pod.ips, fact.ip];
+    const holder = currentHolder(this.#addresses.find(fact.ip)?.pod);
+    // This node's pods are told by themselves: whoever may write EndpointSlices cannot rename them.
+    if (holder !== pod && !holder?.isOwn)
+      this.#addresses.claimPod(fact.ip, pod, isFirstList ? 0 : this.#sliceStart(fact.ip, nowMs));
+    return pod;
+  }
+
+  dropEndpoint(pod: PodRecord, nowMs: number): void {
+    pod.endpoints -= 1;
+    if (pod.endpoints === 0 && !pod.isOwn) this.#end(pod, pod.version.owner.pod.uid, nowMs);
+  }
+
+  #add(uid: string, ref: PodRef, nowMs: number): PodRecord {
+    const version = { owner: { kind: 'pod', pod: ref } as const, fromMs: nowMs, older: undefined };
+    const pod: PodRecord = {
+      version,
+      isOwn: false,
+      hostNetwork: false,
+      ips: NO_IPS,
+      endpoints: 0,
+      endedMs: undefined,
+      goneMs: Number.POSITIVE_INFINITY,
+    };
+    this.#pods.set(uid, pod);
+    return pod;
+  }
+
+  #change(pod: PodRecord, ref: PodRef, nowMs: number): void {
+    pod.version = { owner: { kind: 'pod', pod: ref }, fromMs: nowMs, older: pod.isOwn ? pod.version : undefined };
+    let version: PodVersion | undefined = pod.version;
+    for (let i = 1; version; version = version.older, i += 1) {
+      if (i >= MAX_VERSIONS || version.fromMs < nowMs - RETENTION_MS) version.older = undefined;
+    }
+  }
+
+  /**
+   * An address of a pod of this node. Where another pod still holds it or held it last, the address changed hands between
+   * that one's last sign of life and the first of this one: the API server tells of both only later.
+   */
+  #claimOwn(pod: PodRecord, ip: string, since: PodFact['since'], nowMs: number): void {
+    const newest = this.#addresses.find(ip)?.pod;
+    if (currentHolder(newest) === pod) return;
+    let fromMs = Math.min(since?.ms ?? nowMs, nowMs);
+    if (newest) {
+      const lastSignMs = newest.holder.endedMs ?? newest.fromMs;
+      const endMs = newest.toMs === Number.POSITIVE_INFINITY ? (newest.holder.endedMs ?? nowMs) : newest.toMs;
+      fromMs = since?.exact && fromMs > newest.fromMs ? Math.max(fromMs, lastSignMs) : Math.max(fromMs, endMs);
+    }
+    this.#addresses.claimPod(ip, pod, fromMs);
+  }
+
+  /** A pod that was over when it was first told: it held its address once, if nobody else does now. */
+  #claimFinished(pod: PodRecord, fact: PodFact, nowMs: number): void {
+    const endMs = fact.endedMs ?? nowMs;
+    if (endMs < nowMs - RETENTION_MS) return;
+    for (const ip of fact.ips) {
+      if (this.#addresses.find(ip)?.pod) continue;
+      this.#addresses.claimPod(ip, pod, Math.min(fact.since?.ms ?? endMs, endMs));
+      this.#addresses.releasePod(ip, pod, endMs, nowMs);
+    }
+  }
+
+  #release(pod: PodRecord, ip: string, nowMs: number): void {
+    this.#addresses.releasePod(ip, pod, Math.min(pod.endedMs ?? nowMs, nowMs), nowMs);
+  }
+
+  #end(pod: PodRecord, uid: string, nowMs: number): void {
+    for (const ip of pod.ips) this.#addresses.releasePod(ip, pod, nowMs, nowMs);
+    pod.ips = NO_IPS;
+    pod.goneMs = nowMs;
+    this.#addresses.remember(nowMs, (before) => {
+      if (pod.goneMs <= before && this.#pods.get(uid) === pod) this.#pods.delete(uid);
+    });
+  }
+
+  #sliceStart(ip: string, nowMs: number): number {
+    const last = this.#addresses.find(ip)?.pod;
+    const endMs = last ? (last.toMs === Number.POSITIVE_INFINITY ? nowMs : last.toMs) : 0;
+    return Math.max(nowMs - SLICE_LAG_MS, endMs);
+  }
+}
+
+/** The pod as it was at a time. */
+export function ownerAt(pod: PodRecord, timeMs: number): Owner & { kind: 'pod' } {
+  let version = pod.version;
+  while (timeMs < version.fromMs && version.older) version = version.older;
+  return version.owner;
+}
+
+const NO_IPS: readonly string[] = [];
+
+function refOf(fact: PodFact): PodRef {
+  const ref: PodRef = { namespace: fact.namespace, name: fact.name, uid: fact.uid, labels: fact.labels, node: fact.node };
+  if (fact.owner !== undefined) ref.owner = fact.owner;
+  return ref;
+}
+
+function sameRef(ref: PodRef, fact: PodFact): boolean {
+  if (!ref.labels || ref.owner !== fact.owner) return false;
+  const keys = Object.keys(fact.labels);
+  return keys.length === Object.keys(ref.labels).length && keys.every((key) => ref.labels?.[key] === fact.labels[key]);
+}

@@ -1,0 +1,98 @@
+import type { Target } from '../event/target.ts';
+import type { NoticeEvent } from '../event/types.ts';
+import { type KubeAccess, openApi } from './api.ts';
+import { NamesIndex } from './names-index.ts';
+import { detectProxyMode } from './proxy-mode.ts';
+import type { ReflectorOptions } from './reflector.ts';
+import { type ResolvedTargets, resolveTargets } from './targets.ts';
+import type { Names, ProxyMode } from './types.ts';
+import { type Watch, type WatchState, watchCluster } from './watch.ts';
+
+export interface KubeOptions {
+  /** A `KubeConfig` of `@kubernetes/client-node`, or the pod's own service account by `inClusterAccess`. */
+  kubeConfig: KubeAccess;
+  /** The node that this agent is on. */
+  node: string;
+  /** Told once per failure of a watch, and when it works again. */
+  log?: { info(text: string): void; warn(text: string): void };
+  /** Unix milliseconds. */
+  now?: () => number;
+  /** Told by kube-proxy itself on this node when absent, else `iptables`. */
+  proxyMode?: ProxyMode;
+  /** For tests: pauses, timeouts, page size. */
+  reflector?: Partial<ReflectorOptions>;
+  /** How long the API server may be away before a notice says so. */
+  unreachableAfterMs?: number;
+}
+
+/** What an agent knows of its cluster. */
+export interface Kube {
+  readonly names: Names;
+  readonly index: NamesIndex;
+  /** What targets stand for now; see {@link resolveTargets}. */
+  resolve(targets: readonly Target[], extra?: readonly string[]): ResolvedTargets;
+  /** Called after every change of the index, often in bursts; returns what ends it. */
+  onChange(listener: () => void): () => void;
+  /** KTRACE_N_API_UNREACHABLE and KTRACE_N_API_BACK. */
+  onNotice(listener: (notice: NoticeEvent) => void): () => void;
+  /** When the first lists are all in. Rejects with KTRACE_E_CLOSED when closed before. */
+  synced(): Promise<void>;
+  /** How up to date the names are, for readiness and metrics. */
+  state(): WatchState;
+  /** Ends all watches at once. */
+  close(): void;
+}
+
+/**
+ * Starts to watch what an agent needs to know of its cluster: the pods of its own node, Services, EndpointSlices, Nodes.
+ * @throws KtraceError KTRACE_E_KUBECONFIG
+ */
+export function startKube(options: KubeOptions): Kube {
+  const { node, now = Date.now } = options;
+  const index = new NamesIndex({ node, now });
+  const watch: Watch = watchCluster(openApi(options.kubeConfig), index, {
+    log: options.log ?? SILENT,
+    now,
+    unreachableAfterMs: options.unreachableAfterMs ?? UNREACHABLE_AFTER_MS,
+    reflector: options.reflector ?? {},
+  });
+  const stopDetecting = options.proxyMode ? setMode(index, options.proxyMode) : keepDetecting(index);
+  return {
+    names: index,
+    index,
+    resolve: (targets, extra = []) => resolveTargets(targets, index, extra),
+    onChange: (listener) => index.onChange(listener),
+    onNotice: (listener) => watch.onNotice(listener),
+    synced: () => watch.synced,
+    state: () => watch.state(),
+    close() {
+      stopDetecting();
+      watch.close();
+    },
+  };
+}
+
+const UNREACHABLE_AFTER_MS = 5000;
+const SILENT = { info: () => undefined, warn: () => undefined };
+const DETECT_EVERY_MS = 5 * 60_000;
+
+function setMode(index: NamesIndex, mode: ProxyMode): () => void {
+  index.proxyMode = mode;
+  return () => undefined;
+}
+
+/** kube-proxy may come later than the agent, and may be restarted in another mode. */
+function keepDetecting(index: NamesIndex): () => void {
+  const abort = new AbortController();
+  const detect = () => {
+    void detectProxyMode(abort.signal).then((mode) => {
+      if (mode && !abort.signal.aborted) index.proxyMode = mode;
+    });
+  };
+  detect();
+  const timer = setInterval(detect, DETECT_EVERY_MS).unref();
+  return () => {
+    abort.abort();
+    clearInterval(timer);
+  };
+}

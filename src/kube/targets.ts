@@ -1,0 +1,144 @@
+import type { ResolvedPod, Target } from '../event/target.ts';
+import type { NamesIndex } from './names-index.ts';
+import type { PodRecord } from './pod-book.ts';
+import { parseSelector, selects } from './selector.ts';
+import type { ServiceRecord } from './service-book.ts';
+import type { ServiceAddress } from './types.ts';
+
+/** What targets stand for on one node. */
+export interface ResolvedTargets {
+  /** Pods of this node. One on the node's network has no `ips`: its packets are the node's. */
+  pods: ResolvedPod[];
+  /** Addresses to follow: those of the pods, of Services and their endpoints on any node, of nodes. */
+  addresses: string[];
+  /** The Services' addresses by which something followed can be reached before translation. */
+  serviceAddresses: ServiceAddress[];
+  /** Targets that stand for nothing this node knows of. */
+  unresolved: Target[];
+}
+
+/**
+ * What targets stand for at this moment, as this node's index knows it.
+ * @param extra addresses that are followed besides, resolved by other nodes' agents
+ * @throws KtraceError KTRACE_E_SELECTOR for a selector that cannot be parsed
+ */
+export function resolveTargets(targets: readonly Target[], index: NamesIndex, extra: readonly string[] = []): ResolvedTargets {
+  const pods = new Set<PodRecord>();
+  const addresses = new Set<string>();
+  const services = new Set<ServiceRecord>();
+  const unresolved = targets.filter((target) => !addTarget(target, index, pods, addresses, services));
+  for (const pod of pods) for (const ip of pod.ips) addresses.add(ip);
+  const followed = new Set([...addresses, ...extra]);
+  for (const service of index.servicesBehind(followed)) services.add(service);
+  return {
+    pods: [...pods].map(resolvedPod),
+    addresses: [...addresses],
+    serviceAddresses: serviceAddresses(services, index),
+    unresolved,
+  };
+}
+
+/** Adds what one target stands for; whether it stands for anything. */
+function addTarget(
+  target: Target,
+  index: NamesIndex,
+  pods: Set<PodRecord>,
+  addresses: Set<string>,
+  services: Set<ServiceRecord>,
+): boolean {
+  if (target.kind === 'service') return addService(target.namespace, target.name, index, addresses, services);
+  if (target.kind === 'node') {
+    const node = index.findNode(target.name);
+    for (const ip of node ? [...node.ips, ...node.networkIps] : []) addresses.add(ip);
+    if (target.name !== index.node) return node !== undefined;
+    for (const ip of index.localAddresses) addresses.add(ip);
+  }
+  const isMeant = podTest(target, index.node);
+  let found = target.kind === 'node';
+  for (const pod of index.ownPods()) {
+    if (!isMeant(pod)) continue;
+    pods.add(pod);
+    found = true;
+  }
+  return found;
+}
+
+/** Endpoints on a node's own address are met by the Service's address: to follow the node for them would be too much. */
+function addService(
+  namespace: string,
+  name: string,
+  index: NamesIndex,
+  addresses: Set<string>,
+  services: Set<ServiceRecord>,
+): boolean {
+  const service = index.service(namespace, name);
+  if (!service) return false;
+  services.add(service);
+  const { clusterIps, externalIps, balancerIps } = service.fact;
+  const endpoints = [...index.endpoints(namespace, name)].map((one) => one.ip);
+  for (const ip of [...clusterIps, ...externalIps, ...balancerIps, ...endpoints]) if (!index.isNodeAddress(ip)) addresses.add(ip);
+  return true;
+}
+
+const OWNER_KINDS = { deployment: 'Deployment', statefulset: 'StatefulSet', daemonset: 'DaemonSet', job: 'Job' } as const;
+
+function podTest(target: Target, node: string): (pod: PodRecord) => boolean {
+  switch (target.kind) {
+    case 'all':
+      return () => true;
+    case 'service':
+      return () => false;
+    case 'node':
+      return () => target.name === node;
+    case 'namespace':
+      return (pod) => ref(pod).namespace === target.name;
+    case 'pod':
+      return (pod) => ref(pod).namespace === target.namespace && ref(pod).name === target.name;
+    case 'selector': {
+      const requirements = parseSelector(target.selector);
+      const { namespace } = target;
+      return (pod) =>
+        (namespace === undefined || ref(pod).namespace === namespace) && selects(requirements, ref(pod).labels ?? {});
+    }
+    default: {
+      const owner = `${OWNER_KINDS[target.kind]}/${target.name}`;
+      return (pod) => ref(pod).namespace === target.namespace && ref(pod).owner === owner;
+    }
+  }
+}
+
+function ref(pod: PodRecord): PodRecord['version']['owner']['pod'] {
+  return pod.version.owner.pod;
+}
+
+function resolvedPod(pod: PodRecord): ResolvedPod {
+  const { namespace, name, uid, node } = ref(pod);
+  return { namespace, name, uid, node: node ?? '', ips: [...pod.ips] };
+}
+
+/** Beyond this many addresses node ports are told for this node only: of 5,000 nodes' addresses nearly all are never used. */
+const MAX_NODE_PORT_ADDRESSES = 16_384;
+
+function serviceAddresses(services: Iterable<ServiceRecord>, index: NamesIndex): ServiceAddress[] {
+  const found: ServiceAddress[] = [];
+  const nodePorts: { port: number; proto: ServiceAddress['proto'] }[] = [];
+  for (const { fact } of services) {
+    for (const { port, nodePort, proto } of fact.ports) {
+      for (const ip of [...fact.clusterIps, ...fact.externalIps, ...fact.balancerIps]) found.push({ ip, port, proto });
+      if (nodePort !== undefined) nodePorts.push({ port: nodePort, proto });
+    }
+  }
+  if (nodePorts.length === 0) return found;
+  for (const ip of nodePortIps(index, nodePorts.length)) for (const { port, proto } of nodePorts) found.push({ ip, port, proto });
+  return found;
+}
+
+function nodePortIps(index: NamesIndex, portCount: number): Set<string> {
+  const own = index.findNode(index.node);
+  const ips = new Set([...(own?.ips ?? []), ...(own?.networkIps ?? []), ...index.localAddresses]);
+  for (const node of index.nodes()) {
+    if ((ips.size + node.ips.length) * portCount > MAX_NODE_PORT_ADDRESSES) break;
+    for (const ip of node.ips) ips.add(ip);
+  }
+  return ips;
+}

@@ -1,0 +1,65 @@
+import { endpointChain, nftEndpointChain, nftServiceChains, type PortName, serviceChains } from './chains.ts';
+import type { ProxyMode, ServicePort } from './types.ts';
+
+/**
+ * kube-proxy's chains in the order that a packet walks them from a Service's address to an endpoint; undefined where
+ * kube-proxy makes none (IPVS) or is not there. The array is shared: do not change it.
+ * @param isInside the initiator is a pod of the cluster or the node itself: `externalTrafficPolicy: Local` does not bind it
+ */
+export function walkedChains(
+  port: ServicePort,
+  ip: string,
+  portNumber: number,
+  isInside: boolean,
+  mode: ProxyMode,
+): string[] | undefined {
+  if (mode !== 'iptables' && mode !== 'nftables') return undefined;
+  let cache = caches.get(port);
+  if (!cache) {
+    cache = new Map();
+    caches.set(port, cache);
+  }
+  for (let known = cache.get(ip); known; known = known.next) {
+    if (known.portNumber === portNumber && known.isInside === isInside && known.mode === mode) return known.chains;
+  }
+  if (cache.size >= MAX_ENDPOINTS) cache.clear();
+  const chains = (mode === 'iptables' ? iptablesChains : nftablesChains)(port, ip, portNumber, isInside);
+  cache.set(ip, { portNumber, isInside, mode, chains, next: cache.get(ip) });
+  return chains;
+}
+
+/** How many endpoints of one Service's port are kept; SHA-256 for each packet would be too slow. */
+const MAX_ENDPOINTS = 5000;
+
+interface Known {
+  portNumber: number;
+  isInside: boolean;
+  mode: ProxyMode;
+  chains: string[];
+  next: Known | undefined;
+}
+
+/** Goes away with the Service's port itself. */
+const caches = new WeakMap<ServicePort, Map<string, Known>>();
+
+function iptablesChains(port: ServicePort, ip: string, portNumber: number, isInside: boolean): string[] {
+  const name = portName(port);
+  const { svc, svl, ext, fw } = serviceChains(name);
+  const endpoint = endpointChain(name, ip, portNumber);
+  if (port.via === 'cluster-ip') return [port.localInside ? svl : svc, endpoint];
+  const walked = [ext, port.localOutside && !isInside ? svl : svc, endpoint];
+  return port.via === 'load-balancer-ip' && port.sourceRanges ? [fw, ...walked] : walked;
+}
+
+/** The service chain of nftables mode translates by itself; only session affinity needs a chain for each endpoint. */
+function nftablesChains(port: ServicePort, ip: string, portNumber: number, isInside: boolean): string[] {
+  const name = portName(port);
+  const { service, local, external } = nftServiceChains(name);
+  const endpoint = port.affinity ? [nftEndpointChain(name, ip, portNumber)] : [];
+  if (port.via === 'cluster-ip') return [port.localInside ? local : service, ...endpoint];
+  return [external, port.localOutside && !isInside ? local : service, ...endpoint];
+}
+
+function portName(port: ServicePort): PortName {
+  return { ...port.service, proto: port.proto };
+}

@@ -1,0 +1,327 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { RETENTION_MS } from '../../src/kube/claims.ts';
+import { podFact } from '../../src/kube/facts.ts';
+import { NamesIndex } from '../../src/kube/names-index.ts';
+import {
+  capturedIndex,
+  putNode,
+  putPod,
+  putService,
+  putSlice,
+  rawNode,
+  rawPod,
+  rawService,
+  rawSlice,
+  testClock,
+} from './build.ts';
+import { captured } from './fixtures.ts';
+
+const T0 = Date.parse('2026-11-22T12:00:00Z');
+const SECOND = 1000;
+
+function podAt(index: NamesIndex, ip: string, timeMs: number): string | undefined {
+  const owner = index.ownerOf(ip, timeMs);
+  return owner?.kind === 'pod' ? owner.pod.name : owner?.kind;
+}
+
+function start(maxEnded?: number) {
+  const clock = testClock(T0);
+  const index = new NamesIndex({ node: 'host1', now: clock.now, ...(maxEnded === undefined ? {} : { maxEnded }) });
+  return { clock, index };
+}
+
+describe('an address over time', () => {
+  it('belongs to the pod that had it at the packet’s time, when it is given to another within seconds', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1', startMs: T0 - 60 * SECOND });
+    clock.set(T0 + SECOND);
+    index.dropPod('uid-a');
+    clock.set(T0 + 3 * SECOND);
+    putPod(index, { name: 'b', ip: '10.0.0.1', startMs: T0 + 2 * SECOND });
+    assert.equal(podAt(index, '10.0.0.1', T0 + 500), 'a');
+    assert.equal(podAt(index, '10.0.0.1', T0 + 1900), 'a');
+    assert.equal(podAt(index, '10.0.0.1', T0 + 2100), 'b');
+    assert.equal(podAt(index, '10.0.0.1', T0 + 5 * SECOND), 'b');
+  });
+
+  it('passes on when the new pod’s sandbox was made, though the old pod’s end is told later', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1', startMs: T0 - 60 * SECOND });
+    putPod(index, { name: 'a', ip: '10.0.0.1', startMs: T0 - 60 * SECOND, endedMs: T0 + SECOND });
+    clock.set(T0 + 6 * SECOND);
+    index.dropPod('uid-a');
+    putPod(index, { name: 'b', ip: '10.0.0.1', startMs: T0 - 30 * SECOND, readyMs: T0 + 4 * SECOND });
+    assert.equal(podAt(index, '10.0.0.1', T0 + 2500), 'a');
+    assert.equal(podAt(index, '10.0.0.1', T0 + 3500), 'b');
+  });
+
+  it('does not go back to the old pod when its deletion is told after the new pod', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1', startMs: T0 - 60 * SECOND });
+    clock.set(T0 + 2 * SECOND);
+    putPod(index, { name: 'b', ip: '10.0.0.1', readyMs: T0 + SECOND });
+    clock.set(T0 + 3 * SECOND);
+    index.dropPod('uid-a');
+    assert.equal(podAt(index, '10.0.0.1', T0 - SECOND), 'a');
+    assert.equal(podAt(index, '10.0.0.1', T0 + 10 * SECOND), 'b');
+  });
+
+  it('does not begin before the old pod’s last sign of life, though the new one waited long for its sandbox', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1', startMs: T0 - 60 * SECOND });
+    clock.set(T0 + 10 * SECOND);
+    index.dropPod('uid-a');
+    clock.set(T0 + 12 * SECOND);
+    putPod(index, { name: 'b', ip: '10.0.0.1', startMs: T0 - 30 * SECOND });
+    assert.equal(podAt(index, '10.0.0.1', T0 + 9 * SECOND), 'a');
+    assert.equal(podAt(index, '10.0.0.1', T0 + 11 * SECOND), 'b');
+  });
+
+  it('is remembered for 15 minutes after a pod’s end, and forgotten then', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1' });
+    clock.set(T0 + SECOND);
+    index.dropPod('uid-a');
+    clock.set(T0 + RETENTION_MS - SECOND);
+    index.sweep();
+    assert.equal(podAt(index, '10.0.0.1', T0), 'a');
+    assert.equal(index.podByUid('uid-a', clock.now())?.name, 'a');
+    clock.set(T0 + RETENTION_MS + 2 * SECOND);
+    index.sweep();
+    assert.equal(index.ownerOf('10.0.0.1', T0), undefined);
+    assert.equal(index.podByUid('uid-a', T0), undefined);
+    assert.equal(index.sizes().ended, 0);
+  });
+
+  it('is given up by a finished pod', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1' });
+    clock.set(T0 + 5 * SECOND);
+    putPod(index, { name: 'a', ip: '10.0.0.1', phase: 'Succeeded', endedMs: T0 + 4 * SECOND });
+    putPod(index, { name: 'b', ip: '10.0.0.1', readyMs: T0 + 6 * SECOND });
+    clock.set(T0 + 20 * SECOND);
+    putPod(index, { name: 'a', ip: '10.0.0.1', phase: 'Succeeded', endedMs: T0 + 4 * SECOND, labels: { changed: 'later' } });
+    assert.equal(podAt(index, '10.0.0.1', T0 + 3 * SECOND), 'a');
+    assert.equal(podAt(index, '10.0.0.1', T0 + 20 * SECOND), 'b');
+    assert.deepEqual(
+      [...index.ownPods()].map((pod) => pod.ips),
+      [[], ['10.0.0.1']],
+    );
+  });
+
+  it('of a finished pod in the first list is not taken from the pod that has it now, in either order', () => {
+    for (const order of [0, 1]) {
+      const { index } = start();
+      const facts = [
+        podFact(rawPod({ name: 'a', ip: '10.0.0.1', phase: 'Succeeded', startMs: T0 - 100 * SECOND, endedMs: T0 - 90 * SECOND })),
+        podFact(rawPod({ name: 'b', ip: '10.0.0.1', readyMs: T0 - 50 * SECOND })),
+      ].filter((fact) => fact !== undefined);
+      index.replacePods(order === 0 ? facts : facts.toReversed());
+      assert.equal(podAt(index, '10.0.0.1', T0), 'b');
+    }
+  });
+
+  it('is forgotten early, and that is counted, when too much has ended', () => {
+    const { clock, index } = start(10);
+    for (let i = 0; i < 50; i += 1) {
+      clock.set(T0 + i);
+      putPod(index, { name: `p${i}`, ip: `10.0.0.${i}` });
+      index.dropPod(`uid-p${i}`);
+    }
+    assert.ok(index.sizes().ended <= 10);
+    assert.ok(index.sizes().forgottenEarly >= 40);
+    assert.equal(index.ownerOf('10.0.0.1', T0 + 1), undefined);
+    assert.equal(podAt(index, '10.0.0.49', T0 + 49), 'p49');
+  });
+
+  it('keeps both addresses of a dual-stack pod, IPv6 in canonical text', () => {
+    const { index } = start();
+    putPod(index, { name: 'a', ips: ['10.0.0.1', 'FD00:0:0::1'] });
+    assert.equal(podAt(index, '10.0.0.1', T0), 'a');
+    assert.equal(podAt(index, 'fd00::1', T0), 'a');
+  });
+});
+
+describe('a pod', () => {
+  it('on the node’s network never owns the node’s address', () => {
+    const { index } = start();
+    putPod(index, { name: 'proxy', ip: '192.168.60.11', hostNetwork: true });
+    assert.equal(index.ownerOf('192.168.60.11', T0), undefined);
+    putNode(index, rawNode('host1', '192.168.60.11'));
+    putNode(index, rawNode('host2', '192.168.60.12'));
+    putSlice(index, rawSlice('s-1', 's', [{ ip: '192.168.60.12', pod: 'proxy-2', node: 'host2' }]));
+    assert.deepEqual(index.ownerOf('192.168.60.11', T0), { kind: 'node', node: 'host1' });
+    assert.deepEqual(index.ownerOf('192.168.60.12', T0), { kind: 'node', node: 'host2' });
+  });
+
+  it('is told with the labels that it had at the packet’s time', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1', labels: { version: '1' } });
+    clock.set(T0 + 5 * SECOND);
+    putPod(index, { name: 'a', ip: '10.0.0.1', labels: { version: '2' } });
+    const labelsAt = (ms: number) => {
+      const owner = index.ownerOf('10.0.0.1', ms);
+      return owner?.kind === 'pod' ? owner.pod.labels : undefined;
+    };
+    assert.deepEqual(labelsAt(T0 + SECOND), { version: '1' });
+    assert.deepEqual(labelsAt(T0 + 6 * SECOND), { version: '2' });
+    assert.deepEqual(index.podByUid('uid-a', T0)?.labels, { version: '1' });
+  });
+
+  it('is one shared object as long as nothing about it changes', () => {
+    const { index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1', labels: { app: 'x' } });
+    const before = index.podByUid('uid-a', T0);
+    putPod(index, { name: 'a', ip: '10.0.0.1', labels: { app: 'x' } });
+    assert.equal(index.podByUid('uid-a', T0), before);
+  });
+
+  it('of another node is named by its EndpointSlice, without labels, until no slice names it', () => {
+    const { clock, index } = start();
+    putSlice(index, rawSlice('s-1', 's', [{ ip: '10.0.2.1', pod: 'far' }]));
+    putSlice(index, rawSlice('t-1', 't', [{ ip: '10.0.2.1', pod: 'far' }]));
+    assert.deepEqual(index.ownerOf('10.0.2.1', T0), {
+      kind: 'pod',
+      pod: { namespace: 'default', name: 'far', uid: 'uid-far', node: 'host2' },
+    });
+    index.dropSlice('default', 's-1');
+    putSlice(index, rawSlice('u-1', 'u', [{ ip: '10.0.2.1', pod: 'next' }]));
+    assert.equal(podAt(index, '10.0.2.1', T0 + SECOND), 'next');
+    clock.set(T0 + SECOND);
+    index.dropSlice('default', 't-1');
+    index.dropSlice('default', 'u-1');
+    clock.set(T0 + 2 * RETENTION_MS);
+    index.sweep();
+    assert.deepEqual(index.sizes(), { pods: 0, services: 0, endpoints: 0, nodes: 0, ended: 0, forgottenEarly: 0 });
+  });
+
+  it('of this node cannot be renamed by somebody’s EndpointSlice', () => {
+    const { index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1' });
+    putSlice(index, rawSlice('s-1', 's', [{ ip: '10.0.0.1', pod: 'liar', node: 'host2' }]));
+    assert.equal(podAt(index, '10.0.0.1', T0 + SECOND), 'a');
+  });
+});
+
+describe('a Service', () => {
+  const spec = {
+    type: 'NodePort',
+    clusterIP: '10.96.0.5',
+    clusterIPs: ['10.96.0.5', 'fd00:96::5'],
+    externalIPs: ['198.51.100.7'],
+    ports: [
+      { name: 'web', port: 80, nodePort: 30080, protocol: 'TCP' },
+      { name: 'dns', port: 53, protocol: 'UDP' },
+    ],
+  };
+
+  it('answers under its cluster addresses, external addresses and its node port on every node address', () => {
+    const { index } = start();
+    putNode(index, rawNode('host1', '192.168.60.11'));
+    putNode(index, rawNode('host2', '192.168.60.12'));
+    index.setLocalAddresses(['10.244.0.1']);
+    putService(index, rawService('s', spec));
+    const via = (ip: string, port: number, proto: string) => {
+      const found = index.servicePort(ip, port, proto, T0);
+      return found && `${found.service.name}:${found.service.port} ${found.via}`;
+    };
+    assert.equal(via('10.96.0.5', 80, 'tcp'), 's:web cluster-ip');
+    assert.equal(via('fd00:96::5', 53, 'udp'), 's:dns cluster-ip');
+    assert.equal(via('198.51.100.7', 80, 'tcp'), 's:web external-ip');
+    for (const ip of ['192.168.60.11', '192.168.60.12', '10.244.0.1']) assert.equal(via(ip, 30080, 'tcp'), 's:web node-port');
+    for (const miss of [
+      via('10.96.0.5', 80, 'udp'),
+      via('10.96.0.5', 81, 'tcp'),
+      via('10.9.9.9', 30080, 'tcp'),
+      via('10.96.0.5', 80, 'icmp'),
+    ]) {
+      assert.equal(miss, undefined);
+    }
+    assert.deepEqual(index.ownerOf('10.96.0.5', T0), { kind: 'service', service: { namespace: 'default', name: 's', port: '' } });
+  });
+
+  it('is told as it was before a change and after its deletion', () => {
+    const { clock, index } = start();
+    putService(index, rawService('s', spec));
+    clock.set(T0 + 10 * SECOND);
+    putService(index, rawService('s', { ...spec, ports: [{ name: 'other', port: 80, protocol: 'TCP' }] }));
+    clock.set(T0 + 20 * SECOND);
+    index.dropService('default', 's');
+    assert.equal(index.servicePort('10.96.0.5', 80, 'tcp', T0)?.service.port, 'web');
+    assert.equal(index.servicePort('10.96.0.5', 80, 'tcp', T0 + 15 * SECOND)?.service.port, 'other');
+    assert.equal(index.servicePort('10.96.0.5', 80, 'tcp', T0 + 30 * SECOND)?.service.port, 'other');
+    clock.set(T0 + 2 * RETENTION_MS);
+    index.sweep();
+    assert.equal(index.servicePort('10.96.0.5', 80, 'tcp', T0), undefined);
+    assert.equal(index.sizes().ended, 0);
+  });
+});
+
+describe('a node', () => {
+  it('of a flannel cluster owns the addresses of its tunnel and its bridge', () => {
+    const index = capturedIndex('iptables', 'host1');
+    for (const ip of ['192.168.60.12', '10.244.1.0', '10.244.1.1']) {
+      assert.deepEqual(index.ownerOf(ip, Date.now()), { kind: 'node', node: 'host2' });
+    }
+  });
+
+  it('lets its pods’ ranges be told from the world', () => {
+    const index = capturedIndex('iptables', 'host1');
+    assert.equal(index.isClusterAddress('10.244.2.200'), true);
+    assert.equal(index.isClusterAddress('10.244.3.1'), false);
+    assert.equal(index.isClusterAddress('8.8.8.8'), false);
+  });
+});
+
+describe('replacing a whole list', () => {
+  it('takes away what is not in it and keeps what is, in one step', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1' });
+    putPod(index, { name: 'b', ip: '10.0.0.2' });
+    putSlice(index, rawSlice('s-1', 's', [{ ip: '10.0.2.1', pod: 'far' }]));
+    const kept = index.podByUid('uid-b', T0);
+    let seen = 0;
+    index.onChange(() => {
+      seen += 1;
+      assert.equal(podAt(index, '10.0.0.2', clock.now()), 'b');
+    });
+    clock.set(T0 + SECOND);
+    index.replacePods(
+      [
+        podFact(rawPod({ name: 'b', ip: '10.0.0.2' })),
+        podFact(rawPod({ name: 'c', ip: '10.0.0.1', readyMs: T0 + SECOND })),
+      ].filter((one) => one !== undefined),
+    );
+    index.replaceSlices([]);
+    assert.equal(seen, 2);
+    assert.equal(index.podByUid('uid-b', clock.now()), kept);
+    assert.deepEqual(
+      [...index.ownPods()].map((pod) => pod.version.owner.pod.name),
+      ['b', 'c'],
+    );
+    assert.equal(podAt(index, '10.0.0.1', T0 + 2 * SECOND), 'c');
+    assert.equal(index.sizes().endpoints, 0);
+  });
+});
+
+describe('the workload of a pod', () => {
+  it('is the one that the owner references lead to, for every pod of the real cluster', () => {
+    const { Pod, ReplicaSet } = captured('iptables');
+    const checked = new Set<string>();
+    for (const pod of Pod) {
+      const [owner] = pod.metadata.ownerReferences;
+      const set = ReplicaSet.find((one) => one.metadata.uid === owner.uid);
+      const top = set ? set.metadata.ownerReferences[0] : owner;
+      assert.equal(podFact(pod)?.owner, `${top.kind}/${top.name}`);
+      checked.add(top.kind);
+    }
+    assert.deepEqual([...checked].sort(), ['DaemonSet', 'Deployment', 'Job', 'StatefulSet']);
+  });
+
+  it('is the ReplicaSet itself when no Deployment made it', () => {
+    const bare = podFact(rawPod({ name: 'a', owner: { kind: 'ReplicaSet', name: 'lonely-1' } }));
+    assert.equal(bare?.owner, 'ReplicaSet/lonely-1');
+    assert.equal(podFact(rawPod({ name: 'a' }))?.owner, undefined);
+  });
+});
