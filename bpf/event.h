@@ -29,6 +29,7 @@ enum ktrace_flags {
 	KTRACE_TRUNCATED = 1 << 7, /* the packet ends before its headers do */
 	KTRACE_L4 = 1 << 8, /* ports, TCP or ICMP fields are set */
 	KTRACE_CT_REMEMBERED = 1 << 9, /* conntrack was not attached here: learned at an earlier hook */
+	KTRACE_NOTHING_NEW = 1 << 10, /* sent only because every packet was asked for */
 };
 
 enum ktrace_tunnel {

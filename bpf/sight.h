@@ -150,7 +150,7 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 	scratch->flow_key.proto = s->proto;
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
 	told = is_always_told(s);
-	if (flow && flow->generation == target_generation && flow->nfct == (nfct & ~NFCT_INFO_MASK) && !told) {
+	if (flow && flow->generation == target_generation && flow->nfct == (nfct & ~NFCT_INFO_MASK) && !told && !every_packet) {
 		COUNT(matched);
 		count_in(flow, s);
 		COUNT(counted);
@@ -169,8 +169,11 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 		flow->nfct = nfct & ~NFCT_INFO_MASK;
 		count_in(flow, s);
 		if (!changed && !told) {
-			COUNT(counted);
-			return;
+			if (!every_packet) {
+				COUNT(counted);
+				return;
+			}
+			s->flags |= KTRACE_NOTHING_NEW;
 		}
 	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
 		open_flow(s, scratch, nfct);

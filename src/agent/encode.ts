@@ -1,18 +1,16 @@
 import type { KtraceEvent } from '../event/types.ts';
 
 /**
- * JSON of events, made once for all sessions that get the same object. An event is not changed after it was told (see
- * `Sink`), so that its JSON may be kept for as long as the object lives.
+ * JSON of events, made once for all sessions. The feed hands an event to one session after the other before it comes to
+ * the next, so remembering the last one is enough; a table of all would cost as much as it saves.
  */
-export function createEncoder(isShared: () => boolean): (event: KtraceEvent) => string {
-  const known = new WeakMap<KtraceEvent, string>();
+export function createEncoder(): (event: KtraceEvent) => string {
+  let last: KtraceEvent | undefined;
+  let json = '';
   return (event) => {
-    // With a single session, remembering costs more than it saves.
-    if (!isShared()) return JSON.stringify(event);
-    let json = known.get(event);
-    if (json === undefined) {
+    if (event !== last) {
       json = JSON.stringify(event);
-      known.set(event, json);
+      last = event;
     }
     return json;
   };

@@ -1,4 +1,4 @@
-import type { KtraceEvent, LostEvent } from '../event/types.ts';
+import type { KtraceEvent, LostEvent, LostStage } from '../event/types.ts';
 import { Deque } from '../util/deque.ts';
 
 /** An event on its way to one client. */
@@ -36,10 +36,12 @@ export interface QueueOptions {
   counts: QueueCounts;
 }
 
-interface Queued extends Entry {
-  /** Set in a gap that may still grow; its JSON is made when it is taken. */
-  lost?: LostEvent;
+/** A gap that may still grow; its JSON is made when it is taken. */
+interface Gap extends Entry {
+  lost: LostEvent;
 }
+
+type Queued = Entry & Partial<Gap>;
 
 /**
  * The bounded queue of one session. When it is full, events are cut until half of it has drained, and in their place stands one
@@ -49,8 +51,8 @@ interface Queued extends Entry {
 export class SessionQueue {
   #items = new Deque<Queued>();
   #bytes = 0;
-  /** Gaps that still grow, by node and stage; empty when nothing is being cut. */
-  #gaps = new Map<string, Queued>();
+  /** Gaps that still grow, one for each node and stage; empty when nothing is being cut. */
+  #gaps: Gap[] = [];
   #cutting = false;
   readonly #options: QueueOptions;
 
@@ -73,7 +75,7 @@ export class SessionQueue {
     const limitBytes = maxBytes();
     if (this.#cutting && this.length * 2 <= maxEvents && this.#bytes * 2 <= limitBytes) {
       this.#cutting = false;
-      this.#gaps.clear();
+      this.#gaps = [];
     }
     const json = this.#cutting ? '' : this.#options.encode(event);
     this.#cutting ||= this.length + 1 > maxEvents || this.#bytes + json.length > limitBytes;
@@ -113,7 +115,7 @@ export class SessionQueue {
   discard(): void {
     for (const item of this.#items) if (!item.gap) this.#options.counts.discarded += 1;
     this.#items.clear();
-    this.#gaps.clear();
+    this.#gaps = [];
     this.#bytes = 0;
   }
 
@@ -122,41 +124,33 @@ export class SessionQueue {
     const { node, counts } = this.#options;
     if (event.kind === 'lost') {
       counts.folded += 1;
-      this.#grow(event);
-      return;
+      this.#grow(event.node, event.stage, event.count, event.from, event.to);
+    } else {
+      counts.cut += 1;
+      const from = event.kind === 'packet' ? event.time : event.kind === 'flow' ? event.startTime : this.#options.now();
+      this.#grow(node, 'client-socket', 1, from, event.kind === 'flow' ? event.endTime : from);
     }
-    counts.cut += 1;
-    const [from, to] = this.#timesOf(event);
-    this.#grow({ v: 1, kind: 'lost', node, stage: 'client-socket', count: 1, from, to });
   }
 
-  #grow(lost: LostEvent): void {
-    const key = `${lost.stage} ${lost.node}`;
-    const gap = this.#gaps.get(key);
-    if (!gap?.lost) {
-      const opened: Queued = { json: '', lost: { ...lost }, weight: lost.count, gap: true };
-      this.#gaps.set(key, opened);
+  #grow(node: string, stage: LostStage, count: number, from: string, to: string): void {
+    const gap = this.#gaps.find(({ lost }) => lost.stage === stage && lost.node === node);
+    if (!gap) {
+      const lost: LostEvent = { v: 1, kind: 'lost', node, stage, count, from, to };
+      const opened = { json: '', lost, weight: count, gap: true };
+      this.#gaps.push(opened);
       this.#items.push(opened);
       return;
     }
-    gap.weight += lost.count;
-    gap.lost.count += lost.count;
-    if (lost.from < gap.lost.from) gap.lost.from = lost.from;
-    if (lost.to > gap.lost.to) gap.lost.to = lost.to;
-  }
-
-  #timesOf(event: Exclude<KtraceEvent, LostEvent>): [from: string, to: string] {
-    if (event.kind === 'packet') return [event.time, event.time];
-    if (event.kind === 'flow') return [event.startTime, event.endTime];
-    const now = this.#options.now();
-    return [now, now];
+    gap.weight += count;
+    gap.lost.count += count;
+    if (from < gap.lost.from) gap.lost.from = from;
+    if (to > gap.lost.to) gap.lost.to = to;
   }
 
   #settle(item: Queued): Entry {
     if (!item.gap) this.#options.counts.out += 1;
     if (!item.lost) return item;
-    const key = `${item.lost.stage} ${item.lost.node}`;
-    if (this.#gaps.get(key) === item) this.#gaps.delete(key);
+    this.#gaps = this.#gaps.filter((gap) => gap !== item);
     return { json: JSON.stringify(item.lost), weight: item.weight, gap: true };
   }
 }

@@ -37,7 +37,7 @@ export class Sessions {
   };
   readonly #feed: Feed;
   readonly #limits: Limits;
-  readonly #encode: ReturnType<typeof createEncoder>;
+  readonly #encode = createEncoder();
   readonly #sessions = new Map<string, Session>();
   /** Timers of the sessions without a client, in the order they lost theirs. */
   readonly #lingering = new Map<Session, NodeJS.Timeout>();
@@ -45,7 +45,6 @@ export class Sessions {
   constructor(feed: Feed, limits: Limits) {
     this.#feed = feed;
     this.#limits = limits;
-    this.#encode = createEncoder(() => this.#sessions.size > 1);
   }
 
   /** Resumes the session that is asked for where that can be, else opens a new one; either way the client has been answered. */

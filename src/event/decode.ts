@@ -36,6 +36,7 @@ export function decodeSighting(view: DataView, at: number): Sighting {
     ifindex: view.getUint32(at + SIGHTING.ifindex, true),
     hook: hook === HOOK.tcIngress ? 'tc-in' : hook === HOOK.tcEgress ? 'tc-out' : 'drop',
     provisional: (flags & FLAG.provisional) !== 0,
+    nothingNew: (flags & FLAG.nothingNew) !== 0,
     entry: (flags & FLAG.entry) !== 0,
     len: view.getUint32(at + SIGHTING.len, true),
     gsoSegs: view.getUint16(at + SIGHTING.gsoSegs, true),

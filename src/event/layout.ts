@@ -118,6 +118,7 @@ export const FLAG = {
   truncated: 128,
   l4: 256,
   ctRemembered: 512,
+  nothingNew: 1024,
 } as const;
 
 /** `enum ktrace_tunnel`. */

@@ -36,6 +36,8 @@ export interface Sighting {
   hook: 'tc-in' | 'tc-out' | 'drop';
   /** Matched only by a Service's address so far: joined later by identity, or discarded. */
   provisional: boolean;
+  /** Sent only because every packet was asked for: says nothing new about its flow. */
+  nothingNew: boolean;
   /** This hook is where a packet's way on this node begins: a pod's interface or the uplink, ingress. */
   entry: boolean;
   /** L3 length in bytes (inner when tunnelled). */

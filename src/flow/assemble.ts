@@ -2,6 +2,7 @@ import { dropReasonName, icmpName, isIcmpError, protocolName, tcpFlagLetters } f
 import type { Sighting, Tuple } from '../event/sighting.ts';
 import type { Endpoint, Hop, PacketEvent, Verdict } from '../event/types.ts';
 import { formatUnixNs } from '../util/time.ts';
+import { isNoise } from './drop-noise.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { conntrackRank, translationsOf } from './translation.ts';
 
@@ -31,6 +32,8 @@ export interface AssembledPacket {
   lastNs: bigint;
   firstIfindex: number;
   lastIfindex: number;
+  /** Only for followers who asked for every packet. */
+  nothingNew: boolean;
   /** Interface of each of `event.hops`. */
   hopIfindexes: readonly number[];
 }
@@ -62,12 +65,14 @@ interface OpenPacket {
   isProvisional: boolean;
 }
 
-/** Counters since the start: sightings in = joined to packets; packets told + discarded + open = packets begun. */
+/** Counters since the start: sightings − noise were joined to packets; packets told + discarded + open = packets begun. */
 export interface AssemblerCounts {
   sightings: number;
   begun: number;
   told: number;
   amended: number;
+  /** Drops that are no packet's fate. */
+  noise: number;
   /** Provisional packets that turned out to be nobody's. */
   discarded: number;
   /** Told, or forgotten, before their time because too many were held. */
@@ -80,7 +85,7 @@ export interface AssemblerCounts {
  * (defragmentation, a clone) the content alone joins.
  */
 export class Assembler {
-  readonly counts: AssemblerCounts = { sightings: 0, begun: 0, told: 0, amended: 0, discarded: 0, evicted: 0 };
+  readonly counts: AssemblerCounts = { sightings: 0, begun: 0, told: 0, amended: 0, noise: 0, discarded: 0, evicted: 0 };
   readonly #options: Required<AssemblerOptions>;
   readonly #bySkb = new Map<bigint, OpenPacket>();
   readonly #byContent = new Map<string, OpenPacket>();
@@ -96,6 +101,10 @@ export class Assembler {
   /** Takes a sighting at `nowMs` (any monotonic clock, the same as in `tick`). */
   add(sighting: Sighting, nowMs: number): void {
     this.counts.sightings += 1;
+    if (sighting.drop !== undefined && isNoise(sighting, dropReasonName(this.#options.view.dropReasons, sighting.drop.reason))) {
+      this.counts.noise += 1;
+      return;
+    }
     const fingerprint = fingerprintOf(sighting);
     const packet = this.#find(sighting, fingerprint) ?? this.#begin(sighting, fingerprint);
     if (packet.last !== sighting) join(packet, sighting);
@@ -230,6 +239,8 @@ function putInOrder(packet: OpenPacket): void {
 }
 
 function hasPassed(packet: OpenPacket, sighting: Sighting): boolean {
+  // Copies of one packet may be dropped one by one; that passes no hook twice.
+  if (sighting.hook === 'drop') return false;
   return packet.sightings.some(
     (seen) => seen.ifindex === sighting.ifindex && seen.hook === sighting.hook && seen.netns === sighting.netns,
   );
@@ -251,6 +262,7 @@ function assembled(event: PacketEvent, packet: OpenPacket, view: NodeView): Asse
     lastNs: packet.last.timeNs + offset,
     firstIfindex: packet.first.ifindex,
     lastIfindex: packet.last.ifindex,
+    nothingNew: packet.sightings.every(({ nothingNew }) => nothingNew),
     hopIfindexes: hops.map(({ ifindex }) => ifindex),
   };
 }

@@ -1,0 +1,33 @@
+import { addressBytes } from '../util/address.ts';
+
+const BITS = 65_536;
+
+/** An empty `target_bits` (bpf/maps.h): one bit for each hash of an address. */
+export function emptyBits(): Uint8Array {
+  return new Uint8Array(BITS / 8);
+}
+
+/** Sets the bit of 16 address bytes; the same hash as `has_bit` in bpf/match.h. */
+export function setBit(bits: Uint8Array, address: Uint8Array): void {
+  const bit = bitOf(address);
+  // An array of u64 on a little-endian machine: bit n lies in byte n / 8.
+  const byte = bit >> 3;
+  bits[byte] = (bits[byte] ?? 0) | (1 << (bit & 7));
+}
+
+/** The 16 bytes of an address; throws when it is none (they come from Kubernetes or a validated message). */
+export function bytesOf(ip: string): Uint8Array {
+  const bytes = addressBytes(ip);
+  if (bytes === undefined) throw new TypeError(`Expected an IP address, got ${JSON.stringify(ip)}`);
+  return bytes;
+}
+
+function bitOf(address: Uint8Array): number {
+  const view = new DataView(address.buffer, address.byteOffset, 16);
+  const sum =
+    Math.imul(view.getUint32(0, true), 0x85ebca6b) +
+    Math.imul(view.getUint32(4, true), 0xc2b2ae35) +
+    Math.imul(view.getUint32(8, true), 0x27d4eb2f) +
+    view.getUint32(12, true);
+  return Math.imul(sum | 0, 0x9e3779b1) >>> 16;
+}

@@ -1,0 +1,69 @@
+import type { Counter } from './feed.ts';
+import type { Interfaces } from './interfaces.ts';
+import type { Pipeline } from './pipeline.ts';
+import type { Tracer } from './tracer.ts';
+
+/** Every stage's counters for the metrics: what came in, what went out, what was dropped and why. No pod or address labels. */
+export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces: Interfaces): Counter[] {
+  const kernel = tracer.stats();
+  const { assembler, flows } = pipeline;
+  return [
+    counter('ktrace_kernel_matched_total', 'Program runs that matched a followed target.', [[{}, kernel.matched]]),
+    counter('ktrace_kernel_outcomes_total', 'What became of the matched runs; their sum is ktrace_kernel_matched_total.', [
+      [{ outcome: 'emitted' }, kernel.emitted],
+      [{ outcome: 'counted' }, kernel.counted],
+      [{ outcome: 'lost-ring-full' }, kernel.lostRing],
+      [{ outcome: 'lost-no-scratch' }, kernel.lostScratch],
+    ]),
+    counter('ktrace_kernel_passed_total', 'Program runs that passed the bit set and were no follower’s.', [
+      [{ reason: 'unmatched' }, kernel.unmatched],
+      [{ reason: 'unparsed' }, kernel.unparsed],
+      [{ reason: 'no-body' }, kernel.noBody],
+      [{ reason: 'drop-undecided-netns' }, kernel.dropUndecided],
+      [{ reason: 'drop-of-another-node' }, kernel.dropForeign],
+    ]),
+    counter('ktrace_kernel_flow_table_full_total', 'Flows that the kernel could not count.', [[{}, kernel.flowTableFull]]),
+    counter('ktrace_kernel_recursion_misses_total', 'Program runs that the kernel refused, by its own count.', [
+      [{}, tracer.recursionMisses()],
+    ]),
+    counter('ktrace_sightings_total', 'Sightings decoded.', [[{}, assembler.counts.sightings]]),
+    counter('ktrace_sightings_malformed_total', 'Records of the kernel ring that could not be decoded.', [
+      [{}, pipeline.malformed],
+    ]),
+    counter('ktrace_drops_ignored_total', 'Drops reported by the kernel that are no packet’s fate.', [
+      [{}, assembler.counts.noise],
+    ]),
+    counter('ktrace_packets_total', 'Packets assembled, by what became of them.', [
+      [{ outcome: 'told' }, assembler.counts.told],
+      [{ outcome: 'amended' }, assembler.counts.amended],
+      [{ outcome: 'discarded-provisional' }, assembler.counts.discarded],
+      [{ outcome: 'told-early' }, assembler.counts.evicted],
+    ]),
+    counter('ktrace_flows_total', 'Flows, by what became of them.', [
+      [{ outcome: 'opened' }, flows.counts.opened],
+      [{ outcome: 'closed' }, flows.counts.closed],
+      [{ outcome: 'closed-early' }, flows.counts.evicted],
+    ]),
+    counter('ktrace_echoes_evicted_total', 'Echo requests forgotten before their reply because too many waited.', [
+      [{}, pipeline.echoes.evicted],
+    ]),
+    counter(
+      'ktrace_events_told_total',
+      'Events handed to followers.',
+      Object.entries(pipeline.told).map(([kind, n]) => [{ kind }, n]),
+    ),
+    counter('ktrace_attach_failures_total', 'Interfaces that could not be attached.', [[{}, interfaces.failures]]),
+    gauge('ktrace_followers', 'Followers at this moment.', pipeline.followers),
+    gauge('ktrace_attached_interfaces', 'Interfaces attached at this moment.', tracer.attachedInterfaces),
+    gauge('ktrace_packets_held', 'Packets open or told and kept for amendments.', assembler.held),
+    gauge('ktrace_flows_open', 'Flows open.', flows.open),
+  ];
+}
+
+function counter(name: string, help: string, values: [Record<string, string>, number][]): Counter {
+  return { name, help, type: 'counter', values: values.map(([labels, value]) => ({ labels, value })) };
+}
+
+function gauge(name: string, help: string, value: number): Counter {
+  return { name, help, type: 'gauge', values: [{ labels: {}, value }] };
+}

@@ -1,0 +1,62 @@
+import type { Resolved, Subscription, Target } from '../event/target.ts';
+import type { ServiceAddress } from '../kube/types.ts';
+import { bytesOf, emptyBits, setBit } from './address-bits.ts';
+import { ADDRESS_BITS, type KernelTargets, servicePortKey } from './tracer.ts';
+
+const PROTOCOL_NUMBERS = { tcp: 6, udp: 17, sctp: 132 } as const;
+
+/** Resolves selectors against the node's pods and the cluster's Services, see `resolveTargets` in kube. */
+export type Resolve = (
+  targets: Target[],
+  extra: readonly string[],
+) => { pods: Resolved['pods']; addresses: string[]; serviceAddresses: ServiceAddress[] };
+
+/** What one follower's subscription stands for now. */
+export interface FollowedSet {
+  resolved: Resolved;
+  /** Everything of this node's, whatever its addresses: `-A`. */
+  isAll: boolean;
+  addresses: ReadonlySet<string>;
+  serviceAddresses: readonly ServiceAddress[];
+  wantsEveryPacket: boolean;
+}
+
+/** Resolves a subscription. Addresses that other agents resolved are followed like own ones, and bring their Services along. */
+export function followedSet(subscription: Subscription, resolve: Resolve): FollowedSet {
+  const { pods, addresses, serviceAddresses } = resolve(subscription.targets, subscription.addresses);
+  return {
+    resolved: { pods, addresses },
+    isAll: subscription.targets.some(({ kind }) => kind === 'all'),
+    addresses: new Set([...addresses, ...subscription.addresses]),
+    serviceAddresses,
+    wantsEveryPacket: subscription.units === 'packets',
+  };
+}
+
+/**
+ * The union of all followers for the kernel. The node's own addresses are added as such: a masqueraded reply, and a request to a NodePort, carry
+ * nothing else at the uplink.
+ */
+export function kernelTargets(sets: Iterable<FollowedSet>, ownAddresses: Iterable<string>): KernelTargets {
+  const targets: KernelTargets = { addresses: new Map(), servicePorts: new Set(), bits: emptyBits(), everyPacket: false };
+  const add = (ip: string, kind: number): Uint8Array => {
+    const bytes = bytesOf(ip);
+    const key = Buffer.from(bytes).toString('hex');
+    targets.addresses.set(key, (targets.addresses.get(key) ?? 0) | kind);
+    setBit(targets.bits, bytes);
+    return bytes;
+  };
+  for (const set of sets) {
+    for (const ip of set.addresses) add(ip, ADDRESS_BITS.followed);
+    for (const { ip, port, proto } of set.serviceAddresses) {
+      targets.servicePorts.add(servicePortKey(add(ip, ADDRESS_BITS.service), port, PROTOCOL_NUMBERS[proto]));
+    }
+    if (set.wantsEveryPacket) targets.everyPacket = true;
+  }
+  if (targets.addresses.size > 0) for (const ip of ownAddresses) if (!isLoopback(ip)) add(ip, ADDRESS_BITS.node);
+  return targets;
+}
+
+function isLoopback(ip: string): boolean {
+  return ip === '::1' || ip.startsWith('127.');
+}

@@ -1,0 +1,248 @@
+import type { InterfaceKind } from '../flow/assemble.ts';
+import type { Link, LinkChange, LinkWatcher, NativeModule } from '../native/types.ts';
+import { messageOf } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import { hasLinkLayer, interfaceKind } from './interface-kind.ts';
+import { withExpeditedRcu } from './rcu.ts';
+import type { Tracer } from './tracer.ts';
+
+interface Known {
+  link: Link;
+  kind: InterfaceKind | undefined;
+  /** Namespace of the pod behind it; 0 when it cannot be told. */
+  netns: number;
+  /** Addresses of the pod behind it, once they were found. */
+  podAddresses: string[] | undefined;
+  askedMs: number;
+}
+
+/** How often, at most, a pod without addresses yet is asked for them. */
+const ASK_AGAIN_MS = 50;
+
+/** The node's interfaces as they come and go; attaches the pod network's while someone follows. */
+export class Interfaces {
+  readonly #native: NativeModule;
+  readonly #tracer: Tracer;
+  readonly #log: Logger;
+  readonly #watcher: LinkWatcher;
+  readonly #known = new Map<number, Known>();
+  /** Names of interfaces that have gone stay known for the packets that are still to be told. */
+  readonly #names = new Map<number, string>();
+  readonly #netnsUsers = new Map<number, number>();
+  #ownAddresses = new Set<string>();
+  #uplinks = new Set<number>();
+  #nodeAddresses: ReadonlySet<string> = new Set();
+  #isActive = false;
+  /** Interfaces that should be attached and could not be. */
+  failures = 0;
+  onOwnAddressesChange: () => void = () => {};
+
+  constructor(options: { native: NativeModule; tracer: Tracer; log: Logger }) {
+    this.#native = options.native;
+    this.#tracer = options.tracer;
+    this.#log = options.log;
+    this.#watcher = options.native.watchLinks((change) => this.#onChange(change));
+    this.#readAll();
+  }
+
+  /** Attaches to everything that matters, or detaches from all. */
+  setActive(isActive: boolean): void {
+    if (this.#isActive === isActive) return;
+    this.#isActive = isActive;
+    withExpeditedRcu(() => {
+      for (const known of this.#known.values()) this.#settle(known);
+    });
+    if (isActive) this.#tracer.attachDrops();
+    else this.#tracer.detachDrops();
+  }
+
+  nameOf(ifindex: number): string {
+    return this.#known.get(ifindex)?.link.name ?? this.#names.get(ifindex) ?? `#${ifindex}`;
+  }
+
+  kindOf(ifindex: number): InterfaceKind | undefined {
+    return this.#known.get(ifindex)?.kind;
+  }
+
+  /** The addresses of the node's own namespace. */
+  get ownAddresses(): ReadonlySet<string> {
+    return this.#ownAddresses;
+  }
+
+  /** The node's addresses as Kubernetes has them: the interface that holds one is an uplink, whatever the default route says. */
+  setNodeAddresses(addresses: readonly string[]): void {
+    if (addresses.length === this.#nodeAddresses.size && addresses.every((ip) => this.#nodeAddresses.has(ip))) return;
+    this.#nodeAddresses = new Set(addresses);
+    this.#readAddresses();
+  }
+
+  /** The addresses inside the pod behind an interface, asked of the kernel; empty when there is no pod or it has none yet. */
+  podAddresses(ifindex: number, nowMs: number): readonly string[] {
+    const known = this.#known.get(ifindex);
+    if (known?.kind !== 'pod' || known.link.linkNetnsId < 0) return [];
+    if (known.podAddresses !== undefined) return known.podAddresses;
+    if (nowMs - known.askedMs < ASK_AGAIN_MS) return [];
+    known.askedMs = nowMs;
+    const addresses = this.#addressesIn(known.link);
+    if (addresses.length > 0) known.podAddresses = addresses;
+    return addresses;
+  }
+
+  close(): void {
+    this.#watcher.close();
+  }
+
+  #addressesIn(link: Link): string[] {
+    try {
+      return this.#native
+        .addresses(link.linkNetnsId)
+        .filter(({ ifindex, ip }) => ifindex === link.link && !/^fe80:/i.test(ip))
+        .map(({ ip }) => ip);
+    } catch (error) {
+      this.#log.debug({ interface: link.name, err: messageOf(error) }, 'addresses behind an interface could not be read');
+      return [];
+    }
+  }
+
+  #onChange(change: LinkChange): void {
+    if (change.kind === 'overrun') this.#readAll();
+    else if (change.kind === 'gone') this.#onGone(change.ifindex);
+    else if (change.kind === 'address') this.#readAddresses();
+    else this.#onNew(change.link);
+  }
+
+  #readAll(): void {
+    const links = this.#watcher.links();
+    const present = new Set(links.map(({ ifindex }) => ifindex));
+    for (const ifindex of [...this.#known.keys()]) if (!present.has(ifindex)) this.#onGone(ifindex);
+    this.#readAddresses();
+    for (const link of links) this.#remember(link);
+    for (const known of this.#known.values()) this.#classify(known);
+  }
+
+  /** The node's addresses, and which interfaces are its uplinks: those of the default routes and of the node's own address. */
+  #readAddresses(): void {
+    const addresses = this.#native.addresses();
+    const own = addresses.map(({ ip }) => ip);
+    const uplinks = new Set(this.#native.defaultRouteInterfaces());
+    for (const { ip, ifindex } of addresses) if (this.#nodeAddresses.has(ip)) uplinks.add(ifindex);
+    const hasChanged = own.length !== this.#ownAddresses.size || own.some((ip) => !this.#ownAddresses.has(ip));
+    this.#ownAddresses = new Set(own);
+    const uplinksChanged = uplinks.size !== this.#uplinks.size || [...uplinks].some((ifindex) => !this.#uplinks.has(ifindex));
+    this.#uplinks = uplinks;
+    if (uplinksChanged) for (const known of this.#known.values()) this.#classify(known);
+    if (hasChanged) this.onOwnAddressesChange();
+  }
+
+  #onNew(link: Link): void {
+    const before = this.#known.get(link.ifindex)?.link;
+    const known = this.#remember(link);
+    if (before !== undefined && isSame(before, link)) return;
+    this.#classify(known);
+    const master = this.#known.get(link.master);
+    if (master !== undefined && master.kind === undefined) this.#classify(master);
+  }
+
+  #remember(link: Link): Known {
+    const known = this.#known.get(link.ifindex);
+    if (known !== undefined) {
+      if (known.link.linkNetnsId !== link.linkNetnsId || known.link.link !== link.link) known.podAddresses = undefined;
+      known.link = link;
+      return known;
+    }
+    const created: Known = { link, kind: undefined, netns: 0, podAddresses: undefined, askedMs: 0 };
+    this.#known.set(link.ifindex, created);
+    this.#names.delete(link.ifindex);
+    return created;
+  }
+
+  #classify(known: Known): void {
+    const kind = interfaceKind(known.link, { uplinks: this.#uplinks, podMasters: this.#podMasters() });
+    if (kind !== known.kind && this.#tracer.isAttached(known.link.ifindex)) this.#tracer.detach(known.link.ifindex);
+    known.kind = kind;
+    if (known.link.vxlanPort !== 0) this.#tellVxlanPorts();
+    this.#settleNetns(known);
+    this.#settle(known);
+  }
+
+  #podMasters(): Set<number> {
+    const masters = new Set<number>();
+    for (const { link } of this.#known.values()) if (link.linkNetnsId >= 0 && link.master !== 0) masters.add(link.master);
+    return masters;
+  }
+
+  #tellVxlanPorts(): void {
+    const ports = new Set<number>();
+    for (const { link } of this.#known.values()) if (link.vxlanPort !== 0) ports.add(link.vxlanPort);
+    this.#tracer.setVxlanPorts([...ports]);
+  }
+
+  /** The namespaces behind pod interfaces are the node's own: drops inside them are told. */
+  #settleNetns(known: Known): void {
+    const netns = known.kind === 'pod' && known.link.kind === 'veth' ? this.#peerNetns(known.link) : 0;
+    if (netns === known.netns) return;
+    this.#useNetns(known.netns, -1);
+    known.netns = netns;
+    this.#useNetns(netns, 1);
+  }
+
+  #peerNetns(link: Link): number {
+    try {
+      return this.#tracer.peerNetns(link.ifindex);
+    } catch (error) {
+      this.#log.debug({ interface: link.name, err: messageOf(error) }, 'the namespace behind an interface could not be told');
+      return 0;
+    }
+  }
+
+  #useNetns(netns: number, by: number): void {
+    if (netns === 0) return;
+    const users = (this.#netnsUsers.get(netns) ?? 0) + by;
+    if (users > 0) this.#netnsUsers.set(netns, users);
+    else this.#netnsUsers.delete(netns);
+    this.#tracer.setPodNetns(netns, users > 0);
+  }
+
+  #settle(known: Known): void {
+    const { ifindex, name } = known.link;
+    if (!this.#isActive || known.kind === undefined) {
+      this.#tracer.detach(ifindex);
+      return;
+    }
+    if (this.#tracer.isAttached(ifindex)) return;
+    try {
+      this.#tracer.attach(ifindex, known.kind, hasLinkLayer(known.link));
+    } catch (error) {
+      // An interface that goes while it is attached is nobody's loss: its end was seen, or is about to be.
+      if ((error as { code?: string }).code === 'ENODEV') return;
+      this.failures += 1;
+      this.#log.warn({ interface: name, err: messageOf(error) }, 'an interface could not be attached');
+    }
+  }
+
+  #onGone(ifindex: number): void {
+    const known = this.#known.get(ifindex);
+    if (known === undefined) return;
+    this.#useNetns(known.netns, -1);
+    this.#tracer.detach(ifindex);
+    this.#known.delete(ifindex);
+    this.#names.set(ifindex, known.link.name);
+    if (this.#names.size > 4096) {
+      const oldest = this.#names.keys().next().value;
+      if (oldest !== undefined) this.#names.delete(oldest);
+    }
+    if (known.link.vxlanPort !== 0) this.#tellVxlanPorts();
+  }
+}
+
+function isSame(a: Link, b: Link): boolean {
+  return (
+    a.name === b.name &&
+    a.kind === b.kind &&
+    a.link === b.link &&
+    a.linkNetnsId === b.linkNetnsId &&
+    a.master === b.master &&
+    a.vxlanPort === b.vxlanPort &&
+    a.up === b.up
+  );
+}

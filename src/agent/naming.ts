@@ -1,0 +1,24 @@
+import { enrichFlow, enrichPacket } from '../kube/enrich.ts';
+import type { Kube } from '../kube/start.ts';
+import type { Naming } from './pipeline.ts';
+
+/** The cluster's names as the pipeline asks for them. */
+export function kubeNaming(kube: Kube): Naming {
+  const { names } = kube;
+  return {
+    resolve: (targets, extra) => kube.resolve(targets, extra),
+    namePacket: (packet, timeMs, podOfHop) => enrichPacket(packet, names, timeMs, podOfHop),
+    nameFlow: (flow, timeMs) => enrichFlow(flow, names, timeMs),
+    podOf(addresses, timeMs) {
+      for (const ip of addresses) {
+        const owner = names.ownerOf(ip, timeMs);
+        if (owner?.kind === 'pod') return owner.pod;
+      }
+      return undefined;
+    },
+    notReady() {
+      const { isSynced, reason } = kube.state();
+      return isSynced ? undefined : `names of pods and Services are not there yet${reason === undefined ? '' : `: ${reason}`}`;
+    },
+  };
+}

@@ -1,0 +1,302 @@
+import { randomBytes } from 'node:crypto';
+import { decodeBatch } from '../event/decode.ts';
+import type { Subscription } from '../event/target.ts';
+import type { Endpoint, FlowEvent, Hop, KtraceEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
+import { type AssembledPacket, Assembler, type NodeView } from '../flow/assemble.ts';
+import { EchoTracker } from '../flow/echo.ts';
+import { FlowTracker, type TrackedFlow } from '../flow/flows.ts';
+import type { NativeModule, RingReader } from '../native/types.ts';
+import { messageOf } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import { formatUnixNs } from '../util/time.ts';
+import { pipelineCounters } from './counters.ts';
+import type { Counter, Feed, Follower, HookState, Sink } from './feed.ts';
+import { type FollowedSet, followedSet, kernelTargets, type Resolve } from './follow-set.ts';
+import type { Interfaces } from './interfaces.ts';
+import { Symbols } from './symbols.ts';
+import type { KernelStats, Tracer } from './tracer.ts';
+
+/** The kernel ring is emptied this often, and at once when a quarter of it is full. */
+const RING_INTERVAL_MS = 15;
+const COUNT_INTERVAL_MS = 2000;
+const CLOCK_INTERVAL_MS = 5000;
+
+/** What the pipeline needs of Kubernetes: names for packets, pods for targets. */
+export interface Naming {
+  resolve: Resolve;
+  namePacket(packet: PacketEvent, timeMs: number, podOfHop: (hop: Hop) => PodRef | undefined): void;
+  nameFlow(flow: FlowEvent, timeMs: number): void;
+  /** The pod that owned one of these addresses then. */
+  podOf(addresses: readonly string[], timeMs: number): PodRef | undefined;
+  notReady(): string | undefined;
+}
+
+export interface PipelineOptions {
+  node: string;
+  native: NativeModule;
+  tracer: Tracer;
+  interfaces: Interfaces;
+  naming: Naming;
+  log: Logger;
+  /** Added to the clock of everything that is told: for tests of nodes whose clocks disagree. */
+  clockSkewMs?: number;
+}
+
+interface Following {
+  subscription: Subscription;
+  sink: Sink;
+  set: FollowedSet;
+  resolvedText: string;
+}
+
+/** Sightings → packets and flows → followers. */
+export class Pipeline implements Feed {
+  readonly node: string;
+  readonly instance = randomBytes(6).toString('hex');
+  /** Events handed to followers, by kind. */
+  readonly told = { packet: 0, flow: 0, lost: 0, notice: 0 };
+  malformed = 0;
+  readonly assembler: Assembler;
+  readonly flows: FlowTracker;
+  readonly echoes: EchoTracker;
+  readonly #options: PipelineOptions;
+  readonly #following = new Set<Following>();
+  readonly #symbols = new Symbols();
+  readonly #notices = new Map<string, NoticeEvent>();
+  #ring: RingReader | undefined;
+  #timers: NodeJS.Timeout[] = [];
+  #offsetNs: bigint;
+  #stats: KernelStats;
+  #lostSince = '';
+  #isResolving = false;
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+    this.node = options.node;
+    this.#offsetNs = this.#readOffset();
+    this.#stats = options.tracer.stats();
+    const idPrefix = `${this.instance}-`;
+    this.assembler = new Assembler({ view: this.#nodeView(), idPrefix, onPacket: (packet) => this.#onPacket(packet) });
+    this.echoes = new EchoTracker({ onUnanswered: (packet) => this.#tellPacket(packet) });
+    this.flows = new FlowTracker({ node: options.node, idPrefix, onFlow: (flow) => this.#onFlow(flow) });
+    for (const { code, text } of options.tracer.notices) this.notice({ code, text, level: 'warn' });
+  }
+
+  hooks(): HookState[] {
+    return this.#options.tracer.hooks();
+  }
+
+  nowNs(): bigint {
+    return process.hrtime.bigint() + this.#offsetNs;
+  }
+
+  notReady(): string | undefined {
+    return this.#options.naming.notReady();
+  }
+
+  counters(): Counter[] {
+    return pipelineCounters(this, this.#options.tracer, this.#options.interfaces);
+  }
+
+  get followers(): number {
+    return this.#following.size;
+  }
+
+  follow(subscription: Subscription, sink: Sink): Follower {
+    const following: Following = { subscription, sink, set: this.#resolve(subscription), resolvedText: '' };
+    this.#following.add(following);
+    this.#tellResolved(following);
+    for (const notice of this.#notices.values()) this.#deliver(following, notice);
+    this.#apply();
+    return {
+      update: (changed) => {
+        following.subscription = changed;
+        following.set = this.#resolve(changed);
+        this.#tellResolved(following);
+        this.#apply();
+      },
+      close: () => {
+        if (this.#following.delete(following)) this.#apply();
+      },
+    };
+  }
+
+  /** Pods, Services or the node's addresses have changed: what the followers' targets stand for may have, too. Coalesced. */
+  resolveAgain(): void {
+    if (this.#isResolving || this.#following.size === 0) return;
+    this.#isResolving = true;
+    setImmediate(() => {
+      this.#isResolving = false;
+      for (const following of this.#following) {
+        following.set = this.#resolve(following.subscription);
+        this.#tellResolved(following);
+      }
+      this.#apply();
+    });
+  }
+
+  /** Tells all followers, and those to come until it is withdrawn. */
+  notice({ code, text, level }: Pick<NoticeEvent, 'code' | 'text' | 'level'>): void {
+    const notice: NoticeEvent = { v: 1, kind: 'notice', node: this.node, level, code, text };
+    this.#notices.set(code, notice);
+    for (const following of this.#following) this.#deliver(following, notice);
+  }
+
+  /** Ends a notice's time; `by`, when given, is told once to those who follow now. */
+  withdraw(code: NoticeEvent['code'], by?: Pick<NoticeEvent, 'code' | 'text' | 'level'>): void {
+    if (!this.#notices.delete(code) || by === undefined) return;
+    for (const following of this.#following) this.#deliver(following, { v: 1, kind: 'notice', node: this.node, ...by });
+  }
+
+  close(): void {
+    this.#following.clear();
+    this.#stop();
+  }
+
+  #nodeView(): NodeView {
+    const { tracer, interfaces, node } = this.#options;
+    return {
+      node,
+      interfaceName: (ifindex) => interfaces.nameOf(ifindex),
+      interfaceKind: (ifindex) => interfaces.kindOf(ifindex),
+      isOwnAddress: (ip) => interfaces.ownAddresses.has(ip),
+      realtimeOffsetNs: () => this.#offsetNs,
+      dropReasons: tracer.dropReasons,
+      symbol: (address) => this.#symbols.at(address),
+    };
+  }
+
+  #readOffset(): bigint {
+    return this.#options.native.realtimeOffsetNs() + BigInt(this.#options.clockSkewMs ?? 0) * 1_000_000n;
+  }
+
+  #resolve(subscription: Subscription): FollowedSet {
+    return followedSet(subscription, this.#options.naming.resolve);
+  }
+
+  #tellResolved(following: Following): void {
+    const text = JSON.stringify(following.set.resolved);
+    if (text === following.resolvedText) return;
+    following.resolvedText = text;
+    following.sink.resolved(following.set.resolved);
+  }
+
+  /** Brings the kernel side to what the followers want: nothing is attached while nobody follows. */
+  #apply(): void {
+    const { tracer, interfaces } = this.#options;
+    if (this.#following.size === 0) {
+      this.#stop();
+      return;
+    }
+    const sets = [...this.#following].map(({ set }) => set);
+    tracer.setTargets(kernelTargets(sets, interfaces.ownAddresses));
+    this.#start();
+  }
+
+  #start(): void {
+    if (this.#ring !== undefined) return;
+    const { native, tracer, interfaces } = this.#options;
+    this.#offsetNs = this.#readOffset();
+    this.#stats = tracer.stats();
+    this.#lostSince = formatUnixNs(this.nowNs());
+    this.#ring = native.readRing(tracer.object, 'sightings', { intervalMs: RING_INTERVAL_MS }, (batch) => this.#onBatch(batch));
+    interfaces.setActive(true);
+    this.#timers = [
+      setInterval(() => this.#tick(), RING_INTERVAL_MS),
+      setInterval(() => this.#count(), COUNT_INTERVAL_MS),
+      setInterval(() => {
+        this.#offsetNs = this.#readOffset();
+      }, CLOCK_INTERVAL_MS),
+    ];
+  }
+
+  #stop(): void {
+    if (this.#ring === undefined) return;
+    const { tracer, interfaces } = this.#options;
+    interfaces.setActive(false);
+    this.#ring.close();
+    this.#ring = undefined;
+    for (const timer of this.#timers) clearInterval(timer);
+    tracer.setTargets(kernelTargets([], []));
+    tracer.removeFlows(tracer.countedFlows().map(({ key }) => key));
+    this.assembler.flush();
+    this.flows.closeAll();
+  }
+
+  #onBatch(batch: Uint8Array): void {
+    const nowMs = performance.now();
+    const { malformed } = decodeBatch(batch, (sighting) => this.assembler.add(sighting, nowMs));
+    this.malformed += malformed;
+  }
+
+  #tick(): void {
+    const nowMs = performance.now();
+    this.assembler.tick(nowMs);
+    this.echoes.tick(nowMs);
+  }
+
+  #count(): void {
+    const { tracer, log } = this.#options;
+    try {
+      const clock = { monotonicNs: process.hrtime.bigint(), realtimeOffsetNs: this.#offsetNs };
+      tracer.removeFlows(this.flows.count(tracer.countedFlows(), clock, performance.now()));
+    } catch (error) {
+      log.warn({ err: messageOf(error) }, 'the flow table could not be read');
+    }
+    this.#tellLost();
+  }
+
+  #tellLost(): void {
+    const stats = this.#options.tracer.stats();
+    const count = stats.lostRing + stats.lostScratch - this.#stats.lostRing - this.#stats.lostScratch;
+    const now = formatUnixNs(this.nowNs());
+    this.#stats = stats;
+    if (count > 0)
+      this.#tellAll({ v: 1, kind: 'lost', node: this.node, stage: 'kernel-ring', count, from: this.#lostSince, to: now });
+    this.#lostSince = now;
+  }
+
+  #onPacket(packet: AssembledPacket): void {
+    const nowMs = performance.now();
+    this.flows.note(packet, nowMs);
+    const { interfaces, naming } = this.#options;
+    const podOfHop = (hop: Hop) => {
+      const ifindex = packet.hopIfindexes[packet.event.hops.indexOf(hop)];
+      return ifindex === undefined ? undefined : naming.podOf(interfaces.podAddresses(ifindex, nowMs), packet.timeMs);
+    };
+    naming.namePacket(packet.event, packet.timeMs, podOfHop);
+    this.echoes.note(packet, nowMs);
+    this.#tellPacket(packet);
+  }
+
+  #tellPacket(packet: AssembledPacket): void {
+    const { event } = packet;
+    for (const following of this.#following) {
+      if (packet.nothingNew && !following.set.wantsEveryPacket) continue;
+      if (isWanted(following.set, event)) this.#deliver(following, event);
+    }
+  }
+
+  #onFlow({ event, timeMs }: TrackedFlow): void {
+    this.#options.naming.nameFlow(event, timeMs);
+    for (const following of this.#following) if (isWanted(following.set, event)) this.#deliver(following, event);
+  }
+
+  #tellAll(event: KtraceEvent): void {
+    for (const following of this.#following) this.#deliver(following, event);
+  }
+
+  #deliver(following: Following, event: KtraceEvent): void {
+    this.told[event.kind] += 1;
+    following.sink.event(event);
+  }
+}
+
+/** True when one of the record's addresses, before or after translation or quoted, is a followed one. */
+function isWanted(set: FollowedSet, event: PacketEvent | FlowEvent): boolean {
+  const has = ({ ip }: Endpoint) => set.addresses.has(ip);
+  if (has(event.src) || has(event.dst)) return true;
+  if (event.nat?.some(({ before, after }) => has(before) || has(after)) === true) return true;
+  if (event.kind !== 'packet' || event.icmp?.about === undefined) return false;
+  return has(event.icmp.about.src) || has(event.icmp.about.dst);
+}
