@@ -65,37 +65,40 @@ static __always_inline bool inner_may_match(void *l3, void *end)
 	return false;
 }
 
+/* Offset of the inner IP header from an outer one without options when this is a tunnel's packet of the node, else 0. */
+static __always_inline __u32 inner_offset(struct iphdr *ip, void *end)
+{
+	__u8 *l4 = (void *)(ip + 1);
+
+	if (ip->ihl != 5 || bpf_ntohs(ip->frag_off) & IPV4_OFFSET_MASK)
+		return 0;
+	if (ip->protocol == IPPROTO_IPIP || ip->protocol == IPPROTO_IPV6)
+		return sizeof(*ip);
+	if (ip->protocol != IPPROTO_UDP || l4 + 4 > (__u8 *)end || !is_vxlan_port((__u16)l4[2] << 8 | l4[3]))
+		return 0;
+	return sizeof(*ip) + 16 + ETH_HLEN;
+}
+
 static __always_inline bool ipv4_may_match(void *l3, void *end, const bool look_inside)
 {
 	struct iphdr *ip = l3;
-	__u8 *l4;
+	__u8 *l4 = (void *)(ip + 1);
+	__u32 inner;
 
 	if ((void *)(ip + 1) > end)
 		return true;
+	if (look_inside) {
+		/* The tunnel's own addresses are the nodes', which tell nothing about what is inside. */
+		inner = inner_offset(ip, end);
+		if (inner)
+			return inner_may_match(l3 + inner, end);
+	}
 	if (has_bit_ipv4(ip->saddr) || has_bit_ipv4(ip->daddr))
 		return true;
-	if (ip->protocol == IPPROTO_TCP)
-		return false;
-	l4 = (void *)(ip + 1);
-	if (ip->protocol == IPPROTO_ICMP) {
-		if (l4 + 1 > (__u8 *)end)
-			return true;
-		return is_icmp_error(4, *l4);
-	}
-	if (!look_inside)
-		return false;
-	if (ip->protocol == IPPROTO_UDP) {
-		if (ip->ihl != 5)
-			return true;
-		if (l4 + 4 > (__u8 *)end)
-			return true;
-		if (!is_vxlan_port((__u16)l4[2] << 8 | l4[3]) || bpf_ntohs(ip->frag_off) & IPV4_OFFSET_MASK)
-			return false;
-		return inner_may_match(l4 + 16 + ETH_HLEN, end);
-	}
-	if (ip->protocol == IPPROTO_IPIP || ip->protocol == IPPROTO_IPV6)
-		return ip->ihl != 5 || inner_may_match(l4, end);
-	return false;
+	if (ip->protocol == IPPROTO_ICMP)
+		return l4 + 1 > (__u8 *)end || is_icmp_error(4, *l4);
+	/* A tunnel's packet whose inner header is not where it is expected. */
+	return look_inside && ip->ihl != 5 && ip->protocol != IPPROTO_TCP;
 }
 
 /* False: no follower can be interested. True: look closer. */
