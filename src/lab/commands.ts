@@ -16,7 +16,18 @@ export interface LabIo {
 /** `lab up`: brings a lab up, tells of it on stderr, and says how to use it. Gives the exit code. */
 export async function runLabUp(options: { name?: string; agents?: boolean; traffic?: boolean }, io: LabIo): Promise<number> {
   const started = performance.now();
+  let isInterrupted = false;
+  const onSignal = () => {
+    isInterrupted = true;
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   const lab = await labUp({ ...options, progress: (text) => io.stderr.write(`lab: ${text}\n`) });
+  process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  if (isInterrupted) {
+    await lab.down();
+    io.stderr.write(`lab: interrupted, ${lab.name} is down again\n`);
+    return EXIT.interrupted;
+  }
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   const flag = lab.name === 'default' ? '' : ` --name ${lab.name}`;
   const follow = lab.hasAgents ? `  bin/ktrace follow pod/frontend-88237173-jdfgg --kubeconfig ${lab.kubeconfig}\n` : '';

@@ -1,6 +1,6 @@
 import { API_ADDRESS, type LabNode, type LabPod, labNodes, macOf, nodeNamed, POD_CIDR } from './plan.ts';
 import { run } from './run.ts';
-import { allDone } from './wait.ts';
+import { allDone, waitFor } from './wait.ts';
 
 /** The network namespace of a node, a pod, or the switch between the nodes. */
 export function namespaceOf(lab: string, member: LabNode | LabPod | 'switch'): string {
@@ -38,8 +38,23 @@ export async function createNetwork(lab: string, pods: readonly LabPod[]): Promi
 
 /** Creates one more pod's namespace and connects it to its node. */
 export async function createPodNetwork(lab: string, pod: LabPod): Promise<void> {
+  const node = nodeNamed(pod.node);
   await run(['ip', 'netns', 'add', namespaceOf(lab, pod)]);
-  await connectPods(lab, nodeNamed(pod.node), [pod]);
+  await setPodSysctls(lab, pod);
+  await connectPods(lab, node, [pod]);
+  await announce(lab, node, pod);
+}
+
+/**
+ * Tells the neighbours the pod's hardware address once the bridge forwards, as the bridge plugin does: another pod may have had
+ * the same address a moment ago. Setting the address it has makes the kernel send a gratuitous ARP and neighbour advertisement.
+ */
+async function announce(lab: string, node: LabNode, pod: LabPod): Promise<void> {
+  const port = ['bridge', '-n', namespaceOf(lab, node), 'link', 'show', 'dev', pod.veth];
+  await waitFor(async () => /state forwarding/.test(await run(port)), 3000);
+  const link = await run(['ip', '-n', namespaceOf(lab, pod), '-o', 'link', 'show', 'eth0']);
+  const mac = /link\/ether (\S+)/.exec(link)?.[1] ?? '';
+  await run(['ip', '-n', namespaceOf(lab, pod), 'link', 'set', 'eth0', 'address', mac]);
 }
 
 /** Removes a pod's namespace, and with it both ends of its veth pair. */
@@ -123,9 +138,9 @@ async function connectPods(lab: string, node: LabNode, pods: readonly LabPod[]):
     pods.map((pod) =>
       batch(namespaceOf(lab, pod), [
         'link set lo up',
-        'link set eth0 up',
         `address add ${pod.ip}/24 dev eth0`,
         `address add ${pod.ip6}/64 dev eth0 nodad`,
+        'link set eth0 up',
         `route add default via 10.244.${node.index}.1`,
         `route add ${POD_CIDR} via 10.244.${node.index}.1`,
         `route add default via fd00:10:244:${node.index}::1`,
@@ -143,6 +158,15 @@ function setNodeSysctls(lab: string, node: LabNode): Promise<string> {
     'net/bridge/bridge-nf-call-ip6tables': '1',
     'net/ipv6/conf/default/accept_dad': '0',
     'net/ipv6/conf/default/accept_ra': '0',
+  });
+}
+
+/** See {@link announce}. */
+function setPodSysctls(lab: string, pod: LabPod): Promise<string> {
+  return setSysctls(namespaceOf(lab, pod), {
+    'net/ipv4/conf/default/arp_notify': '1',
+    'net/ipv6/conf/default/ndisc_notify': '1',
+    'net/ipv6/conf/default/accept_dad': '0',
   });
 }
 

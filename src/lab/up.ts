@@ -5,6 +5,7 @@ import { startApiServer } from './api-process.ts';
 import { createCertificates } from './certificates.ts';
 import { writeKubeconfigs } from './kubeconfig.ts';
 import { Lab } from './lab.ts';
+import { withRootLock } from './lock.ts';
 import { createNetwork } from './network.ts';
 import { labObjects } from './objects.ts';
 import { labNodes, labPods } from './plan.ts';
@@ -51,15 +52,15 @@ export async function labUp(options: LabOptions = {}): Promise<Lab> {
       hint: 'Run `npm run setup`, or bring the lab up without agents (--no-agents).',
     });
   }
-  for (const leftover of await removeLeftovers(root)) progress(`removed what was left of lab ${leftover}`);
-  requireFree(name, directory);
   const state = startingState(name, options, agents);
-  writeState(directory, state);
+  await withRootLock(root, async () => {
+    for (const leftover of await removeLeftovers(root)) progress(`removed what was left of lab ${leftover}`);
+    requireFree(name, directory);
+    // Namespaces of this name without a directory: someone deleted the directory by hand.
+    if (namespacesOf(name).length > 0) await removeLab(name, root);
+    writeState(directory, state);
+  });
   try {
-    if (namespacesOf(name).length > 0) {
-      await removeLab(name, root);
-      writeState(directory, state);
-    }
     progress('network: switch, three nodes, ten pods');
     await allDone([createNetwork(name, state.pods), prepareApi(directory, state)]);
     progress('kube-proxy rules and the API server');
