@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import type { Rejection } from '../protocol/admission.ts';
-import { KtraceError } from '../util/errors.ts';
+import { KtraceError, messageOf } from '../util/errors.ts';
 
 /** The agent's answer to a plain request. */
 export interface AgentAnswer {
@@ -50,7 +50,7 @@ export function agentFault(cause: unknown): KtraceError {
   const { code, name } = cause as NodeJS.ErrnoException;
   if (name === 'AbortError' || name === 'TimeoutError') return agentSilent();
   const isAway = code === 'ENOENT' || code === 'ECONNREFUSED';
-  const why = isAway ? '' : ` (${code ?? String(cause)})`;
+  const why = isAway ? '' : ` (${code ?? messageOf(cause)})`;
   return new KtraceError('KTRACE_E_AGENT_DOWN', `The agent on this node is not running${why}`, {
     hint: "Look at the agent's pod on this node: kubectl -n ktrace get pods -o wide, and its log.",
     cause,

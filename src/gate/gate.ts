@@ -27,6 +27,8 @@ export interface GateOptions {
   maxConnections?: number;
   /** For a request's head, and for the agent's answer. Default 10 s. */
   handshakeMs?: number;
+  /** When one side of a relayed connection has ended, the other is cut after this. Default 10 s. */
+  halfClosedMs?: number;
 }
 
 const CLIENT_PATHS = ['/healthz', '/readyz', STREAM_PATH];
@@ -35,7 +37,7 @@ const DEFAULT_CONNECTIONS = 128;
 /** Beside the websockets, for requests that are answered at once. */
 const MORE_CONNECTIONS = 32;
 const DEFAULT_HANDSHAKE_MS = 10_000;
-const HALF_CLOSED_MS = 10_000;
+const DEFAULT_HALF_CLOSED_MS = 10_000;
 
 /**
  * Opens the unprivileged door to a node's agent. Loopback leads to the websocket and the agent's health, for
@@ -61,7 +63,8 @@ export class Gate {
   readonly #maxConnections: number;
   readonly #handshakeMs: number;
   readonly #metrics = createGateMetrics();
-  readonly #clients = new Set<Duplex>();
+  /** Of each client, what cuts its connection. */
+  readonly #clients = new Map<Duplex, () => void>();
   readonly #listening: Server[] = [];
 
   /** Use {@link runGate}. */
@@ -95,7 +98,7 @@ export class Gate {
   async close(): Promise<void> {
     const closed = this.#listening.map((server) => new Promise((resolve) => server.close(resolve)));
     for (const server of this.#listening) server.closeAllConnections();
-    for (const client of this.#clients) client.destroy();
+    for (const cut of [...this.#clients.values()]) cut();
     await Promise.all(closed);
   }
 
@@ -121,18 +124,18 @@ export class Gate {
       client.end(rejectionResponse(refused), () => client.destroy());
       return;
     }
-    this.#clients.add(client);
     this.#metrics.connections.inc();
     this.#metrics.connectionsTotal.inc();
-    relay({
+    const cut = relay({
       request,
       client,
       head,
       socketPath: this.#options.socketPath,
       answerMs: this.#handshakeMs,
-      halfClosedMs: HALF_CLOSED_MS,
+      halfClosedMs: this.#options.halfClosedMs ?? DEFAULT_HALF_CLOSED_MS,
       onClosed: (result) => this.#relayed(client, result),
     });
+    this.#clients.set(client, cut);
   }
 
   #relayed(client: Duplex, { toAgentBytes, toClientBytes, errorCode }: RelayResult): void {

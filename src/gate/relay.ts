@@ -27,9 +27,9 @@ export interface RelayResult {
 
 /**
  * Joins a client that asked for the websocket, and whose request was found good, to the agent: bytes both ways, each way as fast as
- * its reader takes them. `onClosed` is called once, when both sides are gone.
+ * its reader takes them. `onClosed` is called once, when both sides are gone. Gives a function that cuts both.
  */
-export function relay(options: RelayOptions): void {
+export function relay(options: RelayOptions): () => void {
   const { request, client, head, socketPath, answerMs, halfClosedMs, onClosed } = options;
   const agent = connect({ path: socketPath, allowHalfOpen: true });
   let errorCode: string | undefined;
@@ -57,14 +57,19 @@ export function relay(options: RelayOptions): void {
     agent.pipe(client);
   });
   agent.once('data', () => clearTimeout(answerTimer));
-  agent.once('error', (error) => (errorCode === undefined && agent.bytesRead === 0 ? refuse(agentFault(error)) : cut()));
-  client.once('error', cut);
-  for (const side of [agent, client]) side.once('end', halfClosed);
+  agent.on('error', (error) => (errorCode === undefined && agent.bytesRead === 0 ? refuse(agentFault(error)) : cut()));
+  client.on('error', cut);
+  // Before `pipe` passes the end on: an agent that has no room left closes without a word.
+  agent.once('end', () => {
+    if (agent.bytesRead === 0) refuse(agentFault(new Error('it closed the connection')));
+  });
+  for (const side of [agent, client]) side.once('end', halfClosed).once('close', halfClosed);
   whenBothClosed(agent, client, () => {
     clearTimeout(answerTimer);
     clearTimeout(halfClosedTimer);
     onClosed({ toAgentBytes: agent.bytesWritten, toClientBytes: agent.bytesRead, errorCode });
   });
+  return cut;
 }
 
 /** The head for the agent: only what the websocket handshake needs, whatever else the client sent. */

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer as createHttpServer, request } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { type Gate, type GateOptions, runGate } from '../../src/gate/gate.ts';
@@ -13,6 +13,7 @@ import { packet } from '../agent/fake-feed.ts';
 import { serve } from '../agent/server-fixture.ts';
 import { eventually, published, refusal, StreamClient } from '../agent/stream-client.ts';
 
+const HAS_IPV6 = Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === '::1'));
 const log = createLog('test', 'silent');
 
 async function openGate(t: TestContext, socketPath: string, options: Partial<GateOptions> = {}): Promise<Gate> {
@@ -37,6 +38,14 @@ function client(
   return made;
 }
 
+/** A socket that has asked for the websocket by hand. */
+function connectRaw(port: number): Socket {
+  const socket = connect(port, '127.0.0.1').on('error', () => {});
+  const headers = ['Host: a', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Protocol: ktrace.v1'];
+  socket.write(['GET /v1/stream HTTP/1.1', ...headers, '', ''].join('\r\n'));
+  return socket;
+}
+
 async function get(
   port: number,
   path: string,
@@ -51,22 +60,27 @@ async function get(
 }
 
 describe('the gate', () => {
-  it('joins clients to the agent, over IPv4 and IPv6 loopback', async (t) => {
+  it('joins clients to the agent', async (t) => {
     const { feed, socketPath } = await serve(t);
     const gate = await openGate(t, socketPath);
-    const four = client(t, gate, { autoCredit: true });
-    const six = new StreamClient(`ws://[::1]:${gate.port}/v1/stream`, { autoCredit: true });
-    t.after(() => six.socket.terminate());
-    for (const one of [four, six]) {
+    const clients = [client(t, gate, { autoCredit: true }), client(t, gate, { autoCredit: true })];
+    for (const one of clients) {
       await one.subscribe();
       one.say({ type: 'credit', events: 1000 });
     }
     for (let i = 0; i < 5000; i += 1) feed.publish(packet(i));
-    for (const one of [four, six]) await one.until(() => one.events.length === 5000);
+    for (const one of clients) await one.until(() => one.events.length === 5000);
     assert.equal(gate.connections, 2);
-    await four.leave();
-    await six.leave();
+    for (const one of clients) await one.leave();
     await eventually(() => gate.connections === 0 && feed.followers.size === 0);
+  });
+
+  it('is open on IPv6 loopback too, where there is one', { skip: HAS_IPV6 ? false : 'this machine has no ::1' }, async (t) => {
+    const { socketPath } = await serve(t);
+    const gate = await openGate(t, socketPath);
+    const six = new StreamClient(`ws://[::1]:${gate.port}/v1/stream`);
+    t.after(() => six.socket.terminate());
+    assert.equal((await six.hello()).node, 'host1');
   });
 
   it('carries a broken connection over to the next, with nothing twice and nothing missing', async (t) => {
@@ -153,6 +167,41 @@ describe('the gate', () => {
     const { status, body } = await refusal(client(t, gate));
     assert.deepEqual([status, body['code']], [504, 'KTRACE_E_AGENT_SILENT']);
     assert.equal((await get(gate.port, '/healthz')).status, 504);
+    await eventually(() => gate.connections === 0);
+  });
+
+  it('says so when the agent closes without a word', async (t) => {
+    const socketPath = await noAgent(t);
+    const full = createServer((socket) => socket.end()).listen(socketPath);
+    await once(full, 'listening');
+    t.after(() => full.close());
+    const gate = await openGate(t, socketPath);
+    const { status, body } = await refusal(client(t, gate));
+    assert.deepEqual([status, body['code']], [503, 'KTRACE_E_AGENT_DOWN']);
+    await eventually(() => gate.connections === 0);
+  });
+
+  it('does not wait for a stopped agent when a client leaves, nor when it closes itself', async (t) => {
+    const socketPath = await noAgent(t);
+    const taken: Socket[] = [];
+    // Answers the handshake's first bytes, and never reads or closes again.
+    const stopped = createServer({ allowHalfOpen: true }, (socket) => {
+      taken.push(socket.on('error', () => {}));
+      socket.write('HTTP/1.1 101 Switching Protocols\r\n');
+    }).listen(socketPath);
+    await once(stopped, 'listening');
+    t.after(() => {
+      for (const socket of taken) socket.destroy();
+      stopped.close();
+    });
+    const gate = await runGate({ socketPath, port: 0, metricsPort: 0, log, halfClosedMs: 30 });
+    const leaving = connectRaw(gate.port);
+    await once(leaving, 'data');
+    leaving.end();
+    await eventually(() => gate.connections === 0);
+    const staying = connectRaw(gate.port);
+    await once(staying, 'data');
+    await gate.close();
     await eventually(() => gate.connections === 0);
   });
 
