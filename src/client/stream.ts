@@ -3,7 +3,7 @@ import WebSocket from 'ws';
 import { MAX_AGENT_FRAME_BYTES, STREAM_PATH, SUBPROTOCOL } from '../protocol/constants.ts';
 import type { AgentMessage, ClientMessage } from '../protocol/messages.ts';
 import { parseAgentMessage } from '../protocol/parse.ts';
-import { KtraceError, messageOf } from '../util/errors.ts';
+import { EXIT, KtraceError, messageOf } from '../util/errors.ts';
 
 export interface StreamHandler {
   /** The handshake was answered. */
@@ -101,9 +101,8 @@ function asKtraceError(error: unknown): KtraceError {
 }
 
 function brokenOff(how: string, cause?: unknown): KtraceError {
-  return new KtraceError(
-    'KTRACE_E_CONNECTION',
-    `The connection to the agent broke: ${how}`,
-    cause === undefined ? {} : { cause },
-  );
+  return new KtraceError('KTRACE_E_CONNECTION', `The connection to the agent broke: ${how}`, {
+    ...(cause === undefined ? {} : { cause }),
+    exitCode: EXIT.noAgent,
+  });
 }

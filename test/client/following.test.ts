@@ -1,0 +1,288 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { Following, type FollowingOptions } from '../../src/client/following.ts';
+import { isIncomplete, silenceText, summaryText } from '../../src/client/summary.ts';
+import type { KtraceEvent, NoticeEvent, PacketEvent } from '../../src/event/types.ts';
+import type { KtraceError } from '../../src/util/errors.ts';
+import { hop, packet, pod } from './events.ts';
+import { FakeAgent, rawServer, until } from './fake-agent.ts';
+
+const nowMs = (): number => performance.timeOrigin + performance.now();
+const timeouts = { dialMs: 500, answerMs: 300, silenceMs: 2000, retryFirstMs: 10, retryLastMs: 20 };
+
+function start(
+  t: TestContext,
+  agents: { node: string; dial: () => ReturnType<FollowingOptions['dial']> }[],
+  more: Partial<FollowingOptions> = {},
+) {
+  const told: KtraceEvent[] = [];
+  const errors: KtraceError[] = [];
+  const following = new Following({
+    targets: [{ kind: 'all' }],
+    units: 'flows',
+    dial: (node) => (agents.find((agent) => agent.node === node) as (typeof agents)[number]).dial(),
+    tell: (event) => told.push(event),
+    failed: (error) => errors.push(error),
+    began: () => undefined,
+    nowMs,
+    timeouts,
+    ...more,
+  });
+  t.after(() => following.close());
+  following.setNodes(new Set(agents.map(({ node }) => node)));
+  const packets = (): PacketEvent[] => told.filter((event): event is PacketEvent => event.kind === 'packet');
+  const codes = (): string[] => told.filter((event): event is NoticeEvent => event.kind === 'notice').map(({ code }) => code);
+  return { following, told, errors, packets, codes };
+}
+
+async function agentOf(t: TestContext, node: string): Promise<FakeAgent> {
+  const agent = await FakeAgent.start(node);
+  t.after(() => agent.close());
+  return agent;
+}
+
+/** One packet that stays on its node. */
+function local(node: string, id: string, atMs = nowMs()): PacketEvent {
+  const time = `${new Date(atMs).toISOString().slice(0, -1)}000000Z`;
+  const ends = { src: pod('a', '10.244.1.2', node), dst: pod('b', '10.244.1.3', node) };
+  return packet({
+    id,
+    time,
+    fingerprint: id,
+    verdict: 'delivered',
+    ...ends,
+    hops: [hop(node, 'veth1', 'in', 0), hop(node, 'veth2', 'out', 900)],
+  });
+}
+
+test('events come through, and every one told gives its credit back', async (t) => {
+  const agent = await agentOf(t, 'host1');
+  const { packets, following } = start(t, [agent]);
+  await until(() => agent.credits === 4096, 'the first credits are there');
+  for (let index = 0; index < 10_000; index++) agent.emit(local('host1', `p${index}`));
+  await until(() => packets().length === 10_000, 'all are told');
+  assert.deepEqual(
+    packets().map(({ id }) => id),
+    [...Array(10_000).keys()].map((index) => `p${index}`),
+  );
+  assert.equal(following.status().counts.captured, 10_000);
+  const acks = agent.received.flatMap((message) => (message.type === 'credit' ? (message.ack ?? []) : []));
+  assert.deepEqual(
+    acks,
+    [...acks].sort((a, b) => a - b),
+  );
+  assert.ok((acks.at(-1) ?? 0) > 50, 'what has arrived is acknowledged');
+});
+
+test('a reader that takes no more stops the credits, and the events wait at the agent', async (t) => {
+  const agent = await agentOf(t, 'host1');
+  const { packets, following } = start(t, [agent]);
+  await until(() => agent.credits === 4096, 'the first credits are there');
+  following.pause();
+  for (let index = 0; index < 6000; index++) agent.emit(local('host1', `p${index}`));
+  await until(() => following.status().counts.captured === 4096, 'a window full has come');
+  assert.equal(packets().length, 0);
+  assert.equal(agent.credits, 0);
+  following.resume();
+  await until(() => packets().length === 6000, 'all are told');
+});
+
+test('a broken connection is resumed: nothing is lost and nothing comes twice', async (t) => {
+  const agent = await agentOf(t, 'host1');
+  const { packets, codes, following } = start(t, [agent]);
+  await until(() => agent.credits > 0, 'it is subscribed');
+  for (let round = 0; round < 5; round++) {
+    for (let index = 0; index < 300; index++) agent.emit(local('host1', `p${round * 300 + index}`));
+    const connections = agent.connections;
+    agent.cut();
+    await until(() => agent.connections > connections && agent.credits > 0, 'it is connected again');
+  }
+  await until(() => packets().length >= 1500, 'all are told');
+  assert.deepEqual(
+    packets().map(({ id }) => id),
+    [...Array(1500).keys()].map((index) => `p${index}`),
+  );
+  assert.ok(codes().includes('KTRACE_N_AGENT_DOWN') && codes().includes('KTRACE_N_AGENT_BACK'));
+  assert.equal(isIncomplete(following.status()), false);
+});
+
+test('what the agent could not keep is told as lost', async (t) => {
+  const agent = await agentOf(t, 'host1');
+  const { told, following } = start(t, [agent]);
+  await until(() => agent.credits > 0, 'it is subscribed');
+  agent.missed = 128;
+  agent.cut();
+  await until(() => told.some(({ kind }) => kind === 'lost'), 'the loss is told');
+  assert.deepEqual(following.status().lost, { 'client-socket': 128 });
+  assert.equal(isIncomplete(following.status()), true);
+  assert.match(summaryText(following.status(), 0), /128 lost \(client-socket 128\)/);
+});
+
+test('an agent that was started anew, or forgot the stream, leaves a gap that is told', async (t) => {
+  const agent = await agentOf(t, 'host1');
+  const { codes, following, packets } = start(t, [agent]);
+  await until(() => agent.credits > 0, 'it is subscribed');
+  Object.assign(agent, { instance: 'i2', session: 's2' });
+  agent.cut();
+  await until(() => codes().includes('KTRACE_N_AGENT_RESTARTED'), 'the start is told');
+  agent.session = 's3';
+  agent.cut();
+  await until(() => codes().includes('KTRACE_N_STREAM_RENEWED'), 'the new stream is told');
+  agent.emit(local('host1', 'after'));
+  await until(() => packets().length === 1, 'it goes on');
+  assert.deepEqual(following.status().gaps, ['host1']);
+});
+
+test('a gap in the batches breaks the connection, and the resume brings what was missing', async (t) => {
+  const agent = await agentOf(t, 'host1');
+  const { packets } = start(t, [agent]);
+  await until(() => agent.credits > 0, 'it is subscribed');
+  agent.emit(local('host1', 'one'));
+  agent.send({ type: 'events', seq: 7, events: [local('host1', 'stray')] });
+  agent.emit(local('host1', 'two'));
+  await until(() => packets().length === 2, 'both are told');
+  assert.deepEqual(
+    packets().map(({ id }) => id),
+    ['one', 'two'],
+  );
+});
+
+test('what one agent resolved is told to all others, once it changes', async (t) => {
+  const agents = [await agentOf(t, 'host1'), await agentOf(t, 'host2'), await agentOf(t, 'host3')];
+  const [one, two, three] = agents as [FakeAgent, FakeAgent, FakeAgent];
+  one.resolvedTo = { pods: [], addresses: ['10.244.1.2', '10.96.0.10'] };
+  two.resolvedTo = { pods: [], addresses: ['10.96.0.10'] };
+  start(t, agents);
+  const asked = (agent: FakeAgent): string[] =>
+    agent.received.findLast((message) => message.type === 'subscribe')?.addresses ?? [];
+  await until(() => asked(three).length === 2 && asked(two).length === 2 && asked(one).length === 1, 'all know all addresses');
+  two.send({ type: 'resolved', resolved: { pods: [], addresses: ['10.244.2.2'] } });
+  await until(() => asked(one).includes('10.244.2.2') && asked(three).includes('10.244.2.2'), 'the new address is told');
+  assert.deepEqual(asked(one), ['10.244.2.2']);
+});
+
+test("skewed clocks: the nodes' parts are joined and their times come onto one line", async (t) => {
+  const skews: Record<string, number> = { host1: 480, host2: -500, host3: 20 };
+  const agents = await Promise.all(Object.keys(skews).map((node) => agentOf(t, node)));
+  for (const agent of agents) agent.clockMs = () => nowMs() + (skews[agent.node] ?? 0);
+  const { packets } = start(t, agents);
+  await until(() => agents.every(({ credits }) => credits > 0), 'all are subscribed');
+  const [one, , three] = agents as [FakeAgent, FakeAgent, FakeAgent];
+  for (let index = 0; index < 20; index++) {
+    const sentMs = nowMs();
+    const first = local('host1', `a${index}`, sentMs + 480);
+    const second = local('host3', `b${index}`, sentMs + 20);
+    const dst = pod('c', '10.244.3.2', 'host3');
+    three.emit({
+      ...second,
+      fingerprint: `${index}`,
+      dst,
+      hops: [hop('host3', 'flannel.1', 'in', 0), hop('host3', 'veth9', 'out', 900)],
+      src: { ip: first.src.ip },
+    });
+    one.emit({
+      ...first,
+      fingerprint: `${index}`,
+      dst,
+      verdict: 'forwarded',
+      hops: [hop('host1', 'veth1', 'in', 0), hop('host1', 'flannel.1', 'out', 900)],
+    });
+  }
+  await until(() => packets().length === 20, 'all are told');
+  for (const event of packets()) {
+    assert.deepEqual(event.nodes, ['host1', 'host3']);
+    assert.ok(Math.abs(Date.parse(event.time) - nowMs()) < 5000);
+  }
+  assert.deepEqual(
+    packets().map(({ id }) => id),
+    [...Array(20).keys()].map((index) => `a${index}`),
+  );
+});
+
+test('nodes join and leave while following', async (t) => {
+  const agents = [await agentOf(t, 'host1'), await agentOf(t, 'host2')];
+  const { following, codes } = start(t, agents);
+  following.setNodes(new Set(['host1']));
+  await until(() => following.status().agentsUp === 1, 'host1 is followed');
+  following.setNodes(new Set(['host1', 'host2']));
+  await until(() => codes().includes('KTRACE_N_AGENT_JOINED'), 'host2 has joined');
+  following.setNodes(new Set(['host2']));
+  await until(() => codes().filter((code) => code === 'KTRACE_N_AGENT_LEFT').length === 2, 'host1 has left');
+  assert.deepEqual(following.status().missing, []);
+  assert.equal(isIncomplete(following.status()), true, 'a node that left was missing');
+});
+
+test('one node that cannot be reached is told, and does not keep the others from being followed', async (t) => {
+  const agent = await agentOf(t, 'host1');
+  const { following, codes, packets, errors } = start(t, [
+    agent,
+    { node: 'host2', dial: () => Promise.reject(new Error('no route')) },
+  ]);
+  await until(() => codes().includes('KTRACE_N_AGENT_DOWN'), 'it is told');
+  agent.emit(local('host1', 'p'));
+  await until(() => packets().length === 1, 'host1 is followed');
+  assert.deepEqual(following.status().missing, ['host2']);
+  assert.deepEqual(errors, []);
+  assert.match(silenceText(following.status(), 10), /1 of 2 agents reached/);
+});
+
+test('a socket that accepts and says nothing, one that talks garbage, and an agent that refuses are clear errors', async (t) => {
+  const silent = await rawServer(() => undefined);
+  const garbage = await rawServer((socket) => socket.write('220 mail.example ESMTP\r\n'));
+  const closing = await rawServer((socket) => socket.destroy());
+  t.after(() => Promise.all([silent.close(), garbage.close(), closing.close()]));
+  const cases: [() => ReturnType<FollowingOptions['dial']>, string, RegExp, number][] = [
+    [silent.dial, 'KTRACE_E_STALLED', /said nothing for 0.3 s/, 3],
+    [garbage.dial, 'KTRACE_E_PROTOCOL', /got something else/, 1],
+    [closing.dial, 'KTRACE_E_CONNECTION', /broke/, 3],
+    [() => new Promise(() => undefined), 'KTRACE_E_STALLED', /nothing/, 3],
+  ];
+  for (const [dial, code, text, exitCode] of cases) {
+    const { errors } = start(t, [{ node: 'host1', dial }]);
+    await until(() => errors.length > 0, code);
+    assert.equal(errors[0]?.code, code);
+    assert.match(errors[0]?.message ?? '', text);
+    assert.equal(errors[0]?.exitCode, exitCode, code);
+  }
+});
+
+test('garbage on the websocket is a clear error', async (t) => {
+  const cases: [(agent: FakeAgent) => void, RegExp][] = [
+    [(agent) => agent.sendRaw('not json'), /JSON/],
+    [(agent) => agent.sendRaw(Buffer.from([1, 2, 3])), /text frame/],
+    [(agent) => agent.sendRaw('{"type":"subscribed"}'), /session/],
+    [(agent) => agent.sendRaw('{"type":"events","seq":1,"events":[]}'), /subscribed before events/],
+    [(agent) => agent.send({ type: 'hello', node: 'other', instance: '', version: '', hooks: [], clock: '1' }), /that of other/],
+  ];
+  for (const [talk, text] of cases) {
+    const agent = await agentOf(t, 'host1');
+    agent.answers = false;
+    const { errors } = start(t, [agent]);
+    await until(() => agent.received.length > 0, 'it is asked');
+    talk(agent);
+    await until(() => errors.length > 0, 'it is told');
+    assert.equal(errors[0]?.code, 'KTRACE_E_PROTOCOL');
+    assert.match(errors[0]?.message ?? '', text);
+  }
+});
+
+test('an event without its fields is not taken, and the follow goes on', async (t) => {
+  const agent = await agentOf(t, 'host1');
+  const { packets, codes, told } = start(t, [agent]);
+  await until(() => agent.credits > 0, 'it is subscribed');
+  const { src: _, ...broken } = local('host1', 'broken');
+  agent.send({ type: 'events', seq: 1, events: [broken as PacketEvent] });
+  await until(() => codes().includes('KTRACE_N_AGENT_BACK'), 'it is connected again');
+  assert.match(told.flatMap((event) => (event.kind === 'notice' ? event.text : [])).join(), /Expected a packet event/);
+  agent.emit(local('host1', 'whole'));
+  await until(() => packets().length === 1, 'it goes on');
+});
+
+test('an agent that refuses the user ends the follow with the exit code for it', async (t) => {
+  const agent = await agentOf(t, 'host1');
+  const { errors } = start(t, [agent]);
+  await until(() => agent.received.length > 0, 'it is asked');
+  agent.send({ type: 'error', code: 'KTRACE_E_NOT_AUTHORIZED', message: 'not you' });
+  await until(() => errors.length > 0, 'it is refused');
+  assert.equal(errors[0]?.exitCode, 4);
+});

@@ -1,0 +1,184 @@
+import type { Endpoint, KtraceEvent, Translation } from '../../src/event/types.ts';
+import { flow, hop, packet, pod } from './events.ts';
+
+const frontend = pod('frontend-88237173-jdfgg', '10.244.1.2', 'host1', 41512, { app: 'guestbook' });
+const master = pod('redis-master-343230949-2qrp7', '10.244.3.2', 'host3', 6379);
+const service: Endpoint = { ip: '10.96.0.10', port: 6379, service: { namespace: 'default', name: 'redis-master', port: '' } };
+const bare = ({ port: _, ...endpoint }: Endpoint): Endpoint => endpoint;
+const dnat: Translation = {
+  kind: 'dnat',
+  before: service,
+  after: master,
+  service: 'default/redis-master',
+  chains: ['KUBE-SVC-GGJXVPNFZDFEEY5C', 'KUBE-SEP-ABCDEFGHIJKLMNOP'],
+  seenBy: 'conntrack',
+};
+const vxlan = { kind: 'vxlan', vni: 1, src: '172.18.0.1', dst: '172.18.0.3' } as const;
+const across = [
+  hop('host1', 'veth1a2b', 'in', 0),
+  hop('host1', 'cni0', 'in', 9100),
+  hop('host1', 'flannel.1', 'out', 30_200, vxlan),
+  hop('host3', 'flannel.1', 'in', 120_000, vxlan),
+  hop('host3', 'cni0', 'out', 125_000),
+  hop('host3', 'veth9', 'out', 131_000),
+];
+const back = [
+  hop('host3', 'veth9', 'in', 0),
+  hop('host3', 'flannel.1', 'out', 22_000),
+  hop('host1', 'flannel.1', 'in', 90_000),
+  hop('host1', 'veth1a2b', 'out', 99_000),
+];
+const echo = { type: 8, code: 0, name: 'echo-request', id: 7, seq: 1 };
+const time = '2026-11-22T08:45:00.123456789Z';
+
+/** Every kind of event once: text, wide and JSON are checked against the same. */
+export const RENDER_TABLE: [string, KtraceEvent][] = [
+  [
+    'a SYN to a Service, translated, across two nodes',
+    packet({
+      id: '1',
+      time,
+      src: frontend,
+      dst: service,
+      nat: [dnat],
+      hops: across,
+      tcp: { flags: 'S', seq: 1, ack: 0 },
+      verdict: 'delivered',
+    }),
+  ],
+  [
+    'its reply, translated back',
+    packet({
+      id: '2',
+      time,
+      dir: 'reply',
+      src: master,
+      dst: frontend,
+      nat: [{ ...dnat, before: master, after: service }],
+      hops: back,
+      tcp: { flags: 'SA', seq: 1, ack: 2 },
+      verdict: 'delivered',
+    }),
+  ],
+  [
+    'a masqueraded request to the world',
+    packet({
+      id: '3',
+      time,
+      proto: 'udp',
+      len: 61,
+      src: frontend,
+      dst: { ip: '192.0.2.53', port: 53, world: true },
+      nat: [{ kind: 'snat', before: frontend, after: { ip: '172.18.0.1', port: 33211, node: 'host1' }, seenBy: 'conntrack' }],
+      hops: [hop('host1', 'veth1a2b', 'in', 0), hop('host1', 'eth0', 'out', 15_000)],
+    }),
+  ],
+  [
+    'the reply to it',
+    packet({
+      id: '4',
+      time,
+      proto: 'udp',
+      len: 77,
+      dir: 'reply',
+      src: { ip: '192.0.2.53', port: 53, world: true },
+      dst: { ip: '172.18.0.1', port: 33211, node: 'host1' },
+      nat: [{ kind: 'snat', before: { ip: '172.18.0.1', port: 33211, node: 'host1' }, after: frontend, seenBy: 'conntrack' }],
+      hops: [hop('host1', 'eth0', 'in', 0), hop('host1', 'veth1a2b', 'out', 15_000)],
+      verdict: 'delivered',
+    }),
+  ],
+  [
+    'a ping',
+    packet({
+      id: '5',
+      time,
+      proto: 'icmp',
+      len: 84,
+      src: bare(frontend),
+      dst: bare(master),
+      icmp: echo,
+      hops: across,
+      verdict: 'delivered',
+    }),
+  ],
+  [
+    'its answer, with the round trip',
+    packet({
+      id: '6',
+      time,
+      proto: 'icmp',
+      len: 84,
+      dir: 'reply',
+      src: bare(master),
+      dst: bare(frontend),
+      icmp: { ...echo, type: 0, name: 'echo-reply', rttUs: 433 },
+      hops: back,
+      verdict: 'answered',
+    }),
+  ],
+  [
+    'a ping to a ClusterIP that nobody answers',
+    packet({
+      id: '7',
+      time,
+      amends: true,
+      proto: 'icmp',
+      len: 84,
+      src: bare(frontend),
+      dst: bare(service),
+      icmp: { ...echo, unansweredMs: 1000 },
+      hops: [hop('host1', 'veth1a2b', 'in', 0), hop('host1', 'eth0', 'out', 11_000)],
+    }),
+  ],
+  [
+    'an ICMP error with the flow it is about',
+    packet({
+      id: '8',
+      time,
+      proto: 'icmp',
+      len: 88,
+      src: { ip: '10.244.3.1', node: 'host3' },
+      dst: bare(frontend),
+      icmp: { type: 3, code: 4, name: 'fragmentation-needed', mtu: 1450, about: { proto: 'tcp', src: frontend, dst: master } },
+      hops: back,
+      verdict: 'delivered',
+    }),
+  ],
+  [
+    'a drop with its reason',
+    packet({
+      id: '9',
+      time,
+      src: frontend,
+      dst: master,
+      tcp: { flags: 'S', seq: 1, ack: 0 },
+      hops: [hop('host1', 'veth1a2b', 'in', 0)],
+      drop: { reason: 'NETFILTER_DROP', at: 'nf_hook_slow', if: 'veth1a2b' },
+      verdict: 'dropped',
+    }),
+  ],
+  [
+    'IPv6, merged segments, a fragment, told again',
+    packet({
+      id: '10',
+      time,
+      amends: true,
+      proto: 'udp',
+      len: 1480,
+      segments: 3,
+      fragment: { id: 77, offset: 1448, more: true },
+      src: pod('web-0', 'fd00:10:244:1::2', 'host1', 5000),
+      dst: { ip: '2001:db8::1', port: 443, world: true },
+      hops: [hop('host1', 'veth1a2b', 'in', 0)],
+      verdict: 'unknown',
+    }),
+  ],
+  ['a conversation that begins', flow({ id: '11', node: 'host1', state: 'open', src: frontend, dst: service, nat: [dnat] })],
+  ['a conversation that ended', flow({ id: '11', node: 'host1', state: 'close', src: frontend, dst: service, nat: [dnat] })],
+  ['lost events', { v: 1, kind: 'lost', node: 'host1', stage: 'kernel-ring', count: 128, from: time, to: time }],
+  [
+    'a notice',
+    { v: 1, kind: 'notice', node: 'host1', level: 'warn', code: 'KTRACE_N_AGENT_LEFT', text: 'this node has no agent any more' },
+  ],
+];
