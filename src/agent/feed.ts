@@ -1,7 +1,10 @@
 import type { Resolved, Subscription } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 
-/** Where a subscription's events go. Called on the main loop; must not block or throw. */
+/**
+ * Where a subscription's events go. Called on the main loop; must not block or throw. An event goes to all that follow it before
+ * the next one does, and is not changed once told.
+ */
 export interface Sink {
   event(event: KtraceEvent): void;
   resolved(resolved: Resolved): void;

@@ -11,7 +11,7 @@ import type { KtraceEvent } from '../event/types.ts';
  */
 
 const name = z.string().min(1).max(253);
-export const targetSchema = z.discriminatedUnion('kind', [
+const targetSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.enum(['pod', 'deployment', 'statefulset', 'daemonset', 'job', 'service']),
     namespace: name,
