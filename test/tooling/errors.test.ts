@@ -30,6 +30,17 @@ test('a section without a use is found', async () => {
   assert.deepEqual((await checkErrors(root)).problems, ['docs/errors.md tells of KTRACE_E_GONE, which nothing in src/ uses']);
 });
 
+test('codes that are put together are documented by sections that match them', async () => {
+  const source = ['KTRACE_E_$', '{kind}_UNKNOWN'].join('');
+  write(source, '### KTRACE_E_POD_UNKNOWN');
+  assert.deepEqual((await checkErrors(root)).problems, []);
+  write(source, '### KTRACE_E_ONE');
+  assert.deepEqual((await checkErrors(root)).problems, [
+    'KTRACE_E_*_UNKNOWN (src/util/a.ts) has no section in docs/errors.md',
+    'docs/errors.md tells of KTRACE_E_ONE, which nothing in src/ uses',
+  ]);
+});
+
 test('a page without sections counts as nothing looked at', async () => {
   write('', '# Errors');
   assert.equal((await checkErrors(root)).checked, 0);
