@@ -41,6 +41,8 @@ interface Followed {
   connection: Connection;
   resolved: Resolved;
   state: 'connecting' | 'up' | 'down' | 'refused';
+  /** Came when others were followed already. */
+  isLate: boolean;
   downSince: string | undefined;
   firstError: KtraceError | undefined;
   asked: string;
@@ -151,7 +153,15 @@ export class Following {
     });
     const asked = addressKey(this.#addressesFor(node));
     const resolved = { pods: [], addresses: [] };
-    this.#nodes.set(node, { connection, resolved, state: 'connecting', downSince: undefined, firstError: undefined, asked });
+    this.#nodes.set(node, {
+      connection,
+      resolved,
+      state: 'connecting',
+      isLate: this.#hasBegun,
+      downSince: undefined,
+      firstError: undefined,
+      asked,
+    });
   }
 
   #leave(node: string): void {
@@ -167,11 +177,10 @@ export class Following {
   #up(node: string, arrival: Arrival): void {
     const followed = this.#nodes.get(node);
     if (followed === undefined) return;
-    const wasJoinedLate = this.#hasBegun && arrival.how === 'began';
     followed.state = 'up';
     if (arrival.how !== 'began') this.#tellReturn(node, followed, arrival);
     else if (followed.downSince !== undefined) this.notice('info', 'KTRACE_N_AGENT_BACK', 'the agent is reached now', node);
-    else if (wasJoinedLate) this.notice('info', 'KTRACE_N_AGENT_JOINED', 'this node is followed too now', node);
+    else if (followed.isLate) this.notice('info', 'KTRACE_N_AGENT_JOINED', 'this node is followed too now', node);
     followed.downSince = undefined;
     this.#correctedAtMs = 0;
     if (!this.#hasBegun) {

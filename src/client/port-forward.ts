@@ -4,6 +4,7 @@ import { EXIT, KtraceError, messageOf } from '../util/errors.ts';
 
 /** The websocket that the library forwards through, as far as it is used here. */
 interface ForwardSocket {
+  readonly readyState: number;
   pause(): void;
   resume(): void;
   close(): void;
@@ -11,6 +12,9 @@ interface ForwardSocket {
   on(event: 'close', listener: () => void): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
 }
+
+/** `readyState` of a websocket; beyond it closes or is closed. */
+const OPEN = 1;
 
 /**
  * A connection to a port of a pod, through the API server's `pods/portforward`. Reading slowly holds the API server's websocket back.
@@ -40,6 +44,8 @@ export async function forwardPort(
       done(error);
     },
   });
+  // What goes wrong before anybody uses the connection is found in `errored`.
+  connection.on('error', () => undefined);
   const output = new Writable({
     write: (chunk: Buffer, _, done) => {
       if (chunk.length > 0 && !connection.destroyed && !connection.push(chunk)) socket?.pause();
@@ -61,6 +67,8 @@ export async function forwardPort(
   }
   socket.on('close', () => endOf(connection));
   socket.on('error', (error) => connection.destroy(error));
+  if (connection.errored) throw connection.errored;
+  if (socket.readyState > OPEN) endOf(connection);
   return connection;
 }
 

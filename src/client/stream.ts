@@ -30,6 +30,8 @@ export class Stream {
       maxPayload: MAX_AGENT_FRAME_BYTES,
     });
     this.#listen();
+    // It may have ended before anybody listened.
+    if (duplex.destroyed) setImmediate(() => this.fail(asKtraceError(duplex.errored ?? new Error('the connection closed'))));
   }
 
   send(message: ClientMessage): void {
@@ -72,22 +74,23 @@ export class Stream {
       }
     });
     socket.on('unexpected-response', (_, response) => {
-      const status = response.statusCode ?? 0;
       response.resume();
-      this.fail(
-        new KtraceError('KTRACE_E_PROTOCOL', `Expected a websocket of ktrace, got HTTP status ${status}`, {
-          hint:
-            status === 503
-              ? 'The gate is there, but its agent does not answer.'
-              : 'Use the same version of ktrace on both sides.',
-        }),
-      );
+      this.fail(notUpgraded(response.statusCode ?? 0));
     });
     socket.on('error', (error) => this.fail(asKtraceError(error)));
     socket.on('close', (code) => this.fail(brokenOff(`the websocket closed (${code})`)));
     this.#duplex.on('error', (error) => this.fail(asKtraceError(error)));
     this.#duplex.on('close', () => this.fail(brokenOff('the connection closed')));
   }
+}
+
+/** The gate answers 502 to 504 for an agent that is not there (yet): that passes. */
+function notUpgraded(status: number): KtraceError {
+  if (status >= 502 && status <= 504)
+    return brokenOff(`the gate is there, but its agent does not answer (HTTP status ${status})`);
+  return new KtraceError('KTRACE_E_PROTOCOL', `Expected a websocket of ktrace, got HTTP status ${status}`, {
+    hint: 'Use the same version of ktrace on both sides.',
+  });
 }
 
 function asKtraceError(error: unknown): KtraceError {

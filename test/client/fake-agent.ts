@@ -43,9 +43,13 @@ export class FakeAgent {
     return new FakeAgent(node, http);
   }
 
+  get port(): number {
+    return (this.#http.address() as AddressInfo).port;
+  }
+
   /** What `pods/portforward` would give. */
   dial(): Promise<Duplex> {
-    return dialPort((this.#http.address() as AddressInfo).port);
+    return dialPort(this.port);
   }
 
   send(message: AgentMessage): void {
@@ -138,7 +142,7 @@ export function dialPort(port: number): Promise<Duplex> {
 /** A server that does what a test says with every connection, and nothing more. */
 export async function rawServer(
   onConnection: (socket: Socket) => void,
-): Promise<{ dial(): Promise<Duplex>; close(): Promise<void> }> {
+): Promise<{ port: number; dial(): Promise<Duplex>; close(): Promise<void> }> {
   const sockets = new Set<Socket>();
   const server: Server = createServer((socket) => {
     sockets.add(socket);
@@ -146,8 +150,10 @@ export async function rawServer(
     onConnection(socket);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
   return {
-    dial: () => dialPort((server.address() as AddressInfo).port),
+    port,
+    dial: () => dialPort(port),
     close: async () => {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
