@@ -54,10 +54,15 @@ export async function runLabStatus(options: { name?: string }, io: LabIo): Promi
   return EXIT.ok;
 }
 
-/** `lab exec TARGET -- COMMAND`: runs a command in a node's or pod's namespace with this terminal; gives its exit code. */
+/**
+ * `lab exec TARGET -- COMMAND`: runs a command in a node's or pod's namespace with this terminal; gives its exit code.
+ *
+ * @param argv the command, with or without the `--` before it
+ */
 export function runLabExec(name: string | undefined, target: string, argv: readonly string[]): Promise<number> {
   const namespace = standingLab(name).namespace(target);
-  const child = spawn('ip', ['netns', 'exec', namespace, ...argv], { stdio: 'inherit', env: toolEnvironment() });
+  const command = argv[0] === '--' ? argv.slice(1) : argv;
+  const child = spawn('ip', ['netns', 'exec', namespace, ...command], { stdio: 'inherit', env: toolEnvironment() });
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     // The terminal sends an interrupt to both; the command decides what it means.

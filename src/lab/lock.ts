@@ -1,49 +1,36 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, realpathSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
 import { KtraceError } from '../util/errors.ts';
-import { identify, isRunning, type ProcessId } from './proc.ts';
 import { waitFor } from './wait.ts';
 
 const TIMEOUT_MS = 15_000;
 
 /**
  * Runs `work` while no other process does the same for this root: what one start clears away, another must not be building
- * up. A lock whose holder is gone counts for nothing.
+ * up. The lock is an abstract unix socket: the kernel frees it however its holder ends.
  *
  * @throws KtraceError `KTRACE_E_LAB_BUSY` when another process holds the lock for 15 s
  */
 export async function withRootLock<T>(root: string, work: () => T | Promise<T>): Promise<T> {
   mkdirSync(root, { recursive: true, mode: 0o755 });
-  const file = join(root, '.lock');
-  if ((await waitFor(() => tryLock(file), TIMEOUT_MS)) === undefined) {
-    throw new KtraceError('KTRACE_E_LAB_BUSY', `Another process works on the labs in ${root} and does not come to an end`, {
-      hint: `See which one with \`cat ${file}\`.`,
+  const name = `\0ktrace-lab ${realpathSync(root)}`.slice(0, 100);
+  const lock = await waitFor(() => tryLock(name), TIMEOUT_MS);
+  if (lock === undefined) {
+    throw new KtraceError('KTRACE_E_LAB_BUSY', `Another process is at work on the labs in ${root} and does not come to an end`, {
+      hint: 'See which one with `ss -xlp | grep ktrace-lab`.',
     });
   }
   try {
     return await work();
   } finally {
-    rmSync(file, { force: true });
+    await new Promise((resolve) => lock.close(resolve));
   }
 }
 
-function tryLock(file: string): boolean {
-  try {
-    writeFileSync(file, JSON.stringify(identify(process.pid)), { flag: 'wx' });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    if (isStale(file)) rmSync(file, { force: true });
-    return false;
-  }
-}
-
-/** An empty file is one that its holder is about to write. */
-function isStale(file: string): boolean {
-  try {
-    const text = readFileSync(file, 'utf8');
-    return text !== '' && !isRunning(JSON.parse(text) as ProcessId);
-  } catch {
-    return false;
-  }
+function tryLock(name: string): Promise<Server | undefined> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', (error: NodeJS.ErrnoException) => (error.code === 'EADDRINUSE' ? resolve(undefined) : reject(error)));
+    server.listen(name, () => resolve(server));
+  });
 }
