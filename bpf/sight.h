@@ -252,6 +252,14 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 		}
 	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
 		open_flow(s, scratch, nfct);
+		/* What is remembered was told at another hook: only its first packet, provisional here, was not counted at this one. */
+		if (s->flags & KTRACE_CT_REMEMBERED && !told) {
+			if (!every_packet) {
+				COUNT(counted);
+				return;
+			}
+			s->flags |= KTRACE_NOTHING_NEW;
+		}
 	}
 	if (s->flags & KTRACE_CONNTRACK && !(s->flags & KTRACE_CT_REMEMBERED))
 		remember(s, scratch);

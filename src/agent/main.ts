@@ -10,6 +10,7 @@ import { Interfaces } from './interfaces.ts';
 import { kubeNaming } from './naming.ts';
 import { Pipeline } from './pipeline.ts';
 import { startServer } from './server.ts';
+import { readSymbols } from './symbols.ts';
 import { Tracer } from './tracer.ts';
 
 /**
@@ -35,7 +36,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     closers.push(() => kube.close());
     const naming = kubeNaming(kube);
     const { node, clockSkewMs } = config;
-    const pipeline = new Pipeline({ node, native, tracer, interfaces, naming, log, clockSkewMs });
+    const pipeline = new Pipeline({ node, native, tracer, interfaces, naming, symbols: readSymbols(), log, clockSkewMs });
     closers.push(() => pipeline.close());
     interfaces.onOwnAddressesChange = () => {
       kube.index.setLocalAddresses([...interfaces.ownAddresses]);
@@ -50,7 +51,13 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       if (notice.code === 'KTRACE_N_API_BACK') pipeline.withdraw('KTRACE_N_API_UNREACHABLE', notice);
       else pipeline.notice(notice);
     });
-    const server = await startServer({ feed: pipeline, socketPath: config.socket, version: version(), log });
+    const server = await startServer({
+      feed: pipeline,
+      socketPath: config.socket,
+      version: version(),
+      log,
+      limits: { clients: config.maxClients },
+    });
     closers.push(() => server.close());
     log.info({ socket: config.socket, hooks: pipeline.hooks(), instance: pipeline.instance }, 'agent is up');
     log.info({ signal: await stopped }, 'agent is going down');

@@ -13,7 +13,7 @@ import { pipelineCounters } from './counters.ts';
 import type { Counter, Feed, Follower, HookState, Sink } from './feed.ts';
 import { type FollowedSet, followedSet, kernelTargets, type Resolve } from './follow-set.ts';
 import type { Interfaces } from './interfaces.ts';
-import { Symbols } from './symbols.ts';
+import type { Symbols } from './symbols.ts';
 import type { KernelStats, Tracer } from './tracer.ts';
 
 /** The kernel ring is emptied this often, and at once when a quarter of it is full. */
@@ -37,6 +37,7 @@ export interface PipelineOptions {
   tracer: Tracer;
   interfaces: Interfaces;
   naming: Naming;
+  symbols: Symbols;
   log: Logger;
   /** Added to the clock of everything that is told: for tests of nodes whose clocks disagree. */
   clockSkewMs?: number;
@@ -61,7 +62,6 @@ export class Pipeline implements Feed {
   readonly echoes: EchoTracker;
   readonly #options: PipelineOptions;
   readonly #following = new Set<Following>();
-  readonly #symbols = new Symbols();
   readonly #notices = new Map<string, NoticeEvent>();
   #ring: RingReader | undefined;
   #timers: NodeJS.Timeout[] = [];
@@ -154,7 +154,7 @@ export class Pipeline implements Feed {
   }
 
   #nodeView(): NodeView {
-    const { tracer, interfaces, node } = this.#options;
+    const { tracer, interfaces, node, symbols } = this.#options;
     return {
       node,
       interfaceName: (ifindex) => interfaces.nameOf(ifindex),
@@ -162,7 +162,7 @@ export class Pipeline implements Feed {
       isOwnAddress: (ip) => interfaces.ownAddresses.has(ip),
       realtimeOffsetNs: () => this.#offsetNs,
       dropReasons: tracer.dropReasons,
-      symbol: (address) => this.#symbols.at(address),
+      symbol: (address) => symbols.at(address),
     };
   }
 

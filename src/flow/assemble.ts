@@ -4,7 +4,7 @@ import type { Endpoint, Hop, PacketEvent, Verdict } from '../event/types.ts';
 import { formatUnixNs } from '../util/time.ts';
 import { isNoise } from './drop-noise.ts';
 import { fingerprintOf } from './fingerprint.ts';
-import { conntrackRank, translationsOf } from './translation.ts';
+import { conntrackRank, translatedTuple, translationsOf } from './translation.ts';
 
 export type InterfaceKind = 'pod' | 'bridge' | 'tunnel' | 'uplink';
 
@@ -285,7 +285,7 @@ function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
     src: endpoint(first.tuple.src, first.tuple.sport, hasPorts),
     dst: endpoint(first.tuple.dst, first.tuple.dport, hasPorts),
     hops: hopsOf(packet, view),
-    verdict: verdictOf(packet, view),
+    verdict: 'unknown',
     fingerprint: packet.fingerprint,
   };
   if (first.gsoSegs > 1) event.segments = first.gsoSegs;
@@ -293,6 +293,7 @@ function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
   if (first.tcp !== undefined) event.tcp = { ...first.tcp, flags: tcpFlagLetters(first.tcp.flags) };
   if (first.icmp !== undefined) event.icmp = icmpFacts(packet);
   if (nat.length > 0) event.nat = nat;
+  event.verdict = verdictOf(packet, translatedTuple(event).dst, view);
   if (packet.drop?.drop !== undefined) {
     const { reason, location } = packet.drop.drop;
     event.drop = { reason: dropReasonName(view.dropReasons, reason), at: view.symbol(location) };
@@ -355,10 +356,11 @@ function hopsOf(packet: OpenPacket, view: NodeView): Hop[] {
     });
 }
 
-function verdictOf(packet: OpenPacket, view: NodeView): Verdict {
+/** @param finalDst the packet's destination after its translations */
+function verdictOf(packet: OpenPacket, finalDst: string, view: NodeView): Verdict {
   const { last } = packet;
   if (packet.drop !== undefined) return 'dropped';
   const kind = view.interfaceKind(last.ifindex);
   if (last.hook === 'tc-out') return kind === 'pod' ? 'delivered' : kind === 'bridge' ? 'unknown' : 'forwarded';
-  return view.isOwnAddress(last.tuple.dst) ? 'delivered' : 'unknown';
+  return view.isOwnAddress(finalDst) ? 'delivered' : 'unknown';
 }
