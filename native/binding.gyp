@@ -17,6 +17,7 @@
         'src/link-watcher.cc',
         'src/loop-watch.cc',
         'src/netlink.cc',
+        'src/open-options.cc',
         'src/ring-reader.cc',
         'src/routes.cc',
         'src/stats.cc',
@@ -29,6 +30,8 @@
         'NAPI_VERSION=9',
         'NAPI_DISABLE_CPP_EXCEPTIONS',
         'NODE_ADDON_API_DISABLE_DEPRECATED',
+        # A worker that is being terminated cannot be thrown at; without this, trying to ends the process.
+        'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
       ],
       'cflags': ['-O2', '-Wall', '-Wextra', '-fvisibility=hidden', '<!@(pkg-config --cflags libbpf)'],
       'cflags_cc!': ['-std=gnu++20', '-std=gnu++17'],

@@ -61,7 +61,6 @@ bool BpfObject::FindVariable(const std::string &name, Variable *variable)
 				return true;
 		}
 	}
-	ThrowErrno(Env(), ENOENT, "find variable " + name);
 	return false;
 }
 
@@ -95,8 +94,10 @@ Napi::Value BpfObject::SetGlobal(const Napi::CallbackInfo &info)
 	const std::string name = info[0].As<Napi::String>();
 	const Napi::Uint8Array value = info[1].As<Napi::Uint8Array>();
 	Variable variable;
-	if (!FindVariable(name, &variable))
+	if (!FindVariable(name, &variable)) {
+		ThrowErrno(Env(), ENOENT, "find variable " + name);
 		return {};
+	}
 	if (variable.section.rfind(".rodata", 0) == 0) {
 		ThrowErrno(Env(), EROFS, "set constant " + name + " after the load");
 		return {};
@@ -120,9 +121,12 @@ Napi::Value BpfObject::GetGlobal(const Napi::CallbackInfo &info)
 {
 	if (!Opened())
 		return {};
+	const std::string name = info[0].As<Napi::String>();
 	Variable variable;
-	if (!FindVariable(info[0].As<Napi::String>(), &variable))
+	if (!FindVariable(name, &variable)) {
+		ThrowErrno(Env(), ENOENT, "find variable " + name);
 		return {};
+	}
 	const uint8_t *address = Address(variable);
 	if (address == nullptr) {
 		ThrowErrno(Env(), errno, "map section " + variable.section);

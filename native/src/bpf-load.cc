@@ -28,15 +28,15 @@ std::string Hex(const uint8_t *bytes, size_t length)
 
 } // namespace
 
-void BpfObject::Open(const std::string &path, const Napi::Object &options)
+void BpfObject::Open(const std::string &path, const OpenOptions &options)
 {
 	LibbpfLog log;
 	// Always a file of our choice, where the kernel has one: else libbpf asks for the modules' BTF by id as soon as one type is missing,
 	// which needs CAP_SYS_ADMIN, and fails the whole load when refused (libbpf 1.1, bpf_core_find_cands).
 	std::string btf_path = KernelBtf::Path();
 	int joined = -1;
-	if (options.Get("moduleBtf").IsString() && !btf_path.empty()) {
-		joined = JoinedBtf(btf_path, options.Get("moduleBtf").As<Napi::String>());
+	if (!options.module_btf.empty() && !btf_path.empty()) {
+		joined = JoinedBtf(btf_path, options.module_btf);
 		if (joined >= 0)
 			btf_path = "/proc/self/fd/" + std::to_string(joined);
 	}
@@ -47,10 +47,7 @@ void BpfObject::Open(const std::string &path, const Napi::Object &options)
 		ThrowErrno(Env(), errno, "open object " + path, log.LastLines());
 	} else if (bpf_object__btf(object_) == nullptr) {
 		ThrowErrno(Env(), ENODATA, "find the types (BTF) of object " + path);
-	} else if (Expect(options.Get("expect").As<Napi::Object>()) &&
-		   Configure(options.Get("config").As<Napi::Object>()) &&
-		   Size(options.Get("mapSizes").As<Napi::Object>()) &&
-		   Leave(options.Get("without").As<Napi::Array>())) {
+	} else if (Expect(options) && Configure(options) && Size(options) && Leave(options)) {
 		const int err = bpf_object__load(object_);
 		if (err != 0) {
 			const std::string step = log.FailedStep();
@@ -61,22 +58,17 @@ void BpfObject::Open(const std::string &path, const Napi::Object &options)
 		close(joined);
 }
 
-bool BpfObject::Expect(const Napi::Object &expected)
+bool BpfObject::Expect(const OpenOptions &options)
 {
-	const Napi::Array names = expected.GetPropertyNames();
-	for (uint32_t i = 0; i < names.Length(); i++) {
-		const std::string name = names.Get(i).As<Napi::String>();
-		const Napi::Uint8Array value = expected.Get(name).As<Napi::Uint8Array>();
-		const std::string wanted = Hex(value.Data(), value.ByteLength());
+	for (const auto &[name, value] : options.expect) {
 		Variable variable;
 		std::string found = "no such variable";
 		if (FindVariable(name, &variable)) {
 			const uint8_t *address = Address(variable);
 			if (address != nullptr)
 				found = Hex(address, variable.size);
-		} else {
-			Env().GetAndClearPendingException();
 		}
+		const std::string wanted = Hex(value.data(), value.size());
 		if (found == wanted)
 			continue;
 		ThrowCode(Env(), "KTRACE_E_LAYOUT", "check " + name,
@@ -87,36 +79,33 @@ bool BpfObject::Expect(const Napi::Object &expected)
 	return true;
 }
 
-bool BpfObject::Configure(const Napi::Object &config)
+bool BpfObject::Configure(const OpenOptions &options)
 {
-	const Napi::Array names = config.GetPropertyNames();
-	for (uint32_t i = 0; i < names.Length(); i++) {
-		const std::string name = names.Get(i).As<Napi::String>();
-		const Napi::Uint8Array value = config.Get(name).As<Napi::Uint8Array>();
+	for (const auto &[name, value] : options.config) {
 		Variable variable;
-		if (!FindVariable(name, &variable))
-			return false;
-		uint8_t *address = Address(variable);
-		if (address == nullptr || variable.size != value.ByteLength()) {
-			ThrowErrno(Env(), EINVAL,
-				   "set " + name + " of " + std::to_string(variable.size) + " bytes to " +
-					   std::to_string(value.ByteLength()) + " bytes");
+		if (!FindVariable(name, &variable)) {
+			ThrowErrno(Env(), ENOENT, "find variable " + name);
 			return false;
 		}
-		memcpy(address, value.Data(), variable.size);
+		uint8_t *address = Address(variable);
+		if (address == nullptr || variable.size != value.size()) {
+			ThrowErrno(Env(), EINVAL,
+				   "set " + name + " of " + std::to_string(variable.size) + " bytes to " +
+					   std::to_string(value.size()) + " bytes");
+			return false;
+		}
+		memcpy(address, value.data(), variable.size);
 	}
 	return true;
 }
 
-bool BpfObject::Size(const Napi::Object &sizes)
+bool BpfObject::Size(const OpenOptions &options)
 {
-	const Napi::Array names = sizes.GetPropertyNames();
-	for (uint32_t i = 0; i < names.Length(); i++) {
-		const std::string name = names.Get(i).As<Napi::String>();
+	for (const auto &[name, entries] : options.map_sizes) {
 		bpf_map *map = FindMap(name);
 		if (map == nullptr)
 			return false;
-		const int err = bpf_map__set_max_entries(map, sizes.Get(name).As<Napi::Number>().Uint32Value());
+		const int err = bpf_map__set_max_entries(map, entries);
 		if (err != 0) {
 			ThrowErrno(Env(), err, "size map " + name);
 			return false;
@@ -125,10 +114,9 @@ bool BpfObject::Size(const Napi::Object &sizes)
 	return true;
 }
 
-bool BpfObject::Leave(const Napi::Array &without)
+bool BpfObject::Leave(const OpenOptions &options)
 {
-	for (uint32_t i = 0; i < without.Length(); i++) {
-		const std::string name = without.Get(i).As<Napi::String>();
+	for (const std::string &name : options.without) {
 		bpf_program *program = bpf_object__find_program_by_name(object_, name.c_str());
 		const int err = program == nullptr ? ENOENT : bpf_program__set_autoload(program, false);
 		if (err != 0) {

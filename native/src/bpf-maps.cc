@@ -184,6 +184,8 @@ Napi::Value BpfObject::MapEntries(const Napi::CallbackInfo &info)
 	const size_t count = std::min(entries.count, entries.max);
 	const size_t stride = entries.key_bytes + entries.value_bytes;
 	Napi::Buffer<uint8_t> result = Napi::Buffer<uint8_t>::New(Env(), count * stride);
+	if (result.IsEmpty())
+		return {};
 	for (size_t i = 0; i < count; i++) {
 		memcpy(result.Data() + i * stride, &entries.keys[i * entries.key_bytes], entries.key_bytes);
 		memcpy(result.Data() + i * stride + entries.key_bytes, &entries.values[i * entries.value_bytes],

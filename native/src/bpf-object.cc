@@ -39,7 +39,9 @@ Napi::Function BpfObject::Define(Napi::Env env)
 
 BpfObject::BpfObject(const Napi::CallbackInfo &info) : ObjectWrap(info)
 {
-	Open(info[0].As<Napi::String>(), info[1].As<Napi::Object>());
+	OpenOptions options;
+	if (ReadOpenOptions(info[1].As<Napi::Object>(), &options))
+		Open(info[0].As<Napi::String>(), options);
 	if (info.Env().IsExceptionPending())
 		Release();
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "clsact.h"
+#include "open-options.h"
 
 namespace ktrace
 {
@@ -34,11 +35,11 @@ public:
 
 private:
 	// bpf-load.cc
-	void Open(const std::string &path, const Napi::Object &options);
-	bool Expect(const Napi::Object &expected);
-	bool Configure(const Napi::Object &config);
-	bool Size(const Napi::Object &sizes);
-	bool Leave(const Napi::Array &without);
+	void Open(const std::string &path, const OpenOptions &options);
+	bool Expect(const OpenOptions &options);
+	bool Configure(const OpenOptions &options);
+	bool Size(const OpenOptions &options);
+	bool Leave(const OpenOptions &options);
 
 	// bpf-maps.cc
 	Napi::Value MapUpdate(const Napi::CallbackInfo &info);

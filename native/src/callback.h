@@ -18,15 +18,17 @@ public:
 	}
 
 	// What it throws becomes an uncaught exception, as with every callback of Node's own; the caller goes on.
-	void Call(Napi::Value argument)
+	// A value that could not be made, in an environment that is being ended, is not told.
+	void Call(napi_env env, napi_value argument)
 	{
-		if (function_.IsEmpty())
+		if (argument == nullptr || function_.IsEmpty())
 			return;
-		Napi::Env env = argument.Env();
-		napi_value value = argument;
+		napi_value receiver;
 		napi_value result;
+		// An object is asked for: undefined would leave an exception behind that surfaces anywhere.
+		napi_get_global(env, &receiver);
 		const napi_status status =
-			napi_make_callback(env, *context_, env.Global(), function_.Value(), 1, &value, &result);
+			napi_make_callback(env, *context_, receiver, function_.Value(), 1, &argument, &result);
 		if (status != napi_pending_exception)
 			return;
 		napi_value exception;

@@ -94,17 +94,21 @@ void LinkWatcher::OnReadable()
 			return;
 		if (err != 0) {
 			// ENOBUFS as a rule; whatever else it is, what was missed can only be learned by reading everything anew.
+			// The kernel goes on dropping until its queue is empty (NETLINK_S_CONGESTED), so what waits goes first:
+			// else a change could be missed by the reading anew and by the watch.
+			while (netlink_.Receive(&messages) == 0)
+				messages.clear();
 			Napi::Object change = Napi::Object::New(Env());
 			change.Set("kind", Napi::String::New(Env(), "overrun"));
-			on_change_->Call(change);
-			continue;
+			on_change_->Call(Env(), change);
+			return;
 		}
 		for (const auto &message : messages) {
 			const Napi::HandleScope one(Env());
 			const Napi::Value change =
 				LinkChangeOf(Env(), reinterpret_cast<const nlmsghdr *>(message.data()));
 			if (watch_ != nullptr && !change.IsEmpty())
-				on_change_->Call(change);
+				on_change_->Call(Env(), change);
 		}
 	}
 }

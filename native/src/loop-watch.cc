@@ -34,11 +34,7 @@ LoopWatch *LoopWatch::Start(Napi::Env env, Handler *handler, int fd, uint64_t in
 		ended->Close();
 	};
 	napi_add_async_cleanup_hook(env, on_end, watch, &watch->hook_);
-	uv_poll_start(&watch->poll_, UV_READABLE, [](uv_poll_t *poll, int, int) {
-		auto *readable = static_cast<LoopWatch *>(poll->data);
-		if (readable->handler_ != nullptr)
-			readable->handler_->OnReadable();
-	});
+	uv_poll_start(&watch->poll_, UV_READABLE, HandleReadable);
 	if (interval_ms != 0)
 		uv_timer_start(&watch->timer_, HandleTimer, interval_ms, interval_ms);
 	if (unref) {
@@ -64,6 +60,16 @@ void LoopWatch::Close()
 	uv_poll_stop(&poll_);
 	uv_close(reinterpret_cast<uv_handle_t *>(&poll_), HandleClosed);
 	uv_close(reinterpret_cast<uv_handle_t *>(&timer_), HandleClosed);
+}
+
+void LoopWatch::HandleReadable(uv_poll_t *poll, int status, int)
+{
+	auto *readable = static_cast<LoopWatch *>(poll->data);
+	if (readable->handler_ != nullptr)
+		readable->handler_->OnReadable();
+	// A socket with a pending error (ENOBUFS of netlink) makes libuv stop watching; reading it took the error away.
+	if (status < 0 && !readable->closing_)
+		uv_poll_start(poll, UV_READABLE, HandleReadable);
 }
 
 void LoopWatch::HandleTimer(uv_timer_t *timer)

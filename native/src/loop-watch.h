@@ -36,6 +36,7 @@ public:
 
 private:
 	LoopWatch() = default;
+	static void HandleReadable(uv_poll_t *poll, int status, int events);
 	static void HandleTimer(uv_timer_t *timer);
 	static void HandleClosed(uv_handle_t *handle);
 

@@ -59,7 +59,8 @@ RingReader::RingReader(const Napi::CallbackInfo &info) : ObjectWrap(info)
 		ThrowErrno(Env(), EINVAL, "read ring " + name + " of something that is no BPF object");
 		return;
 	}
-	const bpf_map *map = BpfObject::Unwrap(holder)->FindMap(name);
+	BpfObject *object = BpfObject::Unwrap(holder);
+	const bpf_map *map = object == nullptr ? nullptr : object->FindMap(name);
 	if (map == nullptr)
 		return;
 	LibbpfLog log;
@@ -185,11 +186,12 @@ void RingReader::Deliver()
 	if (ready_ == 0)
 		return;
 	const Napi::HandleScope scope(Env());
-	const Napi::Buffer<uint8_t> records = Napi::Buffer<uint8_t>::Copy(Env(), batch_.data(), ready_);
+	napi_value records = nullptr;
+	napi_create_buffer_copy(Env(), ready_, batch_.data(), nullptr, &records);
 	batch_.erase(batch_.begin(), batch_.begin() + static_cast<ptrdiff_t>(ready_));
 	ready_ = 0;
 	calls_++;
-	on_records_->Call(records);
+	on_records_->Call(Env(), records);
 }
 
 void RingReader::Stop()

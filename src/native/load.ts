@@ -77,12 +77,35 @@ function wrapAddon(addon: RawAddon): NativeModule {
     },
     defaultRouteInterfaces: () => addon.defaultRouteInterfaces(),
     realtimeOffsetNs: () => addon.realtimeOffsetNs(),
-    btf: addon.btf,
+    btf: wrapBtf(addon.btf),
     tcxSupported: () => addon.tcxSupported(),
     removeStaleFilters(prefix) {
       checkText('prefix', prefix);
       return addon.removeStaleFilters(prefix);
     },
     enableStats: () => new addon.StatsHandle(),
+  };
+}
+
+function wrapBtf(btf: NativeModule['btf']): NativeModule['btf'] {
+  return {
+    available: () => btf.available(),
+    enumValues(name) {
+      checkText('name', name);
+      return btf.enumValues(name);
+    },
+    hasStruct(name) {
+      checkText('name', name);
+      return btf.hasStruct(name);
+    },
+    hasMember(struct, member) {
+      checkText('struct', struct);
+      checkText('member', member);
+      return btf.hasMember(struct, member);
+    },
+    tracepointArguments(name) {
+      checkText('name', name);
+      return btf.tracepointArguments(name);
+    },
   };
 }

@@ -25,7 +25,15 @@ export function openObject(addon: RawAddon, path: string, options: BpfObjectOpti
       hint: 'Run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution has one), or name a BTF file of this kernel in KTRACE_BTF.',
     });
   }
-  return wrap(new addon.BpfObject(path, { config, expect, mapSizes, without, moduleBtf }));
+  try {
+    return wrap(new addon.BpfObject(path, { config, expect, mapSizes, without, moduleBtf }));
+  } catch (error) {
+    if (!(error instanceof Error) || !('code' in error) || error.code !== 'KTRACE_E_LAYOUT') throw error;
+    throw new KtraceError('KTRACE_E_LAYOUT', `${path}: ${error.message}`, {
+      hint: 'Build the BPF objects and the agent from the same version: run `npm run setup`.',
+      cause: error,
+    });
+  }
 }
 
 /** The addon's object behind one that {@link openObject} gave. */

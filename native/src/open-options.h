@@ -1,0 +1,28 @@
+// What a BPF object is opened with, read from JavaScript once and whole.
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ktrace
+{
+
+using Bytes = std::vector<uint8_t>;
+
+struct OpenOptions {
+	std::vector<std::pair<std::string, Bytes>> config;
+	std::vector<std::pair<std::string, Bytes>> expect;
+	std::vector<std::pair<std::string, uint32_t>> map_sizes;
+	std::vector<std::string> without;
+	// Empty: none.
+	std::string module_btf;
+};
+
+// False in an environment that is being ended (worker.terminate()): from then on reading any property fails.
+bool ReadOpenOptions(const Napi::Object &given, OpenOptions *options);
+
+} // namespace ktrace

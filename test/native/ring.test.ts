@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { loadNative } from '../../src/native/load.ts';
+import type { BpfObject } from '../../src/native/types.ts';
+import { cannot, compile, until } from './support.ts';
+
+const frame = new Uint8Array(64);
+
+/** The records of one Buffer, each checked to be exactly what good.bpf.c emits; gives their numbers. */
+function numbersOf(records: Buffer): number[] {
+  const numbers: number[] = [];
+  let at = 0;
+  while (at < records.length) {
+    const length = records.readUInt32LE(at);
+    assert.equal(records.readUInt32LE(at + 4), 0);
+    const record = records.subarray(at + 8, at + 8 + length);
+    const number = Number(record.readBigUInt64LE());
+    assert.equal(length, number % 2 === 1 ? 13 : 32);
+    assert.ok(record.subarray(8).every((byte) => byte === (number & 0xff)));
+    numbers.push(number);
+    at += 8 + Math.ceil(length / 8) * 8;
+  }
+  assert.equal(at, records.length);
+  return numbers;
+}
+
+describe('a ring reader', { skip: cannot }, () => {
+  const native = loadNative();
+  let object: BpfObject;
+  before(() => {
+    object = native.openObject(compile('good'), { mapSizes: { records: 1 << 20 } });
+  });
+  after(() => object?.close());
+  const restart = () => object.setGlobal('seen', new Uint8Array(8));
+
+  it('gives every record once, in order and byte for byte, under load', async () => {
+    restart();
+    const numbers: number[] = [];
+    const reader = native.readRing(object, 'records', { intervalMs: 2, batchBytes: 4096 }, (records) => {
+      assert.ok(records.length <= 4096);
+      numbers.push(...numbersOf(records));
+    });
+    const rounds = 40;
+    const each = 10_000;
+    for (let round = 0; round < rounds; round++) {
+      object.testRun(round % 4 === 0 ? 'emit_urgently' : 'emit_quietly', frame, 0, each);
+      await until('the round is read', () => numbers.length === (round + 1) * each);
+    }
+    assert.ok(numbers.every((number, index) => number === index));
+    const stats = reader.stats();
+    assert.equal(stats.records, rounds * each);
+    assert.equal(stats.bytes, (rounds * each * (13 + 32)) / 2);
+    assert.ok(stats.calls < stats.records / 50, 'many records a call');
+    reader.close();
+  });
+
+  it('is woken by the kernel at once, and by quiet records never', async () => {
+    const sizes: number[] = [];
+    const reader = native.readRing(object, 'records', { intervalMs: 1_000_000, unref: true }, (records) => {
+      sizes.push(numbersOf(records).length);
+    });
+    object.testRun('emit_urgently', frame, 0, 3);
+    await until('the urgent ones are read', () => sizes.length === 1);
+    object.testRun('emit_quietly', frame, 0, 5);
+    for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+    assert.deepEqual(sizes, [3]);
+    reader.drain();
+    assert.deepEqual(sizes, [3, 5]);
+    assert.equal(reader.stats().wakeups, 1);
+    reader.close();
+  });
+
+  it('gives a record larger than a batch alone', () => {
+    const sizes: number[] = [];
+    const reader = native.readRing(object, 'records', { intervalMs: 1000, batchBytes: 1 }, (records) => {
+      sizes.push(numbersOf(records).length);
+    });
+    object.testRun('emit_quietly', frame, 0, 4);
+    reader.drain();
+    assert.deepEqual(sizes, [1, 1, 1, 1]);
+    reader.close();
+  });
+
+  it('refuses a map that is no ring, and an object that is none of ours', () => {
+    assert.throws(() => native.readRing(object, 'numbers', { intervalMs: 5 }, () => {}), { op: 'read ring numbers' });
+    assert.throws(() => native.readRing({} as BpfObject, 'records', { intervalMs: 5 }, () => {}), TypeError);
+    assert.throws(() => native.readRing(object, 'records', { intervalMs: 0 }, () => {}), { code: 'KTRACE_E_ARGUMENT' });
+  });
+});
