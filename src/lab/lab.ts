@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { KtraceError } from '../util/errors.ts';
-import { agentName, isAgentReady, startAgent, stopAgent, waitForAgent } from './agents.ts';
+import { agentName, isAgentReady, startAgent, startGate, stopAgent, waitForAgent } from './agents.ts';
 import { callApi } from './api-client.ts';
 import { startApiServer } from './api-process.ts';
 import { createPodNetwork, deletePodNetwork, namespaceOf } from './network.ts';
 import { endpointSlices, podObject } from './objects.ts';
 import { type LabNode, type LabPod, labNodes, labServices, vethName } from './plan.ts';
 import { identify, isRunning, type ProcessId } from './proc.ts';
-import { recordedProcess, stopProcess } from './processes.ts';
-import { removeLab } from './remove.ts';
+import { endAll, recordedProcess, stopProcess } from './processes.ts';
+import { processesIn, removeLab } from './remove.ts';
 import { writeProxyRules } from './rules.ts';
 import { run } from './run.ts';
 import { type LabState, labDirectory, labRoot, readState, writeState } from './state.ts';
@@ -83,7 +83,8 @@ export class Lab {
     const pod = this.pod(name);
     this.#setPods(this.pods.filter((candidate) => candidate.name !== name));
     await callApi(this.directory, 'DELETE', `/api/v1/namespaces/${pod.namespace}/pods/${name}`);
-    await stopProcess(this.directory, `pod-${name}`, 'SIGKILL');
+    // Before the namespace: a process in it would keep it alive, nameless.
+    await endAll(() => processesIn(namespaceOf(this.name, pod)), 'SIGKILL');
     await Promise.all([deletePodNetwork(this.name, pod), this.#publishEndpoints()]);
     return pod;
   }
@@ -97,7 +98,8 @@ export class Lab {
     await createPodNetwork(this.name, pod);
     this.#setPods([...this.pods, pod]);
     await callApi(this.directory, 'POST', `/api/v1/namespaces/${pod.namespace}/pods`, podObject(pod));
-    startPod(this.name, this.directory, pod, this.pods);
+    if (this.#state().traffic) startPod(this.name, this.directory, pod, this.pods);
+    if (pod.workload === 'gate' && this.hasAgents) startGate(this.name, this.directory, pod);
     await this.#publishEndpoints();
     return pod;
   }

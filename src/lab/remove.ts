@@ -19,7 +19,11 @@ export async function removeLab(name: string, root?: string): Promise<void> {
   await endAll(() => processesOf(name, directory), 'SIGKILL');
   const namespaces = namespacesOf(name);
   if (namespaces.length > 0) {
-    await run(['ip', '-batch', '-'], { input: namespaces.map((namespace) => `netns del ${namespace}\n`).join('') });
+    const commands = namespaces.map((namespace) => `netns del ${namespace}\n`).join('');
+    await run(['ip', '-force', '-batch', '-'], { input: commands }).catch((error: unknown) => {
+      // Another process may have deleted some of them meanwhile: what counts is that none is left.
+      if (namespacesOf(name).length > 0) throw error;
+    });
   }
   rmSync(directory, { recursive: true, force: true });
 }
@@ -51,6 +55,12 @@ export function processesOf(name: string, directory: string): ProcessId[] {
       pid !== process.pid &&
       (recorded.has(pid) || inodes.has(networkNamespaceOf(pid)) || hasEnvironment(pid, STATE_VARIABLE, directory)),
   );
+}
+
+/** All processes in a network namespace. */
+export function processesIn(namespace: string): ProcessId[] {
+  const inode = inodeOf(join(NETNS_ROOT, namespace));
+  return inode === undefined ? [] : findProcesses((pid) => networkNamespaceOf(pid) === inode);
 }
 
 function agentsOf(directory: string): ProcessId[] {

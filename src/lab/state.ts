@@ -15,6 +15,7 @@ export interface LabState {
   pods: LabPod[];
   apiPort: number;
   agents: boolean;
+  traffic: boolean;
 }
 
 /** Where labs live: one directory each. */

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { namespaceOf } from './network.ts';
-import { FORBIDDEN_PORT, type LabPod, type LabService, labNodes, labServices, type Workload } from './plan.ts';
+import { FORBIDDEN_PORT, type LabNode, type LabPod, type LabService, labNodes, labServices, type Workload } from './plan.ts';
 import { startProcess } from './processes.ts';
 import { siblingProgram } from './program.ts';
 import type { AppConfig } from './workload/app.ts';
@@ -23,17 +23,14 @@ interface Program {
  * writes and reads through the Services; pings that run for ever; a visitor from outside the cluster.
  */
 export function startTraffic(lab: string, directory: string, pods: readonly LabPod[]): void {
-  const programs = [
-    ...pods.flatMap((pod) => podPrograms(lab, directory, pod, pods)),
-    ...pings(lab, pods),
-    visitor(lab, directory),
-  ];
-  for (const program of programs) start(directory, program);
+  for (const pod of pods) startPod(lab, directory, pod, pods);
+  for (const program of [...pings(lab, pods, isNode), visitor(lab, directory)]) start(directory, program);
 }
 
 /** Starts what runs in one pod. */
 export function startPod(lab: string, directory: string, pod: LabPod, pods: readonly LabPod[]): void {
-  for (const program of podPrograms(lab, directory, pod, pods)) start(directory, program);
+  const own = pings(lab, pods, (from) => !isNode(from) && from.name === pod.name);
+  for (const program of [...podPrograms(lab, directory, pod, pods), ...own]) start(directory, program);
 }
 
 function start(directory: string, program: Program): void {
@@ -110,7 +107,7 @@ function visitor(lab: string, directory: string): Program {
 }
 
 /** node → pod on another node and on its own, pod → pod on another node and on the same, a ClusterIP, and IPv6. */
-function pings(lab: string, pods: readonly LabPod[]): Program[] {
+function pings(lab: string, pods: readonly LabPod[], isWanted: (from: LabNode | LabPod) => boolean): Program[] {
   const [, host2, host3] = labNodes();
   const pod = (name: string) => pods.find((candidate) => candidate.name.startsWith(name));
   const [jdfgg, mzmjf, z3ltv, master, slave] = [
@@ -129,7 +126,7 @@ function pings(lab: string, pods: readonly LabPod[]): Program[] {
     { from: jdfgg, to: master?.ip6, everySeconds: 2 },
   ];
   return pairs.flatMap(({ from, to, everySeconds }, index) =>
-    from === undefined || to === undefined
+    from === undefined || to === undefined || !isWanted(from)
       ? []
       : [
           {
@@ -139,6 +136,10 @@ function pings(lab: string, pods: readonly LabPod[]): Program[] {
           },
         ],
   );
+}
+
+function isNode(member: LabNode | LabPod): member is LabNode {
+  return 'index' in member;
 }
 
 function app(directory: string, name: string, config: AppConfig): string[] {

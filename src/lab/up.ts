@@ -68,7 +68,7 @@ export async function labUp(options: LabOptions = {}): Promise<Lab> {
     state.apiPort = apiPort;
     writeState(directory, state);
     writeKubeconfigs(directory, apiPort);
-    if (options.traffic ?? true) {
+    if (state.traffic) {
       progress('servers and traffic');
       startTraffic(name, directory, state.pods);
     }
@@ -101,7 +101,16 @@ async function prepareApi(directory: string, state: LabState): Promise<void> {
 function startingState(name: string, options: LabOptions, agents: boolean): LabState {
   const owner = identify(process.pid);
   if (owner === undefined) throw new KtraceError('KTRACE_E_LAB_START', `/proc/${process.pid}/stat cannot be read`);
-  return { name, phase: 'starting', owner, bound: options.bound ?? false, pods: labPods(), apiPort: 0, agents };
+  return {
+    name,
+    phase: 'starting',
+    owner,
+    bound: options.bound ?? false,
+    pods: labPods(),
+    apiPort: 0,
+    agents,
+    traffic: options.traffic ?? true,
+  };
 }
 
 function requireRoot(): void {

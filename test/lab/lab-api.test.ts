@@ -21,7 +21,7 @@ import { removeLab } from '../../src/lab/remove.ts';
 import { readTokens } from '../../src/lab/tokens.ts';
 import { labUp } from '../../src/lab/up.ts';
 import { GATE_SELECTOR } from '../../src/protocol/constants.ts';
-import { randomLabName, SKIP, until } from './lab-fixture.ts';
+import { fetchFrom, randomLabName, SKIP, until } from './lab-fixture.ts';
 
 suite('the API server, through @kubernetes/client-node', { skip: SKIP, timeout: 60_000 }, () => {
   const name = randomLabName();
@@ -149,16 +149,7 @@ suite('the API server, through @kubernetes/client-node', { skip: SKIP, timeout: 
   });
 
   test('pods reach the API server under its Service with the lab’s certificate', async () => {
-    const url = 'https://10.96.0.1/version';
-    const text = await lab.exec('pod/frontend-88237173-jdfgg', [
-      'curl',
-      '-sS',
-      '--max-time',
-      '3',
-      '--cacert',
-      `${lab.directory}/ca.crt`,
-      url,
-    ]);
+    const text = await fetchFrom(lab, 'pod/frontend-88237173-jdfgg', 'https://10.96.0.1/version');
     assert.match(text, /"gitVersion"/);
   });
 

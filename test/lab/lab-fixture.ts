@@ -30,3 +30,11 @@ export async function until<T>(
   if (answer === undefined) throw new Error(`${what}: not within ${timeoutMs} ms`);
   return answer;
 }
+
+/** The body of a URL as seen from a node, a pod or the switch; rejects with the error's code, e.g. `ECONNREFUSED`. */
+export function fetchFrom(lab: Lab, target: string, url: string): Promise<string> {
+  const script = `fetch(process.argv[1], { signal: AbortSignal.timeout(2000) })
+    .then((answer) => answer.text())
+    .then((text) => process.stdout.write(text), (error) => { console.error(error.cause?.code ?? error); process.exit(1); })`;
+  return lab.exec(target, ['env', `NODE_EXTRA_CA_CERTS=${lab.directory}/ca.crt`, process.execPath, '-e', script, url]);
+}

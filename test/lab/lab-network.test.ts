@@ -5,7 +5,7 @@ import { labServices, nodeNamed } from '../../src/lab/plan.ts';
 import { proxyRules } from '../../src/lab/proxy-rules.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { labUp } from '../../src/lab/up.ts';
-import { randomLabName, SKIP, until } from './lab-fixture.ts';
+import { fetchFrom, randomLabName, SKIP, until } from './lab-fixture.ts';
 
 suite('the network of a standing lab', { skip: SKIP, timeout: 60_000 }, () => {
   const name = randomLabName();
@@ -58,25 +58,16 @@ suite('the network of a standing lab', { skip: SKIP, timeout: 60_000 }, () => {
     }
   });
 
-  test('frontends answer on the Service, on a node port from outside, and by name', async () => {
-    const page = (target: string, url: string) => lab.exec(target, ['curl', '-sS', '--max-time', '2', url]).catch(() => '');
+  test('frontends answer on the Service and on a node port from outside', async () => {
+    const page = (target: string, url: string) => fetchFrom(lab, target, url).catch(() => '');
     await until('cluster IP', async () => /guestbook/.test(await page('pod/frontend-88237173-jdfgg', 'http://10.96.0.80/')));
     await until('node port', async () => /guestbook/.test(await page('switch', 'http://192.168.60.13:30080/')));
-    const version = await lab.exec('pod/frontend-88237173-jdfgg', [
-      'curl',
-      '-skS',
-      '--max-time',
-      '2',
-      'https://10.96.0.1/version',
-    ]);
-    assert.match(version, /ktrace-lab/);
   });
 
   test('the forbidden port is dropped in FORWARD and a closed one is refused', async () => {
     const counters = async () => (await lab.exec('host2', ['iptables', '-nvxL', 'FORWARD'])).match(/^\s*(\d+)\s.*dpt:6380/m)?.[1];
     await until('the rule has dropped', async () => Number(await counters()) > 0);
-    const closed = lab.exec('pod/frontend-88237173-jdfgg', ['curl', '-sS', '--max-time', '2', 'http://10.244.3.2:6390/']);
-    await assert.rejects(closed, /Connection refused|Couldn't connect/);
+    await assert.rejects(fetchFrom(lab, 'pod/frontend-88237173-jdfgg', 'http://10.244.3.2:6390/'), /ECONNREFUSED/);
   });
 
   test('a ping to a ClusterIP is answered by nobody', async () => {
