@@ -214,6 +214,8 @@ export class Pipeline implements Feed {
     if (this.#ring === undefined) return;
     const { tracer, interfaces } = this.#options;
     interfaces.setActive(false);
+    // What is left in the ring is of followers who have gone; the next one must not be told of it.
+    this.#ring.drain();
     this.#ring.close();
     this.#ring = undefined;
     for (const timer of this.#timers) clearInterval(timer);
