@@ -1,13 +1,15 @@
-import type { ServiceRef } from '../event/types.ts';
 import { type Claim, claim, currentHolder, forget, holderAt, RETENTION_MS, release } from './claims.ts';
 import type { PodRecord } from './pod-book.ts';
-import type { L4, ServicePort } from './types.ts';
+import type { L4, Owner, ServicePort } from './types.ts';
+
+export type NodeOwner = Owner & { kind: 'node' };
+export type ServiceOwner = Owner & { kind: 'service' };
 
 /** All that is known about one address. A node's address is never a pod's: pods on the node's network have none of their own. */
 export interface AddressEntry {
-  node: Claim<string> | undefined;
+  node: Claim<NodeOwner> | undefined;
   pod: Claim<PodRecord> | undefined;
-  service: Claim<ServiceRef> | undefined;
+  service: Claim<ServiceOwner> | undefined;
   /** By {@link portKey}. */
   ports: Map<number, Claim<ServicePort>> | undefined;
 }
@@ -51,12 +53,12 @@ export class AddressBook {
     return entry.node && holderAt(entry.node, timeMs) !== undefined ? holderAt(this.#nodePorts.get(key), timeMs) : undefined;
   }
 
-  claimNode(ip: string, node: string, fromMs: number): void {
+  claimNode(ip: string, node: NodeOwner, fromMs: number): void {
     const entry = this.#entry(ip);
     if (currentHolder(entry.node) !== node) entry.node = claim(entry.node, node, fromMs);
   }
 
-  releaseNode(ip: string, node: string, atMs: number): void {
+  releaseNode(ip: string, node: NodeOwner, atMs: number): void {
     if (release(this.#entries.get(ip)?.node, node, atMs)) this.#end(atMs, (before) => this.#forgetAddress(ip, before));
   }
 
@@ -69,12 +71,12 @@ export class AddressBook {
     if (release(this.#entries.get(ip)?.pod, pod, atMs)) this.remember(nowMs, (before) => this.#forgetAddress(ip, before));
   }
 
-  claimService(ip: string, service: ServiceRef, fromMs: number): void {
+  claimService(ip: string, service: ServiceOwner, fromMs: number): void {
     const entry = this.#entry(ip);
     entry.service = claim(entry.service, service, fromMs);
   }
 
-  releaseService(ip: string, service: ServiceRef, atMs: number): void {
+  releaseService(ip: string, service: ServiceOwner, atMs: number): void {
     if (release(this.#entries.get(ip)?.service, service, atMs)) this.#end(atMs, (before) => this.#forgetAddress(ip, before));
   }
 

@@ -1,7 +1,7 @@
-import type { Endpoint, FlowEvent, Hop, PacketEvent, PodRef, QuotedFlow, ServiceRef, Translation } from '../event/types.ts';
+import type { Endpoint, FlowEvent, Hop, PacketEvent, PodRef, QuotedFlow, Translation } from '../event/types.ts';
 import { isOneHost } from './addresses.ts';
-import type { Names, Owner, ServicePort } from './types.ts';
-import { walkedChains } from './walked-chains.ts';
+import type { Names, ServicePort } from './types.ts';
+import { servicePortName, walkedChains } from './walked-chains.ts';
 
 /**
  * Fills in, in place, whom a packet's ends belonged to at a time (Unix milliseconds): `src`, `dst`, the ends of translations
@@ -20,8 +20,9 @@ export function enrichPacket(
   fill(packet.dst, proto, names, timeMs);
   const isReply = packet.dir === 'reply';
   const last = nat ? lastTo(nat, isReply) : undefined;
+  if (podOfHop) applySender(packet, podOfHop);
   if (nat) enrichNat(packet, nat, isReply, packet.nodes[0], names, timeMs);
-  if (podOfHop) applyInterfaces(packet, last ?? packet.dst, podOfHop);
+  if (podOfHop) applyReceiver(packet, last ?? packet.dst, podOfHop);
   if (packet.icmp?.about) enrichQuoted(packet.icmp.about, names, timeMs);
 }
 
@@ -52,7 +53,11 @@ function enrichNat(
 ): void {
   const initiator = isReply ? (lastTo(nat, true) ?? event.dst) : event.src;
   for (const one of nat) {
-    fill(one.before, event.proto, names, timeMs);
+    const { before } = one;
+    // What was translated is nearly always the packet's own end, which has been looked up already.
+    if (before.ip === event.dst.ip && before.port === event.dst.port) copyOwner(event.dst, before);
+    else if (before.ip === event.src.ip && before.port === event.src.port) copyOwner(event.src, before);
+    else fill(before, event.proto, names, timeMs);
     fill(one.after, event.proto, names, timeMs);
   }
   for (const one of nat) {
@@ -61,7 +66,7 @@ function enrichNat(
     const endpoint = isReply ? one.before : one.after;
     const port = servicePortOf(address, event.proto, names, timeMs);
     if (!port) continue;
-    one.service = nameOf(port);
+    one.service = servicePortName(port);
     const isInside = initiator.pod !== undefined || (initiator.node !== undefined && initiator.node === node);
     const chains = walkedChains(port, endpoint.ip, endpoint.port ?? 0, isInside, names.proxyMode ?? 'iptables');
     if (chains) one.chains = chains;
@@ -86,17 +91,18 @@ function lastTo(nat: Translation[], isReply: boolean): Endpoint | undefined {
   return undefined;
 }
 
+/** A pod's own interface says which pod sent a packet. */
+function applySender(packet: PacketEvent, podOfHop: (hop: Hop) => PodRef | undefined): void {
+  const first = packet.hops[0];
+  const sender = first?.dir === 'in' ? podOfHop(first) : undefined;
+  if (sender) setPod(packet.src, sender);
+}
+
 /**
- * A pod's own interface says which pod sent a packet (the first hop) and which one got it (the last). A packet that a bridge
- * floods to several pods is nobody's by interface; its address decides.
+ * A pod's own interface says which pod got a packet. One that a bridge floods to several pods is nobody's by interface;
+ * its address decides.
  */
-function applyInterfaces(packet: PacketEvent, to: Endpoint, podOfHop: (hop: Hop) => PodRef | undefined): void {
-  const { hops } = packet;
-  const first = hops[0];
-  if (first?.dir === 'in') {
-    const sender = podOfHop(first);
-    if (sender) setPod(packet.src, sender);
-  }
+function applyReceiver({ hops }: PacketEvent, to: Endpoint, podOfHop: (hop: Hop) => PodRef | undefined): void {
   const last = hops[hops.length - 1];
   const receiver = last?.dir === 'out' ? podOfHop(last) : undefined;
   if (!receiver || !isOneHost(to.ip)) return;
@@ -111,43 +117,47 @@ function applyInterfaces(packet: PacketEvent, to: Endpoint, podOfHop: (hop: Hop)
 
 function setPod(end: Endpoint, pod: PodRef): void {
   if (end.pod === pod) return;
-  if (end.service || end.node !== undefined || end.world) clear(end);
+  if (!end.pod) clear(end);
   end.pod = pod;
 }
 
+function copyOwner(from: Endpoint, to: Endpoint): void {
+  if (to.pod !== from.pod || to.service !== from.service || to.node !== from.node || to.world !== from.world) clear(to);
+  if (from.pod) to.pod = from.pod;
+  else if (from.service) to.service = from.service;
+  else if (from.node !== undefined) to.node = from.node;
+  else if (from.world) to.world = true;
+}
+
 function fill(end: Endpoint, proto: string, names: Names, timeMs: number): void {
-  if (end.pod || end.service || end.node !== undefined || end.world) clear(end);
   const owner = names.ownerOf(end.ip, timeMs);
-  if (owner) setOwner(end, owner, proto, names, timeMs);
-  else if (isOneHost(end.ip) && !names.isClusterAddress?.(end.ip)) end.world = true;
+  if (!owner) {
+    const isWorld = isOneHost(end.ip) && !names.isClusterAddress?.(end.ip);
+    if (isWorld && end.world) return;
+    clear(end);
+    if (isWorld) end.world = true;
+  } else if (owner.kind === 'pod') {
+    setPod(end, owner.pod);
+  } else if (owner.kind === 'node') {
+    if (end.node === owner.node) return;
+    clear(end);
+    end.node = owner.node;
+  } else {
+    const service = servicePortOf(end, proto, names, timeMs)?.service ?? owner.service;
+    if (end.service === service) return;
+    clear(end);
+    end.service = service;
+  }
 }
 
-function setOwner(end: Endpoint, owner: Owner, proto: string, names: Names, timeMs: number): void {
-  if (owner.kind === 'pod') end.pod = owner.pod;
-  else if (owner.kind === 'node') end.node = owner.node;
-  else end.service = servicePortOf(end, proto, names, timeMs)?.service ?? owner.service;
-}
-
+/** Takes away what an earlier telling said. Most ends are new, and `delete` is slow even where there is nothing. */
 function clear(end: Endpoint): void {
-  delete end.pod;
-  delete end.service;
-  delete end.node;
-  delete end.world;
+  if (end.pod) delete end.pod;
+  if (end.service) delete end.service;
+  if (end.node !== undefined) delete end.node;
+  if (end.world) delete end.world;
 }
 
 function servicePortOf(end: Endpoint, proto: string, names: Names, timeMs: number): ServicePort | undefined {
   return end.port === undefined ? undefined : names.servicePort(end.ip, end.port, proto, timeMs);
-}
-
-const serviceNames = new WeakMap<ServiceRef, string>();
-
-/** `namespace/name` or `namespace/name:port`. */
-function nameOf(port: ServicePort): string {
-  const { service } = port;
-  let name = serviceNames.get(service);
-  if (name === undefined) {
-    name = `${service.namespace}/${service.name}${service.port === '' ? '' : `:${service.port}`}`;
-    serviceNames.set(service, name);
-  }
-  return name;
 }

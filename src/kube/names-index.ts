@@ -1,5 +1,5 @@
 import type { PodRef } from '../event/types.ts';
-import { AddressBook, portKey } from './address-book.ts';
+import { AddressBook, type NodeOwner, portKey } from './address-book.ts';
 import { Ranges } from './addresses.ts';
 import { holderAt } from './claims.ts';
 import type { NodeFact, PodFact, ServiceFact, SliceFact } from './facts.ts';
@@ -31,8 +31,7 @@ export class NamesIndex implements Names {
   readonly #pods: PodBook;
   readonly #services: ServiceBook;
   readonly #nodes = new Map<string, NodeFact>();
-  readonly #nodeOwners = new Map<string, Owner & { kind: 'node' }>();
-  readonly #serviceOwners = new WeakMap<object, Owner & { kind: 'service' }>();
+  readonly #nodeOwners = new Map<string, NodeOwner>();
   readonly #listeners = new Set<(change: Change) => void>();
   readonly #listed = new Set<Change>();
   #localIps: readonly string[] = [];
@@ -51,11 +50,10 @@ export class NamesIndex implements Names {
     const entry = this.#addresses.find(ip);
     if (!entry) return undefined;
     const node = entry.node && holderAt(entry.node, timeMs);
-    if (node !== undefined) return this.#nodeOwners.get(node);
+    if (node) return node;
     const pod = entry.pod && holderAt(entry.pod, timeMs);
     if (pod) return ownerAt(pod, timeMs);
-    const service = entry.service && holderAt(entry.service, timeMs);
-    return service && this.#serviceOwner(service);
+    return entry.service && holderAt(entry.service, timeMs);
   }
 
   podByUid(uid: string, timeMs: number): PodRef | undefined {
@@ -162,10 +160,10 @@ export class NamesIndex implements Names {
     const now = this.#tick();
     const known = this.#nodes.get(this.node);
     const told = known ? [...known.ips, ...known.networkIps] : [];
-    for (const ip of this.#localIps) if (!ips.includes(ip) && !told.includes(ip)) this.#addresses.releaseNode(ip, this.node, now);
-    for (const ip of ips) this.#addresses.claimNode(ip, this.node, 0);
+    const owner = this.#ownNode(this.node);
+    for (const ip of this.#localIps) if (!ips.includes(ip) && !told.includes(ip)) this.#addresses.releaseNode(ip, owner, now);
+    for (const ip of ips) this.#addresses.claimNode(ip, owner, 0);
     this.#localIps = [...ips];
-    this.#ownNode(this.node);
     this.#tell('nodes');
   }
 
@@ -227,19 +225,20 @@ export class NamesIndex implements Names {
   #setNode(fact: NodeFact, known: NodeFact | undefined, nowMs: number): boolean {
     if (known && JSON.stringify(known) === JSON.stringify(fact)) return false;
     this.#nodes.set(fact.name, fact);
-    this.#ownNode(fact.name);
+    const owner = this.#ownNode(fact.name);
     const ips = new Set([...fact.ips, ...fact.networkIps]);
     for (const ip of known ? [...known.ips, ...known.networkIps] : []) {
-      if (!ips.has(ip)) this.#addresses.releaseNode(ip, fact.name, nowMs);
+      if (!ips.has(ip)) this.#addresses.releaseNode(ip, owner, nowMs);
     }
-    for (const ip of ips) this.#addresses.claimNode(ip, fact.name, known ? nowMs : 0);
+    for (const ip of ips) this.#addresses.claimNode(ip, owner, known ? nowMs : 0);
     this.#rangesChanged();
     return true;
   }
 
   #dropNode(node: NodeFact, nowMs: number): void {
+    const owner = this.#ownNode(node.name);
     this.#nodes.delete(node.name);
-    for (const ip of [...node.ips, ...node.networkIps]) this.#addresses.releaseNode(ip, node.name, nowMs);
+    for (const ip of [...node.ips, ...node.networkIps]) this.#addresses.releaseNode(ip, owner, nowMs);
     this.#addresses.remember(nowMs, () => {
       if (!this.#nodes.has(node.name) && node.name !== this.node) this.#nodeOwners.delete(node.name);
     });
@@ -251,16 +250,10 @@ export class NamesIndex implements Names {
     this.#rangeCache = new Map();
   }
 
-  #ownNode(name: string): void {
-    if (!this.#nodeOwners.has(name)) this.#nodeOwners.set(name, { kind: 'node', node: name });
-  }
-
-  #serviceOwner(service: { namespace: string; name: string; port: string }): Owner {
-    let owner = this.#serviceOwners.get(service);
-    if (!owner) {
-      owner = { kind: 'service', service };
-      this.#serviceOwners.set(service, owner);
-    }
+  /** One object for a node, so that its claims can be told by identity. */
+  #ownNode(name: string): NodeOwner {
+    const owner = this.#nodeOwners.get(name) ?? { kind: 'node', node: name };
+    this.#nodeOwners.set(name, owner);
     return owner;
   }
 

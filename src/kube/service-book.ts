@@ -1,5 +1,4 @@
-import type { ServiceRef } from '../event/types.ts';
-import { type AddressBook, portKey } from './address-book.ts';
+import { type AddressBook, portKey, type ServiceOwner } from './address-book.ts';
 import type { EndpointFact, ServiceFact, SliceFact } from './facts.ts';
 import type { PodBook, PodRecord } from './pod-book.ts';
 import type { L4, ServicePort } from './types.ts';
@@ -8,7 +7,7 @@ import type { L4, ServicePort } from './types.ts';
 export interface ServiceRecord {
   fact: ServiceFact;
   /** Owner of its addresses, without a port. */
-  ref: ServiceRef;
+  owner: ServiceOwner;
   held: { ip: string; key: number; port: ServicePort }[];
   heldNodePorts: { key: number; port: ServicePort }[];
 }
@@ -90,9 +89,9 @@ export class ServiceBook {
     if (known && sameFact(known.fact, fact)) return false;
     const isSameService = known !== undefined && known.fact.createdMs === fact.createdMs;
     const fromMs = isSameService ? nowMs : Math.min(fact.createdMs ?? nowMs, nowMs);
-    const ref = known?.ref ?? { namespace: fact.namespace, name: fact.name, port: '' };
+    const owner = known?.owner ?? { kind: 'service', service: { namespace: fact.namespace, name: fact.name, port: '' } };
     if (known) this.#release(known, nowMs);
-    this.#services.set(key, this.#claim(fact, ref, fromMs));
+    this.#services.set(key, this.#claim(fact, owner, fromMs));
     return true;
   }
 
@@ -138,8 +137,8 @@ export class ServiceBook {
     return { ip: fact.ip, node: fact.node, pod: record };
   }
 
-  #claim(fact: ServiceFact, ref: ServiceRef, fromMs: number): ServiceRecord {
-    const record: ServiceRecord = { fact, ref, held: [], heldNodePorts: [] };
+  #claim(fact: ServiceFact, owner: ServiceOwner, fromMs: number): ServiceRecord {
+    const record: ServiceRecord = { fact, owner, held: [], heldNodePorts: [] };
     const groups = [
       ['cluster-ip', fact.clusterIps],
       ['external-ip', fact.externalIps],
@@ -147,7 +146,7 @@ export class ServiceBook {
     ] as const;
     for (const [via, ips] of groups) {
       for (const ip of ips) {
-        this.#addresses.claimService(ip, ref, fromMs);
+        this.#addresses.claimService(ip, owner, fromMs);
         for (const one of fact.ports) {
           const key = portKey(one.port, one.proto) as number;
           const port = servicePort(fact, one, via);
@@ -168,7 +167,7 @@ export class ServiceBook {
 
   #release(record: ServiceRecord, nowMs: number): void {
     for (const { ip, key, port } of record.held) {
-      this.#addresses.releaseService(ip, record.ref, nowMs);
+      this.#addresses.releaseService(ip, record.owner, nowMs);
       this.#addresses.releasePort(ip, key, port, nowMs);
     }
     for (const { key, port } of record.heldNodePorts) this.#addresses.releaseNodePort(key, port, nowMs);

@@ -14,11 +14,7 @@ export function walkedChains(
   mode: ProxyMode,
 ): string[] | undefined {
   if (mode !== 'iptables' && mode !== 'nftables') return undefined;
-  let cache = caches.get(port);
-  if (!cache) {
-    cache = new Map();
-    caches.set(port, cache);
-  }
+  const cache = cacheOf(port).chains;
   for (let known = cache.get(ip); known; known = known.next) {
     if (known.portNumber === portNumber && known.isInside === isInside && known.mode === mode) return known.chains;
   }
@@ -39,8 +35,28 @@ interface Known {
   next: Known | undefined;
 }
 
-/** Goes away with the Service's port itself. */
-const caches = new WeakMap<ServicePort, Map<string, Known>>();
+/** `namespace/name` or `namespace/name:port`, as events name a Service's port. */
+export function servicePortName(port: ServicePort): string {
+  return cacheOf(port).name;
+}
+
+/** What is computed once for a Service's port; goes away with it. */
+interface Cache {
+  name: string;
+  chains: Map<string, Known>;
+}
+
+const caches = new WeakMap<ServicePort, Cache>();
+
+function cacheOf(port: ServicePort): Cache {
+  let cache = caches.get(port);
+  if (!cache) {
+    const { namespace, name, port: portName } = port.service;
+    cache = { name: `${namespace}/${name}${portName === '' ? '' : `:${portName}`}`, chains: new Map() };
+    caches.set(port, cache);
+  }
+  return cache;
+}
 
 function iptablesChains(port: ServicePort, ip: string, portNumber: number, isInside: boolean): string[] {
   const name = portName(port);
