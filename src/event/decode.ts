@@ -4,6 +4,8 @@ import type { ConntrackSeen, Sighting, Tuple } from './sighting.ts';
 
 /** Bytes before each record in a batch: its length (u32, little endian) and four zero bytes. */
 const PREFIX_BYTES = 8;
+/** Room for captured bytes: the last field of the record. */
+const DATA_BYTES = SIGHTING.size - SIGHTING.data;
 
 /**
  * Decodes a batch as the addon hands it over and calls `onSighting` for each record, in order. Gives how many records were malformed
@@ -61,7 +63,11 @@ export function decodeSighting(view: DataView, at: number): Sighting {
           }
         : undefined,
     payloadHash: view.getUint32(at + SIGHTING.payloadHash, true),
-    data: new Uint8Array(view.buffer, view.byteOffset + at + SIGHTING.data, view.getUint16(at + SIGHTING.dataLen, true)),
+    data: new Uint8Array(
+      view.buffer,
+      view.byteOffset + at + SIGHTING.data,
+      Math.min(view.getUint16(at + SIGHTING.dataLen, true), DATA_BYTES),
+    ),
   };
 }
 

@@ -107,7 +107,11 @@ export class Assembler {
     }
     const fingerprint = fingerprintOf(sighting);
     const packet = this.#find(sighting, fingerprint) ?? this.#begin(sighting, fingerprint);
-    if (packet.last !== sighting) join(packet, sighting);
+    if (packet.last !== sighting) {
+      const isTranslated = packet.last.tuple.src !== sighting.tuple.src || packet.last.tuple.dst !== sighting.tuple.dst;
+      join(packet, sighting);
+      if (isTranslated) this.#byContent.set(contentKey(fingerprint, sighting.tuple), packet);
+    }
     packet.touchedMs = nowMs;
     if (packet.skb !== sighting.skb) {
       packet.skb = sighting.skb;

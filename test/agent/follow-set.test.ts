@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { bytesOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
+import { followedSet, kernelTargets } from '../../src/agent/follow-set.ts';
+import { servicePortKey } from '../../src/agent/tracer.ts';
+import { ADDRESS } from '../../src/event/layout.ts';
+import type { Subscription } from '../../src/event/target.ts';
+import type { ServiceAddress } from '../../src/kube/types.ts';
+
+const POD = { namespace: 'default', name: 'web', uid: 'u', node: 'host1', ips: ['10.244.1.2'] };
+const SERVICE: ServiceAddress = { ip: '10.96.0.10', port: 80, proto: 'tcp' };
+
+function set(more: Partial<Subscription> = {}, resolved: { addresses?: string[]; serviceAddresses?: ServiceAddress[] } = {}) {
+  const asked: unknown[] = [];
+  const subscription: Subscription = {
+    targets: [{ kind: 'pod', namespace: 'default', name: 'web' }],
+    addresses: [],
+    units: 'flows',
+    ...more,
+  };
+  const followed = followedSet(subscription, (targets, extra) => {
+    asked.push(targets, extra);
+    return { pods: [POD], addresses: ['10.244.1.2'], serviceAddresses: [SERVICE], ...resolved };
+  });
+  return { followed, asked };
+}
+
+const hex = (ip: string) => Buffer.from(bytesOf(ip)).toString('hex');
+
+test('own addresses are told to others, and theirs are followed like own ones', () => {
+  const { followed, asked } = set({ addresses: ['10.244.3.3'] });
+  assert.deepEqual(followed.resolved, { pods: [POD], addresses: ['10.244.1.2'] });
+  assert.deepEqual([...followed.addresses].sort(), ['10.244.1.2', '10.244.3.3']);
+  assert.deepEqual(asked[1], ['10.244.3.3'], 'Services of others’ addresses are asked for');
+  assert.deepEqual([followed.isAll, followed.wantsEveryPacket], [false, false]);
+  assert.equal(set({ targets: [{ kind: 'all' }] }).followed.isAll, true);
+  assert.equal(set({ units: 'packets' }).followed.wantsEveryPacket, true);
+});
+
+test('the kernel gets followed, Service and node addresses, each with its bit', () => {
+  const targets = kernelTargets([set().followed], ['192.168.0.1', '127.0.0.1', '::1']);
+  assert.deepEqual(
+    targets.addresses,
+    new Map([
+      [hex('10.244.1.2'), ADDRESS.followed],
+      [hex('10.96.0.10'), ADDRESS.service],
+      [hex('192.168.0.1'), ADDRESS.node],
+    ]),
+  );
+  const bits = emptyBits();
+  for (const ip of ['10.244.1.2', '10.96.0.10', '192.168.0.1']) setBit(bits, bytesOf(ip));
+  assert.deepEqual(targets.bits, bits);
+  assert.deepEqual([...targets.servicePorts], [servicePortKey(bytesOf('10.96.0.10'), 80, 6)]);
+  assert.equal(targets.everyPacket, false);
+});
+
+test('an address that is several things to the followers is all of them', () => {
+  const followed = set(
+    {},
+    { addresses: ['192.168.0.1'], serviceAddresses: [{ ip: '192.168.0.1', port: 30_080, proto: 'udp' }] },
+  ).followed;
+  const targets = kernelTargets([followed], ['192.168.0.1']);
+  assert.deepEqual([...targets.addresses.values()], [ADDRESS.followed | ADDRESS.service | ADDRESS.node]);
+  assert.deepEqual([...targets.servicePorts], [servicePortKey(bytesOf('192.168.0.1'), 30_080, 17)]);
+});
+
+test('several followers are united, and one who wants every packet is enough', () => {
+  const targets = kernelTargets([set().followed, set({ addresses: ['fd00::3'], units: 'packets' }).followed], []);
+  assert.deepEqual([...targets.addresses.keys()].sort(), ['10.244.1.2', '10.96.0.10', 'fd00::3'].map(hex).sort());
+  assert.equal(targets.everyPacket, true);
+});
+
+test('nobody to follow is nothing to look for, the node’s addresses neither', () => {
+  const nobody = kernelTargets([], ['192.168.0.1']);
+  assert.equal(nobody.addresses.size, 0);
+  assert.deepEqual(nobody.bits, emptyBits());
+  assert.equal(kernelTargets([set({}, { addresses: [], serviceAddresses: [] }).followed], ['192.168.0.1']).addresses.size, 0);
+});

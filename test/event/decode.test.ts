@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { decodeBatch } from '../../src/event/decode.ts';
+import { FLAG, HOOK, SIGHTING, TUNNEL } from '../../src/event/layout.ts';
+import type { Sighting } from '../../src/event/sighting.ts';
+import { batch, fullRecord, putTuple, record } from './record.ts';
+
+function decode(bytes: Uint8Array): { sightings: Sighting[]; malformed: number } {
+  const sightings: Sighting[] = [];
+  const { malformed } = decodeBatch(bytes, (sighting) => sightings.push(sighting));
+  return { sightings, malformed };
+}
+
+test('a record is decoded field by field', () => {
+  const { sightings, malformed } = decode(batch([fullRecord()]));
+  assert.equal(malformed, 0);
+  const { data, ...rest } = sightings[0]!;
+  assert.deepEqual([...data], [0x45, 1, 2]);
+  const original = { src: '10.244.1.2', dst: '10.96.0.10', sport: 40_000, dport: 80 };
+  assert.deepEqual(rest, {
+    timeNs: 5_000_000_001n,
+    skb: 0xffff_8880_0000_1000n,
+    netns: 4_026_531_840,
+    ifindex: 7,
+    hook: 'tc-out',
+    provisional: true,
+    nothingNew: true,
+    entry: true,
+    len: 60,
+    gsoSegs: 3,
+    ipVersion: 4,
+    proto: 6,
+    tuple: original,
+    ipId: 777,
+    fragment: undefined,
+    tcp: { flags: 0x12, seq: 0xffff_fff0, ack: 2 },
+    icmp: undefined,
+    quoted: undefined,
+    conntrack: {
+      original,
+      reply: { src: '10.244.2.10', dst: '192.168.0.1', sport: 8080, dport: 61_000 },
+      status: 0x1a8,
+      isReply: true,
+      remembered: true,
+    },
+    tunnel: { kind: 'vxlan', vni: 1, src: '192.168.0.1', dst: 'fd00::2' },
+    drop: undefined,
+    payloadHash: 99,
+  });
+});
+
+test('an ICMP error brings its quoted flow, a drop its reason and place, a fragment its offset', () => {
+  const error = record({
+    hook: HOOK.drop,
+    flags: FLAG.l4 | FLAG.quoted | FLAG.fragment | FLAG.moreFragments,
+    proto: 58,
+    ipVersion: 6,
+    icmpType: 2,
+    icmpMtu: 1280,
+    quotedProto: 17,
+    fragmentOffset: 1480,
+    dropReason: 5,
+    dropLocation: 0xffff_ffff_8100_0000n,
+    tunnelKind: TUNNEL.ipip,
+  });
+  putTuple(error, SIGHTING.quoted, { src: 'fd00::1', dst: 'fd00::2', sport: 53, dport: 4000 });
+  const [sighting] = decode(batch([error])).sightings;
+  assert.equal(sighting?.hook, 'drop');
+  assert.deepEqual(sighting.icmp, { type: 2, code: 0, id: 0, seq: 0, mtu: 1280 });
+  assert.deepEqual(sighting.quoted, { proto: 17, tuple: { src: 'fd00::1', dst: 'fd00::2', sport: 53, dport: 4000 } });
+  assert.deepEqual(sighting.drop, { reason: 5, location: 0xffff_ffff_8100_0000n });
+  assert.deepEqual(sighting.fragment, { offset: 1480, more: true });
+  assert.equal(sighting.tunnel?.kind, 'ipip');
+  assert.equal(sighting.conntrack, undefined);
+});
+
+test('without an L4 header there are no TCP and no ICMP facts', () => {
+  const sightings = decode(batch([record({ hook: 1, proto: 6 }), record({ hook: 1, proto: 1 })])).sightings;
+  assert.deepEqual(
+    sightings.map(({ tcp, icmp, hook }) => ({ tcp, icmp, hook })),
+    [
+      { tcp: undefined, icmp: undefined, hook: 'tc-in' },
+      { tcp: undefined, icmp: undefined, hook: 'tc-in' },
+    ],
+  );
+});
+
+test('a record that is too short is counted, and those after it are decoded', () => {
+  const { sightings, malformed } = decode(batch([fullRecord(), new Uint8Array(12), new Uint8Array(0), fullRecord()]));
+  assert.equal(sightings.length, 2);
+  assert.equal(malformed, 2);
+});
+
+test('a longer record of a later version is decoded by what is known of it', () => {
+  const longer = new Uint8Array(SIGHTING.size + 24);
+  longer.set(fullRecord());
+  const { sightings, malformed } = decode(batch([longer, fullRecord()]));
+  assert.deepEqual([sightings.length, malformed], [2, 0]);
+});
+
+test('a batch cut off anywhere is counted as malformed and never read past its end', () => {
+  const whole = batch([fullRecord(), fullRecord()]);
+  const one = batch([fullRecord()]).length;
+  for (let length = 0; length < whole.length; length++) {
+    const { sightings, malformed } = decode(whole.slice(0, length));
+    assert.equal(sightings.length, length >= one ? 1 : 0);
+    const rest = length % one;
+    assert.equal(malformed, rest >= 8 ? 1 : 0, `${length} bytes`);
+  }
+});
+
+test('any bytes are decoded or counted, never thrown at', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 4096 }), (bytes) => {
+      const { sightings, malformed } = decode(bytes);
+      assert.ok(sightings.length + malformed <= Math.ceil(bytes.length / 8));
+    }),
+  );
+});
+
+test('hostile content of a well-formed record is decoded, its data within its bounds', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: SIGHTING.size, maxLength: SIGHTING.size }), (bytes) => {
+      const { sightings, malformed } = decode(batch([bytes]));
+      assert.deepEqual([sightings.length, malformed], [1, 0]);
+      assert.ok((sightings[0]?.data.length ?? 0) <= SIGHTING.size - SIGHTING.data);
+    }),
+  );
+});

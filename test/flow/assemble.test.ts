@@ -1,0 +1,236 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Sighting } from '../../src/event/sighting.ts';
+import {
+  assembling,
+  BRIDGE,
+  conntrack,
+  echo,
+  hops,
+  OTHER_POD,
+  POD,
+  sighting,
+  tuple,
+  UPLINK,
+  view,
+  WAY_OUT,
+} from './sightings.ts';
+
+const NETFILTER_DROP = 6;
+
+function pass(way: Partial<Sighting>[], fields: Partial<Sighting> = {}): Sighting[] {
+  return way.map((hop, n) => sighting({ timeNs: BigInt(1000 + n * 10), ...hop, ...fields }));
+}
+
+test('a packet’s hops are told once, in order, with their tunnel and time', () => {
+  const { assembler, told } = assembling();
+  for (const seen of pass(WAY_OUT)) assembler.add(seen, 0);
+  assembler.tick(0);
+  assert.equal(told.length, 0, 'it may still go on');
+  assembler.tick(1);
+  assert.equal(told.length, 1, 'it has left by the uplink');
+  const packet = told[0]!;
+  assert.deepEqual(hops(packet), ['veth1 in', 'cni0 in', 'flannel.1 out', 'eth0 out']);
+  assert.deepEqual(
+    packet.event.hops.map(({ atNs }) => atNs),
+    [0, 10, 20, 30],
+  );
+  assert.deepEqual(packet.event.hops[3]?.tunnel, { kind: 'vxlan', vni: 1, src: '192.168.0.1', dst: '192.168.0.2' });
+  assert.equal(packet.event.verdict, 'forwarded');
+  assert.deepEqual(packet.hopIfindexes, [1, 2, 3, 4]);
+  assert.equal(packet.event.time, '2023-11-14T22:13:20.000001000Z');
+});
+
+test('sightings that two CPUs swapped are put in order of time', () => {
+  const { assembler, told } = assembling();
+  const [first, second, third, fourth] = pass(WAY_OUT) as [Sighting, Sighting, Sighting, Sighting];
+  for (const seen of [first, third, second, fourth]) assembler.add(seen, 0);
+  assembler.flush();
+  assert.deepEqual(hops(told[0]!), ['veth1 in', 'cni0 in', 'flannel.1 out', 'eth0 out']);
+});
+
+test('a packet that stays open is told when it has been quiet', () => {
+  const { assembler, told } = assembling({ quietMs: 20 });
+  assembler.add(sighting({ entry: true }), 100);
+  assembler.tick(119);
+  assert.equal(told.length, 0);
+  assembler.tick(120);
+  assert.equal(told.length, 1);
+  assert.equal(told[0]?.event.verdict, 'unknown');
+});
+
+test('an entry hook begins a new packet, whatever the pointer', () => {
+  const { assembler, told } = assembling();
+  assembler.add(sighting({ entry: true }), 0);
+  assembler.add(sighting({ entry: true, timeNs: 2000n }), 0);
+  assembler.flush();
+  assert.equal(told.length, 2);
+});
+
+test('the same hook twice is two packets: a retransmission in a reused sk_buff', () => {
+  const { assembler, told } = assembling();
+  for (const timeNs of [1000n, 2000n]) {
+    assembler.add(sighting({ ifindex: UPLINK, hook: 'tc-out', timeNs }), 0);
+  }
+  assembler.flush();
+  assert.equal(told.length, 2);
+  assert.notEqual(told[0]?.event.id, told[1]?.event.id);
+});
+
+test('a reused sk_buff with other content is another packet', () => {
+  const { assembler, told } = assembling();
+  assembler.add(sighting({ ifindex: BRIDGE }), 0);
+  assembler.add(sighting({ ifindex: UPLINK, hook: 'tc-out', tcp: { flags: 0x10, seq: 999, ack: 1 } }), 0);
+  assembler.flush();
+  assert.deepEqual(told.map(hops), [['cni0 in'], ['eth0 out']]);
+});
+
+test('a changed pointer is bridged by the content, and followed from there on', () => {
+  const { assembler, told } = assembling();
+  assembler.add(sighting({ entry: true, skb: 1n }), 0);
+  assembler.add(sighting({ ifindex: BRIDGE, skb: 2n }), 0);
+  assembler.add(sighting({ ifindex: UPLINK, hook: 'tc-out', skb: 2n, tuple: tuple('9.9.9.9', 1, '8.8.8.8', 2) }), 0);
+  assembler.flush();
+  assert.deepEqual(told.map(hops), [['veth1 in', 'cni0 in', 'eth0 out']]);
+});
+
+test('the same content between other ends is not joined by content alone', () => {
+  const { assembler, told } = assembling();
+  assembler.add(sighting({ entry: true, skb: 1n }), 0);
+  assembler.add(sighting({ ifindex: BRIDGE, skb: 2n, tuple: tuple('10.244.7.7', 1, '10.244.8.8', 2) }), 0);
+  assembler.flush();
+  assert.equal(told.length, 2);
+});
+
+test('a packet matched by a Service’s address only is discarded, or told once its translation is seen', () => {
+  const { assembler, told } = assembling();
+  const toService = { entry: true, provisional: true, tuple: tuple('10.244.1.2', 40_000, '10.96.0.10', 80) };
+  assembler.add(sighting(toService), 0);
+  assembler.flush();
+  assert.equal(told.length, 0);
+  assert.equal(assembler.counts.discarded, 1);
+  assert.equal(assembler.held, 0, 'nothing of it is kept');
+
+  assembler.add(sighting(toService), 0);
+  assembler.add(
+    sighting({
+      ifindex: BRIDGE,
+      conntrack: conntrack(tuple('10.244.1.2', 40_000, '10.96.0.10', 80), tuple('10.244.2.10', 8080, '10.244.1.2', 40_000)),
+      tuple: tuple('10.244.1.2', 40_000, '10.244.2.10', 8080),
+    }),
+    0,
+  );
+  assembler.flush();
+  assert.deepEqual(told.map(hops), [['veth1 in', 'cni0 in']]);
+  assert.equal(told[0]?.event.nat?.[0]?.after.ip, '10.244.2.10');
+});
+
+test('a late drop amends the packet that was told', () => {
+  const { assembler, told } = assembling({ amendMs: 5000 });
+  assembler.add(sighting({ entry: true }), 0);
+  assembler.tick(30);
+  assembler.add(
+    sighting({ hook: 'drop', timeNs: 3_000_000_000n, ifindex: BRIDGE, drop: { reason: NETFILTER_DROP, location: 12n } }),
+    3000,
+  );
+  assembler.tick(3020);
+  assert.equal(told.length, 2);
+  assert.equal(told[1]?.event.id, told[0]?.event.id);
+  assert.equal(told[1]?.event.amends, true);
+  assert.equal(told[1]?.event.verdict, 'dropped');
+  assert.deepEqual(told[1]?.event.drop, { reason: 'NETFILTER_DROP', at: 'at_12', if: 'cni0' });
+  assert.deepEqual([assembler.counts.told, assembler.counts.amended], [1, 1]);
+});
+
+test('a told packet is forgotten when its time is over', () => {
+  const { assembler, told } = assembling({ amendMs: 5000 });
+  assembler.add(sighting({ entry: true }), 0);
+  assembler.tick(30);
+  assembler.tick(5000);
+  assert.equal(assembler.held, 0);
+  assembler.add(sighting({ hook: 'drop', drop: { reason: NETFILTER_DROP, location: 1n } }), 5001);
+  assembler.flush();
+  assert.equal(told[1]?.event.amends, undefined);
+});
+
+test('frees that are no packet’s fate are counted, and told to nobody', () => {
+  const { assembler, told } = assembling();
+  assembler.add(sighting({ hook: 'drop', drop: { reason: 8, location: 1n } }), 0);
+  assembler.add(echo(0, 1, { hook: 'drop', drop: { reason: 7, location: 1n } }), 0);
+  assembler.add(echo(0, 1, { hook: 'drop', drop: { reason: 3, location: 1n } }), 0);
+  assembler.flush();
+  assert.equal(told.length, 0);
+  assert.equal(assembler.counts.noise, 3);
+  assembler.add(sighting({ hook: 'drop', drop: { reason: 3, location: 1n } }), 0);
+  assembler.add(echo(8, 1, { hook: 'drop', drop: { reason: 3, location: 1n } }), 0);
+  assembler.flush();
+  assert.equal(told.length, 2, 'a segment without a socket is dropped, and so is a request');
+});
+
+test('how many are held is bounded: the oldest is told early, and counted', () => {
+  const { assembler, told } = assembling({ limit: 10 });
+  for (let n = 0; n < 100; n++) assembler.add(sighting({ entry: true, skb: BigInt(n), ipId: n }), 0);
+  assert.equal(assembler.counts.evicted, 90);
+  assert.equal(told.length, 90);
+  assert.ok(assembler.held <= 20);
+  assembler.flush();
+  assert.ok(assembler.held <= 20);
+  const { counts } = assembler;
+  assert.equal(counts.told + counts.discarded, counts.begun);
+});
+
+test('direction and verdict are told by conntrack, flags and interface', () => {
+  const { assembler, told } = assembling();
+  const add = (fields: Partial<Sighting>) => assembler.add(sighting({ entry: true, skb: 0n, ...fields }), 0);
+  add({ tcp: { flags: 0x12, seq: 1, ack: 1 } });
+  add({ tcp: { flags: 0x02, seq: 1, ack: 0 } });
+  add({ conntrack: conntrack(tuple('1.1.1.1', 1, '2.2.2.2', 2), tuple('2.2.2.2', 2, '1.1.1.1', 1), { isReply: true }) });
+  assembler.add(echo(0, 3), 0);
+  assembler.add(sighting({ ifindex: OTHER_POD, hook: 'tc-out', skb: 55n, ipId: 55 }), 0);
+  assembler.add(sighting({ ifindex: UPLINK, skb: 56n, ipId: 56, tuple: tuple('8.8.8.8', 1, '192.168.0.1', 2) }), 0);
+  assembler.flush();
+  assert.deepEqual(
+    told.map(({ event }) => `${event.dir} ${event.verdict}`),
+    ['reply unknown', 'request unknown', 'reply unknown', 'reply unknown', 'request delivered', 'request delivered'],
+  );
+});
+
+test('an ICMP error tells the flow it is about, and no translation as its own', () => {
+  const { assembler, told } = assembling();
+  assembler.add(
+    sighting({
+      proto: 1,
+      icmp: { type: 3, code: 4, id: 0, seq: 0, mtu: 1400 },
+      quoted: { proto: 17, tuple: tuple('10.244.1.2', 53, '10.244.2.10', 5353) },
+      conntrack: conntrack(tuple('1.1.1.1', 1, '2.2.2.2', 2), tuple('3.3.3.3', 2, '1.1.1.1', 1)),
+      tuple: tuple('192.168.0.2', 0, '10.244.1.2', 0),
+    }),
+    0,
+  );
+  assembler.flush();
+  const { event } = told[0]!;
+  assert.deepEqual(event.icmp, {
+    type: 3,
+    code: 4,
+    name: 'fragmentation-needed',
+    mtu: 1400,
+    about: { proto: 'udp', src: { ip: '10.244.1.2', port: 53 }, dst: { ip: '10.244.2.10', port: 5353 } },
+  });
+  assert.equal(event.nat, undefined);
+  assert.equal(event.src.port, undefined);
+});
+
+test('fragments, merged segments and packets with nothing new say so', () => {
+  const { assembler, told } = assembling();
+  assembler.add(sighting({ fragment: { offset: 1480, more: false }, gsoSegs: 4, nothingNew: true, ifindex: POD }), 0);
+  assembler.add(sighting({ skb: 2n, ipId: 9, nothingNew: true }), 0);
+  assembler.add(sighting({ skb: 2n, ipId: 9, ifindex: BRIDGE }), 0);
+  assembler.flush();
+  assert.deepEqual(told[0]?.event.fragment, { id: 1, offset: 1480, more: false });
+  assert.equal(told[0]?.event.segments, 4);
+  assert.deepEqual(
+    told.map(({ nothingNew }) => nothingNew),
+    [true, false],
+  );
+  assert.equal(told[0]?.event.nodes[0], view.node);
+});

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Sighting } from '../../src/event/sighting.ts';
+import type { AssembledPacket } from '../../src/flow/assemble.ts';
+import { EchoTracker } from '../../src/flow/echo.ts';
+import { assembling, conntrack, echo, tuple } from './sightings.ts';
+
+function assembled(...seen: Sighting[]): AssembledPacket {
+  const { assembler, told } = assembling();
+  for (const sighting of seen) assembler.add(sighting, 0);
+  assembler.flush();
+  assert.equal(told.length, 1);
+  return told[0]!;
+}
+
+function tracking(limit?: number): { echoes: EchoTracker; unanswered: AssembledPacket[] } {
+  const unanswered: AssembledPacket[] = [];
+  const options = { onUnanswered: (packet: AssembledPacket) => unanswered.push(packet) };
+  return { echoes: new EchoTracker(limit === undefined ? options : { ...options, limit }), unanswered };
+}
+
+test('a reply gets the time since its request, from its first hop to the reply’s last', () => {
+  const { echoes, unanswered } = tracking();
+  echoes.note(assembled(echo(8, 1, { timeNs: 1_000_000n })), 0);
+  const reply = assembled(echo(0, 1, { timeNs: 2_000_000n }), echo(0, 1, { ifindex: 2, timeNs: 2_500_000n }));
+  echoes.note(reply, 5);
+  assert.equal(reply.event.icmp?.rttUs, 1500);
+  echoes.tick(5000);
+  assert.equal(unanswered.length, 0);
+});
+
+test('a reply is matched by what its requester asked, through a translation', () => {
+  const { echoes } = tracking();
+  const ends = [tuple('10.244.1.2', 77, '10.96.0.10', 0), tuple('10.244.2.10', 77, '10.244.1.2', 0)] as const;
+  echoes.note(assembled(echo(8, 1, { timeNs: 0n, tuple: ends[0], conntrack: conntrack(...ends) })), 0);
+  const reply = assembled(echo(0, 1, { timeNs: 7000n, conntrack: conntrack(...ends, { isReply: true }) }));
+  echoes.note(reply, 1);
+  assert.equal(reply.event.icmp?.rttUs, 7);
+});
+
+test('without a reply the request is told again after a second, once, and as an amendment', () => {
+  const { echoes, unanswered } = tracking();
+  const request = assembled(echo(8, 1));
+  echoes.note(request, 100);
+  echoes.tick(1099);
+  assert.equal(unanswered.length, 0);
+  echoes.tick(1100);
+  echoes.tick(9000);
+  assert.equal(unanswered.length, 1);
+  assert.equal(unanswered[0]?.event.icmp?.unansweredMs, 1000);
+  assert.equal(unanswered[0]?.event.amends, true);
+  assert.equal(unanswered[0]?.event.id, request.event.id);
+  assert.equal(request.event.amends, undefined, 'what was told already is left as it was');
+});
+
+test('an amended request waits from its first telling, and tells its newest state', () => {
+  const { echoes, unanswered } = tracking();
+  const request = assembled(echo(8, 1));
+  echoes.note(request, 0);
+  echoes.note({ ...request, event: { ...request.event, amends: true, verdict: 'dropped' } }, 500);
+  echoes.tick(1000);
+  assert.equal(unanswered[0]?.event.verdict, 'dropped');
+  echoes.note({ ...request, event: { ...request.event, amends: true } }, 2000);
+  echoes.tick(9000);
+  assert.equal(unanswered.length, 1, 'an amendment after the end begins nothing');
+});
+
+test('another id, seq or end is another echo', () => {
+  const { echoes } = tracking();
+  echoes.note(assembled(echo(8, 1)), 0);
+  const others = [
+    echo(0, 2),
+    echo(0, 1, { icmp: { type: 0, code: 0, id: 78, seq: 1, mtu: 0 } }),
+    echo(0, 1, { tuple: tuple('10.244.2.11', 77, '10.244.1.2', 0) }),
+  ];
+  for (const other of others) {
+    const packet = assembled(other);
+    echoes.note(packet, 1);
+    assert.equal(packet.event.icmp?.rttUs, undefined);
+  }
+});
+
+test('how many wait is bounded, and what is forgotten is counted', () => {
+  const { echoes, unanswered } = tracking(5);
+  for (let seq = 1; seq <= 20; seq++) echoes.note(assembled(echo(8, seq)), 0);
+  assert.equal(echoes.evicted, 15);
+  echoes.tick(2000);
+  assert.deepEqual(
+    unanswered.map(({ event }) => event.icmp?.seq),
+    [16, 17, 18, 19, 20],
+  );
+});

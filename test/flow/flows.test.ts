@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Sighting, Tuple } from '../../src/event/sighting.ts';
+import type { FlowEvent } from '../../src/event/types.ts';
+import { type CountedFlow, FlowTracker, type FlowTrackerOptions } from '../../src/flow/flows.ts';
+import { assembling, conntrack, echo, OTHER_POD, POD, sighting, tuple, UPLINK } from './sightings.ts';
+
+const OUT = tuple('10.244.1.2', 40_000, '10.244.2.10', 80);
+const BACK = tuple('10.244.2.10', 80, '10.244.1.2', 40_000);
+const clock = { monotonicNs: 1_000_000_000_000n, realtimeOffsetNs: 0n };
+
+function tracking(options: Partial<FlowTrackerOptions> = {}) {
+  const told: FlowEvent[] = [];
+  const flows = new FlowTracker({ node: 'host1', idPrefix: 'n-', onFlow: ({ event }) => told.push(event), ...options });
+  /** Each sighting is a packet of its own. */
+  const note = (nowMs: number, fields: Partial<Sighting>) => {
+    const { assembler, told: packets } = assembling();
+    assembler.add('proto' in fields && fields.proto === 1 ? (fields as Sighting) : sighting(fields), 0);
+    assembler.flush();
+    flows.note(packets[0]!, nowMs);
+    return packets[0]!.event;
+  };
+  const states = () => told.map(({ state }) => state);
+  return { flows, told, note, states };
+}
+
+function counted(fields: Partial<CountedFlow> & { tuple: Tuple; packets: number }): CountedFlow {
+  const key = new Uint8Array([fields.ifindex ?? POD, fields.tuple.sport & 255]);
+  return {
+    proto: 'tcp',
+    ifindex: POD,
+    interfaceKind: 'pod',
+    bytes: fields.packets * 100,
+    firstNs: 0n,
+    lastNs: 0n,
+    key,
+    ...fields,
+  };
+}
+
+test('the first packet opens a flow and its sender began it; what comes back is a reply', () => {
+  const { told, note } = tracking();
+  const request = note(0, { tuple: OUT });
+  const reply = note(1, { tuple: BACK, ipId: 2 });
+  assert.deepEqual([request.dir, reply.dir], ['request', 'reply']);
+  assert.equal(told.length, 1);
+  assert.deepEqual(
+    [told[0]?.state, told[0]?.src, told[0]?.dst],
+    ['open', { ip: '10.244.1.2', port: 40_000 }, { ip: '10.244.2.10', port: 80 }],
+  );
+});
+
+test('a SYN-ACK that comes first is a reply: its receiver began', () => {
+  const { told, note } = tracking();
+  note(0, { tuple: BACK, tcp: { flags: 0x12, seq: 1, ack: 1 } });
+  assert.equal(told[0]?.src.ip, '10.244.1.2');
+});
+
+test('a flow is one under its Service’s and its endpoint’s address, in both directions', () => {
+  const { told, note, flows } = tracking();
+  const toService = tuple('10.244.1.2', 40_000, '10.96.0.10', 8000);
+  const entry = conntrack(toService, BACK);
+  note(0, { tuple: toService, conntrack: entry });
+  note(1, { tuple: BACK, conntrack: { ...entry, isReply: true } });
+  note(2, { tuple: OUT });
+  assert.equal(told.length, 1);
+  assert.deepEqual(told[0]?.dst, { ip: '10.96.0.10', port: 8000 });
+  assert.equal(told[0]?.nat?.[0]?.after.ip, '10.244.2.10');
+  flows.count([counted({ tuple: toService, packets: 3 }), counted({ tuple: BACK, packets: 2 })], clock, 10);
+  flows.closeAll();
+  assert.deepEqual(told[1]?.packets, { request: 3, reply: 2 });
+});
+
+test('masquerade and DNAT together are one flow under every name it has on its way', () => {
+  const { told, note } = tracking();
+  const toService = tuple('10.244.1.2', 40_000, '10.96.0.10', 8000);
+  const masqueradedBack = tuple('10.244.2.10', 80, '192.168.0.1', 61_000);
+  const entry = conntrack(toService, masqueradedBack);
+  note(0, { tuple: toService, conntrack: entry });
+  note(1, { tuple: tuple('192.168.0.1', 61_000, '10.244.2.10', 80) });
+  note(1, { tuple: masqueradedBack });
+  note(1, { tuple: OUT });
+  assert.equal(told.length, 1);
+});
+
+test('of several interfaces the pod’s counts, and of two pods’ on a node the fuller one', () => {
+  const { told, note, flows } = tracking();
+  note(0, { tuple: OUT });
+  flows.count(
+    [
+      counted({ tuple: OUT, packets: 50, ifindex: UPLINK, interfaceKind: 'uplink' }),
+      counted({ tuple: OUT, packets: 10, ifindex: POD }),
+      counted({ tuple: BACK, packets: 8, ifindex: POD }),
+      counted({ tuple: OUT, packets: 9, ifindex: OTHER_POD }),
+      counted({ tuple: BACK, packets: 8, ifindex: OTHER_POD }),
+    ],
+    clock,
+    5,
+  );
+  flows.closeAll();
+  assert.deepEqual(told.at(-1)?.packets, { request: 10, reply: 8 });
+  assert.deepEqual(told.at(-1)?.bytes, { request: 1000, reply: 800 });
+});
+
+test('a flow whose counts change is told again, at most every ten seconds', () => {
+  const { states, note, flows } = tracking();
+  note(0, { tuple: OUT });
+  flows.count([counted({ tuple: OUT, packets: 1 })], clock, 5000);
+  assert.deepEqual(states(), ['open']);
+  flows.count([counted({ tuple: OUT, packets: 2 })], clock, 10_000);
+  assert.deepEqual(states(), ['open', 'update']);
+  flows.count([counted({ tuple: OUT, packets: 2 })], clock, 20_000);
+  flows.count([counted({ tuple: OUT, packets: 3 })], clock, 20_001);
+  assert.deepEqual(states(), ['open', 'update', 'update']);
+});
+
+test('a connection ends with both FINs, or one RST, and its entries are given back', () => {
+  for (const ends of [
+    [
+      { tuple: OUT, tcp: { flags: 0x11, seq: 1, ack: 1 } },
+      { tuple: BACK, tcp: { flags: 0x11, seq: 1, ack: 1 } },
+    ],
+    [{ tuple: BACK, tcp: { flags: 0x14, seq: 1, ack: 1 } }],
+  ]) {
+    const { states, note, flows } = tracking();
+    note(0, { tuple: OUT });
+    for (const end of ends) note(10, end);
+    const entries = [counted({ tuple: OUT, packets: 1 }), counted({ tuple: BACK, packets: 1 })];
+    assert.deepEqual(flows.count(entries, clock, 900), []);
+    assert.deepEqual(states(), ['open'], 'the last segments may still come');
+    assert.equal(flows.count(entries, clock, 2000).length, 2);
+    assert.deepEqual(states(), ['open', 'close']);
+    assert.equal(flows.open, 0);
+  }
+});
+
+test('one FIN alone leaves the connection open', () => {
+  const { states, note, flows } = tracking();
+  note(0, { tuple: OUT });
+  note(0, { tuple: OUT, tcp: { flags: 0x11, seq: 1, ack: 1 } });
+  flows.count([], clock, 60_000);
+  assert.deepEqual(states(), ['open']);
+});
+
+test('a silent flow is closed by its protocol’s time, a counted packet keeps it', () => {
+  const { states, note, flows } = tracking();
+  note(0, { tuple: OUT });
+  flows.count([counted({ tuple: OUT, packets: 5 })], clock, 100_000);
+  flows.count([counted({ tuple: OUT, packets: 5 })], clock, 200_000);
+  assert.equal(states().includes('close'), false);
+  flows.count([counted({ tuple: OUT, packets: 5 })], clock, 220_001);
+  assert.equal(states().at(-1), 'close');
+
+  const pings = tracking();
+  pings.note(0, echo(8, 1));
+  pings.note(1, echo(0, 1));
+  assert.equal(pings.told.length, 1);
+  pings.flows.count([], clock, 10_002);
+  assert.deepEqual(pings.states(), ['open', 'close']);
+});
+
+test('an ICMP error opens no flow', () => {
+  const { told, note } = tracking();
+  note(0, { ...echo(8, 1), icmp: { type: 3, code: 3, id: 0, seq: 0, mtu: 0 } });
+  assert.equal(told.length, 0);
+});
+
+test('entries that no flow claims are given back once they are old', () => {
+  const { flows } = tracking();
+  const old = counted({ tuple: OUT, packets: 1, lastNs: 1n });
+  const young = counted({ tuple: BACK, packets: 1, lastNs: clock.monotonicNs - 1n });
+  assert.deepEqual(flows.count([old, young], clock, 0), [old.key]);
+});
+
+test('how many flows are open is bounded: the oldest is closed early, and counted', () => {
+  const { flows, note, states } = tracking({ limit: 5 });
+  for (let port = 1; port <= 20; port++) note(0, { tuple: tuple('10.244.1.2', port, '10.244.2.10', 80) });
+  assert.equal(flows.open, 5);
+  assert.deepEqual(flows.counts, { opened: 20, closed: 15, evicted: 15 });
+  assert.equal(states().filter((state) => state === 'close').length, 15);
+});
