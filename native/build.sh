@@ -24,6 +24,10 @@ command -v python3 >/dev/null || fail "no python3, which node-gyp needs; run: ap
 command -v pkg-config >/dev/null || fail "no pkg-config; run: apt-get install pkg-config"
 pkg-config --exists libbpf || fail "no libbpf; run: apt-get install libbpf-dev"
 
+# Two at once would remove each other's work.
+exec 9<.
+flock 9
+
 stamp=build/stamp
 want=$({
 	cat binding.gyp build.sh src/*.h src/*.cc "$root/node_modules/node-addon-api/package.json"

@@ -74,8 +74,8 @@ export interface BpfObject {
   /**
    * Attaches before all others; gives a handle. `clsact` creates the qdisc where it is missing, and fails with EINVAL where another
    * kind of filter holds priority 1. Detaching removes such a qdisc again when no filter is left on it.
-   * tcx costs about 9 ms to attach and as much to detach: the kernel waits for an RCU grace period with the RTNL lock held
-   * (tcx_entry_sync, 6.6 to 6.18), so several threads gain nothing. clsact costs about 0.15 ms.
+   * tcx costs 4 to 30 ms to attach and as much to detach, in which the loop stands still: the kernel waits for an RCU grace period
+   * with the RTNL lock held (tcx_entry_sync, measured on 6.18), so several threads gain nothing. clsact costs about 0.15 ms.
    */
   attachTc(program: string, ifindex: number, direction: 'ingress' | 'egress', how: 'tcx' | 'clsact'): number;
   /** tp_btf, fentry, fexit. */
@@ -132,7 +132,7 @@ export interface NativeModule {
     options: { intervalMs: number; batchBytes?: number; unref?: boolean },
     onRecords: (records: Buffer) => void,
   ): RingReader;
-  /** Netlink, no polling. */
+  /** Netlink, no polling: `new` for every change of a link, too. Keeps the process alive until it is closed. */
   watchLinks(onChange: (change: LinkChange) => void): LinkWatcher;
   /** Addresses of this namespace, or, by RTM_GETADDR with IFA_TARGET_NETNSID, of the namespace with this id. */
   addresses(netnsId?: number): Address[];
@@ -158,6 +158,6 @@ export interface NativeModule {
   /** Removes clsact filters whose program name starts with `prefix` on all interfaces, living ones of this process too, and a clsact qdisc
    * that is empty afterwards. Gives how many filters were removed. */
   removeStaleFilters(prefix: string): number;
-  /** Turns kernel.bpf_stats on while the handle is open (BPF_ENABLE_STATS). */
+  /** Turns kernel.bpf_stats on while the handle is open (BPF_ENABLE_STATS); needs CAP_SYS_ADMIN, unlike all else here. Close it: it is not collected soon. */
   enableStats(): { close(): void };
 }
