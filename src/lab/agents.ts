@@ -107,16 +107,20 @@ export function agentName(node: string): string {
   return `agent-${node}`;
 }
 
-export function gateName(node: string): string {
+function gateName(node: string): string {
   return `gate-${node}`;
 }
 
 async function ready(directory: string, name: string, ask: () => boolean | Promise<boolean>): Promise<void> {
-  const isReady = await waitFor(async () => {
-    const record = recordedProcess(directory, name);
-    if (record === undefined || !isRunning(record)) return 'ended';
-    return (await ask()) ? 'ready' : undefined;
-  }, READY_TIMEOUT_MS);
+  const isReady = await waitFor(
+    async () => {
+      const record = recordedProcess(directory, name);
+      if (record === undefined || !isRunning(record)) return 'ended';
+      return (await ask()) ? 'ready' : undefined;
+    },
+    READY_TIMEOUT_MS,
+    50,
+  );
   if (isReady === 'ready') return;
   const what = isReady === 'ended' ? 'ended at once' : `is not ready after ${READY_TIMEOUT_MS / 1000} s`;
   throw new KtraceError('KTRACE_E_LAB_START', `${name} ${what}. Its last lines:\n${logTail(directory, name)}`);

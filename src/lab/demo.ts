@@ -48,6 +48,7 @@ function follow(lab: Lab, argv: readonly string[], onStart: (interrupt: () => vo
   onStart(() => child.kill('SIGINT'));
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code) => resolve(code ?? EXIT.failure));
+    // A follow that is interrupted before it listens for that ends by the signal itself.
+    child.on('close', (code, signal) => resolve(code ?? (signal === 'SIGINT' ? EXIT.interrupted : EXIT.failure)));
   });
 }

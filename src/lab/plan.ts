@@ -15,6 +15,7 @@ export const API_ADDRESS = '192.168.60.250';
 export const API_PORT = 6443;
 /** A port of the redis slaves that no policy lets anyone reach: a FORWARD rule of each node drops it. */
 export const FORBIDDEN_PORT = 6380;
+/** The address of kube-dns, as in a pod's resolv.conf. */
 export const CLUSTER_DNS = '10.96.0.10';
 
 export interface LabNode {

@@ -88,7 +88,7 @@ export function logTail(directory: string, name: string, lines = 15): string {
   return existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n').slice(-lines).join('\n') : '';
 }
 
-export function logFile(directory: string, name: string): string {
+function logFile(directory: string, name: string): string {
   return join(directory, 'log', `${name}.log`);
 }
 

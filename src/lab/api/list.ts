@@ -30,11 +30,6 @@ export class Lister {
     };
   }
 
-  /** Forgets all unfinished lists: their next page is answered 410. */
-  expire(): void {
-    this.#pending.clear();
-  }
-
   #start(resource: Resource, namespace: string | undefined, match: Match): { version: number; rest: ApiObject[] } {
     return { version: this.#store.version, rest: this.#store.list(resource, namespace).filter(match) };
   }

@@ -2,6 +2,7 @@ import { Resolver } from 'node:dns/promises';
 import { readFileSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
+import { CLUSTER_DNS } from '../plan.ts';
 
 /** Something a pod does again and again. A failure is part of the traffic, not of the program: nobody is told. */
 export type Job = { everyMs: number } & (
@@ -19,8 +20,6 @@ export type Job = { everyMs: number } & (
   | { kind: 'lookup'; host: string }
 );
 
-/** The cluster's DNS, as in a pod's resolv.conf. */
-const NAMESERVER = '10.96.0.10';
 const TIMEOUT_MS = 900;
 
 /** Does a job now and then every `everyMs`. */
@@ -49,7 +48,7 @@ async function perform(job: Job): Promise<unknown> {
 async function addressOf(host: string): Promise<string> {
   if (!/[a-z]/.test(host) || host.includes(':')) return host;
   const resolver = new Resolver({ timeout: TIMEOUT_MS, tries: 1 });
-  resolver.setServers([NAMESERVER]);
+  resolver.setServers([CLUSTER_DNS]);
   const [address] = await resolver.resolve4(host);
   return address ?? host;
 }
