@@ -2,7 +2,6 @@ import type { Writable } from 'node:stream';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Target } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
-import { parseTargets } from '../filter/targets.ts';
 import { GATE_PORT } from '../protocol/constants.ts';
 import { EXIT, KtraceError } from '../util/errors.ts';
 import { createApi } from './api.ts';
@@ -16,6 +15,7 @@ import { palette, wantsColor } from './render/colors.ts';
 import { createPrinter } from './render/printer.ts';
 import { isIncomplete, silenceText, summaryText } from './summary.ts';
 import { checkTargets, nodesOf } from './target-objects.ts';
+import { readTargets } from './words.ts';
 
 export interface FollowOptions {
   /** `KIND/NAME …`, then the filter's words. */
@@ -51,12 +51,12 @@ const SILENCE_MS = 10_000;
 /** Follows packets until interrupted, or for as long and as many as asked. Gives the exit code; throws KtraceError. */
 export async function runFollow(options: FollowOptions, io: FollowIo): Promise<number> {
   // Mistakes in the words are told before any cluster is asked.
-  readWords(options, 'default');
+  readTargets(options, 'default');
   const config = loadKubeConfig(
     options,
     kubeSurroundings(io.findLab, (text) => io.stderr.write(`ktrace: ${text}\n`)),
   );
-  const targets = readWords(options, contextNamespace(config));
+  const targets = readTargets(options, contextNamespace(config));
   const api = createApi(config);
   const [gates] = await Promise.all([
     firstGates(api, options.ktraceNamespace, io.interrupt),
@@ -73,15 +73,6 @@ export async function runFollow(options: FollowOptions, io: FollowIo): Promise<n
     config,
     targets,
     watch: new NodeWatch({ api, namespace: options.ktraceNamespace, gates, wanted }),
-  });
-}
-
-function readWords(options: FollowOptions, defaultNamespace: string): Target[] {
-  const { targets, filterWords } = parseTargets({ ...options, defaultNamespace });
-  if (filterWords.length === 0) return targets;
-  throw new KtraceError('KTRACE_E_FILTER_UNAVAILABLE', `This version has no filters yet\n  ${filterWords.join(' ')}\n  ^`, {
-    hint: 'Targets are written KIND/NAME and come first, e.g. pod/web svc/db.',
-    exitCode: EXIT.usage,
   });
 }
 

@@ -91,14 +91,16 @@ export class NodeWatch {
 
   #adopt(gates: Map<string, Gate>): void {
     const following = this.#following;
-    if (this.#isBlind) following?.notice('info', 'KTRACE_N_API_BACK', 'the API server answers again');
+    // Port-forwards go through the API server: they can stand again now.
+    const isBack = this.#isBlind;
+    if (isBack) following?.notice('info', 'KTRACE_N_API_BACK', 'the API server answers again');
     this.#isBlind = false;
     const before = this.#gates;
     this.#gates = gates;
     following?.setNodes(this.#nodes());
     for (const [node, gate] of gates) {
       const known = before.get(node);
-      if (gate.isReady && (known?.isReady === false || known?.name !== gate.name)) following?.retryNow(node);
+      if (gate.isReady && (isBack || known?.isReady === false || known?.name !== gate.name)) following?.retryNow(node);
     }
   }
 }

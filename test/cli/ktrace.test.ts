@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const KTRACE = fileURLToPath(new URL('../../bin/ktrace', import.meta.url));
+
+interface Result {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+  ms: number;
+}
+
+function ktrace(argv: string[], env: Record<string, string> = {}): Promise<Result> {
+  const startMs = performance.now();
+  const child = spawn(process.execPath, [KTRACE, ...argv], {
+    env: { PATH: process.env['PATH'] ?? '', HOME: '/nowhere', KTRACE_LAB_DIR: '/nowhere', ...env },
+  });
+  const result: Result = { code: null, stdout: '', stderr: '', ms: 0 };
+  child.stdout.on('data', (chunk) => {
+    result.stdout += chunk;
+  });
+  child.stderr.on('data', (chunk) => {
+    result.stderr += chunk;
+  });
+  return new Promise((resolve) => child.on('close', (code) => resolve({ ...result, code, ms: performance.now() - startMs })));
+}
+
+test('help answers within half a second', async () => {
+  await ktrace(['--help']);
+  const runs = [await ktrace(['--help']), await ktrace(['follow', '--help']), await ktrace(['--help'])];
+  assert.ok(runs.every(({ code }) => code === 0));
+  assert.match(runs[0]?.stdout ?? '', /follow .*\n[\s\S]*lab /);
+  assert.match(runs[1]?.stdout ?? '', /Examples:\n {2}ktrace follow/);
+  // The quickest of several: other tests may take the processor for a while.
+  assert.ok(Math.min(...runs.map(({ ms }) => ms)) < 500, `took ${runs.map(({ ms }) => Math.round(ms)).join(', ')} ms`);
+});
+
+test('the version is that of the package', async () => {
+  for (const argv of [['--version'], ['version']]) {
+    const { code, stdout } = await ktrace(argv);
+    assert.equal(code, 0);
+    assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
+  }
+});
+
+test('usage errors exit with 2, say what was wrong on stderr, and nothing on stdout', async () => {
+  const cases: [string[], RegExp][] = [
+    [['folow'], /unknown command 'folow'\n\(Did you mean follow\?\)/],
+    [['follow', '--no-such-flag'], /unknown option/],
+    [['follow', '-o', 'yaml'], /Allowed choices are text, wide, json/],
+    [['follow', '-c', '0'], /^ktrace: Expected a whole number of at least 1 for -c, got "0" \[KTRACE_E_ARGUMENT\]\n$/],
+    [['follow', '--for', 'soon'], /Expected a duration such as 500ms, 10s, 2m or 1h for --for, got "soon"/],
+    [
+      ['follow', 'frontend'],
+      /^ktrace: Expected KIND\/NAME, got "frontend" \[KTRACE_E_KIND_MISSING\]\n {2}hint: For a pod write pod\/frontend\.\n$/,
+    ],
+    [['follow', 'pod/a', 'tcp', 'port', '80'], /\[KTRACE_E_FILTER_UNAVAILABLE\]\n {2}tcp port 80\n {2}\^\n/],
+    [['agent', '--ring-bytes', '5000'], /Expected a power of two for --ring-bytes/],
+    [['gate', '--port', 'x'], /--port/],
+  ];
+  await Promise.all(
+    cases.map(async ([argv, text]) => {
+      const { code, stdout, stderr } = await ktrace(argv);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, text);
+      assert.equal(stdout, '');
+    }),
+  );
+});
+
+test('without any kubeconfig, or with a broken one, the error says where was looked', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'ktrace-cli-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, 'config');
+  const none = await ktrace(['follow']);
+  assert.equal(none.code, 1);
+  assert.match(none.stderr, /There is no kubeconfig.*KTRACE_E_KUBECONFIG\]\n {2}hint: .*ktrace lab up/);
+  for (const text of [
+    '{',
+    'just words',
+    'clusters: []',
+    '{"current-context":"a","contexts":[{"name":"a","context":{"cluster":"b","user":"c"}}]}',
+  ]) {
+    writeFileSync(file, text);
+    for (const env of [{ KUBECONFIG: file }, {}]) {
+      const { code, stderr } = await ktrace('KUBECONFIG' in env ? ['follow'] : ['follow', '--kubeconfig', file], env);
+      assert.equal(code, 1, text);
+      assert.match(stderr, /^ktrace: The kubeconfig .*\[KTRACE_E_KUBECONFIG\]\n/, text);
+      assert.doesNotMatch(stderr, /\n {4}at /);
+    }
+  }
+});
+
+test('a stack is told only when it is asked for', async () => {
+  const { stderr } = await ktrace(['follow', 'frontend'], { KTRACE_DEBUG: '1' });
+  assert.match(stderr, /\n {4}at /);
+});
+
+test('a launcher on an older Node hands over to the packaged one, with signals and exit code', async (t) => {
+  const older = process.env['KTRACE_TEST_OLD_NODE'] ?? '/usr/bin/node';
+  const version = await new Promise<string>((resolve) => {
+    const child = spawn(older, ['--version']);
+    let text = '';
+    child.stdout.on('data', (chunk) => {
+      text += chunk;
+    });
+    child.on('error', () => resolve(''));
+    child.on('close', () => resolve(text));
+  });
+  if (!/^v(1\d|20|21)\./.test(version)) {
+    t.skip(`no older Node at ${older}`);
+    return;
+  }
+  const child = spawn(older, [KTRACE, 'follow', 'frontend'], { env: { PATH: process.env['PATH'] ?? '', HOME: '/nowhere' } });
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  assert.equal(code, 2);
+});
