@@ -64,6 +64,7 @@ export function watchCluster(api: Api, index: NamesIndex, options: WatchOptions)
       timer ??= setTimeout(sayUnreachable, options.unreachableAfterMs).unref();
       return;
     }
+    if (timer) options.log.info('all watches of the API server work again');
     clearTimeout(timer);
     timer = undefined;
     if (isTold) sayBack();

@@ -18,7 +18,7 @@ export function testClock(ms: number): TestClock {
   };
 }
 
-export function iso(ms: number): string {
+function iso(ms: number): string {
   return new Date(ms).toISOString();
 }
 
