@@ -207,8 +207,9 @@ function networkIps(raw: unknown, podCidrs: string[]): string[] {
   const annotations = at(raw, 'metadata', 'annotations');
   const told = ['IPv4VXLANTunnelAddr', 'IPv6VXLANTunnelAddr', 'IPv4IPIPTunnelAddr', 'IPv4WireguardInterfaceAddr'];
   const calico = told.map((key) => at(annotations, `projectcalico.org/${key}`));
-  const isFlannel = at(annotations, 'flannel.alpha.coreos.com/kube-subnet-manager') === 'true';
-  const flannel = isFlannel ? podCidrs.flatMap((cidr) => [addressIn(cidr, 0), addressIn(cidr, 1)]) : [];
+  const backend = at(annotations, 'flannel.alpha.coreos.com/backend-type');
+  const hasTunnel = backend === 'vxlan' || backend === 'udp';
+  const flannel = backend === undefined ? [] : podCidrs.flatMap((cidr) => [hasTunnel && addressIn(cidr, 0), addressIn(cidr, 1)]);
   return addresses([...calico, ...flannel]);
 }
 
