@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { badArgument } from '../util/errors.ts';
 import type { LabPod } from './plan.ts';
 import { isRunning, type ProcessId } from './proc.ts';
@@ -20,7 +20,7 @@ export interface LabState {
 
 /** Where labs live: one directory each. */
 export function labRoot(env: NodeJS.ProcessEnv = process.env): string {
-  return env['KTRACE_LAB_DIR'] ?? '/run/ktrace-lab';
+  return resolve(env['KTRACE_LAB_DIR'] ?? '/run/ktrace-lab');
 }
 
 /** The directory of a lab; throws for a name that could not be one. */
