@@ -188,9 +188,10 @@ export class Pipeline implements Feed {
       this.#stop();
       return;
     }
+    // Attached everywhere before anything matches: else the first packets would be told with half of their hops.
+    this.#start();
     const sets = [...this.#following].map(({ set }) => set);
     tracer.setTargets(kernelTargets(sets, interfaces.ownAddresses));
-    this.#start();
   }
 
   #start(): void {
@@ -222,6 +223,7 @@ export class Pipeline implements Feed {
     tracer.setTargets(kernelTargets([], []));
     tracer.removeFlows(tracer.countedFlows().map(({ key }) => key));
     this.assembler.flush();
+    this.echoes.clear();
     this.flows.closeAll();
   }
 

@@ -51,6 +51,11 @@ export class EchoTracker {
     }
   }
 
+  /** Forgets what waits: those who were told of the requests have gone, and who comes next is not told of their fate. */
+  clear(): void {
+    this.#waiting.clear();
+  }
+
   #request(packet: AssembledPacket, nowMs: number): void {
     const { event } = packet;
     const key = echoKey(event.src.ip, event.dst.ip, event);

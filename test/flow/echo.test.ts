@@ -90,3 +90,11 @@ test('how many wait is bounded, and what is forgotten is counted', () => {
     [16, 17, 18, 19, 20],
   );
 });
+
+test('what is cleared is never told as unanswered', () => {
+  const { echoes, unanswered } = tracking();
+  echoes.note(assembled(echo(8, 1)), 0);
+  echoes.clear();
+  echoes.tick(5000);
+  assert.equal(unanswered.length, 0);
+});
