@@ -62,11 +62,10 @@ static __always_inline bool drop_may_match(const struct source *source, __u32 l3
 		return false;
 	if (ip.version == 4)
 		return has_bit_ipv4(ip.saddr) || has_bit_ipv4(ip.daddr) || ip.protocol == IPPROTO_UDP ||
-		       ip.protocol == IPPROTO_ICMP || ip.protocol == IPPROTO_IPIP;
+		       ip.protocol == IPPROTO_ICMP || ip.protocol == IPPROTO_IPIP || ip.protocol == IPPROTO_IPV6;
 	if (ip.version != 6 || load(source, l3, &ip6, sizeof(ip6)))
 		return false;
-	return has_bit_ipv6(&ip6.saddr) || has_bit_ipv6(&ip6.daddr) || ip6.nexthdr == IPPROTO_ICMPV6 ||
-	       ip6.nexthdr == IPPROTO_UDP;
+	return has_bit_ipv6(&ip6.saddr) || has_bit_ipv6(&ip6.daddr) || ip6.nexthdr != IPPROTO_TCP;
 }
 
 static __always_inline bool drop_is_matched(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)

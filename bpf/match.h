@@ -43,13 +43,16 @@ static __always_inline bool ipv4_may_match(void *l3, void *end, const bool look_
 static __always_inline bool ipv6_may_match(void *l3, void *end)
 {
 	struct ipv6hdr *ip = l3;
+	__u8 *l4 = (void *)(ip + 1);
 
 	if ((void *)(ip + 1) > end)
 		return true;
 	if (has_bit_ipv6(&ip->saddr) || has_bit_ipv6(&ip->daddr))
 		return true;
-	/* What an ICMPv6 error quotes, and what hides behind an extension header or a tunnel, the body looks up. */
-	return ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP && ip->nexthdr != IPPROTO_FRAGMENT;
+	if (ip->nexthdr == IPPROTO_UDP)
+		return l4 + 4 > (__u8 *)end || is_vxlan_port((__u16)l4[2] << 8 | l4[3]);
+	/* What an ICMPv6 error quotes, and what hides behind an extension header or in a tunnel, the body looks up. */
+	return ip->nexthdr != IPPROTO_TCP;
 }
 
 static __always_inline bool inner_may_match(void *l3, void *end)
@@ -95,10 +98,10 @@ static __always_inline bool ipv4_may_match(void *l3, void *end, const bool look_
 	}
 	if (has_bit_ipv4(ip->saddr) || has_bit_ipv4(ip->daddr))
 		return true;
-	if (ip->protocol == IPPROTO_ICMP)
-		return l4 + 1 > (__u8 *)end || is_icmp_error(4, *l4);
-	/* A tunnel's packet whose inner header is not where it is expected. */
-	return look_inside && ip->ihl != 5 && ip->protocol != IPPROTO_TCP;
+	/* An ICMP error or a tunnel's packet that does not begin where it is expected: the body finds it. */
+	if (ip->ihl != 5)
+		return ip->protocol != IPPROTO_TCP;
+	return ip->protocol == IPPROTO_ICMP && (l4 + 1 > (__u8 *)end || is_icmp_error(4, *l4));
 }
 
 /* False: no follower can be interested. True: look closer. */

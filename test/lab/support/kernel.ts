@@ -1,0 +1,73 @@
+import { statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type FollowedSet, kernelTargets } from '../../../src/agent/follow-set.ts';
+import { type KernelStats, Tracer, type TracerOptions } from '../../../src/agent/tracer.ts';
+import { decodeBatch } from '../../../src/event/decode.ts';
+import type { Sighting } from '../../../src/event/sighting.ts';
+import { loadNative } from '../../../src/native/load.ts';
+import type { RingReader } from '../../../src/native/types.ts';
+
+export const OBJECT_PATH = fileURLToPath(new URL('../../../build/bpf/ktrace.bpf.o', import.meta.url));
+export const ownNetns = (): number => statSync('/proc/self/ns/net').ino;
+
+/** A tracer with the running kernel's everything; `more` changes that. */
+export function openTracer(more: Partial<TracerOptions> = {}): Tracer {
+  const defaults = { native: loadNative(), objectPath: OBJECT_PATH, netns: ownNetns(), ringBytes: 1 << 20, attach: 'auto' as const };
+  return new Tracer({ ...defaults, ...more });
+}
+
+/** What a follower of these addresses stands for. */
+export function followed(addresses: readonly string[], more: Partial<FollowedSet> = {}): FollowedSet {
+  return {
+    resolved: { pods: [], addresses: [...addresses] },
+    isAll: false,
+    addresses: new Set(addresses),
+    serviceAddresses: [],
+    wantsEveryPacket: true,
+    ...more,
+  };
+}
+
+/** The programs without a network: each packet is given to one by BPF_PROG_TEST_RUN. */
+export class Bench {
+  readonly tracer: Tracer;
+  readonly #ring: RingReader;
+  #seen: Sighting[] = [];
+  malformed = 0;
+
+  constructor(set: FollowedSet, ownAddresses: readonly string[] = []) {
+    this.tracer = openTracer();
+    this.tracer.setVxlanPorts([8472, 4789]);
+    this.tracer.setTargets(kernelTargets([set], ownAddresses));
+    this.#ring = loadNative().readRing(this.tracer.object, 'sightings', { intervalMs: 60_000, unref: true }, (batch) => {
+      this.malformed += decodeBatch(batch, (sighting) => this.#seen.push(sighting)).malformed;
+    });
+  }
+
+  /** Gives the packet to the program, and what the ring has afterwards. */
+  run(program: string, packet: Uint8Array, ifindex = 0): Sighting[] {
+    this.tracer.object.testRun(program, packet, ifindex);
+    return this.take();
+  }
+
+  take(): Sighting[] {
+    this.#ring.drain();
+    const seen = this.#seen;
+    this.#seen = [];
+    return seen;
+  }
+
+  stats(): KernelStats {
+    return this.tracer.stats();
+  }
+
+  close(): void {
+    this.#ring.close();
+    this.tracer.close();
+  }
+}
+
+/** matched = emitted + counted + lost, by the kernel's own counters, none of them made by subtraction. */
+export function isAccounted({ matched, emitted, counted, lostRing, lostScratch }: KernelStats): boolean {
+  return matched === emitted + counted + lostRing + lostScratch;
+}
