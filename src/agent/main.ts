@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { KubeAccess } from '../kube/api.ts';
+import { inClusterAccess } from '../kube/in-cluster.ts';
 import { startKube } from '../kube/start.ts';
 import { loadNative } from '../native/load.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
@@ -72,7 +73,9 @@ export async function runAgent(config: AgentConfig): Promise<void> {
   }
 }
 
+/** Reading kubeconfigs takes a package of 88 MB: an agent that is a pod reads its service account itself. */
 async function kubeAccess(path: string | undefined): Promise<KubeAccess> {
+  if (path === undefined && process.env['KUBERNETES_SERVICE_HOST'] !== undefined) return inClusterAccess();
   const { KubeConfig } = await import('@kubernetes/client-node');
   const config = new KubeConfig();
   try {

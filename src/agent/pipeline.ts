@@ -18,6 +18,8 @@ import type { KernelStats, Tracer } from './tracer.ts';
 
 /** The kernel ring is emptied this often, and at once when a quarter of it is full. */
 const RING_INTERVAL_MS = 15;
+/** Changes of pods and Services come in bursts; resolving takes milliseconds where there are thousands of Services. */
+const RESOLVE_DELAY_MS = 50;
 const COUNT_INTERVAL_MS = 2000;
 const CLOCK_INTERVAL_MS = 5000;
 
@@ -125,14 +127,14 @@ export class Pipeline implements Feed {
   resolveAgain(): void {
     if (this.#isResolving || this.#following.size === 0) return;
     this.#isResolving = true;
-    setImmediate(() => {
+    setTimeout(() => {
       this.#isResolving = false;
       for (const following of this.#following) {
         following.set = this.#resolve(following.subscription);
         this.#tellResolved(following);
       }
       this.#apply();
-    });
+    }, RESOLVE_DELAY_MS);
   }
 
   /** Tells all followers, and those to come until it is withdrawn. */
