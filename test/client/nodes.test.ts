@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { createApi } from '../../src/client/api.ts';
+import type { Following } from '../../src/client/following.ts';
+import { listGates } from '../../src/client/gates.ts';
+import { NodeWatch } from '../../src/client/node-watch.ts';
+import { didYouMean, nearNames } from '../../src/client/suggest.ts';
+import { silenceText } from '../../src/client/summary.ts';
+import { nodesOf } from '../../src/client/target-objects.ts';
+import { hop, packet, pod } from './events.ts';
+import { until } from './fake-agent.ts';
+import { type FakeApi, gatePod, startFakeApi } from './fake-api.ts';
+
+async function apiFor(t: TestContext): Promise<FakeApi> {
+  const fake = await startFakeApi();
+  t.after(() => fake.close());
+  return fake;
+}
+
+/** What a watch asks of a follow. */
+function followed() {
+  const calls: { nodes: string[][]; retried: string[]; codes: string[] } = { nodes: [], retried: [], codes: [] };
+  const following = {
+    setNodes: (nodes: Set<string>) => calls.nodes.push([...nodes].sort()),
+    retryNow: (node: string) => calls.retried.push(node),
+    notice: (_: string, code: string) => calls.codes.push(code),
+  } as unknown as Following;
+  return { calls, following };
+}
+
+test('of several gates on a node the ready one is taken, and what has ended is none', async (t) => {
+  const fake = await apiFor(t);
+  fake.objects.set(...gatePod('old', 'host1', false));
+  fake.objects.set(...gatePod('new', 'host1'));
+  fake.objects.set(...gatePod('other', 'host2', false));
+  const [path, ended] = gatePod('ended', 'host3');
+  fake.objects.set(path, { ...(ended as object), status: { phase: 'Failed' } });
+  const gates = await listGates(createApi(fake.config), 'ktrace');
+  assert.deepEqual(
+    [...gates.values()].map(({ node, name, isReady }) => [node, name, isReady]),
+    [
+      ['host1', 'new', true],
+      ['host2', 'other', false],
+    ],
+  );
+});
+
+test('nodes join and leave as their gates do, and an API server that is away changes nothing', async (t) => {
+  const fake = await apiFor(t);
+  fake.objects.set(...gatePod('g1', 'host1'));
+  const api = createApi(fake.config);
+  const watch = new NodeWatch({
+    api,
+    namespace: 'ktrace',
+    gates: await listGates(api, 'ktrace'),
+    wanted: undefined,
+    everyMs: 10,
+  });
+  t.after(() => watch.close());
+  const { calls, following } = followed();
+  watch.start(following);
+  const [path2, pod2] = gatePod('g2', 'host2');
+  fake.objects.set(path2, pod2);
+  await until(() => calls.nodes.at(-1)?.length === 2, 'host2 joins');
+  assert.equal(watch.gateOf('host2').name, 'g2');
+  fake.refused.set('/api/v1/namespaces/ktrace/pods', 500);
+  await until(() => calls.codes.includes('KTRACE_N_API_UNREACHABLE'), 'it is told');
+  assert.equal(calls.nodes.at(-1)?.length, 2);
+  fake.objects.delete(path2);
+  calls.retried.length = 0;
+  fake.refused.clear();
+  await until(() => calls.nodes.at(-1)?.length === 1, 'host2 leaves');
+  assert.deepEqual(calls.codes, ['KTRACE_N_API_UNREACHABLE', 'KTRACE_N_API_BACK']);
+  assert.deepEqual(calls.retried, ['host1'], 'what broke with the API server is tried at once');
+  assert.throws(() => watch.gateOf('host2'), { code: 'KTRACE_E_NO_AGENT' });
+});
+
+test("where not all nodes are followed, a peer's node joins when it is seen", async (t) => {
+  const fake = await apiFor(t);
+  for (const node of ['host1', 'host2', 'host3']) fake.objects.set(...gatePod(`g-${node}`, node));
+  const api = createApi(fake.config);
+  const watch = new NodeWatch({ api, namespace: 'ktrace', gates: await listGates(api, 'ktrace'), wanted: new Set(['host1']) });
+  t.after(() => watch.close());
+  const { calls, following } = followed();
+  watch.start(following);
+  watch.peers(
+    packet({
+      id: '1',
+      src: pod('a', '10.0.1.2', 'host1'),
+      dst: pod('b', '10.0.3.2', 'host3'),
+      hops: [hop('host1', 'veth', 'in', 0)],
+    }),
+  );
+  watch.peers(packet({ id: '2', src: pod('a', '10.0.1.2', 'host1'), dst: pod('c', '10.0.9.2', 'without-gate'), hops: [] }));
+  assert.deepEqual(calls.nodes, [['host1'], ['host1', 'host3']]);
+});
+
+test("the targets' nodes are asked for with the user's rights, and unknown where they do not suffice", async (t) => {
+  const fake = await apiFor(t);
+  const api = createApi(fake.config);
+  const put = (path: string, object: object): unknown => fake.objects.set(path, object);
+  put('/api/v1/namespaces/default/pods/a', { spec: { nodeName: 'host1' } });
+  put('/apis/apps/v1/namespaces/default/deployments/web', { spec: { selector: { matchLabels: { app: 'web' } } } });
+  put('/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/db-1', { endpoints: [{ nodeName: 'host7' }, {}] });
+  const named = { namespace: 'default', name: 'a' };
+  assert.deepEqual(await nodesOf(api, [{ kind: 'pod', ...named }]), new Set(['host1']));
+  assert.deepEqual(await nodesOf(api, [{ kind: 'deployment', namespace: 'default', name: 'web' }]), new Set(['host1']));
+  assert.deepEqual(await nodesOf(api, [{ kind: 'service', namespace: 'default', name: 'db' }]), new Set(['host7']));
+  assert.deepEqual(await nodesOf(api, [{ kind: 'node', name: 'host5' }]), new Set(['host5']));
+  assert.equal(await nodesOf(api, [{ kind: 'all' }]), undefined);
+  fake.refused.set('/api/v1/namespaces/default/pods/a', 403);
+  assert.equal(await nodesOf(api, [{ kind: 'pod', ...named }]), undefined);
+});
+
+test('near names are those that begin alike and those within a few mistakes, best first', () => {
+  const pods = ['frontend-88237173-jdfgg', 'frontend-88237173-mzmjf', 'redis-master-343230949-2qrp7'];
+  assert.deepEqual(nearNames('frontend', pods), pods.slice(0, 2));
+  assert.deepEqual(nearNames('redis-master-343230949-2qrp', pods), [pods[2]]);
+  assert.deepEqual(nearNames('nothing-like-it', pods), []);
+  assert.equal(didYouMean('defalt', ['default', 'kube-system']), 'Did you mean default?');
+  assert.equal(didYouMean('fronted', ['frontend', 'fronten', 'frontend-2'], 'pod/'), 'Did you mean pod/fronten or pod/frontend?');
+  assert.equal(didYouMean('x', []), undefined);
+});
+
+test('a silence says what is known of its cause', () => {
+  const counts = { captured: 0, told: 0, joined: 0, duplicates: 0, amended: 0, invalid: 0 };
+  const status = { agents: 3, agentsUp: 3, pods: 2, addresses: 4, counts, lost: {}, missing: [], gaps: [] };
+  assert.equal(
+    silenceText(status, 10),
+    'no packet matched in 10 s; 3 agents, 2 pods resolved, 4 addresses, 0 events since the start: they send and receive nothing new',
+  );
+  assert.match(silenceText({ ...status, pods: 0, addresses: 0 }, 10), /no running pod is meant/);
+  assert.match(silenceText({ ...status, agentsUp: 0 }, 10), /no agent is reached/);
+});
