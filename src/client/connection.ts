@@ -37,7 +37,7 @@ export interface Timeouts {
   retryLastMs: number;
 }
 
-export const TIMEOUTS: Timeouts = { dialMs: 15_000, answerMs: 5_000, silenceMs: 25_000, retryFirstMs: 250, retryLastMs: 5_000 };
+const TIMEOUTS: Timeouts = { dialMs: 15_000, answerMs: 5_000, silenceMs: 25_000, retryFirstMs: 250, retryLastMs: 5_000 };
 
 export interface ConnectionOptions {
   node: string;

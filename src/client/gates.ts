@@ -59,7 +59,7 @@ export async function firstGates(api: Api, namespace: string, signal?: AbortSign
 }
 
 /** Exit 3, with what to look at. */
-export function noAgent(message: string, namespace: string, cause?: unknown): KtraceError {
+function noAgent(message: string, namespace: string, cause?: unknown): KtraceError {
   return new KtraceError('KTRACE_E_NO_AGENT', message, {
     ...(cause === undefined ? {} : { cause }),
     hint: `Is ktrace installed there? Look with: kubectl -n ${namespace} get pods; another namespace is given with --ktrace-namespace.`,

@@ -130,7 +130,9 @@ export class Merge {
       this.#options.consumed(node);
       return;
     }
+    if (known !== undefined) this.#forgetSight(known);
     this.#byId.set(idKey, part);
+    this.#bySight.set(sightKey(part), part);
     const packet = known === undefined ? this.#joiner.add(part) : this.#joiner.replace(known, part);
     if (known !== undefined) this.counts.amended++;
     this.#wait(packet, part, nowMs);
@@ -208,14 +210,14 @@ export class Merge {
 
   /** The same packet at the same hooks at the same time, told by another agent. */
   #isDuplicate(part: Part): boolean {
+    const other = this.#bySight.get(sightKey(part));
+    if (other === undefined || other.node === part.node) return false;
+    return Math.abs(other.firstNs - part.firstNs) <= other.uncertaintyNs + part.uncertaintyNs + 1e6;
+  }
+
+  #forgetSight(part: Part): void {
     const key = sightKey(part);
-    const other = this.#bySight.get(key);
-    if (other !== undefined && other.node !== part.node) {
-      const apart = Math.abs(other.firstNs - part.firstNs);
-      if (apart <= other.uncertaintyNs + part.uncertaintyNs + 1e6) return true;
-    }
-    this.#bySight.set(key, part);
-    return false;
+    if (this.#bySight.get(key) === part) this.#bySight.delete(key);
   }
 
   #forgetOld(nowMs: number): void {
@@ -225,8 +227,7 @@ export class Merge {
       if (this.#held.has(packet)) continue;
       for (const part of packet.parts) {
         this.#byId.delete(`${part.node} ${part.event.id}`);
-        const key = sightKey(part);
-        if (this.#bySight.get(key) === part) this.#bySight.delete(key);
+        this.#forgetSight(part);
       }
       this.#joiner.forget(packet);
     }

@@ -132,7 +132,7 @@ export class FakeAgent {
   }
 }
 
-export function dialPort(port: number): Promise<Duplex> {
+function dialPort(port: number): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1', () => resolve(socket));
     socket.on('error', reject);
