@@ -1,0 +1,108 @@
+import type { ChildProcess } from 'node:child_process';
+import type { Lab } from '../src/lab/lab.ts';
+import { waitFor } from '../src/lab/wait.ts';
+import { end, inNamespace, startQuiet } from './processes.ts';
+
+/** Traffic goes from this pod … */
+export const SOURCE = 'frontend-88237173-jdfgg';
+/** … to this one on another node, through both bridges, the VXLAN devices and the uplinks. */
+export const TARGET = 'redis-master-343230949-2qrp7';
+const IPERF_PORT = 5201;
+const REDIS_PORT = 6400;
+const UDP_PAYLOAD_BYTES = 64;
+const READY_MS = 10_000;
+
+export interface Load {
+  /** Bits per second that arrived, one connection. */
+  tcp(seconds: number): Promise<number>;
+  /** Datagrams of 64 bytes per second that arrived, sent as fast as one sender can. */
+  udp(seconds: number): Promise<number>;
+  /** Request and response of a few bytes over one connection, one at a time: microseconds at the median and the 99th percentile. */
+  latency(requests: number): Promise<{ p50Us: number; p99Us: number }>;
+  close(): Promise<void>;
+}
+
+/** Starts an iperf3 and a redis server in the target pod; the clients run in the source pod. */
+export async function startLoad(lab: Lab): Promise<Load> {
+  const { ip } = lab.pod(TARGET);
+  const target = lab.namespace(`pod/${TARGET}`);
+  const redis = [
+    'redis-server',
+    '--port',
+    String(REDIS_PORT),
+    '--bind',
+    ip,
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+    '--protected-mode',
+    'no',
+  ];
+  const servers: ChildProcess[] = [
+    startQuiet(inNamespace(target, ['iperf3', '--server', '--bind', ip, '--port', String(IPERF_PORT)])),
+    startQuiet(inNamespace(target, [...redis, '--dir', '/tmp'])),
+  ];
+  const client = (argv: string[]) => lab.exec(`pod/${SOURCE}`, argv);
+  const iperf = async (seconds: number, more: string[]) => {
+    const argv = ['iperf3', '--client', ip, '--port', String(IPERF_PORT), '--time', String(seconds), '--json', ...more];
+    return JSON.parse(await client(argv)) as IperfReport;
+  };
+  await untilListening(lab, [IPERF_PORT, REDIS_PORT]);
+  return {
+    tcp: async (seconds) => (await iperf(seconds, [])).end.sum_received.bits_per_second,
+    udp: async (seconds) => {
+      const { sum } = (await iperf(seconds, ['--udp', '--length', String(UDP_PAYLOAD_BYTES), '--bitrate', '0'])).end;
+      return (sum.packets - sum.lost_packets) / sum.seconds;
+    },
+    latency: async (requests) => {
+      const benchmark = [
+        'redis-benchmark',
+        '-h',
+        ip,
+        '-p',
+        String(REDIS_PORT),
+        '-c',
+        '1',
+        '-n',
+        String(requests),
+        '-t',
+        'ping_mbulk',
+        '--csv',
+      ];
+      return latencyOf(await client([...benchmark, '--precision', '3']));
+    },
+    close: async () => {
+      await Promise.all(servers.map((server) => end(server)));
+    },
+  };
+}
+
+interface IperfReport {
+  end: {
+    sum_received: { bits_per_second: number };
+    sum: { packets: number; lost_packets: number; seconds: number };
+  };
+}
+
+async function untilListening(lab: Lab, ports: number[]): Promise<void> {
+  const done = await waitFor(async () => {
+    const sockets = await lab.exec(`pod/${TARGET}`, ['ss', '-Htln']);
+    return ports.every((port) => sockets.includes(`:${port} `));
+  }, READY_MS);
+  if (done !== true) throw new Error(`The load's servers do not listen on ${ports.join(' and ')}`);
+}
+
+/** redis-benchmark's table: a heading and a row, with latencies in milliseconds. */
+export function latencyOf(csv: string): { p50Us: number; p99Us: number } {
+  const [heading = [], row = []] = csv
+    .trim()
+    .split('\n')
+    .map((line) => line.split(',').map((cell) => cell.replaceAll('"', '')));
+  const value = (name: string) => {
+    const found = Number(row[heading.indexOf(name)]);
+    if (Number.isNaN(found)) throw new Error(`Expected a column ${name} of redis-benchmark, got ${csv}`);
+    return Math.round(found * 1000);
+  };
+  return { p50Us: value('p50_latency_ms'), p99Us: value('p99_latency_ms') };
+}

@@ -1,0 +1,81 @@
+/** `npm run bench [-- --quick] [--rounds N] [--only PART,…] [--json FILE]`: side by side in a lab of its own; the report on stdout. */
+import { writeFileSync } from 'node:fs';
+import { availableParallelism, release } from 'node:os';
+import { parseArgs } from 'node:util';
+import { labUp } from '../src/lab/up.ts';
+import { messageOf } from '../src/util/errors.ts';
+import { measureAttach } from './attach.ts';
+import { measureDelivery } from './delivery.ts';
+import { type Load, startLoad } from './load.ts';
+import { measurePipeline } from './pipeline.ts';
+import { measureProgramCost } from './program-cost.ts';
+import { type Results, reportText, targetsOf } from './report.ts';
+import { measureScale } from './scale.ts';
+import { measureThroughput } from './throughput.ts';
+
+const PARTS = ['cases', 'programs', 'attach', 'delivery', 'pipeline', 'scale'];
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    only: { type: 'string', default: PARTS.join(',') },
+    json: { type: 'string' },
+  },
+});
+const isQuick = values.quick;
+const rounds = Number(values.rounds ?? (isQuick ? 2 : 9));
+const parts = values.only.split(',');
+const unknown = parts.filter((part) => !PARTS.includes(part));
+if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
+  process.stderr.write(`bench: Expected parts out of ${PARTS.join(', ')} for --only, and a whole number for --rounds\n`);
+  process.exit(2);
+}
+
+const progress = (text: string) => void process.stderr.write(`bench: ${text}\n`);
+const results: Results = { kernel: release(), cores: availableParallelism(), isQuick };
+const lab = await labUp({ name: `bench${process.pid}`, bound: true, traffic: false, progress });
+const abort = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => abort.abort(new Error(`interrupted by ${signal}`)));
+try {
+  const load = await startLoad(lab);
+  try {
+    await measure(load);
+  } finally {
+    await load.close();
+  }
+} catch (error) {
+  process.stderr.write(`bench: ${messageOf(error)}\n`);
+  process.exitCode = 1;
+} finally {
+  await lab.down();
+}
+process.stdout.write(reportText(results));
+if (values.json !== undefined)
+  writeFileSync(values.json, `${JSON.stringify({ ...results, targets: targetsOf(results) }, null, 2)}\n`);
+
+async function measure(load: Load): Promise<void> {
+  const seconds = isQuick ? 1 : 2;
+  const run = async <T>(part: string, title: string, work: () => Promise<T>): Promise<T | undefined> => {
+    if (!parts.includes(part)) return undefined;
+    abort.signal.throwIfAborted();
+    progress(title);
+    return work();
+  };
+  const set = <K extends keyof Results>(key: K, value: Results[K] | undefined) => {
+    if (value !== undefined) results[key] = value;
+  };
+  set('attach', await run('attach', 'attaching', () => measureAttach(lab, { rounds: isQuick ? 3 : 9 })));
+  set('delivery', await run('delivery', 'kernel to client', () => measureDelivery(lab, { pings: isQuick ? 200 : 1500 })));
+  set(
+    'cases',
+    await run('cases', 'side by side', () =>
+      measureThroughput(lab, load, { rounds, seconds, requests: isQuick ? 3000 : 10_000, signal: abort.signal }, progress),
+    ),
+  );
+  set('programs', await run('programs', 'programs', () => measureProgramCost(lab, load, { rounds: isQuick ? 1 : 3, seconds })));
+  set('pipeline', await run('pipeline', 'pipeline', () => measurePipeline(lab, load, { replaySeconds: isQuick ? 3 : 10 })));
+  const size = isQuick ? { pods: 50, services: 100 } : { pods: 250, services: 2000 };
+  set('scale', await run('scale', 'a large cluster', () => measureScale(lab, load, size)));
+}

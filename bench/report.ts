@@ -1,0 +1,173 @@
+import type { Attach } from './attach.ts';
+import type { Delivery } from './delivery.ts';
+import type { PipelineResult } from './pipeline-worker.ts';
+import type { ProgramCost } from './program-cost.ts';
+import type { Scale } from './scale.ts';
+import type { Spread } from './stats.ts';
+import type { CaseResult } from './throughput.ts';
+
+/** Everything that was measured; a part that was left out is absent. */
+export interface Results {
+  kernel: string;
+  cores: number;
+  isQuick: boolean;
+  cases?: CaseResult[];
+  programs?: ProgramCost[];
+  attach?: Attach;
+  delivery?: Delivery;
+  pipeline?: PipelineResult;
+  scale?: Scale;
+}
+
+/** One thing to reach, and whether it was. */
+export interface Target {
+  what: string;
+  wanted: string;
+  found: string;
+  isReached: boolean;
+}
+
+const NOTHING_MATCHING = 'attached, nothing matching';
+/** What every packet at a hook runs, whoever follows what. */
+const DISPATCHERS = ['ktrace_ingress', 'ktrace_egress', 'ktrace_l3_in', 'ktrace_l3_out'];
+
+/** The figures as text for people. */
+export function reportText(results: Results): string {
+  const parts = [
+    `Linux ${results.kernel}, ${results.cores} cores${results.isQuick ? ' (quick: few and short rounds, figures are rough)' : ''}`,
+  ];
+  if (results.cases !== undefined) parts.push(caseTable(results.cases));
+  if (results.programs !== undefined) parts.push(programTable(results.programs));
+  parts.push(otherTable(results), targetTable(targetsOf(results)));
+  return `${parts.join('\n\n')}\n`;
+}
+
+/** What ktrace wants to reach, as far as it was measured. */
+export function targetsOf(results: Results): Target[] {
+  const targets: Target[] = [];
+  const target = (what: string, wanted: string, found: string, isReached: boolean) =>
+    targets.push({ what, wanted, found, isReached });
+  const [attached, flows, tcpdump] = ['attached', 'flows', 'tcpdump'].map((name) =>
+    results.cases?.find((one) => one.name === name),
+  );
+  if (attached !== undefined) {
+    target(
+      'attached, nothing matching: packets/s',
+      '>= 97 % of baseline',
+      percent(attached.udpRatio.median),
+      attached.udpRatio.median >= 0.97,
+    );
+  }
+  for (const { watching, program, overEmptyNs } of results.programs ?? []) {
+    if (watching !== NOTHING_MATCHING || !DISPATCHERS.includes(program)) continue;
+    target(`${watching}: ${program}`, '<= 25 ns over an empty program', `${overEmptyNs.toFixed(1)} ns`, overEmptyNs <= 25);
+  }
+  if (flows !== undefined)
+    target('follow one pod: packets/s', '>= 90 % of baseline', percent(flows.udpRatio.median), flows.udpRatio.median >= 0.9);
+  if (flows !== undefined && tcpdump !== undefined) {
+    const found = `${percent(flows.udpRatio.median)} against ${percent(tcpdump.udpRatio.median)}`;
+    target('follow one pod: packets/s', 'ahead of tcpdump', found, flows.udpRatio.median > tcpdump.udpRatio.median);
+  }
+  if (results.attach !== undefined) {
+    const { median } = results.attach.milliseconds;
+    target('attached again when somebody follows', '<= 300 ms', `${median.toFixed(0)} ms`, median <= 300);
+  }
+  if (results.pipeline !== undefined) {
+    const { eventsPerSecond } = results.pipeline;
+    target('user-space pipeline on one core', '>= 200,000 events/s', thousands(eventsPerSecond), eventsPerSecond >= 200_000);
+  }
+  if (results.delivery !== undefined) {
+    const { p99Ms } = results.delivery;
+    target('kernel to client, 99th percentile', '< 100 ms', `${p99Ms.toFixed(1)} ms`, p99Ms < 100);
+  }
+  // The size that the target is for; a quick run takes a smaller one.
+  if (results.scale !== undefined && results.scale.services >= 2000) {
+    const { busyBytes } = results.scale;
+    target('memory of an agent in a large cluster', '< 150 MB', megabytes(busyBytes), busyBytes < 150e6);
+  }
+  return targets;
+}
+
+function caseTable(cases: CaseResult[]): string {
+  const rounds = cases[0]?.udpRatio.rounds ?? 0;
+  const rows = cases.map((one) => [
+    one.title,
+    `${withSpread(one.tcpBitsPerSecond, (bits) => (bits / 1e9).toFixed(2))}`,
+    percentSpread(one.tcpRatio),
+    withSpread(one.udpPacketsPerSecond, thousands),
+    percentSpread(one.udpRatio),
+    `${one.latencyP50Us.median.toFixed(0)} / ${one.latencyP99Us.median.toFixed(0)}`,
+    percentSpread(one.latencyRatio),
+    `${one.cpuPercent.median.toFixed(0)} %`,
+    megabytes(one.agentResidentBytes),
+  ]);
+  const heading = ['', 'TCP Gbit/s', 'of base', '64-byte UDP/s', 'of base', 'p50 / p99 µs', 'p50 of base', 'CPU', 'agent RSS'];
+  return `Pod to pod across nodes, ${rounds} interleaved rounds: median (quartiles)\n${table([heading, ...rows])}`;
+}
+
+function programTable(programs: ProgramCost[]): string {
+  const rows = programs.map(({ watching, program, runs, nsPerRun, overEmptyNs }) => [
+    watching,
+    program,
+    thousands(runs),
+    withSpread(nsPerRun, (ns) => ns.toFixed(0)),
+    overEmptyNs.toFixed(1),
+  ]);
+  const note = 'Nanoseconds per run, by the kernel\u2019s own count (which adds its measuring to every run)';
+  return `${note}\n${table([['watching', 'program', 'runs', 'ns', 'over empty'], ...rows])}`;
+}
+
+function otherTable({ attach, delivery, pipeline, scale }: Results): string {
+  const rows: string[][] = [];
+  if (attach !== undefined) {
+    rows.push([`attaching ${attach.interfaces} interfaces`, `${withSpread(attach.milliseconds, (ms) => ms.toFixed(1))} ms`]);
+  }
+  if (delivery !== undefined) {
+    const { packets, p50Ms, p99Ms, maxMs } = delivery;
+    rows.push([
+      `kernel to client, ${packets} pings`,
+      `p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms, max ${maxMs.toFixed(1)} ms`,
+    ]);
+  }
+  if (pipeline !== undefined) {
+    const { recorded, events, packetsTold, eventsPerSecond } = pipeline;
+    const told = `${thousands(events)} events (${thousands(recorded)} recorded) became ${thousands(packetsTold)} packets`;
+    rows.push(['pipeline, one core', `${thousands(eventsPerSecond)} events/s; ${told}`]);
+  }
+  if (scale !== undefined) {
+    const size = `${scale.pods} pods of its own, ${scale.services} Services, ${scale.endpoints} endpoints`;
+    rows.push([`agent with ${size}`, `${megabytes(scale.idleBytes)} idle, ${megabytes(scale.busyBytes)} at most under load`]);
+  }
+  return table(rows);
+}
+
+function targetTable(targets: Target[]): string {
+  const rows = targets.map(({ what, wanted, found, isReached }) => [isReached ? 'reached' : 'NOT REACHED', what, wanted, found]);
+  return `To reach\n${table(rows)}`;
+}
+
+function table(rows: string[][]): string {
+  const width = (at: number) => Math.max(...rows.map((row) => row[at]?.length ?? 0));
+  return rows.map((row) => `  ${row.map((cell, at) => cell.padEnd(width(at))).join('  ')}`.trimEnd()).join('\n');
+}
+
+function withSpread({ median, low, high }: Spread, text: (value: number) => string): string {
+  return `${text(median)} (${text(low)} to ${text(high)})`;
+}
+
+function percentSpread({ median, low, high }: Spread): string {
+  const of = (value: number) => (value * 100).toFixed(0);
+  return `${percent(median)} (${of(low)} to ${of(high)})`;
+}
+
+function percent(ratio: number): string {
+  return `${(ratio * 100).toFixed(1)} %`;
+}
+
+function thousands(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(0)} MB`;
+}
