@@ -1,24 +1,18 @@
 import { decodeTuple } from '../event/decode.ts';
-import { ADDRESS, FLOW, FLOW_KEY, INTERFACE, LAYOUT_VERSION, SERVICE_KEY, STATS } from '../event/layout.ts';
+import { ADDRESS, FLOW, FLOW_KEY, INTERFACE, SERVICE_KEY, STATS } from '../event/layout.ts';
 import { protocolName } from '../event/names.ts';
-import type { InterfaceKind } from '../flow/assemble.ts';
 import type { CountedFlow } from '../flow/flows.ts';
+import type { InterfaceKind } from '../flow/packet-event.ts';
 import type { BpfObject, NativeModule } from '../native/types.ts';
-import { KtraceError, messageOf } from '../util/errors.ts';
+import { u32 } from '../util/bytes.ts';
 import type { HookState } from './feed.ts';
+import { type LoadNotice, type LoadOptions, loadForKernel } from './load.ts';
 
 /** Programs' names begin with this: filters left behind by a killed agent are found by it. */
 const PROGRAM_PREFIX = 'ktrace_';
 const BODIES = ['body_ingress', 'body_egress', 'body_l3_in', 'body_l3_out'];
-/** From this fill of the ring on the kernel wakes the reader: a quarter of it. */
-const WAKE_FRACTION = 4;
 
-export interface TracerOptions {
-  native: NativeModule;
-  objectPath: string;
-  /** Inode of the node's network namespace. */
-  netns: number;
-  ringBytes: number;
+export interface TracerOptions extends LoadOptions {
   attach: 'auto' | 'tcx' | 'clsact';
 }
 
@@ -37,68 +31,31 @@ export interface KernelTargets {
 /** The loaded BPF object as this agent uses it: what is attached where, the targets' maps, the counters. */
 export class Tracer {
   readonly object: BpfObject;
-  readonly notices: { code: `KTRACE_N_${string}`; text: string }[] = [];
+  /** What this kernel does not allow, for the followers. */
+  readonly notices: readonly LoadNotice[];
   readonly tcBackend: 'tcx' | 'clsact';
   readonly dropReasons: ReadonlyMap<number, string>;
   readonly #native: NativeModule;
   readonly #attached = new Map<number, number[]>();
-  readonly #conntrackBackend: HookState;
+  readonly #conntrackState: HookState;
   #dropHandle: number | undefined;
   #dropState: HookState;
   #addresses = new Map<string, number>();
   #servicePorts = new Set<string>();
   #generation = 1;
 
-  /**
-   * Loads the object, with what this kernel allows.
-   * @throws KtraceError KTRACE_E_NO_BTF, KTRACE_E_LAYOUT, KTRACE_E_NOT_ROOT, KTRACE_E_LOAD
-   */
+  /** @throws what {@link loadForKernel} throws */
   constructor(options: TracerOptions) {
-    const { native } = options;
+    const { native, attach } = options;
     this.#native = native;
-    if (!native.btf.available()) {
-      throw new KtraceError('KTRACE_E_NO_BTF', 'This kernel has no BTF: /sys/kernel/btf/vmlinux cannot be read', {
-        hint: 'ktrace needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 12, Ubuntu 22.04, RHEL 9 and later have it).',
-      });
-    }
-    const reasons = native.btf.enumValues('skb_drop_reason') ?? {};
-    this.dropReasons = new Map(Object.entries(reasons).map(([name, value]) => [value, name]));
-    const hasConntrack = native.btf.hasMember('sk_buff', '_nfct') && native.btf.hasStruct('nf_conn');
-    this.#conntrackBackend = hasConntrack
-      ? { name: 'conntrack', backend: 'none', state: 'on', reason: 'read at the tc hooks' }
-      : { name: 'conntrack', backend: 'none', state: 'unavailable', reason: 'its types are not in BTF' };
-    if (!hasConntrack) {
-      this.notices.push({
-        code: 'KTRACE_N_NO_CONNTRACK',
-        text: "translations cannot be told: conntrack's types are not in this kernel's BTF (is nf_conntrack loaded?)",
-      });
-    }
-    const drops = native.btf.tracepointArguments('kfree_skb');
-    const hasDrops = drops !== undefined && drops.length >= 3;
-    const config = {
-      cfg_netns: u32(options.netns),
-      cfg_conntrack: Uint8Array.of(hasConntrack ? 1 : 0),
-      cfg_drop_has_socket: Uint8Array.of((drops?.length ?? 0) >= 4 ? 1 : 0),
-      cfg_reason_consumed: u32(reasons['SKB_CONSUMED'] ?? 1),
-      cfg_wake_bytes: u64(BigInt(Math.floor(options.ringBytes / WAKE_FRACTION))),
-    };
-    this.#dropState = hasDrops
-      ? { name: 'drops', backend: 'tracepoint', state: 'idle' }
-      : { name: 'drops', backend: 'none', state: 'unavailable', reason: 'skb:kfree_skb tells no reason before Linux 5.17' };
-    const open = (without: string[]) =>
-      native.openObject(options.objectPath, {
-        config,
-        without,
-        mapSizes: { sightings: options.ringBytes },
-        expect: { cfg_layout_version: u32(LAYOUT_VERSION) },
-        ...(hasConntrack ? { moduleBtf: 'nf_conntrack' } : {}),
-      });
-    this.object = this.#open(open, hasDrops);
-    if (this.#dropState.state === 'unavailable') {
-      this.notices.push({ code: 'KTRACE_N_NO_DROPS', text: `drops cannot be told: ${this.#dropState.reason}` });
-    }
+    const loaded = loadForKernel(options);
+    this.object = loaded.object;
+    this.notices = loaded.notices;
+    this.dropReasons = loaded.dropReasons;
+    this.#conntrackState = loaded.conntrack;
+    this.#dropState = loaded.drops;
     for (const [index, program] of BODIES.entries()) this.object.mapSetProgram('bodies', index, program);
-    this.tcBackend = options.attach === 'auto' ? (native.tcxSupported() ? 'tcx' : 'clsact') : options.attach;
+    this.tcBackend = attach === 'auto' ? (native.tcxSupported() ? 'tcx' : 'clsact') : attach;
     native.removeStaleFilters(PROGRAM_PREFIX);
     this.#setGlobal('target_generation', u32(this.#generation));
   }
@@ -107,7 +64,7 @@ export class Tracer {
     return [
       { name: 'tc', backend: this.tcBackend, state: this.#attached.size > 0 ? 'on' : 'idle' },
       { ...this.#dropState },
-      { ...this.#conntrackBackend },
+      { ...this.#conntrackState },
     ];
   }
 
@@ -248,20 +205,6 @@ export class Tracer {
     if (this.tcBackend === 'clsact') this.#native.removeStaleFilters(PROGRAM_PREFIX);
   }
 
-  #open(open: (without: string[]) => BpfObject, hasDrops: boolean): BpfObject {
-    try {
-      return open(hasDrops ? [] : ['ktrace_drop']);
-    } catch (error) {
-      if (!hasDrops || !String((error as { op?: string }).op).includes('ktrace_drop')) throw loadError(error);
-      this.#dropState = { name: 'drops', backend: 'none', state: 'unavailable', reason: messageOf(error) };
-    }
-    try {
-      return open(['ktrace_drop']);
-    } catch (error) {
-      throw loadError(error);
-    }
-  }
-
   #setGlobal(name: string, value: Uint8Array): void {
     this.object.setGlobal(name, value);
   }
@@ -280,35 +223,6 @@ export function servicePortKey(address: Uint8Array, port: number, proto: number)
 
 /** Bits of the targets map. */
 export const ADDRESS_BITS = ADDRESS;
-
-function loadError(error: unknown): KtraceError {
-  if (error instanceof KtraceError) return error;
-  const { code, log } = error as { code?: string; log?: string };
-  const isRefused = code === 'EPERM' || code === 'EACCES';
-  const tail = log === undefined || log === '' ? '' : `\n${log}`;
-  return new KtraceError(
-    isRefused ? 'KTRACE_E_NOT_ROOT' : 'KTRACE_E_LOAD',
-    `The BPF programs could not be loaded: ${messageOf(error)}${tail}`,
-    {
-      cause: error,
-      hint: isRefused
-        ? 'Run as root, or with the capabilities BPF, PERFMON and NET_ADMIN.'
-        : "The last lines above are the kernel's own words; please report them with `uname -r`.",
-    },
-  );
-}
-
-function u32(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, true);
-  return bytes;
-}
-
-function u64(value: bigint): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setBigUint64(0, value, true);
-  return bytes;
-}
 
 function fromHex(hex: string): Uint8Array {
   return Buffer.from(hex, 'hex');

@@ -1,42 +1,9 @@
-import { dropReasonName, icmpName, isIcmpError, protocolName, tcpFlagLetters } from '../event/names.ts';
+import { dropReasonName } from '../event/names.ts';
 import type { Sighting, Tuple } from '../event/sighting.ts';
-import type { Endpoint, Hop, PacketEvent, Verdict } from '../event/types.ts';
-import { formatUnixNs } from '../util/time.ts';
 import { isNoise } from './drop-noise.ts';
 import { fingerprintOf } from './fingerprint.ts';
-import { conntrackRank, translatedTuple, translationsOf } from './translation.ts';
-
-export type InterfaceKind = 'pod' | 'bridge' | 'tunnel' | 'uplink';
-
-/** What the assembler must know of its node. Names and kinds may change while it runs. */
-export interface NodeView {
-  node: string;
-  interfaceName(ifindex: number): string;
-  interfaceKind(ifindex: number): InterfaceKind | undefined;
-  /** The node's own address (its host namespace's). */
-  isOwnAddress(ip: string): boolean;
-  /** CLOCK_REALTIME − CLOCK_MONOTONIC, ns. */
-  realtimeOffsetNs(): bigint;
-  dropReasons: ReadonlyMap<number, string>;
-  /** Symbol that a kernel address lies in. */
-  symbol(address: bigint): string;
-}
-
-/** A packet as told, with what the rooms above need besides the event. */
-export interface AssembledPacket {
-  event: PacketEvent;
-  /** Unix ms of its first sighting. */
-  timeMs: number;
-  /** Unix ns of its first and last hop. */
-  firstNs: bigint;
-  lastNs: bigint;
-  firstIfindex: number;
-  lastIfindex: number;
-  /** Only for followers who asked for every packet. */
-  nothingNew: boolean;
-  /** Interface of each of `event.hops`. */
-  hopIfindexes: readonly number[];
-}
+import { type AssembledPacket, assembled, type NodeView, type OpenPacket, packetEvent } from './packet-event.ts';
+import { conntrackRank } from './translation.ts';
 
 export interface AssemblerOptions {
   view: NodeView;
@@ -49,20 +16,6 @@ export interface AssemblerOptions {
   amendMs?: number;
   /** Open and told packets held at most; the oldest is told, or forgotten, first. */
   limit?: number;
-}
-
-interface OpenPacket {
-  id: string;
-  skb: bigint;
-  fingerprint: string;
-  first: Sighting;
-  last: Sighting;
-  sightings: Sighting[];
-  conntrack: Sighting['conntrack'];
-  drop: Sighting | undefined;
-  touchedMs: number;
-  isTold: boolean;
-  isProvisional: boolean;
 }
 
 /** Counters since the start: sightings − noise were joined to packets; packets told + discarded + open = packets begun. */
@@ -253,118 +206,4 @@ function hasPassed(packet: OpenPacket, sighting: Sighting): boolean {
 /** One address stays what it was in every single translation: the content joins only what shares the packet's ends. */
 function contentKey(fingerprint: string, tuple: Tuple): string {
   return tuple.src < tuple.dst ? `${fingerprint}|${tuple.src}|${tuple.dst}` : `${fingerprint}|${tuple.dst}|${tuple.src}`;
-}
-
-function assembled(event: PacketEvent, packet: OpenPacket, view: NodeView): AssembledPacket {
-  const offset = view.realtimeOffsetNs();
-  const firstNs = packet.first.timeNs + offset;
-  const hops = packet.sightings.filter(({ hook }) => hook !== 'drop');
-  return {
-    event,
-    timeMs: Number(firstNs / 1_000_000n),
-    firstNs,
-    lastNs: packet.last.timeNs + offset,
-    firstIfindex: packet.first.ifindex,
-    lastIfindex: packet.last.ifindex,
-    nothingNew: packet.sightings.every(({ nothingNew }) => nothingNew),
-    hopIfindexes: hops.map(({ ifindex }) => ifindex),
-  };
-}
-
-function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
-  const { first, conntrack } = packet;
-  const hasPorts = first.proto === 6 || first.proto === 17 || first.proto === 132;
-  const proto = protocolName(first.proto);
-  const isError = first.icmp !== undefined && isIcmpError(first.ipVersion, first.icmp.type);
-  const nat = conntrack === undefined || isError ? [] : translationsOf(conntrack, hasPorts);
-  const event: PacketEvent = {
-    v: 1,
-    kind: 'packet',
-    id: packet.id,
-    time: formatUnixNs(first.timeNs + view.realtimeOffsetNs()),
-    nodes: [view.node],
-    proto,
-    len: first.len,
-    dir: directionOf(packet),
-    src: endpoint(first.tuple.src, first.tuple.sport, hasPorts),
-    dst: endpoint(first.tuple.dst, first.tuple.dport, hasPorts),
-    hops: hopsOf(packet, view),
-    verdict: 'unknown',
-    fingerprint: packet.fingerprint,
-  };
-  if (first.gsoSegs > 1) event.segments = first.gsoSegs;
-  if (first.fragment !== undefined) event.fragment = { id: first.ipId, ...first.fragment };
-  if (first.tcp !== undefined) event.tcp = { ...first.tcp, flags: tcpFlagLetters(first.tcp.flags) };
-  if (first.icmp !== undefined) event.icmp = icmpFacts(packet);
-  if (nat.length > 0) event.nat = nat;
-  event.verdict = verdictOf(packet, translatedTuple(event).dst, view);
-  if (packet.drop?.drop !== undefined) {
-    const { reason, location } = packet.drop.drop;
-    event.drop = { reason: dropReasonName(view.dropReasons, reason), at: view.symbol(location) };
-    if (packet.drop.netns === first.netns && packet.drop.ifindex !== 0) event.drop.if = view.interfaceName(packet.drop.ifindex);
-  }
-  return event;
-}
-
-function endpoint(ip: string, port: number, hasPorts: boolean): Endpoint {
-  return hasPorts ? { ip, port } : { ip };
-}
-
-function directionOf({ first, conntrack }: OpenPacket): 'request' | 'reply' {
-  if (conntrack !== undefined) return conntrack.isReply ? 'reply' : 'request';
-  if (first.tcp !== undefined) return (first.tcp.flags & 0x12) === 0x12 ? 'reply' : 'request';
-  if (first.icmp !== undefined) return first.icmp.type === (first.ipVersion === 6 ? 129 : 0) ? 'reply' : 'request';
-  return 'request';
-}
-
-function icmpFacts({ first }: OpenPacket): NonNullable<PacketEvent['icmp']> {
-  const icmp = first.icmp as NonNullable<Sighting['icmp']>;
-  const facts: NonNullable<PacketEvent['icmp']> = {
-    type: icmp.type,
-    code: icmp.code,
-    name: icmpName(first.ipVersion, icmp.type, icmp.code),
-  };
-  const isEcho = first.ipVersion === 6 ? icmp.type === 128 || icmp.type === 129 : icmp.type === 8 || icmp.type === 0;
-  if (isEcho) {
-    facts.id = icmp.id;
-    facts.seq = icmp.seq;
-  }
-  if (icmp.mtu !== 0) facts.mtu = icmp.mtu;
-  if (first.quoted !== undefined) {
-    const { proto, tuple } = first.quoted;
-    const hasPorts = proto === 6 || proto === 17 || proto === 132;
-    facts.about = {
-      proto: protocolName(proto),
-      src: endpoint(tuple.src, tuple.sport, hasPorts),
-      dst: endpoint(tuple.dst, tuple.dport, hasPorts),
-    };
-  }
-  return facts;
-}
-
-function hopsOf(packet: OpenPacket, view: NodeView): Hop[] {
-  return packet.sightings
-    .filter(({ hook }) => hook !== 'drop')
-    .map((sighting) => {
-      const hop: Hop = {
-        node: view.node,
-        if: view.interfaceName(sighting.ifindex),
-        dir: sighting.hook === 'tc-in' ? 'in' : 'out',
-        atNs: Number(sighting.timeNs - packet.first.timeNs),
-      };
-      if (sighting.tunnel !== undefined) {
-        const { kind, vni, src, dst } = sighting.tunnel;
-        hop.tunnel = kind === 'vxlan' ? { kind, vni, src, dst } : { kind, src, dst };
-      }
-      return hop;
-    });
-}
-
-/** @param finalDst the packet's destination after its translations */
-function verdictOf(packet: OpenPacket, finalDst: string, view: NodeView): Verdict {
-  const { last } = packet;
-  if (packet.drop !== undefined) return 'dropped';
-  const kind = view.interfaceKind(last.ifindex);
-  if (last.hook === 'tc-out') return kind === 'pod' ? 'delivered' : kind === 'bridge' ? 'unknown' : 'forwarded';
-  return view.isOwnAddress(finalDst) ? 'delivered' : 'unknown';
 }

@@ -1,6 +1,6 @@
 import { isEchoReply, isEchoRequest } from '../event/names.ts';
 import type { PacketEvent } from '../event/types.ts';
-import type { AssembledPacket } from './assemble.ts';
+import type { AssembledPacket } from './packet-event.ts';
 import { translatedTuple } from './translation.ts';
 
 interface Waiting {

@@ -1,7 +1,7 @@
 import type { Tuple } from '../event/sighting.ts';
 import type { Counts, Endpoint, FlowEvent, PacketEvent, Translation } from '../event/types.ts';
 import { formatUnixNs } from '../util/time.ts';
-import type { AssembledPacket, InterfaceKind } from './assemble.ts';
+import type { AssembledPacket, InterfaceKind } from './packet-event.ts';
 import { translatedTuple } from './translation.ts';
 
 /** One entry of the kernel's flow table, decoded. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Sighting } from '../../src/event/sighting.ts';
-import type { AssembledPacket } from '../../src/flow/assemble.ts';
 import { EchoTracker } from '../../src/flow/echo.ts';
+import type { AssembledPacket } from '../../src/flow/packet-event.ts';
 import { assembling, conntrack, echo, tuple } from './sightings.ts';
 
 function assembled(...seen: Sighting[]): AssembledPacket {

@@ -1,11 +1,6 @@
 import type { ConntrackSeen, Sighting, Tuple } from '../../src/event/sighting.ts';
-import {
-  type AssembledPacket,
-  Assembler,
-  type AssemblerOptions,
-  type InterfaceKind,
-  type NodeView,
-} from '../../src/flow/assemble.ts';
+import { Assembler, type AssemblerOptions } from '../../src/flow/assemble.ts';
+import type { AssembledPacket, InterfaceKind, NodeView } from '../../src/flow/packet-event.ts';
 
 /** What the tests of the flow room share: sightings by what matters of them, a node to see them on, conntrack entries. */
 

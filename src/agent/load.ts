@@ -1,0 +1,121 @@
+import { LAYOUT_VERSION } from '../event/layout.ts';
+import type { BpfObject, NativeModule } from '../native/types.ts';
+import { u32, u64 } from '../util/bytes.ts';
+import { KtraceError, messageOf } from '../util/errors.ts';
+import type { HookState } from './feed.ts';
+
+/** From this fill of the ring on the kernel wakes the reader at once: a quarter of it. */
+const WAKE_FRACTION = 4;
+const DROP_PROGRAM = 'ktrace_drop';
+
+export interface LoadOptions {
+  native: NativeModule;
+  objectPath: string;
+  /** Inode of the node's network namespace. */
+  netns: number;
+  ringBytes: number;
+}
+
+export interface LoadNotice {
+  code: `KTRACE_N_${string}`;
+  text: string;
+}
+
+export interface Loaded {
+  object: BpfObject;
+  /** Value → name in the running kernel's `enum skb_drop_reason`. */
+  dropReasons: ReadonlyMap<number, string>;
+  conntrack: HookState;
+  drops: HookState;
+  /** What cannot be had on this kernel costs only its own facts. */
+  notices: LoadNotice[];
+}
+
+/**
+ * Loads the BPF object, fitted to what the running kernel's BTF says it has.
+ * @throws KtraceError KTRACE_E_NO_BTF, KTRACE_E_LAYOUT, KTRACE_E_NOT_ROOT, KTRACE_E_LOAD
+ */
+export function loadForKernel(options: LoadOptions): Loaded {
+  const { native } = options;
+  if (!native.btf.available()) {
+    throw new KtraceError('KTRACE_E_NO_BTF', 'This kernel has no BTF: /sys/kernel/btf/vmlinux cannot be read', {
+      hint: 'ktrace needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 12, Ubuntu 22.04, RHEL 9 and later have it).',
+    });
+  }
+  const reasons = native.btf.enumValues('skb_drop_reason') ?? {};
+  const dropArguments = native.btf.tracepointArguments('kfree_skb')?.length ?? 0;
+  const hasConntrack = native.btf.hasMember('sk_buff', '_nfct') && native.btf.hasStruct('nf_conn');
+  const config = {
+    cfg_netns: u32(options.netns),
+    cfg_conntrack: Uint8Array.of(hasConntrack ? 1 : 0),
+    cfg_drop_has_socket: Uint8Array.of(dropArguments >= 4 ? 1 : 0),
+    cfg_reason_consumed: u32(reasons['SKB_CONSUMED'] ?? 1),
+    cfg_wake_bytes: u64(BigInt(Math.floor(options.ringBytes / WAKE_FRACTION))),
+  };
+  const open = (without: string[]) =>
+    native.openObject(options.objectPath, {
+      config,
+      without,
+      mapSizes: { sightings: options.ringBytes },
+      expect: { cfg_layout_version: u32(LAYOUT_VERSION) },
+      ...(hasConntrack ? { moduleBtf: 'nf_conntrack' } : {}),
+    });
+  const { object, drops } = dropArguments >= 3 ? openWithDrops(open) : { object: openWithout(open), drops: NO_REASONS };
+  const notices: LoadNotice[] = [];
+  if (!hasConntrack) notices.push(NO_CONNTRACK);
+  if (drops.state === 'unavailable') {
+    notices.push({ code: 'KTRACE_N_NO_DROPS', text: `drops cannot be told: ${drops.reason}` });
+  }
+  return {
+    object,
+    dropReasons: new Map(Object.entries(reasons).map(([name, value]) => [value, name])),
+    conntrack: hasConntrack ? CONNTRACK : { ...CONNTRACK, state: 'unavailable', reason: 'its types are not in BTF' },
+    drops,
+    notices,
+  };
+}
+
+const CONNTRACK: HookState = { name: 'conntrack', backend: 'none', state: 'on', reason: 'read at the tc hooks' };
+const NO_CONNTRACK: LoadNotice = {
+  code: 'KTRACE_N_NO_CONNTRACK',
+  text: "translations cannot be told: conntrack's types are not in this kernel's BTF (is nf_conntrack loaded?)",
+};
+const NO_REASONS: HookState = {
+  name: 'drops',
+  backend: 'none',
+  state: 'unavailable',
+  reason: 'skb:kfree_skb tells no reason before Linux 5.17',
+};
+
+/** With the drops' program where the kernel takes it; a refusal of that one costs the drops alone. */
+function openWithDrops(open: (without: string[]) => BpfObject): { object: BpfObject; drops: HookState } {
+  try {
+    return { object: open([]), drops: { name: 'drops', backend: 'tracepoint', state: 'idle' } };
+  } catch (error) {
+    if (!String((error as { op?: string }).op).includes(DROP_PROGRAM)) throw loadError(error);
+    const drops: HookState = { name: 'drops', backend: 'none', state: 'unavailable', reason: messageOf(error) };
+    return { object: openWithout(open), drops };
+  }
+}
+
+function openWithout(open: (without: string[]) => BpfObject): BpfObject {
+  try {
+    return open([DROP_PROGRAM]);
+  } catch (error) {
+    throw loadError(error);
+  }
+}
+
+function loadError(error: unknown): KtraceError {
+  if (error instanceof KtraceError) return error;
+  const { code, log } = error as { code?: string; log?: string };
+  const isRefused = code === 'EPERM' || code === 'EACCES';
+  const tail = log === undefined || log === '' ? '' : `\n${log}`;
+  const message = `The BPF programs could not be loaded: ${messageOf(error)}${tail}`;
+  return new KtraceError(isRefused ? 'KTRACE_E_NOT_ROOT' : 'KTRACE_E_LOAD', message, {
+    cause: error,
+    hint: isRefused
+      ? 'Run as root, or with the capabilities BPF, PERFMON and NET_ADMIN.'
+      : "The last lines above are the kernel's own words; please report them with `uname -r`.",
+  });
+}
