@@ -1,0 +1,354 @@
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import type { Endpoint, Hop, PacketEvent } from '../../src/event/types.ts';
+import type { Lab } from '../../src/lab/lab.ts';
+import { removeLab } from '../../src/lab/remove.ts';
+import { labUp } from '../../src/lab/up.ts';
+import { randomLabName, SKIP } from './lab-fixture.ts';
+import { assertNothingTwice, endpoints, hopNames, isNamed, isRequestTo } from './support/events.ts';
+import { type KtraceProcess, startFollow } from './support/follow-process.ts';
+
+const JDFGG = 'frontend-88237173-jdfgg';
+const MASTER = 'redis-master-343230949-2qrp7';
+
+suite('following the guestbook', { skip: SKIP, timeout: 180_000 }, () => {
+  const name = randomLabName();
+  const running: KtraceProcess[] = [];
+  let lab: Lab;
+  let everything: KtraceProcess;
+  let silent: KtraceProcess;
+  let nobody: KtraceProcess;
+  let packets: PacketEvent[];
+
+  /** Started side by side: several clients with different targets, and no waiting for one after the other. */
+  const follow = (...argv: string[]): KtraceProcess => {
+    const started = startFollow(lab, ...argv);
+    running.push(started);
+    return started;
+  };
+  const veth = (pod: string): string => lab.pod(pod).veth;
+
+  before(async () => {
+    lab = await labUp({ name, bound: true });
+    everything = follow('-A', '-o', 'json', '--for', '12s');
+    silent = follow('pod/ktrace-gate-4fd7n', '-n', 'ktrace', '-o', 'json');
+    nobody = follow('-l', 'app=none', '-o', 'json');
+    assert.deepEqual(await everything.ended, { code: 0, signal: null }, everything.stderr);
+    packets = everything.packets;
+  });
+  after(async () => {
+    await Promise.all(running.map((one) => one.kill()));
+    await removeLab(name);
+  });
+
+  test('stdout is one JSON object of version 1 a line, and stderr the summary alone', () => {
+    assert.ok(everything.stdout.endsWith('\n'));
+    assert.equal(everything.events.length, everything.stdout.split('\n').length - 1);
+    for (const event of everything.events) assert.equal(event.v, 1);
+    assert.match(everything.stderr, /^ktrace: \d+ captured, \d+ shown, .*\b0 lost; 3 nodes\n$/);
+  });
+
+  test('nothing is lost and nothing comes twice', () => {
+    assert.deepEqual(
+      everything.events.filter(({ kind }) => kind === 'lost' || kind === 'notice'),
+      [],
+    );
+    assertNothingTwice(packets);
+    for (const { hops } of packets) {
+      for (const [index, hop] of hops.entries()) assert.ok(hop.atNs >= (hops[index - 1]?.atNs ?? 0), JSON.stringify(hops));
+    }
+  });
+
+  test('no kernel pointer and no address of the kernel is told', () => {
+    assert.doesNotMatch(everything.stdout, /ffff[89a-f][0-9a-f]{11}/);
+    const keys = new Set(packets.flatMap((packet) => Object.keys(packet)));
+    for (const key of ['skb', 'pointer', 'identity']) assert.ok(!keys.has(key));
+  });
+
+  test('a ping from pod to pod is told with both names, all hops of both nodes, and the round trip on its reply', () => {
+    const request = packets.find(
+      (packet) => packet.icmp?.name === 'echo-request' && isFromTo(packet, JDFGG, MASTER) && isV4(packet),
+    );
+    assert.ok(request !== undefined);
+    assert.deepEqual(hopNames(request), [
+      `host1/${veth(JDFGG)} in`,
+      'host1/cni0 in',
+      'host1/flannel.1 out',
+      'host1/eth0 out',
+      'host3/eth0 in',
+      'host3/flannel.1 in',
+      'host3/cni0 out',
+      `host3/${veth(MASTER)} out`,
+    ]);
+    assert.deepEqual(request.nodes, ['host1', 'host3']);
+    assert.equal(request.verdict, 'delivered');
+    assert.deepEqual(tunnels(request), ['192.168.60.11>192.168.60.13', '192.168.60.11>192.168.60.13']);
+    const reply = packets.find(
+      (packet) =>
+        packet.icmp?.name === 'echo-reply' && packet.icmp.id === request.icmp?.id && packet.icmp?.seq === request.icmp?.seq,
+    );
+    assert.ok(reply !== undefined && isFromTo(reply, MASTER, JDFGG));
+    assert.equal(reply.dir, 'reply');
+    assert.ok((reply.icmp?.rttUs ?? 0) > 0 && (reply.icmp?.rttUs ?? 0) < 1e6);
+    assert.equal(reply.nodes.join(), 'host3,host1');
+  });
+
+  test('labels and owners come from the node that knows them, on both ends', () => {
+    const request = packets.find((packet) => packet.icmp?.name === 'echo-request' && isFromTo(packet, JDFGG, MASTER));
+    assert.equal(request?.src.pod?.owner, 'Deployment/frontend');
+    assert.equal(request?.dst.pod?.owner, 'Deployment/redis-master');
+    assert.equal(request?.dst.pod?.labels?.['role'], 'master');
+    assert.equal(request?.src.pod?.uid, lab.pod(JDFGG).uid);
+  });
+
+  test('a Service is told with its endpoint pod and the chains that iptables has', async () => {
+    const syn = packets.find((packet) => isV4(packet) && isRequestTo(packet, 'redis-master') && packet.tcp?.flags === 'S');
+    assert.ok(syn?.nat !== undefined);
+    const [translation] = syn.nat;
+    assert.equal(translation?.kind, 'dnat');
+    assert.equal(translation?.before.ip, '10.96.0.63');
+    assert.equal(translation?.service, 'default/redis-master');
+    assert.equal(translation?.after.pod?.name, MASTER);
+    assert.equal(translation?.after.port, 6379);
+    assert.deepEqual(
+      translation?.chains,
+      chainsOf(await lab.exec('host1', ['iptables-save', '-t', 'nat']), '10.96.0.63/32', '10.244.3.2:6379'),
+    );
+    assert.ok(syn.hops.some(({ if: on }) => on === 'flannel.1'));
+  });
+
+  test('a reply is told with what it is turned back into', () => {
+    const answer = packets.find(
+      (packet) => isV4(packet) && packet.src.pod?.name === MASTER && packet.tcp?.flags === 'SA' && packet.nat !== undefined,
+    );
+    assert.equal(answer?.dir, 'reply');
+    assert.equal(answer?.nat?.[0]?.before.pod?.name, MASTER);
+    assert.equal(answer?.nat?.[0]?.after.ip, '10.96.0.63');
+    assert.equal(answer?.nat?.[0]?.service, 'default/redis-master');
+  });
+
+  test('a ping to a ClusterIP is masqueraded, not translated, goes out by the uplink and stays without an answer', () => {
+    const isIt = (packet: PacketEvent) => packet.icmp?.name === 'echo-request' && packet.dst.ip === '10.96.0.63';
+    const first = packets.find((packet) => isIt(packet) && packet.amends === undefined);
+    assert.ok(first !== undefined);
+    assert.equal(first.dst.service?.name, 'redis-master');
+    assert.deepEqual(
+      first.nat?.map(({ kind, after: end }) => `${kind} ${end.node}`),
+      ['snat host2'],
+    );
+    assert.equal(hopNames(first).at(-1), 'host2/eth0 out');
+    assert.equal(first.verdict, 'forwarded');
+    const fate = packets.find(
+      (packet) => packet.id === first.id && packet.amends === true && packet.icmp?.unansweredMs !== undefined,
+    );
+    assert.equal(fate?.icmp?.unansweredMs, 1000);
+    assert.equal(hopNames(fate).at(-1), 'host2/eth0 out');
+  });
+
+  test('a packet that a rule drops has the reason, the place, and no hop after it', () => {
+    const dropped = packets.find((packet) => packet.drop?.reason === 'NETFILTER_DROP');
+    assert.equal(dropped?.verdict, 'dropped');
+    assert.equal(dropped?.dst.port, 6380);
+    assert.match(dropped?.drop?.at ?? '', /^[a-z_0-9]+$/);
+    assert.ok(dropped?.hops.every(({ node }) => node === 'host2'));
+    assert.ok(isNamed(dropped?.src, 'frontend-88237173-mzmjf'));
+  });
+
+  test('a connection to a closed port is answered by a reset', () => {
+    const syn = packets.find((packet) => packet.dst.port === 6390 && packet.tcp?.flags === 'S');
+    assert.equal(syn?.drop?.reason, 'NO_SOCKET');
+    assert.ok(packets.some((packet) => packet.src.port === 6390 && packet.tcp?.flags === 'RA' && packet.verdict === 'delivered'));
+  });
+
+  test('DNS over UDP goes through its Service too', () => {
+    const query = packets.find((packet) => packet.proto === 'udp' && packet.dst.service?.name === 'kube-dns');
+    assert.equal(query?.dst.service?.namespace, 'kube-system');
+    assert.match(query?.nat?.[0]?.after.pod?.name ?? '', /^coredns-/);
+    assert.equal(query?.nat?.[0]?.chains?.length, 2);
+  });
+
+  test('IPv6 is followed like IPv4: pings with round trips and Services', () => {
+    const reply = packets.find(
+      (packet) => packet.proto === 'icmp6' && packet.icmp?.name === 'echo-reply' && packet.nodes.length === 2,
+    );
+    assert.ok((reply?.icmp?.rttUs ?? 0) > 0);
+    assert.equal(reply?.dst.pod?.name, JDFGG);
+    const syn = packets.find((packet) => packet.dst.ip === 'fd00:10:96::3f' && packet.tcp?.flags === 'S');
+    assert.equal(syn?.nat?.[0]?.after.ip, 'fd00:10:244:3::2');
+    assert.equal(syn?.nat?.[0]?.service, 'default/redis-master');
+    assert.equal(syn?.nat?.[0]?.chains?.length, 2);
+  });
+
+  test('flows are opened with their translation and counted', () => {
+    const flows = everything.events.filter((event) => event.kind === 'flow');
+    assert.ok(flows.some(({ state, nat }) => state === 'open' && nat?.[0]?.service === 'default/redis-master'));
+    const counted = flows.find(({ packets: count }) => count.request > 0 && count.reply > 0);
+    assert.ok(counted !== undefined && counted.bytes.request > 0 && counted.bytes.reply > 0);
+  });
+
+  test('each target shows its own packets and no other', async () => {
+    const belongs = (isMine: (end: Endpoint) => boolean) => (packet: PacketEvent) => endpoints(packet).some(isMine);
+    const pod = (is: (pod: NonNullable<Endpoint['pod']>) => boolean) => belongs((end) => end.pod !== undefined && is(end.pod));
+    const cases: { argv: string[]; isMine: (packet: PacketEvent) => boolean; least: number }[] = [
+      { argv: [`pod/${JDFGG}`], isMine: pod((one) => one.name === JDFGG), least: 10 },
+      {
+        argv: ['-l', 'app=redis'],
+        isMine: belongs((end) => /^redis-/.test(end.pod?.name ?? end.service?.name ?? '')),
+        least: 10,
+      },
+      { argv: ['node/host3'], isMine: belongs((end) => end.pod?.node === 'host3' || end.node === 'host3'), least: 10 },
+      {
+        argv: ['deploy/frontend'],
+        isMine: belongs((end) => /^frontend/.test(end.pod?.name ?? end.service?.name ?? '')),
+        least: 10,
+      },
+      { argv: ['ns/kube-system'], isMine: belongs((end) => (end.pod ?? end.service)?.namespace === 'kube-system'), least: 5 },
+      {
+        argv: ['svc/redis-master'],
+        isMine: belongs((end) => /^redis-master/.test(end.pod?.name ?? end.service?.name ?? '')),
+        least: 5,
+      },
+    ];
+    await Promise.all(
+      cases.map(async ({ argv, isMine, least }) => {
+        const one = follow(...argv, '-o', 'json', '--for', '5s');
+        assert.deepEqual(await one.ended, { code: 0, signal: null }, one.stderr);
+        assert.ok(one.packets.length >= least, `${argv.join(' ')}: ${one.packets.length} packets\n${one.stderr}`);
+        for (const packet of one.packets) assert.ok(isMine(packet), `${argv.join(' ')}: ${JSON.stringify(packet)}`);
+        assertNothingTwice(one.packets);
+        assert.match(one.stderr, /\b0 lost\b/);
+      }),
+    );
+  });
+
+  test("following a Service shows the client's SYN from the client's own interface on, before it is translated", async () => {
+    const one = follow('svc/redis-master', '-o', 'json');
+    const syn = await one.packet(
+      'a SYN of the frontend',
+      (packet) =>
+        isRequestTo(packet, 'redis-master') && packet.tcp?.flags === 'S' && packet.src.pod?.name === JDFGG && isV4(packet),
+    );
+    assert.equal(hopNames(syn)[0], `host1/${veth(JDFGG)} in`);
+    assert.equal(hopNames(syn).at(-1), `host3/${veth(MASTER)} out`);
+    assert.deepEqual(syn.nodes, ['host1', 'host3']);
+    await one.interrupt();
+  });
+
+  test('--packets shows the plain acknowledgements between, too', async () => {
+    const one = follow('-A', '--packets', '-o', 'json');
+    const isComplete = (): boolean => {
+      const flags = new Map<number, Set<string>>();
+      for (const { tcp, src, dst } of one.packets) {
+        const port = src.port === 6379 ? dst.port : src.port;
+        if (tcp !== undefined && port !== undefined) flags.set(port, (flags.get(port) ?? new Set()).add(tcp.flags));
+      }
+      return [...flags.values()].some((seen) => ['S', 'SA', 'A', 'PA', 'FA'].every((flag) => seen.has(flag)));
+    };
+    await one.until('all packets of a connection', isComplete);
+    await one.interrupt();
+    assertNothingTwice(one.packets);
+  });
+
+  test('text is a line a packet: who to whom, translation, hops and fate; wide adds addresses, chains and times', async () => {
+    const text = follow(`pod/${JDFGG}`);
+    const wide = follow(`pod/${JDFGG}`, '-o', 'wide');
+    const hops = `${veth(JDFGG)}>cni0>flannel\\.1>eth0 \\| eth0>flannel\\.1>cni0>${veth(MASTER)}`;
+    const start = '^\\d\\d:\\d\\d:\\d\\d\\.\\d{3}';
+    const syn = new RegExp(
+      `${start} host1>host3 default/${JDFGG}:\\d+ -> svc default/redis-master:6379 tcp S => default/${MASTER}:6379 ${hops} delivered$`,
+      'm',
+    );
+    const reply = new RegExp(
+      `${start} host3>host1 default/${JDFGG} <- default/${MASTER} icmp echo-reply id \\d+ seq \\d+ [\\d.]+(µs|ms) .* delivered$`,
+      'm',
+    );
+    const [svc, sep] = packets.find((packet) => isV4(packet) && isRequestTo(packet, 'redis-master'))?.nat?.[0]?.chains ?? [];
+    assert.ok(svc !== undefined && sep !== undefined);
+    await Promise.all([
+      text.until('a SYN and an echo reply as text', () => syn.test(text.stdout) && reply.test(text.stdout)),
+      wide.until('the chains', () =>
+        wide.stdout.includes(
+          `(10.96.0.63:6379) tcp S => default/${MASTER} (10.244.3.2:6379) [svc default/redis-master ${svc}>${sep} by conntrack]`,
+        ),
+      ),
+    ]);
+    await Promise.all([text.interrupt(), wide.interrupt()]);
+    assert.ok(!text.stdout.includes('\u001b'));
+    assert.match(wide.stdout, /host3\/eth0 in \+[\d.]+(µs|ms) \(vxlan 1 192\.168\.60\.11>192\.168\.60\.13\)/);
+  });
+
+  test('an echo without an answer is said in text, with the hop where it was last seen', async () => {
+    const one = follow('pod/frontend-88237173-mzmjf');
+    const line = / icmp echo-request id \d+ seq \d+ as node host2 .* no answer in 1\.0s, last seen host2 eth0 out$/m;
+    await one.until('the echo without an answer', () => line.test(one.stdout));
+    await one.interrupt();
+  });
+
+  test('-c leaves after so many packets, with 0', async () => {
+    const one = follow('-A', '-o', 'json', '-c', '5');
+    assert.equal((await one.ended).code, 0, one.stderr);
+    assert.equal(one.packets.filter(({ amends }) => amends === undefined).length, 5);
+  });
+
+  test('an interrupt ends a follow with its summary and 130', async () => {
+    const one = follow('-A', '-o', 'json');
+    await one.packet('a packet', () => true);
+    assert.deepEqual(await one.interrupt(), { code: 130, signal: null });
+    assert.match(one.stderr, /^ktrace: \d+ captured, \d+ shown, .*0 lost; 3 nodes$/m);
+    assert.ok(one.stdout.endsWith('\n'));
+  });
+
+  test('a follow that sees nothing says so every ten seconds, and why', async () => {
+    await Promise.all([
+      silent.until('two words about silence', () => /no packet matched in 2\d s;/.test(silent.stderr)),
+      nobody.until('no pod is meant', () => /no running pod is meant by these targets/.test(nobody.stderr)),
+    ]);
+    assert.match(
+      silent.stderr,
+      /no packet matched in 10 s; 3 agents, 1 pod resolved, 2 addresses, .*: they send and receive nothing new$/m,
+    );
+    assert.deepEqual(silent.packets, []);
+    assert.deepEqual(nobody.packets, []);
+    await Promise.all([silent.interrupt(), nobody.interrupt()]);
+  });
+
+  test('a reader that has enough ends the follow without a complaint', async () => {
+    const one = follow('-A', '-o', 'json');
+    await one.packet('a packet', () => true);
+    one.child.stdout?.destroy();
+    assert.deepEqual(await one.ended, { code: 0, signal: null });
+    assert.doesNotMatch(one.stderr, /EPIPE|INTERNAL/);
+  });
+});
+
+function isV4({ src }: PacketEvent): boolean {
+  return !src.ip.includes(':');
+}
+
+function isFromTo({ src, dst }: PacketEvent, from: string, to: string): boolean {
+  return src.pod?.name === from && dst.pod?.name === to;
+}
+
+function tunnels({ hops }: PacketEvent): string[] {
+  return hops.flatMap(({ tunnel }: Hop) => (tunnel === undefined ? [] : [`${tunnel.src}>${tunnel.dst}`]));
+}
+
+/** The Service's chain and the endpoint's chain that iptables jumps to, from the rules themselves. */
+function chainsOf(rules: string, clusterIp: string, endpoint: string): string[] {
+  const lines = rules.split('\n');
+  const service = lines.find((line) => line.startsWith('-A KUBE-SERVICES') && line.includes(`-d ${clusterIp} `));
+  const target = lines.find(
+    (line) =>
+      line.startsWith('-A KUBE-SEP-') && line.includes(`--to-destination ${endpoint}`) && isJumpedTo(lines, line, service),
+  );
+  return [
+    /-j (KUBE-SVC-\w+)/.exec(service ?? '')?.[1] ?? 'no service chain',
+    /^-A (\S+)/.exec(target ?? '')?.[1] ?? 'no endpoint chain',
+  ];
+}
+
+function isJumpedTo(lines: string[], endpointRule: string, serviceRule: string | undefined): boolean {
+  const service = /-j (KUBE-SVC-\w+)/.exec(serviceRule ?? '')?.[1];
+  const endpoint = /^-A (\S+)/.exec(endpointRule)?.[1];
+  return lines.some((line) => line.startsWith(`-A ${service} `) && line.endsWith(`-j ${endpoint}`));
+}
