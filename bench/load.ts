@@ -94,7 +94,7 @@ async function untilListening(lab: Lab, ports: number[]): Promise<void> {
 }
 
 /** redis-benchmark's table: a heading and a row, with latencies in milliseconds. */
-export function latencyOf(csv: string): { p50Us: number; p99Us: number } {
+function latencyOf(csv: string): { p50Us: number; p99Us: number } {
   const [heading = [], row = []] = csv
     .trim()
     .split('\n')

@@ -30,8 +30,9 @@ if (!Object.hasOwn(TASKS, task ?? '')) {
 try {
   await setUp(ROOT);
 } catch (error) {
-  if (!(error instanceof SetupError)) throw error;
-  process.stderr.write(`${error.message}\n`);
+  const isForbidden = ['EACCES', 'EPERM', 'EROFS'].includes(error.code);
+  if (!(error instanceof SetupError) && !isForbidden) throw error;
+  process.stderr.write(`${isForbidden ? `This user may not change the checkout: ${error.message}` : error.message}\n`);
   process.exit(1);
 }
 
