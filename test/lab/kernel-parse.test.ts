@@ -3,8 +3,37 @@ import { after, before, suite, test } from 'node:test';
 import type { Sighting } from '../../src/event/sighting.ts';
 import { SKIP } from './lab-fixture.ts';
 import { Bench, followed } from './support/kernel.ts';
-import { ends, ends6, inUdp, NODES, noPorts, POD, POD6, payload, ports, router, router6, TABLE, v4, v6 } from './support/packet-table.ts';
-import { ARP, ethernet, extension, fragmentHeader, IPV4, IPV6, icmp, ipv4, ipv6, tcp, UNKNOWN, udp, vxlan } from './support/packets.ts';
+import {
+  ends,
+  ends6,
+  inUdp,
+  NODES,
+  noPorts,
+  POD,
+  POD6,
+  payload,
+  ports,
+  router,
+  router6,
+  TABLE,
+  v4,
+  v6,
+} from './support/packet-table.ts';
+import {
+  ARP,
+  ethernet,
+  extension,
+  fragmentHeader,
+  IPV4,
+  IPV6,
+  icmp,
+  ipv4,
+  ipv6,
+  tcp,
+  UNKNOWN,
+  udp,
+  vxlan,
+} from './support/packets.ts';
 
 const frame = (l3: Buffer) => ethernet(l3[0]! >> 4 === 6 ? IPV6 : IPV4, l3);
 
@@ -19,7 +48,8 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
     for (const [what, l3, expected] of TABLE) {
       const seen = bench.run('ktrace_ingress', frame(l3));
       assert.equal(seen.length, 1, what);
-      for (const [field, value] of Object.entries(expected)) assert.deepEqual(seen[0]?.[field as keyof Sighting], value, `${what}: ${field}`);
+      for (const [field, value] of Object.entries(expected))
+        assert.deepEqual(seen[0]?.[field as keyof Sighting], value, `${what}: ${field}`);
     }
   });
 
@@ -32,7 +62,11 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
         ['body_l3_out', l3, 'tc-out'],
       ] as const) {
         const [seen] = bench.run(program, packet);
-        assert.deepEqual({ ...seen, timeNs: 0n, skb: 0n, len: 0 }, { ...known, timeNs: 0n, skb: 0n, len: 0, hook }, `${what} by ${program}`);
+        assert.deepEqual(
+          { ...seen, timeNs: 0n, skb: 0n, len: 0 },
+          { ...known, timeNs: 0n, skb: 0n, len: 0, hook },
+          `${what} by ${program}`,
+        );
       }
     }
   });
@@ -55,7 +89,10 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
       [first4, { tuple: v4, ipId: 4711, fragment: { offset: 0, more: true } }],
       [later4(4711), { tuple: v4, ipId: 4711, fragment: { offset: 1480, more: false } }],
       [later4(4712), { tuple: { ...ends, ...noPorts } }],
-      [fragment6(0, true, 0x1234_5678, udp(ports, Buffer.alloc(1224))), { tuple: v6, proto: 17, fragment: { offset: 0, more: true } }],
+      [
+        fragment6(0, true, 0x1234_5678, udp(ports, Buffer.alloc(1224))),
+        { tuple: v6, proto: 17, fragment: { offset: 0, more: true } },
+      ],
       [
         fragment6(1232, true, 0x1234_5678, Buffer.alloc(8, 0xff)),
         { tuple: v6, proto: 17, ipId: 0x1234_5678, fragment: { offset: 1232, more: true } },
@@ -78,7 +115,8 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
       frame(ipv4({ ...router, proto: 1 }, icmp({ type: 3 }, ipv4({ ...router, proto: 17 }, udp(ports))))),
       frame(ipv6({ ...router6, next: 0 }, extension(17, 0, udp(ports)))),
     ];
-    for (const packet of silent) for (const program of ['ktrace_ingress', 'body_ingress']) assert.deepEqual(bench.run(program, packet), []);
+    for (const packet of silent)
+      for (const program of ['ktrace_ingress', 'body_ingress']) assert.deepEqual(bench.run(program, packet), []);
   });
 
   test('never goes past the end of a packet that is cut off at any length', () => {
@@ -87,7 +125,7 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
         for (const sighting of bench.run('body_ingress', ethernet(UNKNOWN, l3.subarray(0, length)))) {
           assert.ok(sighting.data.length <= length, `${what} cut at ${length}`);
           assert.ok(sighting.len <= length);
-          assert.ok(l3.subarray(0, length).includes(sighting.data), 'what is captured is the packet’s own');
+          assert.ok(l3.subarray(0, length).includes(Buffer.from(sighting.data)), 'what is captured is the packet’s own');
         }
       }
     }

@@ -12,7 +12,13 @@ export const ownNetns = (): number => statSync('/proc/self/ns/net').ino;
 
 /** A tracer with the running kernel's everything; `more` changes that. */
 export function openTracer(more: Partial<TracerOptions> = {}): Tracer {
-  const defaults = { native: loadNative(), objectPath: OBJECT_PATH, netns: ownNetns(), ringBytes: 1 << 20, attach: 'auto' as const };
+  const defaults = {
+    native: loadNative(),
+    objectPath: OBJECT_PATH,
+    netns: ownNetns(),
+    ringBytes: 1 << 20,
+    attach: 'auto' as const,
+  };
   return new Tracer({ ...defaults, ...more });
 }
 

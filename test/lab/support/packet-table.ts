@@ -29,7 +29,11 @@ export const TABLE: Row[] = [
     ipv4({ ...ends, proto: 6, id: 7 }, tcp({ ...ports, seq: 0xffff_fff0, ack: 9, flags: 0x12 }, payload)),
     { tuple: v4, proto: 6, ipVersion: 4, ipId: 7, tcp: { flags: 0x12, seq: 0xffff_fff0, ack: 9 }, len: 40 + payload.length },
   ],
-  ['TCP over IPv6', ipv6({ ...ends6, next: 6 }, tcp(ports)), { tuple: v6, proto: 6, ipVersion: 6, tcp: { flags: 0x10, seq: 1, ack: 2 } }],
+  [
+    'TCP over IPv6',
+    ipv6({ ...ends6, next: 6 }, tcp(ports)),
+    { tuple: v6, proto: 6, ipVersion: 6, tcp: { flags: 0x10, seq: 1, ack: 2 } },
+  ],
   ['UDP', ipv4({ ...ends, proto: 17 }, udp(ports, payload)), { tuple: v4, proto: 17, tcp: undefined, icmp: undefined }],
   ['UDP over IPv6', ipv6({ ...ends6, next: 17 }, udp(ports)), { tuple: v6, proto: 17 }],
   ['SCTP', ipv4({ ...ends, proto: 132 }, sctp(ports)), { tuple: v4, proto: 132 }],
@@ -56,7 +60,10 @@ export const TABLE: Row[] = [
   ],
   [
     'fragmentation needed, with its MTU and a quoted echo',
-    ipv4({ ...router, proto: 1 }, icmp({ type: 3, code: 4, rest: 1400 }, ipv4({ ...ends, proto: 1 }, icmp({ type: 8, rest: echoOf(5, 6) })))),
+    ipv4(
+      { ...router, proto: 1 },
+      icmp({ type: 3, code: 4, rest: 1400 }, ipv4({ ...ends, proto: 1 }, icmp({ type: 8, rest: echoOf(5, 6) }))),
+    ),
     { icmp: { type: 3, code: 4, id: 0, seq: 0, mtu: 1400 }, quoted: { proto: 1, tuple: { ...ends, sport: 5, dport: 0 } } },
   ],
   [
@@ -71,7 +78,10 @@ export const TABLE: Row[] = [
   ],
   [
     'an error with IPv4 options before and inside',
-    ipv4({ ...router, proto: 1, options: Buffer.alloc(8, 1) }, icmp({ type: 11 }, ipv4({ ...ends, proto: 6, options: Buffer.alloc(40, 1) }, tcp(ports)))),
+    ipv4(
+      { ...router, proto: 1, options: Buffer.alloc(8, 1) },
+      icmp({ type: 11 }, ipv4({ ...ends, proto: 6, options: Buffer.alloc(40, 1) }, tcp(ports))),
+    ),
     { quoted: { proto: 6, tuple: v4 }, icmp: { type: 11, code: 0, id: 0, seq: 0, mtu: 0 } },
   ],
   ['hop-by-hop options', ipv6({ ...ends6, next: 0 }, extension(17, 1, udp(ports))), { tuple: v6, proto: 17 }],
@@ -80,10 +90,21 @@ export const TABLE: Row[] = [
   ['an authentication header', ipv6({ ...ends6, next: 51 }, authentication(6, tcp(ports))), { tuple: v6, proto: 6 }],
   [
     'seven extension headers in a row',
-    ipv6({ ...ends6, next: 0 }, extension(60, 1, extension(43, 0, extension(60, 0, authentication(60, extension(135, 0, extension(60, 3, extension(17, 0, udp(ports))))))))),
+    ipv6(
+      { ...ends6, next: 0 },
+      extension(
+        60,
+        1,
+        extension(43, 0, extension(60, 0, authentication(60, extension(135, 0, extension(60, 3, extension(17, 0, udp(ports))))))),
+      ),
+    ),
     { tuple: v6, proto: 17 },
   ],
-  ['IPv4 options', ipv4({ ...ends, proto: 6, options: Buffer.alloc(40, 1) }, tcp(ports)), { tuple: v4, tcp: { flags: 0x10, seq: 1, ack: 2 } }],
+  [
+    'IPv4 options',
+    ipv4({ ...ends, proto: 6, options: Buffer.alloc(40, 1) }, tcp(ports)),
+    { tuple: v4, tcp: { flags: 0x10, seq: 1, ack: 2 } },
+  ],
   ['another protocol', ipv4({ ...ends, proto: 47 }, Buffer.alloc(20)), { tuple: { ...ends, ...noPorts }, proto: 47 }],
   [
     'VXLAN of a configured port',
@@ -121,4 +142,3 @@ export const TABLE: Row[] = [
     { quoted: { proto: 17, tuple: v4 }, tunnel: { kind: 'vxlan', vni: 1, ...NODES } },
   ],
 ];
-

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import { SKIP, until } from './lab-fixture.ts';
+import { isAccounted } from './support/kernel.ts';
+import { type Net, twoNodes } from './support/net.ts';
+import { TracedNode } from './support/traced-node.ts';
+
+const DATAGRAMS = 30_000;
+/** Sends N datagrams, one after the other, and prints how many the kernel took. */
+const GENERATOR = `
+  const socket = require('node:dgram').createSocket('udp4');
+  const count = Number(process.argv[1]);
+  let sent = 0;
+  const next = (error) => {
+    if (error) throw error;
+    if (sent === count) return console.log(sent), socket.close();
+    socket.send('x'.repeat(18), 9, '10.9.1.3', (error) => { sent += 1; next(error); });
+  };
+  next();
+`;
+
+suite('a flood that overruns the ring', { skip: SKIP, timeout: 60_000 }, () => {
+  let net: Net;
+  before(() => {
+    net = twoNodes();
+    // Each datagram ends in the pod in a way that is seen once.
+    net.exec('b', 'iptables', '-t', 'raw', '-A', 'PREROUTING', '-p', 'udp', '-j', 'DROP');
+  });
+  after(() => net.close());
+
+  test('is accounted for to the last packet, against the generator’s own count, and the loss is told', async (t) => {
+    const node = await TracedNode.following(net, { node: 'node1', addresses: ['10.9.1.2'], units: 'packets', ringBytes: 4096 });
+    assert.ok(net.try('a', 'ping -n -c1 -W2 10.9.1.3'));
+    const first = (await node.ask('state')).stats;
+    const sent = Number(net.exec('a', process.execPath, '-e', GENERATOR, String(DATAGRAMS)));
+    assert.equal(sent, DATAGRAMS);
+    const { stats, misses, malformed } = await node.ask('state');
+    t.diagnostic(JSON.stringify({ sent, ...stats, misses }));
+    assert.ok(isAccounted(stats), JSON.stringify(stats));
+    // In at the sender's veth, out at the receiver's, dropped in the receiver's namespace.
+    const matched = stats.matched - first.matched;
+    assert.ok(
+      matched <= sent * 3 && matched >= sent * 3 - misses,
+      `${matched} of ${sent * 3} matched, ${misses} recursion misses`,
+    );
+    assert.ok(stats.lostRing > 0, 'the ring was overrun');
+    assert.ok(stats.emitted > 0);
+    assert.equal(malformed, 0);
+    const { counts } = await until('everything that was emitted is read', async () => {
+      const state = await node.ask('state');
+      return state.counts.sightings === state.stats.emitted ? state : undefined;
+    });
+    assert.equal(counts.sightings, stats.emitted);
+    const lost = () => node.events.reduce((sum, event) => sum + (event.kind === 'lost' ? event.count : 0), 0);
+    await until('the loss is told to its last packet', () => lost() === stats.lostRing);
+    await node.close();
+  });
+
+  test('by flows, of which the kernel tells only what is new, loses nothing', async () => {
+    const node = await TracedNode.following(net, { node: 'node1', addresses: ['10.9.1.2'], ringBytes: 1 << 20 });
+    const sent = Number(net.exec('a', process.execPath, '-e', GENERATOR, '500'));
+    const { stats } = await node.ask('state');
+    assert.ok(isAccounted(stats), JSON.stringify(stats));
+    // The first datagram is new at both interfaces, and every drop is.
+    assert.deepEqual([stats.emitted, stats.counted, stats.lostRing], [2 + sent, 2 * (sent - 1), 0]);
+    await node.close();
+  });
+});

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import { SKIP } from './lab-fixture.ts';
+import { type Net, twoNodes } from './support/net.ts';
+import { TracedNode } from './support/traced-node.ts';
+
+suite('a kernel that lacks something', { skip: SKIP, timeout: 60_000 }, () => {
+  let net: Net;
+  before(() => {
+    net = twoNodes();
+  });
+  after(() => net.close());
+
+  test('without conntrack’s types traces on without translations, and says so', async () => {
+    net.exec(
+      'node1',
+      'iptables',
+      '-t',
+      'nat',
+      '-A',
+      'PREROUTING',
+      '-d',
+      '10.96.0.11',
+      '-p',
+      'icmp',
+      '-j',
+      'DNAT',
+      '--to',
+      '10.9.2.2',
+    );
+    const node = await TracedNode.following(net, { node: 'node1', addresses: ['10.9.1.2'], withoutConntrack: true });
+    assert.ok(net.try('a', 'ping -n -c1 10.96.0.11'));
+    const packet = await node.packet('the reply', (each) => each.icmp?.name === 'echo-reply');
+    assert.equal(packet.nat, undefined);
+    const notices = node.events.filter((event) => event.kind === 'notice').map(({ code }) => code);
+    assert.deepEqual(notices, ['KTRACE_N_NO_CONNTRACK']);
+    const { hooks } = await node.close();
+    assert.equal(hooks.find(({ name }) => name === 'conntrack')?.state, 'unavailable');
+  });
+
+  test('without BTF is refused with what is missing', () => {
+    const script = `
+      import { openTracer } from ${JSON.stringify(new URL('support/kernel.ts', import.meta.url).href)};
+      try { openTracer(); } catch (error) { console.log(JSON.stringify([error.code, error.message, error.hint])); }`;
+    const printed = net.exec(
+      'node1',
+      'env',
+      'KTRACE_BTF=/nonexistent',
+      process.execPath,
+      '--import',
+      'tsx',
+      '--input-type=module',
+      '-e',
+      script,
+    );
+    const [code, message, hint] = JSON.parse(printed) as string[];
+    assert.equal(code, 'KTRACE_E_NO_BTF');
+    assert.match(message ?? '', /BTF/);
+    assert.match(hint ?? '', /CONFIG_DEBUG_INFO_BTF/);
+  });
+});

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import type { PacketEvent } from '../../src/event/types.ts';
+import { SKIP } from './lab-fixture.ts';
+import { type Net, twoNodes } from './support/net.ts';
+import { TracedNode, way } from './support/traced-node.ts';
+
+suite('drops of a followed pod’s packets', { skip: SKIP, timeout: 60_000 }, () => {
+  let net: Net;
+  let node: TracedNode;
+  before(async () => {
+    net = twoNodes();
+    await net.serve('b');
+    node = await TracedNode.following(net, { node: 'node1', addresses: ['10.9.1.2'] });
+  });
+  after(() => net.close());
+
+  const isDropTo = (ip: string, port?: number) => (packet: PacketEvent) =>
+    packet.verdict === 'dropped' && packet.dst.ip === ip && packet.dst.port === port;
+
+  test('by an iptables rule are told with reason, symbol and the interface they came by', async () => {
+    net.exec('node1', 'iptables', '-A', 'FORWARD', '-p', 'udp', '--dport', '4001', '-j', 'DROP');
+    net.try('a', 'echo x > /dev/udp/10.9.1.3/4001');
+    const { drop, hops, nodes } = await node.packet('the drop', isDropTo('10.9.1.3', 4001));
+    assert.equal(drop?.reason, 'NETFILTER_DROP');
+    assert.match(drop.at, /^[a-z_]\w+$/, 'a kernel function');
+    assert.deepEqual(
+      hops.map((hop) => `${hop.if} ${hop.dir}`),
+      ['veth-a in'],
+    );
+    assert.deepEqual(nodes, ['node1']);
+  });
+
+  test('by an nft rule are told with the same reason', async () => {
+    net.exec('node1', 'nft', 'add table inet ktt');
+    net.exec('node1', 'nft', 'add chain inet ktt forwarded { type filter hook forward priority 0; }');
+    net.exec('node1', 'nft', 'add rule inet ktt forwarded tcp dport 4002 drop');
+    net.try('a', 'timeout 0.3 bash -c "exec 3<>/dev/tcp/10.9.1.3/4002"');
+    const packet = await node.packet('the drop', isDropTo('10.9.1.3', 4002));
+    assert.equal(packet.drop?.reason, 'NETFILTER_DROP');
+    assert.equal(packet.tcp?.flags, 'S');
+  });
+
+  test('because their time is over are told, and the error that says so is its own packet', async () => {
+    assert.ok(!net.try('a', 'ping -n -c1 -W1 -t1 10.9.1.3'));
+    const packet = await node.packet('the drop', (each) => isDropTo('10.9.1.3')(each) && each.icmp?.name === 'echo-request');
+    assert.match(packet.drop?.reason ?? '', /^(IP_INHDR|NOT_SPECIFIED|IP_TTL|TTL|IP_OUTNOROUTES)/);
+    const error = await node.packet('the error', (each) => each.icmp?.name === 'time-exceeded');
+    assert.equal(error.dst.ip, '10.9.1.2');
+    assert.deepEqual(error.icmp?.about, { proto: 'icmp', src: { ip: '10.9.1.2' }, dst: { ip: '10.9.1.3' } });
+    assert.equal(way(error), 'veth-a out');
+    assert.equal(error.verdict, 'delivered');
+  });
+
+  test('for want of a route are told, and so is the error', async () => {
+    net.ip('node1', 'route add unreachable 198.51.100.0/24');
+    net.try('a', 'echo x > /dev/udp/198.51.100.7/4003');
+    const packet = await node.packet('the drop', isDropTo('198.51.100.7', 4003));
+    assert.match(packet.drop?.reason ?? '', /NOROUTES|NOT_SPECIFIED|UNREACHABLE/);
+    const error = await node.packet('the error', (each) => each.icmp?.about?.dst.port === 4003);
+    assert.equal(error.icmp?.name, 'host-unreachable');
+    assert.equal(error.icmp.about?.src.ip, '10.9.1.2');
+  });
+
+  test('by a closed port are told from inside the pod, and the error with the flow it quotes', async () => {
+    net.try('a', 'echo x > /dev/udp/10.9.1.3/4004');
+    const packet = await node.packet('the drop', isDropTo('10.9.1.3', 4004));
+    assert.equal(packet.drop?.reason, 'NO_SOCKET');
+    assert.match(packet.drop.at, /udp/);
+    assert.equal(way(packet), 'veth-a in, veth-b out');
+    const error = await node.packet('the error', (each) => each.icmp?.about?.dst.port === 4004);
+    assert.equal(error.icmp?.name, 'port-unreachable');
+    assert.equal(way(error), 'veth-b in, veth-a out');
+    assert.equal(error.verdict, 'delivered');
+  });
+
+  test('over IPv6 are told, too', async () => {
+    net.ip('a', 'addr add fd00:9::2/128 dev eth0 nodad');
+    net.exec('a', 'ip', '-6', 'route', 'add', 'fd00:9::/64', 'dev', 'eth0');
+    net.ip('node1', 'addr add fd00:9::1/128 dev veth-a nodad');
+    net.exec('node1', 'ip', '-6', 'route', 'add', 'fd00:9::2/128', 'dev', 'veth-a');
+    const node6 = await TracedNode.following(net, { node: 'node1', addresses: ['fd00:9::2'] });
+    net.try('a', 'echo x > /dev/udp/fd00:9::1/4005');
+    const packet = await node6.packet('the drop', isDropTo('fd00:9::1', 4005));
+    assert.equal(packet.drop?.reason, 'NO_SOCKET');
+    const error = await node6.packet('the error', (each) => each.icmp?.about?.dst.port === 4005);
+    assert.equal(error.icmp?.name, 'port-unreachable');
+    await node6.close();
+  });
+
+  test('are not what arrives: of an answered request and a whole connection nothing is dropped', async () => {
+    assert.ok(net.try('a', 'ping -n -c2 -i0.2 10.9.1.3'));
+    assert.ok(net.try('a', 'exec 3<>/dev/tcp/10.9.1.3/8080; echo hello >&3; read -t 2 line <&3; test "$line" = hello'));
+    await node.packet(
+      'the reply',
+      (each) => each.icmp?.name === 'echo-reply' && each.icmp.seq === 2 && each.icmp.rttUs !== undefined,
+    );
+    await node.packet('the connection’s end', (each) => each.tcp?.flags.startsWith('F') === true && each.src.port === 8080);
+    const dropped = node
+      .packets()
+      .filter(({ verdict, dst, src }) => verdict === 'dropped' && [dst.port, src.port].includes(8080));
+    assert.deepEqual(dropped, []);
+    assert.deepEqual(
+      node.packets().filter(({ verdict, icmp }) => verdict === 'dropped' && icmp?.name === 'echo-reply'),
+      [],
+    );
+  });
+});

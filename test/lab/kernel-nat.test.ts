@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import type { PacketEvent, Translation } from '../../src/event/types.ts';
+import { SKIP, until } from './lab-fixture.ts';
+import { type Net, twoNodes } from './support/net.ts';
+import { TracedNode, way } from './support/traced-node.ts';
+
+const SERVICE = '10.96.0.10';
+const CLIENT = '10.9.1.2';
+const LOCAL = '10.9.1.3';
+const REMOTE = '10.9.2.2';
+const UPLINK = '192.168.77.1';
+
+const text = (end: { ip: string; port?: number }) => (end.port === undefined ? end.ip : `${end.ip}:${end.port}`);
+/** E.g. `dnat 10.96.0.10:80 → 10.9.2.2:8080`, the client's changing port as `*`. */
+function nat(packet: PacketEvent, clientPort: number): string[] {
+  const end = (of: Translation['before']) => text(of).replace(`:${clientPort}`, ':*');
+  return (packet.nat ?? []).map(({ kind, before, after }) => `${kind} ${end(before)} → ${end(after)}`);
+}
+
+const talk = (ip: string, port: number) =>
+  `exec 3<>/dev/tcp/${ip}/${port}; echo hello >&3; read -t 2 line <&3; test "$line" = hello`;
+const ask = (ip: string, port: number) =>
+  `exec 3<>/dev/udp/${ip}/${port}; echo hello >&3; test "$(timeout 2 dd bs=64 count=1 status=none <&3)" = hello`;
+
+suite('translations', { skip: SKIP, timeout: 60_000 }, () => {
+  let net: Net;
+  before(async () => {
+    net = twoNodes();
+    const rule = (...args: string[]) => net.exec('node1', 'iptables', '-t', 'nat', '-A', ...args);
+    const dnat = (ip: string, proto: string, port: number, to: string) =>
+      rule('PREROUTING', '-d', ip, '-p', proto, '--dport', String(port), '-j', 'DNAT', '--to', to);
+    dnat(SERVICE, 'tcp', 80, `${REMOTE}:8080`);
+    dnat(SERVICE, 'udp', 53, `${REMOTE}:5353`);
+    dnat('10.96.0.12', 'tcp', 80, `${LOCAL}:8080`);
+    dnat(UPLINK, 'tcp', 30_080, `${LOCAL}:8080`);
+    rule('PREROUTING', '-d', SERVICE, '-p', 'icmp', '-j', 'DNAT', '--to', REMOTE);
+    rule('POSTROUTING', '-s', '10.9.1.0/24', '-o', 'eth0', '-j', 'MASQUERADE');
+    await Promise.all([net.serve('b'), net.serve('c')]);
+  });
+  after(() => net.close());
+
+  test('of TCP are told for request and reply with before and after, destination and source', async () => {
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT] });
+    assert.ok(net.try('a', talk(SERVICE, 80)));
+    const syn = await node.packet('the SYN', ({ tcp, dst }) => tcp?.flags === 'S' && dst.ip === SERVICE);
+    const port = syn.src.port ?? 0;
+    assert.equal(way(syn), 'veth-a in, eth0 out');
+    assert.deepEqual([syn.dir, text(syn.dst)], ['request', `${SERVICE}:80`]);
+    assert.deepEqual(nat(syn, port), [`dnat ${SERVICE}:80 → ${REMOTE}:8080`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
+    const answer = await node.packet('the SYN-ACK', ({ tcp }) => tcp?.flags === 'SA');
+    assert.equal(way(answer), 'eth0 in, veth-a out', 'it is matched at the uplink, where it carries the node’s address only');
+    assert.deepEqual([answer.dir, text(answer.src), answer.dst.ip], ['reply', `${REMOTE}:8080`, UPLINK]);
+    assert.deepEqual(nat(answer, port), [`snat ${UPLINK}:* → ${CLIENT}:*`, `dnat ${REMOTE}:8080 → ${SERVICE}:80`]);
+    await node.close();
+  });
+
+  test('of UDP and of pings are told as well', async () => {
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT], units: 'packets' });
+    assert.ok(net.try('a', ask(SERVICE, 53)));
+    const query = await node.packet('the query', ({ proto, dst }) => proto === 'udp' && dst.ip === SERVICE);
+    const port = query.src.port ?? 0;
+    assert.deepEqual(nat(query, port), [`dnat ${SERVICE}:53 → ${REMOTE}:5353`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
+    const answer = await node.packet('the answer', ({ proto, dir }) => proto === 'udp' && dir === 'reply');
+    assert.deepEqual(nat(answer, port), [`snat ${UPLINK}:* → ${CLIENT}:*`, `dnat ${REMOTE}:5353 → ${SERVICE}:53`]);
+    assert.equal(way(answer), 'eth0 in, veth-a out');
+
+    assert.ok(net.try('a', `ping -n -c1 -W1 ${SERVICE}`));
+    const request = await node.packet('the ping', ({ icmp }) => icmp?.name === 'echo-request');
+    assert.deepEqual(nat(request, 0), [`dnat ${SERVICE} → ${REMOTE}`, `snat ${CLIENT} → ${UPLINK}`]);
+    const reply = await node.packet('its reply', ({ icmp }) => icmp?.name === 'echo-reply');
+    assert.deepEqual(nat(reply, 0), [`snat ${UPLINK} → ${CLIENT}`, `dnat ${REMOTE} → ${SERVICE}`]);
+    assert.ok((reply.icmp?.rttUs ?? 0) > 0, 'the pair is found through both translations');
+    assert.equal(way(reply), 'eth0 in, veth-a out');
+    await node.close();
+  });
+
+  test('lead to a followed endpoint: the SYN is told from its client’s interface on, and only its own', async () => {
+    const serviceAddresses = [SERVICE, '10.96.0.12'].map((ip) => ({ ip, port: 80, proto: 'tcp' as const }));
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [REMOTE], serviceAddresses });
+    assert.ok(net.try('a', talk('10.96.0.12', 80)));
+    assert.ok(net.try('a', talk(SERVICE, 80)));
+    const syn = await node.packet('the SYN', ({ tcp, dst }) => tcp?.flags === 'S' && dst.ip === SERVICE);
+    assert.equal(way(syn), 'veth-a in, eth0 out');
+    assert.deepEqual(nat(syn, syn.src.port ?? 0), [`dnat ${SERVICE}:80 → ${REMOTE}:8080`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
+    await until('the other endpoint’s SYN is discarded', async () => (await node.ask('state')).counts.discarded > 0);
+    assert.deepEqual(
+      node.packets().filter(({ src, dst }) => [src.ip, dst.ip].some((ip) => ip === '10.96.0.12' || ip === LOCAL)),
+      [],
+    );
+    await node.close();
+  });
+
+  test('of a NodePort are told from the uplink on', async () => {
+    const serviceAddresses = [{ ip: UPLINK, port: 30_080, proto: 'tcp' as const }];
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [LOCAL], serviceAddresses });
+    assert.ok(net.try('node2', talk(UPLINK, 30_080)));
+    const syn = await node.packet('the SYN', ({ tcp, dst }) => tcp?.flags === 'S' && dst.ip === UPLINK);
+    assert.equal(way(syn), 'eth0 in, veth-b out');
+    assert.deepEqual([syn.verdict, nat(syn, syn.src.port ?? 0)], ['delivered', [`dnat ${UPLINK}:30080 → ${LOCAL}:8080`]]);
+    const answer = await node.packet('the SYN-ACK', ({ tcp }) => tcp?.flags === 'SA');
+    assert.deepEqual([way(answer), nat(answer, 0)], ['veth-b in, eth0 out', [`dnat ${LOCAL}:8080 → ${UPLINK}:30080`]]);
+    await node.close();
+  });
+});

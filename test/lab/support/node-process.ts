@@ -1,0 +1,84 @@
+/** A node's pipeline without Kubernetes, in the namespace it is started in; {@link TracedNode} talks with it by messages. */
+import { Interfaces } from '../../../src/agent/interfaces.ts';
+import { Pipeline } from '../../../src/agent/pipeline.ts';
+import { readSymbols } from '../../../src/agent/symbols.ts';
+import { loadNative } from '../../../src/native/load.ts';
+import type { NativeModule } from '../../../src/native/types.ts';
+import { createLog } from '../../../src/util/log.ts';
+import { openTracer } from './kernel.ts';
+import type { Ask, NodeOptions, NodeState } from './traced-node.ts';
+
+const options = JSON.parse(process.argv[2] ?? '{}') as NodeOptions;
+const native = withoutConntrack(loadNative(), options.withoutConntrack === true);
+const tracer = openTracer({ native, ringBytes: options.ringBytes ?? 1 << 20, attach: options.attach ?? 'auto' });
+const attachedAtMs: Record<number, number> = {};
+const attach = tracer.attach.bind(tracer);
+tracer.attach = (ifindex, kind, hasLinkLayer) => {
+  attach(ifindex, kind, hasLinkLayer);
+  attachedAtMs[ifindex] = Date.now();
+};
+const log = createLog('test', 'error');
+const interfaces = new Interfaces({ native, tracer, log });
+const pipeline = new Pipeline({
+  node: options.node,
+  native,
+  tracer,
+  interfaces,
+  symbols: readSymbols(),
+  log,
+  naming: {
+    resolve: () => ({ pods: [], addresses: options.addresses, serviceAddresses: options.serviceAddresses ?? [] }),
+    namePacket: () => {},
+    nameFlow: () => {},
+    podOf: () => undefined,
+    notReady: () => undefined,
+  },
+});
+interfaces.onOwnAddressesChange = () => pipeline.resolveAgain();
+
+let follower: { close(): void } | undefined;
+function follow(): number {
+  const started = performance.now();
+  follower = pipeline.follow(
+    { targets: [{ kind: 'all' }], addresses: [], units: options.units ?? 'flows' },
+    { event: (event) => process.send?.({ event }), resolved: () => {} },
+  );
+  return performance.now() - started;
+}
+
+function state(tookMs = 0): NodeState {
+  return {
+    stats: tracer.stats(),
+    misses: tracer.recursionMisses(),
+    hooks: tracer.hooks(),
+    attached: tracer.attachedInterfaces,
+    programIds: tracer.object.programs().map((program) => tracer.object.programInfo(program).id),
+    counts: { ...pipeline.assembler.counts },
+    malformed: pipeline.malformed,
+    attachFailures: interfaces.failures,
+    attachedAtMs,
+    tookMs,
+  };
+}
+
+process.on('message', (ask: Ask) => {
+  let tookMs = 0;
+  if (ask === 'follow') tookMs = follow();
+  if (ask === 'unfollow') follower?.close();
+  if (ask === 'close') {
+    pipeline.close();
+    interfaces.close();
+    const closing = { ...state() };
+    tracer.close();
+    process.send?.({ state: closing }, () => process.exit());
+    return;
+  }
+  process.send?.({ state: state(tookMs) });
+});
+process.on('disconnect', () => process.exit());
+process.send?.({ state: state() });
+
+function withoutConntrack(whole: NativeModule, isWithout: boolean): NativeModule {
+  if (!isWithout) return whole;
+  return { ...whole, btf: { ...whole.btf, hasStruct: (name) => name !== 'nf_conn' && whole.btf.hasStruct(name) } };
+}
