@@ -23,6 +23,7 @@ export function createProgram(done: (code: number) => void): Command {
   addFollow(program, done);
   addAgent(program, done);
   addGate(program, done);
+  addHealthz(program, done);
   addLabCommand(program, done);
   program
     .command('version')
@@ -100,6 +101,18 @@ function addGate(program: Command, done: (code: number) => void): void {
     .action(async (flags: Record<string, string | undefined>) => {
       const { gateCommand } = await import('./gate-command.ts');
       done(await gateCommand(flags));
+    });
+}
+
+function addHealthz(program: Command, done: (code: number) => void): void {
+  program
+    .command('healthz')
+    .description('ask the agent of this node whether it lives: exit code 0 or 1; for probes')
+    .option('--socket <path>', "the agent's unix socket (KTRACE_SOCKET)")
+    .option('--ready', 'ask whether it is ready instead')
+    .action(async (flags: Record<string, string | boolean | undefined>) => {
+      const { healthzCommand } = await import('./healthz-command.ts');
+      done(await healthzCommand(flags));
     });
 }
 

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { healthzCommand } from '../../src/cli/healthz-command.ts';
+import { KtraceError } from '../../src/util/errors.ts';
+import { serve, temporaryDirectory } from '../agent/server-fixture.ts';
+
+test('an agent that lives is healthy, and ready when its feed is', async (t) => {
+  const { socketPath, feed } = await serve(t);
+  assert.equal(await healthzCommand({ socket: socketPath }), 0);
+  assert.equal(await healthzCommand({ socket: socketPath, ready: true }), 0);
+  feed.why = 'The API server has not answered yet';
+  assert.equal(await healthzCommand({}, { KTRACE_SOCKET: socketPath }), 0);
+  await assert.rejects(
+    () => healthzCommand({ socket: socketPath, ready: true }),
+    isUnhealthy(/^The agent at \S+ answers The API server has not answered yet$/),
+  );
+});
+
+test('no agent, and one that answers nonsense or nothing, are not healthy', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await assert.rejects(() => healthzCommand({ socket: join(directory, 'none.sock') }), isUnhealthy(/cannot be asked: .*ENOENT/));
+  for (const [name, answer, text] of [
+    ['nonsense', 'SSH-2.0-OpenSSH\r\n', /answers SSH-2\.0-OpenSSH$/],
+    ['nothing', '', /answers nothing$/],
+  ] as const) {
+    const socketPath = join(directory, name);
+    const server = createServer((socket) => socket.end(answer)).listen(socketPath);
+    t.after(() => server.close());
+    await assert.rejects(() => healthzCommand({ socket: socketPath }), isUnhealthy(text));
+  }
+});
+
+function isUnhealthy(text: RegExp): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof KtraceError);
+    assert.equal(error.code, 'KTRACE_E_UNHEALTHY');
+    assert.match(error.message, text);
+    return true;
+  };
+}
