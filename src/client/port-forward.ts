@@ -93,7 +93,9 @@ function refused(pod: { namespace: string; name: string }, why: string, cause?: 
       : `Forwarding a port to ${pod.namespace}/${pod.name} failed: ${why}`,
     {
       ...(cause === undefined ? {} : { cause }),
-      ...(isForbidden ? { hint: 'Following needs the right to create pods/portforward in the namespace of ktrace.' } : {}),
+      hint: isForbidden
+        ? 'Following needs the right to create pods/portforward in the namespace of ktrace.'
+        : `Look at the gate: kubectl -n ${pod.namespace} describe pod ${pod.name}, and its log.`,
       exitCode: isForbidden ? EXIT.notAuthorized : EXIT.noAgent,
     },
   );
