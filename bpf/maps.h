@@ -25,8 +25,6 @@ const volatile __u64 cfg_wake_bytes = 1 << 20;
 /* Hash of an address -> bit: zero means no follower can be interested, and costs no helper call. */
 #define TARGET_BITS 65536
 __u64 target_bits[TARGET_BITS / 64];
-/* Same for interfaces whose every packet is followed. */
-__u64 interface_bits[4096 / 64];
 /* UDP ports of the node's own VXLAN devices, host order, 0 unused. */
 __u16 vxlan_ports[4];
 /* Send every sighting, not only what is new. */

@@ -109,8 +109,6 @@ static __always_inline bool may_match(struct __sk_buff *skb, const __u32 l3)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
-	if (interface_bits[(skb->ifindex & 4095) >> 6] >> (skb->ifindex & 63) & 1)
-		return true;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return ipv4_may_match(data + l3, end, true);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))

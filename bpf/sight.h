@@ -30,20 +30,23 @@ static __always_inline void capture(const struct source *source, const struct pa
 	s->data_len = len;
 }
 
+/*
+ * The reader comes by a timer. It is woken when the ring's fill passes a mark, and then not again until it has passed it anew: a wake-up costs
+ * more than the rest of the program, so a reader that cannot keep up must not be woken for every record.
+ */
 static __always_inline void emit(struct ktrace_sighting *s)
 {
-	__u64 flags = bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA) > cfg_wake_bytes ? BPF_RB_FORCE_WAKEUP
-											: BPF_RB_NO_WAKEUP;
+	__u64 fill = bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA);
+	bool passes = fill >= cfg_wake_bytes && fill < cfg_wake_bytes + 2 * sizeof(*s);
 
-	if (bpf_ringbuf_output(&sightings, s, sizeof(*s), flags))
+	if (bpf_ringbuf_output(&sightings, s, sizeof(*s), passes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
 		COUNT(lost_ring);
 	else
 		COUNT(emitted);
 }
 
 /* Whether a follower wants this packet; sets KTRACE_PROVISIONAL when only its translation, not known yet, can tell. */
-static __always_inline bool is_matched(struct __sk_buff *skb, struct ktrace_sighting *s, struct scratch *scratch,
-				       unsigned long nfct)
+static __always_inline bool is_matched(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)
 {
 	__u32 kinds = tuple_kinds(&s->tuple), src = kinds & 0xffff, dst = kinds >> 16;
 
@@ -56,8 +59,6 @@ static __always_inline bool is_matched(struct __sk_buff *skb, struct ktrace_sigh
 	if (s->flags & KTRACE_CONNTRACK && (is_followed_tuple(&s->ct_original) || is_followed_tuple(&s->ct_reply)))
 		return true;
 	if (s->flags & KTRACE_QUOTED && is_followed_tuple(&s->quoted))
-		return true;
-	if (interface_bits[(skb->ifindex & 4095) >> 6] >> (skb->ifindex & 63) & 1)
 		return true;
 	/* With conntrack attached the translation is known, and was not a followed one. */
 	if (s->flags & KTRACE_CONNTRACK)
@@ -231,7 +232,7 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 		COUNT(counted);
 		return;
 	}
-	if (!is_matched(skb, s, scratch, nfct)) {
+	if (!is_matched(s, scratch, nfct)) {
 		COUNT(unmatched);
 		return;
 	}

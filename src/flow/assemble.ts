@@ -48,7 +48,7 @@ export class Assembler {
   #serial = 0;
 
   constructor(options: AssemblerOptions) {
-    this.#options = { quietMs: 20, amendMs: 5000, limit: 16_384, ...options };
+    this.#options = { quietMs: 20, amendMs: 5000, limit: 4096, ...options };
   }
 
   /** Takes a sighting at `nowMs` (any monotonic clock, the same as in `tick`). */
@@ -58,19 +58,18 @@ export class Assembler {
       this.counts.noise += 1;
       return;
     }
+    // A view would keep its whole batch alive for as long as the packet is held, and nobody asks for bytes yet.
+    sighting.data = NO_BYTES;
     const fingerprint = fingerprintOf(sighting);
     const packet = this.#find(sighting, fingerprint) ?? this.#begin(sighting, fingerprint);
     if (packet.last !== sighting) {
       const isTranslated = packet.last.tuple.src !== sighting.tuple.src || packet.last.tuple.dst !== sighting.tuple.dst;
       join(packet, sighting);
-      if (isTranslated) this.#byContent.set(contentKey(fingerprint, sighting.tuple), packet);
+      if (isTranslated) this.#knowByContent(packet, sighting.tuple);
+      if (packet.skbs.at(-1) !== sighting.skb) this.#knowBySkb(packet, sighting.skb);
     }
     packet.touchedMs = nowMs;
-    if (packet.skb !== sighting.skb) {
-      packet.skb = sighting.skb;
-      this.#bySkb.set(sighting.skb, packet);
-    }
-    (packet.isTold ? this.#told : this.#open).delete(packet);
+    if (packet.isTold) this.#told.delete(packet);
     this.#open.add(packet);
     if (this.#open.size > this.#options.limit) this.#evict();
   }
@@ -79,11 +78,7 @@ export class Assembler {
   tick(nowMs: number): void {
     for (const packet of this.#open) {
       const quietMs = nowMs - packet.touchedMs;
-      if (quietMs < this.#options.quietMs && !(quietMs > 0 && this.#hasEnded(packet))) {
-        if (quietMs <= 0) break;
-        continue;
-      }
-      this.#tell(packet);
+      if (quietMs >= this.#options.quietMs || (quietMs > 0 && this.#hasEnded(packet))) this.#tell(packet);
     }
     for (const packet of this.#told) {
       if (nowMs - packet.touchedMs < this.#options.amendMs) break;
@@ -100,7 +95,7 @@ export class Assembler {
     return this.#open.size + this.#told.size;
   }
 
-  #find(sighting: Sighting, fingerprint: string): OpenPacket | undefined {
+  #find(sighting: Sighting, fingerprint: number): OpenPacket | undefined {
     if (sighting.entry) return undefined;
     const bySkb = this.#bySkb.get(sighting.skb);
     if (bySkb !== undefined && bySkb.fingerprint === fingerprint && !hasPassed(bySkb, sighting)) return bySkb;
@@ -108,12 +103,13 @@ export class Assembler {
     return byContent !== undefined && !hasPassed(byContent, sighting) ? byContent : undefined;
   }
 
-  #begin(sighting: Sighting, fingerprint: string): OpenPacket {
+  #begin(sighting: Sighting, fingerprint: number): OpenPacket {
     this.counts.begun += 1;
     this.#serial += 1;
     const packet: OpenPacket = {
       id: `${this.#options.idPrefix}${this.#serial.toString(36)}`,
-      skb: sighting.skb,
+      skbs: [],
+      contentKeys: [],
       fingerprint,
       first: sighting,
       last: sighting,
@@ -124,9 +120,20 @@ export class Assembler {
       isTold: false,
       isProvisional: sighting.provisional,
     };
-    this.#bySkb.set(sighting.skb, packet);
-    this.#byContent.set(contentKey(fingerprint, sighting.tuple), packet);
+    this.#knowBySkb(packet, sighting.skb);
+    this.#knowByContent(packet, sighting.tuple);
     return packet;
+  }
+
+  #knowBySkb(packet: OpenPacket, skb: bigint): void {
+    packet.skbs.push(skb);
+    this.#bySkb.set(skb, packet);
+  }
+
+  #knowByContent(packet: OpenPacket, tuple: Tuple): void {
+    const key = contentKey(packet.fingerprint, tuple);
+    packet.contentKeys.push(key);
+    this.#byContent.set(key, packet);
   }
 
   /** Nothing more is to be expected: dropped, handed to a pod, or sent out of the node. */
@@ -170,13 +177,12 @@ export class Assembler {
 
   #forget(packet: OpenPacket): void {
     this.#told.delete(packet);
-    for (const { skb, tuple } of packet.sightings) {
-      if (this.#bySkb.get(skb) === packet) this.#bySkb.delete(skb);
-      const key = contentKey(packet.fingerprint, tuple);
-      if (this.#byContent.get(key) === packet) this.#byContent.delete(key);
-    }
+    for (const skb of packet.skbs) if (this.#bySkb.get(skb) === packet) this.#bySkb.delete(skb);
+    for (const key of packet.contentKeys) if (this.#byContent.get(key) === packet) this.#byContent.delete(key);
   }
 }
+
+const NO_BYTES = new Uint8Array(0);
 
 function join(packet: OpenPacket, sighting: Sighting): void {
   packet.last = sighting;
@@ -190,20 +196,21 @@ function join(packet: OpenPacket, sighting: Sighting): void {
 
 /** The ring keeps the order of reservation, which two CPUs may swap against the order of their clocks. */
 function putInOrder(packet: OpenPacket): void {
-  packet.sightings.sort((a, b) => (a.timeNs < b.timeNs ? -1 : a.timeNs > b.timeNs ? 1 : 0));
+  const { sightings } = packet;
+  if (sightings.every((sighting, at) => at === 0 || (sightings[at - 1] as Sighting).timeNs <= sighting.timeNs)) return;
+  sightings.sort((a, b) => (a.timeNs < b.timeNs ? -1 : a.timeNs > b.timeNs ? 1 : 0));
   packet.first = packet.sightings[0] ?? packet.first;
   packet.last = packet.sightings.at(-1) ?? packet.last;
 }
 
-function hasPassed(packet: OpenPacket, sighting: Sighting): boolean {
+function hasPassed({ sightings }: OpenPacket, { hook, ifindex, netns }: Sighting): boolean {
   // Copies of one packet may be dropped one by one; that passes no hook twice.
-  if (sighting.hook === 'drop') return false;
-  return packet.sightings.some(
-    (seen) => seen.ifindex === sighting.ifindex && seen.hook === sighting.hook && seen.netns === sighting.netns,
-  );
+  if (hook === 'drop') return false;
+  for (const seen of sightings) if (seen.ifindex === ifindex && seen.hook === hook && seen.netns === netns) return true;
+  return false;
 }
 
 /** One address stays what it was in every single translation: the content joins only what shares the packet's ends. */
-function contentKey(fingerprint: string, tuple: Tuple): string {
+function contentKey(fingerprint: number, tuple: Tuple): string {
   return tuple.src < tuple.dst ? `${fingerprint}|${tuple.src}|${tuple.dst}` : `${fingerprint}|${tuple.dst}|${tuple.src}`;
 }

@@ -4,8 +4,9 @@ import type { Sighting } from '../event/sighting.ts';
  * The same for the same packet at every hook and on every node, whatever NAT does on its way: made of what no hop rewrites (protocol, IP id,
  * fragment offset, TCP seq, ack and flags, ICMP type, code and seq, a hash of the first payload bytes of UDP). Addresses, ports, ICMP ids
  * (masquerade rewrites them), TTL and lengths (GSO, GRO, defragmentation change them) are left out; who joins by it compares those too.
+ * 53 bits.
  */
-export function fingerprintOf(sighting: Sighting): string {
+export function fingerprintOf(sighting: Sighting): number {
   let high = mix(0x811c9dc5, sighting.proto);
   let low = mix(0x01000193, sighting.ipId);
   high = mix(high, sighting.ipId);
@@ -21,7 +22,7 @@ export function fingerprintOf(sighting: Sighting): string {
     high = mix(high, sighting.payloadHash);
     low = mix(low, sighting.payloadHash);
   }
-  return (finish(high) * 0x200000 + (finish(low) >>> 11)).toString(36);
+  return finish(high) * 0x200000 + (finish(low) >>> 11);
 }
 
 function mix(hash: number, value: number): number {

@@ -39,8 +39,11 @@ export interface AssembledPacket {
 /** What is known so far of a packet on its way through this node. */
 export interface OpenPacket {
   id: string;
-  skb: bigint;
-  fingerprint: string;
+  /** Addresses of its sk_buff: one, but where the kernel copied it. */
+  skbs: bigint[];
+  /** Under which it is known by its content: one, and one more for each translation. */
+  contentKeys: string[];
+  fingerprint: number;
   first: Sighting;
   last: Sighting;
   sightings: Sighting[];
@@ -87,7 +90,7 @@ export function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
     dst: endpoint(first.tuple.dst, first.tuple.dport, hasPorts),
     hops: hopsOf(packet, view),
     verdict: 'unknown',
-    fingerprint: packet.fingerprint,
+    fingerprint: packet.fingerprint.toString(36),
   };
   if (first.gsoSegs > 1) event.segments = first.gsoSegs;
   if (first.fragment !== undefined) event.fragment = { id: first.ipId, ...first.fragment };

@@ -68,7 +68,7 @@ test('another seq, ack, flags, IP id, fragment, ICMP seq or payload is another p
 });
 
 test('a hundred thousand segments of one connection have different fingerprints', () => {
-  const seen = new Set<string>();
+  const seen = new Set<number>();
   for (let n = 0; n < 100_000; n++)
     seen.add(fingerprintOf(sighting({ ipId: 0, tcp: { flags: 0x10, seq: (n * 1448) >>> 0, ack: 7 } })));
   assert.equal(seen.size, 100_000);
