@@ -253,8 +253,11 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 		}
 	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
 		open_flow(s, scratch, nfct);
-		/* What is remembered was told at another hook: only its first packet, provisional here, was not counted at this one. */
-		if (s->flags & KTRACE_CT_REMEMBERED && !told) {
+		/*
+		 * A remembered request was told at another hook: only its first packet, provisional here, was not counted at this one. The
+		 * first reply is new all the same.
+		 */
+		if (s->flags & KTRACE_CT_REMEMBERED && !(s->flags & KTRACE_CT_REPLY) && !told) {
 			if (!every_packet) {
 				COUNT(counted);
 				return;

@@ -23,6 +23,14 @@ const talk = (ip: string, port: number) =>
 const ask = (ip: string, port: number) =>
   `exec 3<>/dev/udp/${ip}/${port}; echo hello >&3; test "$(timeout 2 dd bs=64 count=1 status=none <&3)" = hello`;
 
+interface Chunk {
+  type: number;
+  sport: number;
+  dport: number;
+  to: string;
+  verification: number;
+}
+
 suite('translations', { skip: SKIP, timeout: 60_000 }, () => {
   let net: Net;
   before(async () => {
@@ -32,6 +40,9 @@ suite('translations', { skip: SKIP, timeout: 60_000 }, () => {
       rule('PREROUTING', '-d', ip, '-p', proto, '--dport', String(port), '-j', 'DNAT', '--to', to);
     dnat(SERVICE, 'tcp', 80, `${REMOTE}:8080`);
     dnat(SERVICE, 'udp', 53, `${REMOTE}:5353`);
+    dnat(SERVICE, 'sctp', 38_412, `${REMOTE}:38412`);
+    // The chunks below are made by hand and have no checksum.
+    net.exec('node1', 'sysctl', '-qw', 'net.netfilter.nf_conntrack_checksum=0');
     dnat('10.96.0.12', 'tcp', 80, `${LOCAL}:8080`);
     dnat(UPLINK, 'tcp', 30_080, `${LOCAL}:8080`);
     rule('PREROUTING', '-d', SERVICE, '-p', 'icmp', '-j', 'DNAT', '--to', REMOTE);
@@ -39,6 +50,14 @@ suite('translations', { skip: SKIP, timeout: 60_000 }, () => {
     await Promise.all([net.serve('b'), net.serve('c')]);
   });
   after(() => net.close());
+
+  /** Sends an SCTP packet of one INIT or INIT ACK chunk whose tag is 7, from a raw socket: no SCTP is needed for it. */
+  const chunk = (pod: string, { type, sport, dport, to, verification }: Chunk) => {
+    const script = `socket(my $s, AF_INET, SOCK_RAW, 132) or die $!;
+      my $packet = pack('nnNN CCnNNnnN', ${sport}, ${dport}, ${verification}, 0, ${type}, 0, 20, 7, 65536, 1, 1, 1);
+      send($s, $packet, 0, sockaddr_in(0, inet_aton('${to}'))) or die $!;`;
+    net.exec(pod, 'perl', '-MSocket', '-e', script);
+  };
 
   test('of TCP are told for request and reply with before and after, destination and source', async () => {
     const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT] });
@@ -56,7 +75,7 @@ suite('translations', { skip: SKIP, timeout: 60_000 }, () => {
   });
 
   test('of UDP and of pings are told as well', async () => {
-    const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT], units: 'packets' });
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT] });
     assert.ok(net.try('a', ask(SERVICE, 53)));
     const query = await node.packet('the query', ({ proto, dst }) => proto === 'udp' && dst.ip === SERVICE);
     const port = query.src.port ?? 0;
@@ -72,6 +91,21 @@ suite('translations', { skip: SKIP, timeout: 60_000 }, () => {
     assert.deepEqual(nat(reply, 0), [`snat ${UPLINK} → ${CLIENT}`, `dnat ${REMOTE} → ${SERVICE}`]);
     assert.ok((reply.icmp?.rttUs ?? 0) > 0, 'the pair is found through both translations');
     assert.equal(way(reply), 'eth0 in, veth-a out');
+    await node.close();
+  });
+
+  test('of SCTP are told as well', async () => {
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT] });
+    const INIT = 1;
+    const INIT_ACK = 2;
+    chunk('a', { type: INIT, sport: 4000, dport: 38_412, to: SERVICE, verification: 0 });
+    const init = await node.packet('the INIT', ({ proto, dst }) => proto === 'sctp' && dst.ip === SERVICE);
+    assert.deepEqual(nat(init, 4000), [`dnat ${SERVICE}:38412 → ${REMOTE}:38412`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
+    assert.equal(way(init), 'veth-a in, eth0 out');
+    chunk('c', { type: INIT_ACK, sport: 38_412, dport: 4000, to: UPLINK, verification: 7 });
+    const answer = await node.packet('its answer', ({ proto, src }) => proto === 'sctp' && src.ip === REMOTE);
+    assert.deepEqual(nat(answer, 4000), [`snat ${UPLINK}:* → ${CLIENT}:*`, `dnat ${REMOTE}:38412 → ${SERVICE}:38412`]);
+    assert.deepEqual([answer.dir, way(answer)], ['reply', 'eth0 in, veth-a out']);
     await node.close();
   });
 

@@ -52,7 +52,7 @@ function state(tookMs = 0): NodeState {
     misses: tracer.recursionMisses(),
     hooks: tracer.hooks(),
     attached: tracer.attachedInterfaces,
-    programIds: tracer.object.programs().map((program) => tracer.object.programInfo(program).id),
+    programIds: Object.fromEntries(tracer.object.programs().map((program) => [program, tracer.object.programInfo(program).id])),
     counts: { ...pipeline.assembler.counts },
     malformed: pipeline.malformed,
     attachFailures: interfaces.failures,

@@ -27,7 +27,8 @@ export interface NodeState {
   misses: number;
   hooks: HookState[];
   attached: number;
-  programIds: number[];
+  /** By program name. */
+  programIds: Record<string, number>;
   counts: AssemblerCounts;
   malformed: number;
   attachFailures: number;
