@@ -59,5 +59,7 @@ LABEL org.opencontainers.image.title="ktrace" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+# A young generation of 16 MiB, the default, grows the agent by three times that under load.
+ENV NODE_OPTIONS=--max-semi-space-size=4
 ENTRYPOINT ["ktrace"]
 CMD ["agent"]

@@ -12,6 +12,8 @@ export interface AgentConfig {
   socket: string;
   /** Undefined: the pod's service account where there is one, else the user's default kubeconfig. */
   kubeconfig: string | undefined;
+  /** Folder of the service account's `token` and `ca.crt`; undefined: where Kubernetes mounts it. */
+  serviceAccount: string | undefined;
   logLevel: LogLevel;
   /** Size of the kernel's ring buffer: a power of two. */
   ringBytes: number;
@@ -45,6 +47,7 @@ export function parseAgentConfig(flags: Flags, env: Environment = process.env): 
     node,
     socket: checkSocketPath(settings.names('socket'), settings.text('socket') ?? DEFAULT_SOCKET),
     kubeconfig: settings.text('kubeconfig'),
+    serviceAccount: settings.text('serviceAccount'),
     logLevel: settings.oneOf('logLevel', LOG_LEVELS) ?? 'info',
     ringBytes,
     attach: settings.oneOf('attach', ['auto', 'tcx', 'clsact']) ?? 'auto',

@@ -151,6 +151,7 @@ export class Connection implements Wire {
     this.#subscription = subscription;
     if (this.#session) this.#session.update(subscription);
     else this.#session = this.#options.sessions.subscribe(subscription, message.resume, this);
+    this.#tellClock();
   }
 
   async #authorize(subscription: Subscription): Promise<void> {
@@ -163,14 +164,19 @@ export class Connection implements Wire {
   }
 
   #beat(): void {
-    const { feed, limits, log } = this.#options;
+    const { limits, log } = this.#options;
     if (performance.now() - this.#seenAtMs > limits.deadAfterMs) {
       log.info('the client gives no sign of life');
       this.terminate();
     }
     if (this.#isEnding) return;
     this.#socket.ping();
-    if (this.bufferedBytes() < limits.socketBytes) this.send({ type: 'clock', clock: String(feed.nowNs()) });
+    if (this.bufferedBytes() < limits.socketBytes) this.#tellClock();
+  }
+
+  /** Right behind `subscribed` too: the handshake took long, so `hello` says little of how far the clocks are apart. */
+  #tellClock(): void {
+    this.send({ type: 'clock', clock: String(this.#options.feed.nowNs()) });
   }
 
   #fail(error: unknown, closeCode?: number): void {

@@ -33,7 +33,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
   try {
     const interfaces = new Interfaces({ native, tracer, log });
     closers.push(() => interfaces.close());
-    const kube = startKube({ kubeConfig: await kubeAccess(config.kubeconfig), node: config.node, log: plainLog(log) });
+    const kube = startKube({ kubeConfig: await kubeAccess(config), node: config.node, log: plainLog(log) });
     closers.push(() => kube.close());
     const naming = kubeNaming(kube);
     const { node, clockSkewMs } = config;
@@ -74,8 +74,10 @@ export async function runAgent(config: AgentConfig): Promise<void> {
 }
 
 /** Reading kubeconfigs takes a package of 88 MB: an agent that is a pod reads its service account itself. */
-async function kubeAccess(path: string | undefined): Promise<KubeAccess> {
-  if (path === undefined && process.env['KUBERNETES_SERVICE_HOST'] !== undefined) return inClusterAccess();
+async function kubeAccess({ kubeconfig: path, serviceAccount }: AgentConfig): Promise<KubeAccess> {
+  if (path === undefined && process.env['KUBERNETES_SERVICE_HOST'] !== undefined) {
+    return inClusterAccess(serviceAccount === undefined ? {} : { root: serviceAccount });
+  }
   const { KubeConfig } = await import('@kubernetes/client-node');
   const config = new KubeConfig();
   try {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { API_ADDRESS, API_PORT } from './plan.ts';
 import { writeAtomically } from './state.ts';
@@ -6,7 +6,7 @@ import { readTokens, type Tokens } from './tokens.ts';
 
 /**
  * Writes `kubeconfig` (from the machine itself, by 127.0.0.1; contexts `ktrace-lab`, `ktrace-lab-viewer` and
- * `ktrace-lab-nobody`) and `kubeconfig-agent` (from the nodes' namespaces, with the agents' service account).
+ * `ktrace-lab-nobody`), and the agents' service account: `kubeconfig-agent` (from the nodes' namespaces), and the folder that a pod has it in.
  */
 export function writeKubeconfigs(directory: string, apiPort: number): void {
   const tokens = readTokens(directory);
@@ -14,6 +14,14 @@ export function writeKubeconfigs(directory: string, apiPort: number): void {
   const users = ['admin', 'viewer', 'nobody'] as const;
   writeAtomically(join(directory, 'kubeconfig'), configText(`https://127.0.0.1:${apiPort}`, ca, tokens, users));
   writeAtomically(join(directory, 'kubeconfig-agent'), configText(`https://${API_ADDRESS}:${API_PORT}`, ca, tokens, ['agent']));
+  mkdirSync(serviceAccountOf(directory), { recursive: true, mode: 0o700 });
+  writeAtomically(join(serviceAccountOf(directory), 'token'), tokens.agent);
+  writeAtomically(join(serviceAccountOf(directory), 'ca.crt'), readFileSync(join(directory, 'ca.crt'), 'utf8'));
+}
+
+/** The folder of the agents' service account, as Kubernetes mounts one into a pod. */
+export function serviceAccountOf(directory: string): string {
+  return join(directory, 'agent-account');
 }
 
 function configText(server: string, ca: string, tokens: Tokens, users: readonly (keyof Tokens)[]): string {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { readSymbols, Symbols } from '../../src/agent/symbols.ts';
 
-const symbols = (text: string) => new Symbols(Buffer.from(text));
+const symbols = (text: string) => new Symbols([Buffer.from(text)]);
 
 const TEXT = `ffffffff81000300 T third
 ffffffff81000100 T first
