@@ -183,6 +183,12 @@ static __always_inline int parse_ip(const struct source *source, __u32 l3, struc
 	return parse_ip_in_memory((__u64)(unsigned long)source->from, source->end, l3, tuple, ip);
 }
 
+/* ICMP of the other version is no ICMP, only bytes. */
+static __always_inline bool is_icmp(const struct ip_layer *ip)
+{
+	return ip->version == 6 ? ip->proto == IPPROTO_ICMPV6 : ip->proto == IPPROTO_ICMP;
+}
+
 static __always_inline bool is_icmp_error(__u8 version, __u8 type)
 {
 	return version == 6 ? type < 128 : type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
@@ -213,7 +219,7 @@ static __always_inline void parse_quoted(const struct source *source, __u32 l3, 
 			return;
 		s->quoted.sport = bpf_ntohs(ports[0]);
 		s->quoted.dport = bpf_ntohs(ports[1]);
-	} else if (ip.proto == IPPROTO_ICMP || ip.proto == IPPROTO_ICMPV6) {
+	} else if (is_icmp(&ip)) {
 		if (!load(source, ip.l4, echo, sizeof(echo)) && is_icmp_echo(ip.version, echo[0]))
 			s->quoted.sport = (__u16)echo[4] << 8 | echo[5];
 	}
@@ -288,7 +294,7 @@ static __always_inline void parse_l4(const struct source *source, const struct i
 			return;
 		}
 		at->end = ip->l4 + (ip->proto == IPPROTO_UDP ? 8 : 12);
-	} else if (ip->proto == IPPROTO_ICMP || ip->proto == IPPROTO_ICMPV6) {
+	} else if (is_icmp(ip)) {
 		parse_icmp(source, ip, s, at);
 		return;
 	} else {

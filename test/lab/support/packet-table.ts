@@ -107,6 +107,11 @@ export const TABLE: Row[] = [
   ],
   ['another protocol', ipv4({ ...ends, proto: 47 }, Buffer.alloc(20)), { tuple: { ...ends, ...noPorts }, proto: 47 }],
   [
+    'ICMPv6 in IPv4, which is none',
+    ipv4({ ...ends, proto: 58 }, icmp({ type: 3, code: 3 }, quotedUdp)),
+    { tuple: { ...ends, ...noPorts }, proto: 58, icmp: undefined, quoted: undefined },
+  ],
+  [
     'VXLAN of a configured port',
     ipv4({ ...NODES, proto: 17 }, inUdp(vxlan(77, IPV4, ipv4({ ...ends, proto: 6 }, tcp(ports))))),
     { tuple: v4, proto: 6, tunnel: { kind: 'vxlan', vni: 77, ...NODES }, len: 40 },
