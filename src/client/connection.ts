@@ -79,6 +79,9 @@ export class Connection {
   #open = 0;
   #consumedSince = 0;
   #openedAtMs = 0;
+  /** When each `subscribe` that is not answered yet was sent, and when the one that was answered last was. */
+  #askedAtMs: number[] = [];
+  #answeredAskedAtMs: number | undefined;
   #deadline: NodeJS.Timeout | undefined;
   #attempts = 0;
   #wake: (() => void) | undefined;
@@ -157,6 +160,8 @@ export class Connection {
     }
     return new Promise((resolve) => {
       this.#openedAtMs = this.#options.nowMs();
+      this.#askedAtMs = [];
+      this.#answeredAskedAtMs = undefined;
       const stream = new Stream(duplex, {
         opened: () => undefined,
         message: (message) => this.#receive(message),
@@ -202,7 +207,7 @@ export class Connection {
         this.#options.handler.resolved(message.resolved);
         break;
       case 'clock':
-        this.#clock.arrived(Number(message.clock) / 1e6, this.#options.nowMs());
+        this.#clockTold(Number(message.clock) / 1e6);
         break;
       case 'error':
         this.#stream?.fail(agentError(this.node, message));
@@ -213,6 +218,14 @@ export class Connection {
         );
         break;
     }
+  }
+
+  /** What comes first behind an answer was sent after the question. */
+  #clockTold(nodeMs: number): void {
+    const nowMs = this.#options.nowMs();
+    if (this.#answeredAskedAtMs === undefined) this.#clock.arrived(nodeMs, nowMs);
+    else this.#clock.answered(this.#answeredAskedAtMs, nodeMs, nowMs);
+    this.#answeredAskedAtMs = undefined;
   }
 
   #hello(message: Extract<AgentMessage, { type: 'hello' }>): void {
@@ -226,11 +239,13 @@ export class Connection {
 
   #subscribe(resume: { instance: string; session: string; seq: number } | undefined): void {
     this.#asked = this.#subscription;
+    this.#askedAtMs.push(this.#options.nowMs());
     this.#stream?.send({ type: 'subscribe', ...this.#subscription, ...(resume === undefined ? {} : { resume }) });
   }
 
   #subscribed({ session, resumed, missed, resolved }: Extract<AgentMessage, { type: 'subscribed' }>): void {
     const { handler, window } = this.#options;
+    this.#answeredAskedAtMs = this.#askedAtMs.shift();
     const isAnswerToUpdate = this.#isSubscribed;
     const before = this.#session;
     if (before?.session !== session || before.instance !== this.#instance) {
