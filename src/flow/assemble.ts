@@ -54,7 +54,7 @@ export class Assembler {
   /** Takes a sighting at `nowMs` (any monotonic clock, the same as in `tick`). */
   add(sighting: Sighting, nowMs: number): void {
     this.counts.sightings += 1;
-    if (sighting.drop !== undefined && isNoise(sighting, dropReasonName(this.#options.view.dropReasons, sighting.drop.reason))) {
+    if (sighting.drop !== undefined && this.#isNoise(sighting, sighting.drop)) {
       this.counts.noise += 1;
       return;
     }
@@ -93,6 +93,11 @@ export class Assembler {
 
   get held(): number {
     return this.#open.size + this.#told.size;
+  }
+
+  #isNoise(sighting: Sighting, { reason, location }: NonNullable<Sighting['drop']>): boolean {
+    const { view } = this.#options;
+    return isNoise(sighting, dropReasonName(view.dropReasons, reason), view.symbol(location));
   }
 
   #find(sighting: Sighting, fingerprint: number): OpenPacket | undefined {

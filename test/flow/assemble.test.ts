@@ -10,6 +10,7 @@ import {
   OTHER_POD,
   POD,
   sighting,
+  TCP_V4_RCV,
   tuple,
   UPLINK,
   view,
@@ -160,11 +161,17 @@ test('frees that are no packet’s fate are counted, and told to nobody', () => 
   assembler.add(echo(0, 1, { hook: 'drop', drop: { reason: 3, location: 1n } }), 0);
   assembler.flush();
   assert.equal(told.length, 0);
-  assert.equal(assembler.counts.noise, 3);
+  assembler.add(sighting({ hook: 'drop', drop: { reason: 2, location: TCP_V4_RCV } }), 0);
+  assert.equal(assembler.counts.noise, 4);
+  assembler.flush();
+  assert.equal(told.length, 0, 'a segment that came to a connection which waits for its last ones was not dropped');
   assembler.add(sighting({ hook: 'drop', drop: { reason: 3, location: 1n } }), 0);
   assembler.add(echo(8, 1, { hook: 'drop', drop: { reason: 3, location: 1n } }), 0);
   assembler.flush();
   assert.equal(told.length, 2, 'a segment without a socket is dropped, and so is a request');
+  assembler.add(sighting({ hook: 'drop', ipId: 7, drop: { reason: 2, location: 5n } }), 0);
+  assembler.flush();
+  assert.equal(told.length, 3, 'what is freed elsewhere without a reason may be a packet that somebody misses');
 });
 
 test('how many are held is bounded: the oldest is told early, and counted', () => {

@@ -77,6 +77,9 @@ export const WAY_OUT: Partial<Sighting>[] = [
   { ifindex: UPLINK, hook: 'tc-out', tunnel: { kind: 'vxlan', vni: 1, src: '192.168.0.1', dst: '192.168.0.2' } },
 ];
 
+/** Where the kernel's function of this name is. */
+export const TCP_V4_RCV = 99n;
+
 export const view: NodeView = {
   node: 'host1',
   interfaceName: (ifindex) => NAMES[ifindex] ?? `#${ifindex}`,
@@ -84,12 +87,13 @@ export const view: NodeView = {
   isOwnAddress: (ip) => ip === '192.168.0.1',
   realtimeOffsetNs: () => 1_700_000_000_000_000_000n,
   dropReasons: new Map([
+    [2, 'SKB_DROP_REASON_NOT_SPECIFIED'],
     [3, 'SKB_DROP_REASON_NO_SOCKET'],
     [6, 'SKB_DROP_REASON_NETFILTER_DROP'],
     [7, 'SKB_DROP_REASON_SOCKET_FILTER'],
     [8, 'SKB_DROP_REASON_QUEUE_PURGE'],
   ]),
-  symbol: (address) => `at_${address}`,
+  symbol: (address) => (address === TCP_V4_RCV ? 'tcp_v4_rcv' : `at_${address}`),
 };
 
 /** An assembler whose packets are kept in the order they were told. */
