@@ -387,7 +387,8 @@ static __always_inline int parse_packet_from(const struct source *source, __u32 
 	s->ip_version = ip.version;
 	s->proto = ip.proto;
 	s->ip_id = ip.id;
-	s->len = l3_len;
+	/* Short frames are padded on the wire; jumbograms and the kernel's own very large packets say 0. */
+	s->len = ip.total_len && ip.total_len < l3_len ? ip.total_len : l3_len;
 	if (!ip.fragment_offset)
 		parse_l4(source, &ip, s, at);
 	if (ip.is_fragment)
