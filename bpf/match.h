@@ -118,11 +118,14 @@ static __always_inline bool may_match(struct __sk_buff *skb, const __u32 l3)
 
 static __always_inline __u32 address_kind(const __u32 *words)
 {
+	struct address key;
 	__u32 *kind;
 
 	if (!has_bit_of(words))
 		return 0;
-	kind = bpf_map_lookup_elem(&targets, words);
+	/* Before 6.2 a key may not lie in memory that came as an argument. */
+	__builtin_memcpy(&key, words, sizeof(key));
+	kind = bpf_map_lookup_elem(&targets, &key);
 	return kind ? *kind : 0;
 }
 
