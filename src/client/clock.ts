@@ -5,7 +5,7 @@ export interface ClockEstimate {
 }
 
 /** Two ordinary clocks part by less than this, in parts of a second per second. */
-const DRIFT = 100e-6;
+export const DRIFT = 100e-6;
 
 /**
  * Estimates one node's clock from messages that carry it. A message read `nodeMs` when sent and arrived at `receivedMs`, so the offset
@@ -45,22 +45,4 @@ export class NodeClock {
     this.#high = isStepped ? high : tighterHigh;
     this.#atMs = nowMs;
   }
-}
-
-/**
- * One timeline for all nodes: their clocks' median, since ours may be wrong by minutes. What to take from a node's time to come onto it;
- * nothing, while the node is not known to differ by more than the uncertainty: so times stay what the nodes told, wherever clocks are kept.
- */
-export function corrections(clocks: Map<string, ClockEstimate>): Map<string, ClockEstimate> {
-  const sorted = [...clocks.values()].sort((a, b) => a.offsetMs - b.offsetMs);
-  const median = sorted[Math.floor((sorted.length - 1) / 2)];
-  const result = new Map<string, ClockEstimate>();
-  if (median === undefined) return result;
-  for (const [node, clock] of clocks) {
-    const apart = clock.offsetMs - median.offsetMs;
-    const uncertaintyMs = clock === median ? 0 : clock.uncertaintyMs + median.uncertaintyMs;
-    const isApart = Math.abs(apart) > Math.max(uncertaintyMs, 2);
-    result.set(node, { offsetMs: isApart ? apart : 0, uncertaintyMs });
-  }
-  return result;
 }

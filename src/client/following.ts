@@ -2,9 +2,10 @@ import type { Duplex } from 'node:stream';
 import type { Resolved, Subscription, Target } from '../event/target.ts';
 import type { KtraceEvent, LostStage, NoticeEvent } from '../event/types.ts';
 import type { KtraceError } from '../util/errors.ts';
-import { type ClockEstimate, corrections } from './clock.ts';
+import type { ClockEstimate } from './clock.ts';
 import { type Arrival, Connection, type Timeouts } from './connection.ts';
 import { MERGE_DEFAULTS, Merge, type MergeCounts } from './merge.ts';
+import { corrections, WireClocks } from './wire-clocks.ts';
 
 export interface FollowingOptions {
   targets: Target[];
@@ -52,12 +53,15 @@ interface Followed {
 const WINDOW = { total: 65_536, least: 512, most: 4096 };
 /** Agents' answers to one change come together: the union of addresses is told once. */
 const RESOLVE_PAUSE_MS = 50;
+/** Clocks are known better with every packet that crosses, at the beginning above all. */
+const CORRECT_EVERY_MS = 250;
 
 /** Follows several nodes at once: their connections, their streams merged, the addresses one resolved told to all others. */
 export class Following {
   readonly #options: FollowingOptions;
   readonly #nodes = new Map<string, Followed>();
   readonly #merge: Merge;
+  readonly #wires = new WireClocks();
   readonly #lost: Partial<Record<LostStage, number>> = {};
   readonly #gaps = new Set<string>();
   #corrections = new Map<string, ClockEstimate>();
@@ -75,6 +79,7 @@ export class Following {
       epochMs: Math.floor(options.nowMs() / 1000) * 1000,
       isFollowed: (node) => this.#nodes.get(node)?.state === 'up',
       tell: (event) => this.#tell(event),
+      crossed: (from, to, gapMs) => this.#wires.crossed(from, to, gapMs, options.nowMs()),
       consumed: (node) => this.#nodes.get(node)?.connection.consumed(1),
     });
   }
@@ -201,6 +206,7 @@ export class Following {
       return;
     }
     this.#gaps.add(node);
+    this.#wires.forget(node);
     const why = how === 'restarted' ? 'the agent was started anew' : 'the agent did not keep the stream';
     const since = followed.downSince === undefined ? '' : ` since ${followed.downSince}`;
     const code = how === 'restarted' ? 'KTRACE_N_AGENT_RESTARTED' : 'KTRACE_N_STREAM_RENEWED';
@@ -251,13 +257,13 @@ export class Following {
   }
 
   #correctionOf(node: string, nowMs: number): ClockEstimate {
-    if (nowMs - this.#correctedAtMs > 1000) {
+    if (nowMs - this.#correctedAtMs > CORRECT_EVERY_MS) {
       const clocks = new Map<string, ClockEstimate>();
       for (const [name, { connection }] of this.#nodes) {
         const clock = connection.clock();
         if (clock !== undefined) clocks.set(name, clock);
       }
-      this.#corrections = corrections(clocks);
+      this.#corrections = corrections(clocks, this.#wires, nowMs);
       this.#correctedAtMs = nowMs;
     }
     return this.#corrections.get(node) ?? { offsetMs: 0, uncertaintyMs: 0 };

@@ -23,6 +23,8 @@ export interface MergeOptions {
   isFollowed(node: string): boolean;
   /** The event to show. */
   tell(event: KtraceEvent): void;
+  /** A packet went from one node to another: how much later it came than it left, by the nodes' own clocks. */
+  crossed(from: string, to: string, gapMs: number): void;
   /** One record of the node has been told, or has become part of what was. */
   consumed(node: string): void;
 }
@@ -120,11 +122,14 @@ export class Merge {
       this.#options.consumed(node);
       return;
     }
-    const event = correction.offsetMs === 0 ? told : { ...told, time: timeFrom(this.#options.epochMs, Math.round(timeNs)) };
-    const part = partOf(event, node, timeNs, correction.uncertaintyMs * 1e6);
-    this.#expectations.learn(part);
-    const idKey = `${node} ${event.id}`;
+    const idKey = `${node} ${told.id}`;
     const known = this.#byId.get(idKey);
+    const event =
+      correction.offsetMs === 0 ? { ...told } : { ...told, time: timeFrom(this.#options.epochMs, Math.round(timeNs)) };
+    // What it amends waits still (both came late, together): for the reader it is the first telling.
+    if (known !== undefined && known.event.amends !== true && this.#joiner.packetOf(known)?.isTold === false) delete event.amends;
+    const part = partOf(event, node, timeNs, correction.offsetMs * 1e6, correction.uncertaintyMs * 1e6);
+    this.#expectations.learn(part);
     if (known === undefined && this.#isDuplicate(part)) {
       this.counts.duplicates++;
       this.#options.consumed(node);
@@ -162,6 +167,7 @@ export class Merge {
     // Settling may have given it to a packet that still waits itself: that one tells it.
     if (packet !== waiting && this.#held.has(packet)) return;
     this.#expectations.settled(packet.parts);
+    this.#tellCrossings(packet.parts);
     const isAmending = packet.isTold || packet.parts[0]?.event.amends === true;
     const event = compose(packet.parts, packet.id);
     this.#options.tell(isAmending ? { ...event, amends: true } : event);
@@ -171,6 +177,15 @@ export class Merge {
     packet.toldParts = packet.parts.length;
     this.#told.delete(packet);
     this.#told.set(packet, nowMs + this.#options.retainMs);
+  }
+
+  #tellCrossings(parts: readonly Part[]): void {
+    for (const [index, after] of parts.entries()) {
+      const before = parts[index - 1];
+      if (before === undefined) continue;
+      const gapNs = after.firstNs + after.offsetNs - before.lastNs - before.offsetNs;
+      this.#options.crossed(before.node, after.node, gapNs / 1e6);
+    }
   }
 
   #addFlow(node: string, event: FlowEvent, correction: ClockEstimate, nowMs: number): void {

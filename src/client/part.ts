@@ -6,6 +6,8 @@ export interface Part {
   event: PacketEvent;
   firstNs: number;
   lastNs: number;
+  /** What was taken from the node's own clock to come onto the timeline. */
+  offsetNs: number;
   /** What the clock's offset may still be wrong by. */
   uncertaintyNs: number;
   /** How the packet came to this node, and how it left: equal on both ends of a wire. */
@@ -16,8 +18,8 @@ export interface Part {
   hasExit: boolean;
 }
 
-/** Reads a node's record as a part. `shiftNs` brings its node's time onto the follow's timeline. */
-export function partOf(event: PacketEvent, node: string, timeNs: number, uncertaintyNs: number): Part {
+/** Reads a node's record as a part; `timeNs` is on the follow's timeline. */
+export function partOf(event: PacketEvent, node: string, timeNs: number, offsetNs: number, uncertaintyNs: number): Part {
   const first = event.hops[0];
   const last = event.hops.at(-1);
   const exit = exitTuple(event);
@@ -26,6 +28,7 @@ export function partOf(event: PacketEvent, node: string, timeNs: number, uncerta
     event,
     firstNs: timeNs + (first?.atNs ?? 0),
     lastNs: timeNs + (last?.atNs ?? 0),
+    offsetNs,
     uncertaintyNs,
     entryKey: wireKey(event, event.src, event.dst),
     exitKey: wireKey(event, exit.src, exit.dst),

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { corrections, NodeClock } from '../../src/client/clock.ts';
+import { NodeClock } from '../../src/client/clock.ts';
 import { nsSince, timeFrom } from '../../src/client/instant.ts';
 
 test('the true offset is always within the told bounds, whatever the ways take', () => {
@@ -49,21 +49,6 @@ test('a stepped clock is believed again at once', () => {
   assert.equal(clock.estimate()?.offsetMs, 500);
   clock.arrived(3008 + 2000, 2010);
   assert.ok((clock.estimate()?.offsetMs ?? 0) > 2990);
-});
-
-test('times are left as told while the clocks agree, and put on the median when one does not', () => {
-  const agreeing = new Map([
-    ['a', { offsetMs: 1000, uncertaintyMs: 8 }],
-    ['b', { offsetMs: 1004, uncertaintyMs: 8 }],
-    ['c', { offsetMs: 998, uncertaintyMs: 8 }],
-  ]);
-  assert.deepEqual(
-    [...corrections(agreeing).values()].map(({ offsetMs }) => offsetMs),
-    [0, 0, 0],
-  );
-  agreeing.set('b', { offsetMs: 1500, uncertaintyMs: 8 });
-  assert.equal(corrections(agreeing).get('b')?.offsetMs, 500);
-  assert.equal(corrections(new Map()).size, 0);
 });
 
 test('a time survives the way to a number and back', () => {

@@ -19,6 +19,7 @@ function harness(options: Partial<MergeOptions> = {}) {
     ...MERGE_DEFAULTS,
     epochMs: EPOCH_MS,
     isFollowed: () => true,
+    crossed: () => undefined,
     tell: (event) => told.push(event),
     consumed: (node) => {
       consumed[node] = (consumed[node] ?? 0) + 1;
@@ -155,6 +156,18 @@ test('what a node amends amends the joined record', () => {
   assert.equal(again?.amends, true);
   assert.equal(again?.icmp?.unansweredMs, 1000);
   assert.deepEqual(again?.nodes, ['host1', 'host3']);
+});
+
+test('what is amended while it still waits is told once, as no amendment', () => {
+  const { merge, packets } = harness();
+  const { second } = syn();
+  merge.add('host3', second, exact, 0);
+  merge.add('host3', { ...second, verdict: 'answered', amends: true }, exact, 1);
+  merge.release(10_000);
+  assert.deepEqual(
+    packets().map(({ amends, verdict }) => [amends, verdict]),
+    [[undefined, 'answered']],
+  );
 });
 
 test('a retransmission is another packet: the part nearest in time is joined', () => {

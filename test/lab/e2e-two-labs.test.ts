@@ -31,7 +31,7 @@ suite('two labs on one kernel, with the same names and addresses in both', { ski
       () => busy.packets.length > 200 && busy.packets.some(({ drop }) => drop?.reason === 'NETFILTER_DROP'),
     );
     await quiet.until('the quiet lab is followed', () => /no packet matched|3 agents/.test(quiet.stderr));
-    assert.deepEqual(quiet.packets, []);
+    assert.equal(quiet.packets.length, 0);
     await labs[1].exec(`pod/${jdfgg}`, ['ping', '-n', '-q', '-c', '5', '-i', '0.2', master.ip]);
     await quiet.until('its own pings', () => quiet.packets.filter(({ icmp }) => icmp?.rttUs !== undefined).length === 5);
     for (const one of [busy, quiet]) assert.equal((await one.interrupt()).code, 130);
@@ -44,10 +44,7 @@ suite('two labs on one kernel, with the same names and addresses in both', { ski
       assertNothingTwice(one.packets);
       assert.match(one.stderr, /\b0 lost\b/);
     }
-    assert.equal(
-      quiet.packets.filter(({ amends, icmp }) => amends === undefined && icmp !== undefined && icmp.id !== undefined).length,
-      10,
-    );
+    assert.equal(quiet.packets.filter(({ amends, icmp }) => amends === undefined && icmp?.id !== undefined).length, 10);
     assert.ok(quiet.packets.every(({ proto }) => proto === 'icmp' || proto === 'icmp6'));
   });
 });
