@@ -1,6 +1,6 @@
 /**
  * `npm test [-- LAYER … | FILE …]`: every check and test this machine can run, told in one run with one sum at the end.
- * Layers: `checks` (or one check's name), `unit`, `lab`; a path with a slash is a test file or a folder of them.
+ * Layers: `checks` (or one check's name), `unit`, `lab`, `vm`; a path with a slash is a test file or a folder of them.
  * Fails when anything failed, when a layer ran nothing, and when all of a layer was skipped.
  */
 import { globSync } from 'node:fs';
@@ -10,13 +10,13 @@ import { runChecks } from './checks/run-checks.mjs';
 import { runTests } from './checks/run-tests.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-/** Folders of tests that need more than this machine: another kernel, a cluster. They have scripts of their own. */
-const ELSEWHERE = ['test/vm/', 'test/cluster/'];
+/** Folders of tests that need more than this machine: a cluster. They have scripts of their own. */
+const ELSEWHERE = ['test/cluster/'];
 
 const args = process.argv.slice(2);
 const paths = args.filter((arg) => arg.includes('/'));
 const layers = args.filter((arg) => !arg.includes('/'));
-const known = ['checks', ...Object.keys(CHECKS), 'unit', 'lab'];
+const known = ['checks', ...Object.keys(CHECKS), 'unit', 'lab', 'vm'];
 for (const layer of layers) {
   if (!known.includes(layer)) {
     process.stderr.write(`Expected ${known.join(', ')} or a path as a test layer, got ${layer}\n`);
@@ -33,6 +33,8 @@ const files = globSync('test/**/*.test.ts', { cwd: ROOT })
   )
   .sort();
 const isLab = (file) => file.startsWith('test/lab/');
+const isVm = (file) => file.startsWith('test/vm/');
+const isUnit = (file) => !isLab(file) && !isVm(file);
 
 const rows = [];
 const checks = Object.keys(CHECKS).filter((name) => isWanted('checks') || layers.includes(name));
@@ -40,19 +42,15 @@ if (checks.length > 0) {
   const { passed, failed } = await runChecks(ROOT, checks);
   rows.push({ layer: 'checks', passed, failed, skipped: 0, problem: undefined });
 }
-if (isWanted('unit') || (paths.length > 0 && files.some((file) => !isLab(file)))) {
-  rows.push(
-    await runTests(
-      ROOT,
-      'unit',
-      files.filter((file) => !isLab(file)),
-      { concurrency: 2, timeoutMs: 120_000 },
-    ),
-  );
+if (isWanted('unit') || (paths.length > 0 && files.some(isUnit))) {
+  rows.push(await runTests(ROOT, 'unit', files.filter(isUnit), { concurrency: 2, timeoutMs: 120_000 }));
 }
 if (isWanted('lab') || (paths.length > 0 && files.some(isLab))) {
   // One after the other: they share the machine's two cores and measure times.
   rows.push(await runTests(ROOT, 'lab', files.filter(isLab), { concurrency: 1, timeoutMs: 300_000 }));
+}
+if (isWanted('vm') || (paths.length > 0 && files.some(isVm))) {
+  rows.push(await runTests(ROOT, 'vm', files.filter(isVm), { concurrency: 1, timeoutMs: 300_000 }));
 }
 
 const sum = (key) => rows.reduce((total, row) => total + row[key], 0);

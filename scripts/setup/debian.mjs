@@ -27,6 +27,7 @@ const PACKAGES = {
     'redis-tools',
     'openssl',
   ],
+  'other kernels: their boot under emulation': ['qemu-system-x86', 'busybox-static', 'cpio'],
   'checks and benchmarks': ['clang-format', 'clang-tidy', 'tcpdump', 'iperf3'],
 };
 
