@@ -37,7 +37,7 @@ export function readReports(lines: readonly string[]): Map<string, NodeReport> {
  * What a packet's record says that must be the same on every kernel, as one line; without times, ids and ports that differ from run to run.
  * Undefined for what depends on how fast the machine is: the end of a connection.
  */
-export function factOf(packet: PacketEvent): string | undefined {
+function factOf(packet: PacketEvent): string | undefined {
   const { tcp, icmp, nat = [], hops, drop } = packet;
   if (tcp !== undefined && /[FRP]/.test(tcp.flags)) return undefined;
   const about = icmp?.about;

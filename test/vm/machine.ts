@@ -88,7 +88,7 @@ function qemuArguments(image: KernelImage, initramfs: string, console: string): 
       '-no-reboot',
     ],
     ...['-display', 'none', '-kernel', image.vmlinuz, '-initrd', initramfs],
-    ...['-append', 'console=ttyS0 panic=-1 quiet mitigations=off'],
+    ...['-append', 'console=ttyS0 panic=-1 loglevel=7 mitigations=off'],
     ...['-serial', `file:${console}`, '-serial', 'stdio'],
     ...['-fsdev', 'local,id=r,path=/,security_model=none,readonly=on,multidevs=remap'],
     ...['-device', 'virtio-9p-pci,fsdev=r,mount_tag=root'],
