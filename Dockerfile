@@ -6,9 +6,12 @@ RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
       bash clang llvm make g++ pkg-config python3 libbpf-dev libelf-dev zlib1g-dev nodejs npm ca-certificates
 WORKDIR /build
-COPY package.json package-lock.json .npmrc ./
-# Debian's npm installs Node 24 without its link when two optional packages bring the same command.
-RUN npm ci --no-audit --no-fund --loglevel=error \
+COPY package-lock.json .npmrc ./
+# The lock file holds what npm needs of package.json, which changes for many other reasons. And Debian's npm installs Node 24 without
+# its link, because two optional packages bring the same command.
+RUN node -e 'const { readFileSync, writeFileSync } = require("fs"); \
+      writeFileSync("package.json", JSON.stringify(JSON.parse(readFileSync("package-lock.json")).packages[""]))' \
+ && npm ci --no-audit --no-fund --loglevel=error \
  && ln -sf ../node-linux-$(uname -m | sed 's/x86_64/x64/;s/aarch64/arm64/')/bin/node node_modules/.bin/node
 
 # The root of the image: Node, its libraries, certificates, and who the gate runs as. No shell, no package manager.
@@ -35,7 +38,7 @@ COPY bpf bpf
 RUN bpf/build.sh build/bpf
 COPY native native
 RUN native/build.sh
-COPY tsconfig.json tsconfig.build.json ./
+COPY package.json tsconfig.json tsconfig.build.json ./
 COPY src src
 RUN node_modules/.bin/tsc -p tsconfig.build.json --sourceMap false
 COPY bin bin

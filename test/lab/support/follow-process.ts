@@ -19,13 +19,20 @@ export class KtraceProcess {
   readonly ended: Promise<Ended>;
   stdout = '';
   stderr = '';
+  readonly #isGroup: boolean;
   #parsed: KtraceEvent[] = [];
   #parsedTo = 0;
 
   constructor(argv: readonly string[], options: { env?: Record<string, string>; before?: readonly string[] } = {}) {
     const [program = '', ...args] = [...(options.before ?? []), process.execPath, join(ROOT, 'bin', 'ktrace'), ...argv];
     const { KUBECONFIG: _, ...env } = process.env;
-    this.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...env, ...options.env } });
+    // Whatever stands before it may be a shell, which would keep a signal to itself.
+    this.#isGroup = options.before !== undefined;
+    this.child = spawn(program, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...env, ...options.env },
+      detached: this.#isGroup,
+    });
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
     });
@@ -87,14 +94,19 @@ export class KtraceProcess {
 
   /** Interrupts it as Ctrl-C does, and waits for its end. */
   async interrupt(): Promise<Ended> {
-    this.child.kill('SIGINT');
+    this.#signal('SIGINT');
     return this.ended;
   }
 
   async kill(): Promise<void> {
-    this.child.kill('SIGCONT');
-    this.child.kill('SIGKILL');
+    this.#signal('SIGCONT');
+    this.#signal('SIGKILL');
     await this.ended;
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    if (this.#isGroup && this.child.exitCode === null && this.child.pid !== undefined) process.kill(-this.child.pid, signal);
+    else this.child.kill(signal);
   }
 }
 

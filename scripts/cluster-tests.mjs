@@ -1,0 +1,90 @@
+/**
+ * `node scripts/cluster-tests.mjs [--all] [--standing] [WORD]`: the product on real clusters. For each kind of cluster: bring it up, put the image
+ * on its nodes, install, run the tests against real pods, uninstall, take it down.
+ * `KTRACE_CLUSTER` names the tool that brings clusters. Without one, or with `--standing`, the tests run on the cluster that stands (of the tool,
+ * else of `KUBECONFIG`, whose nodes can pull `KTRACE_IMAGE`). A WORD leaves only the kinds whose name contains it.
+ */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runTests } from './checks/run-tests.mjs';
+import { access, ClusterError } from './cluster/access.mjs';
+import { buildImage, install, uninstall } from './cluster/product.mjs';
+import { STANDING, VARIANTS } from './cluster/variants.mjs';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const DEFAULT_TOOL = resolve(ROOT, '../shared/cluster/cluster');
+const TEST_MS = 300_000;
+
+const args = process.argv.slice(2);
+const words = args.filter((arg) => !arg.startsWith('--'));
+const tool = process.env.KTRACE_CLUSTER || (existsSync(DEFAULT_TOOL) && !process.env.KUBECONFIG ? DEFAULT_TOOL : undefined);
+if (tool === undefined && !(process.env.KUBECONFIG && process.env.KTRACE_IMAGE)) {
+  process.stderr.write(
+    'Expected KTRACE_CLUSTER (a tool that brings clusters), or KUBECONFIG and KTRACE_IMAGE, in the environment\n',
+  );
+  process.exit(2);
+}
+const isStanding = tool === undefined || args.includes('--standing');
+const variants = (isStanding ? [STANDING] : VARIANTS.filter(({ isExtra }) => isExtra !== true || args.includes('--all'))).filter(
+  ({ name }) => words.every((word) => name.toLowerCase().includes(word.toLowerCase())),
+);
+
+const interrupted = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => interrupted.abort());
+const reach = access({ tool, signal: interrupted.signal });
+// What has to be taken away is taken away also when somebody has lost patience.
+const clearing = access({ tool, signal: new AbortController().signal });
+const env = tool === undefined ? {} : { KTRACE_CLUSTER: tool };
+Object.assign(process.env, env);
+
+const rows = [];
+if (!isStanding) await step('building the image', () => buildImage(reach, ROOT));
+for (const variant of variants) {
+  if (interrupted.signal.aborted) break;
+  rows.push(await tryOn(variant));
+}
+
+const sum = (key) => rows.reduce((total, row) => total + row[key], 0);
+process.stdout.write('\n');
+for (const row of rows) {
+  const seconds = Math.round(row.seconds);
+  const problem = row.problem === undefined ? '' : `: ${row.problem}`;
+  process.stdout.write(
+    `${row.layer}: ${row.passed} passed, ${row.failed} failed, ${row.skipped} skipped, ${seconds} s${problem}\n`,
+  );
+}
+process.stdout.write(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`);
+const isGood =
+  rows.length === variants.length && rows.length > 0 && rows.every((row) => row.failed === 0 && row.problem === undefined);
+process.exit(isGood ? 0 : 1);
+
+async function tryOn({ name, up, tests }) {
+  const startMs = performance.now();
+  let row = { layer: name, passed: 0, failed: 0, skipped: 0, problem: 'not run' };
+  try {
+    if (up !== undefined) await step(`bringing up ${name}`, () => reach.cluster(['up', ...up], 600_000));
+    if (tool !== undefined) await step('putting the image on the nodes', () => buildImage(reach, ROOT));
+    await step('installing', () => install(reach, ROOT, process.env.KTRACE_IMAGE || undefined));
+    const files = tests.map((test) => `test/cluster/${test}.test.ts`);
+    row = await runTests(ROOT, name, files, { concurrency: 1, timeoutMs: TEST_MS });
+    await step('uninstalling', () => uninstall(clearing, ROOT));
+  } catch (error) {
+    row.problem = error instanceof ClusterError ? error.message : (error.stack ?? String(error));
+  } finally {
+    if (up !== undefined) await step(`taking down ${name}`, () => clearing.cluster(['down'], 120_000));
+  }
+  return { ...row, seconds: (performance.now() - startMs) / 1000 };
+}
+
+async function step(title, work) {
+  const startMs = performance.now();
+  process.stderr.write(`cluster: ${title} … `);
+  try {
+    await work();
+    process.stderr.write(`${((performance.now() - startMs) / 1000).toFixed(1)} s\n`);
+  } catch (error) {
+    process.stderr.write('failed\n');
+    throw error;
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * The clusters that the product is tried on: how the tool brings them, and which test files run there. `isExtra`: only with `--all`.
+ * The core is what differs from network to network; the rest is the same on all.
+ */
+const CORE = ['translations', 'fates'];
+const EVERYTHING = [...CORE, 'change', 'manifests', 'least-privilege'];
+
+export const VARIANTS = [
+  { name: 'flannel VXLAN, iptables', up: ['--backend', 'vxlan', '--proxy', 'iptables'], tests: EVERYTHING },
+  { name: 'flannel host-gw, nftables', up: ['--backend', 'host-gw', '--proxy', 'nftables'], tests: CORE },
+  { name: 'Calico VXLAN, iptables', up: ['--backend', 'calico-vxlan', '--proxy', 'iptables'], tests: [...CORE, 'policy'] },
+  { name: 'flannel udp, iptables', up: ['--backend', 'udp', '--proxy', 'iptables'], tests: CORE, isExtra: true },
+  {
+    name: 'Calico routes, iptables',
+    up: ['--backend', 'calico', '--proxy', 'iptables'],
+    tests: [...CORE, 'policy'],
+    isExtra: true,
+  },
+];
+
+/** Somebody else's cluster, whatever its network: a test that does not fit it skips itself. */
+export const STANDING = { name: 'the standing cluster', up: undefined, tests: [...EVERYTHING, 'policy'] };

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { beside, kubectl, SKIP } from './support/cluster.ts';
+import { assertSound, clientPorts, type Followed, followWorld, fromPort } from './support/suite.ts';
+
+const OVERLAYS = join(import.meta.dirname, '..', '..', 'deploy', 'overlays');
+const BASE = join(import.meta.dirname, '..', '..', 'deploy', 'base');
+/** Bits of include/uapi/linux/capability.h: NET_ADMIN, SYSLOG, PERFMON, BPF. */
+const NEEDED = (1n << 12n) | (1n << 34n) | (1n << 38n) | (1n << 39n);
+
+suite('an agent without privileges beyond the capabilities that it needs', { skip: SKIP, timeout: 300_000 }, () => {
+  let followed: Followed;
+  const port = clientPorts();
+
+  before(async () => {
+    await deploy(join(OVERLAYS, 'least-privilege'));
+    await kubectl('-n', 'ktrace', 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=180s');
+    followed = await followWorld();
+  });
+  after(async () => {
+    await followed?.close();
+    await deploy(BASE);
+  });
+
+  test('holds four capabilities, and its root cannot be written to', async () => {
+    const { world } = followed;
+    const agent = (await world.onNode(world.nodeA, 'pgrep', '-of', 'ktrace agent')).trim();
+    const status = await world.onNode(world.nodeA, 'cat', `/proc/${agent}/status`);
+    for (const set of ['CapPrm', 'CapEff', 'CapBnd']) {
+      const held = new RegExp(`^${set}:\\s+([0-9a-f]+)$`, 'm').exec(status)?.[1];
+      assert.equal(BigInt(`0x${held}`), NEEDED, set);
+    }
+    assert.match(status, /^NoNewPrivs:\s+1$/m);
+    const [root = ''] = (await world.onNode(world.nodeA, 'cat', `/proc/${agent}/mounts`))
+      .split('\n')
+      .filter((line) => / \/ /.test(line));
+    assert.match(root, / ro,/);
+  });
+
+  test('tells translations, drops and the places of drops as a privileged one does', async () => {
+    const { world, follow } = followed;
+    const [first, second] = [port(), port()];
+    await world.inPod('deploy/client', 'curl', '-sS', '-m', '10', '--local-port', String(first), `http://${world.clusterIp}/`);
+    const syn = await follow.packet('the SYN', (packet) => fromPort(first, 'S')(packet) && packet.nodes.length === 2);
+    assert.equal(syn.nat?.[0]?.after.pod?.uid, world.server.uid);
+    assert.equal(syn.nat[0].service, `${world.namespace}/server:http`);
+    const closed = `curl -sS -m 2 --local-port ${second} http://${world.server.ip}:9998/ 2>&1; true`;
+    await world.inPod('deploy/client', 'sh', '-c', closed);
+    const dropped = await follow.packet('the drop', (packet) => fromPort(second, 'S')(packet) && packet.drop !== undefined);
+    assert.deepEqual(dropped.drop?.reason, 'NO_SOCKET');
+    assert.equal(dropped.drop.at, 'tcp_v4_rcv');
+  });
+
+  test('all that was told is sound: nothing twice, nothing lost, no node taken for a pod', () => assertSound(followed));
+});
+
+async function deploy(folder: string): Promise<void> {
+  const { stdout } = await beside(['kubectl', 'kustomize', folder]);
+  const image = process.env['KTRACE_IMAGE'] || 'localhost/ktrace:0.1.0';
+  const manifest = stdout.replaceAll('localhost/ktrace:0.1.0', image);
+  await beside(['kubectl', 'apply', '-f', '-'], manifest);
+}

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
+import type { PacketEvent } from '../../../src/event/types.ts';
+import { assertNothingTwice, endpoints } from '../../lab/support/events.ts';
+import type { KtraceProcess } from '../../lab/support/follow-process.ts';
+import { getJson, ktrace } from './cluster.ts';
+import { findNetwork, type Network } from './network.ts';
+import { World } from './world.ts';
+
+/** A world, what its network is, and a follow of all its pods that has begun to see. */
+export interface Followed {
+  world: World;
+  network: Network;
+  follow: KtraceProcess;
+  close(): Promise<void>;
+}
+
+export async function followWorld(...flags: string[]): Promise<Followed> {
+  const world = await World.create();
+  try {
+    const network = await findNetwork(world);
+    const follow = ktrace('follow', '-n', world.namespace, '-o', 'json', ...flags);
+    const close = async () => {
+      await follow.interrupt();
+      await world.close();
+    };
+    await beginsToSee(world, follow);
+    return { world, network, follow, close };
+  } catch (error) {
+    await world.close();
+    throw error;
+  }
+}
+
+/** Until every node's agent has its programs in place: a ping on the way between the pods is told by both nodes. */
+export async function beginsToSee(world: World, follow: KtraceProcess): Promise<void> {
+  const pinging = world.inPod('deploy/client', 'ping', '-q', '-i', '0.5', '-w', '60', world.server.ip).catch(() => undefined);
+  await follow.packet('a ping between the pods', ({ icmp, nodes }) => icmp?.name === 'echo-reply' && nodes.length === 2, 60_000);
+  await world.inPod('deploy/client', 'pkill', 'ping').catch(() => undefined);
+  await pinging;
+}
+
+/**
+ * What must hold of everything that was told: nothing twice, a packet's hops only on nodes that have such an interface, no
+ * half-built interface of Calico, and never a pod of the host's network taken for the owner of its node's address.
+ */
+export async function assertSound({ world, follow }: Pick<Followed, 'world' | 'follow'>): Promise<void> {
+  const { packets } = follow;
+  assert.ok(packets.length > 0);
+  assertNothingTwice(packets);
+  assert.deepEqual(
+    follow.events.filter(({ kind }) => kind === 'lost'),
+    [],
+  );
+  const pods = await getJson<{ items: { metadata: { uid: string }; spec: { hostNetwork?: boolean } }[] }>('pods', '-A');
+  const onHost = new Set(pods.items.flatMap(({ metadata, spec }) => (spec.hostNetwork === true ? [metadata.uid] : [])));
+  const addresses = new Map([...world.nodes].map(([name, ip]) => [ip, name]));
+  for (const packet of packets) {
+    for (const end of endpoints(packet)) {
+      assert.ok(end.pod === undefined || !onHost.has(end.pod.uid), `a pod of the host's network: ${JSON.stringify(end)}`);
+      const node = addresses.get(end.ip);
+      if (node !== undefined && end.service === undefined) assert.equal(end.node, node, JSON.stringify(end));
+    }
+    assert.ok(
+      packet.hops.every((hop) => !hop.if.startsWith('calico_tmp_')),
+      JSON.stringify(packet.hops),
+    );
+    const onTheWay = packet.hops.map(({ node }) => node).filter((node, index, all) => node !== all[index - 1]);
+    // What is dropped before any interface saw it has no hop.
+    if (onTheWay.length > 0 || packet.drop === undefined) assert.deepEqual(packet.nodes, onTheWay, JSON.stringify(packet));
+  }
+}
+
+/** A packet of a connection that the client began from this port. */
+export function fromPort(port: number, flags: string): (packet: PacketEvent) => boolean {
+  return ({ src, dst, tcp }) => tcp?.flags === flags && (src.port === port || dst.port === port);
+}
+
+/** Source ports one after the other, from a chance beginning below the kernel's own choice. */
+export function clientPorts(): () => number {
+  let next = randomInt(20_000, 30_000);
+  return () => next++;
+}
