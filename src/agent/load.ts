@@ -109,8 +109,10 @@ function openWithout(open: (without: string[]) => BpfObject): BpfObject {
 function loadError(error: unknown): KtraceError {
   if (error instanceof KtraceError) return error;
   const { code, log } = error as { code?: string; log?: string };
-  const isRefused = code === 'EPERM' || code === 'EACCES';
-  const tail = log === undefined || log === '' ? '' : `\n${log}`;
+  const hasLog = log !== undefined && log !== '';
+  // The verifier says EACCES as well, but not without its reasons.
+  const isRefused = code === 'EPERM' || (code === 'EACCES' && !hasLog);
+  const tail = hasLog ? `\n${log}` : '';
   const message = `The BPF programs could not be loaded: ${messageOf(error)}${tail}`;
   return new KtraceError(isRefused ? 'KTRACE_E_NOT_ROOT' : 'KTRACE_E_LOAD', message, {
     cause: error,
