@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import type { PacketEvent } from '../../src/event/types.ts';
+import type { Lab } from '../../src/lab/lab.ts';
+import { removeLab } from '../../src/lab/remove.ts';
+import { labUp } from '../../src/lab/up.ts';
+import { randomLabName, SKIP, until } from './lab-fixture.ts';
+import { assertNothingTwice, endpoints, hopNames } from './support/events.ts';
+import { type KtraceProcess, startFollow } from './support/follow-process.ts';
+
+const JDFGG = 'frontend-88237173-jdfgg';
+const MASTER = 'redis-master-343230949-2qrp7';
+const SLAVE = 'redis-slave-132015689-k0rk5';
+/** Further apart than any packet is on its way; the nodes share a kernel, so that all of it is the test's. */
+const SKEWS = { host1: 480, host2: -500, host3: -20 };
+
+suite('following goes on while the cluster changes', { skip: SKIP, timeout: 240_000 }, () => {
+  const name = randomLabName();
+  const running: KtraceProcess[] = [];
+  let lab: Lab;
+
+  const follow = (...argv: string[]): KtraceProcess => {
+    const started = startFollow(lab, ...argv);
+    running.push(started);
+    return started;
+  };
+  const end = async (...follows: KtraceProcess[]): Promise<void> => {
+    for (const one of follows) assert.equal((await one.interrupt()).code, 130, one.stderr);
+  };
+
+  before(async () => {
+    lab = await labUp({ name, bound: true });
+    // The lab gives all agents the same flags; their clocks are to disagree.
+    await Promise.all(Object.entries(SKEWS).map(([node, skew]) => lab.restartAgent(node, ['--clock-skew-ms', String(skew)])));
+  });
+  after(async () => {
+    await Promise.all(running.map((one) => one.kill()));
+    await removeLab(name);
+  });
+
+  test('nodes whose clocks are a second apart still make one record of a packet, in the right order', async () => {
+    const one = follow('-A', '-o', 'json', '--for', '8s');
+    assert.equal((await one.ended).code, 0, one.stderr);
+    const pings = one.packets.filter(
+      ({ icmp, src, dst }) => icmp?.name === 'echo-request' && src.pod?.name === JDFGG && dst.pod?.name === MASTER,
+    );
+    const echoes = one.packets.filter(({ icmp, src }) => icmp?.name === 'echo-reply' && src.pod?.name === MASTER);
+    const fromHost2 = one.packets.filter(({ icmp, src }) => icmp?.name === 'echo-request' && src.node === 'host2');
+    assert.ok(
+      pings.length >= 5 && echoes.length >= 5 && fromHost2.length >= 4,
+      `${pings.length} ${echoes.length} ${fromHost2.length}\n${one.stderr}`,
+    );
+    for (const ping of whole(pings)) assert.deepEqual(ping.nodes, ['host1', 'host3'], JSON.stringify(ping));
+    for (const echo of whole(echoes)) assert.deepEqual(echo.nodes, ['host3', 'host1'], JSON.stringify(echo));
+    for (const ping of whole(fromHost2)) assert.deepEqual(ping.nodes, ['host2', 'host1'], JSON.stringify(ping));
+    for (const { hops } of settled(one.packets)) {
+      const times = hops.map(({ atNs }) => atNs);
+      assert.deepEqual(
+        times,
+        times.toSorted((a, b) => a - b),
+      );
+      assert.ok((times.at(-1) ?? 0) < 100e6, JSON.stringify(hops));
+    }
+    for (const echo of echoes) assert.ok((echo.icmp?.rttUs ?? 0) < 400_000);
+    assertNothingTwice(one.packets);
+    assert.match(one.stderr, /\b0 lost\b/);
+  });
+
+  test('a request comes before its reply, whatever the clocks say', async () => {
+    const one = follow('-A', '-o', 'json');
+    const crossed = ({ icmp, nodes }: PacketEvent) => icmp?.rttUs !== undefined && nodes.length === 2;
+    await one.until('replies from other nodes', () => settled(one.packets).filter(crossed).length >= 6);
+    await end(one);
+    const told = one.packets.filter(({ amends }) => amends === undefined);
+    for (const [index, reply] of told.entries()) {
+      if (!settled(told).includes(reply) || reply.icmp?.name !== 'echo-reply') continue;
+      const request = told.findIndex(
+        ({ icmp, src }) =>
+          icmp?.name === 'echo-request' && src.ip === reply.dst.ip && icmp.id === reply.icmp?.id && icmp.seq === reply.icmp?.seq,
+      );
+      assert.ok(request < index, `${JSON.stringify(reply)}\n${JSON.stringify(told[request])}`);
+    }
+  });
+
+  test('a pod that is created anew with the same address is another pod from then on', async () => {
+    const one = follow('-A', '-o', 'json');
+    const isTo = (uid: string) => (packet: PacketEvent) => endpoints(packet).some(({ pod }) => pod?.uid === uid);
+    const before = lab.pod(SLAVE);
+    await one.packet('a packet of the old pod', isTo(before.uid));
+    const deleted = await lab.deletePod(SLAVE);
+    const deletedAt = Date.now();
+    const after = await lab.createPod({ ...deleted, name: 'redis-slave-132015689-xy2zz' });
+    assert.equal(after.ip, before.ip);
+    assert.notEqual(after.uid, before.uid);
+    await one.packet('packets of the new pod', isTo(after.uid));
+    const ping = await one.packet(
+      'the ping that goes on, to the new pod',
+      ({ icmp, dst, src }) => icmp?.name === 'echo-request' && dst.pod?.uid === after.uid && src.node === 'host3',
+    );
+    assert.ok(hopNames(ping).includes(`host3/${after.veth} out`), hopNames(ping).join());
+    await end(one);
+    for (const packet of one.packets) {
+      for (const { ip, pod } of endpoints(packet)) {
+        if (ip !== before.ip || pod === undefined) continue;
+        const throughOld = packet.hops.some((hop) => hop.if === before.veth);
+        const throughNew = packet.hops.some((hop) => hop.if === after.veth);
+        if (throughOld) assert.equal(pod.uid, before.uid, JSON.stringify(packet));
+        if (throughNew) assert.equal(pod.uid, after.uid, JSON.stringify(packet));
+        assert.equal(pod.name, pod.uid === after.uid ? after.name : before.name);
+        // Times are corrected to within the clocks' uncertainty.
+        if (pod.uid === after.uid) assert.ok(Date.parse(packet.time) > deletedAt - 1000, packet.time);
+      }
+    }
+  });
+
+  test('an agent that is killed is told of once, the others go on, and it is joined again when it is back', async () => {
+    const [one, strict] = [follow('-A', '-o', 'json'), follow('-A', '-o', 'json', '--strict', '--packets')];
+    const countOf = (node: string) => one.packets.filter(({ hops }) => hops.some((hop) => hop.node === node)).length;
+    await one.until('packets of all nodes', () => ['host1', 'host2', 'host3'].every((node) => countOf(node) > 0));
+    await strict.packet('a packet', () => true);
+    await lab.killAgent('host2');
+    const down = await one.until('a word about it', () => one.notices.find(({ code }) => code === 'KTRACE_N_AGENT_DOWN'));
+    assert.equal(down.node, 'host2');
+    assert.equal(down.level, 'warn');
+    const [host1, host3] = [countOf('host1'), countOf('host3')];
+    await one.until('the others go on', () => countOf('host1') > host1 + 10 && countOf('host3') > host3 + 5);
+    await lab.startAgent('host2', ['--clock-skew-ms', String(SKEWS.host2)]);
+    await one.until('a word about its return', () =>
+      one.notices.some(({ code, node }) => code === 'KTRACE_N_AGENT_RESTARTED' && node === 'host2'),
+    );
+    const host2 = countOf('host2');
+    await one.until('packets of host2 again', () => countOf('host2') > host2 + 5);
+    await strict.until('the same for the other', () => strict.notices.some(({ code }) => code === 'KTRACE_N_AGENT_RESTARTED'));
+    assert.equal(one.notices.filter(({ code }) => code === 'KTRACE_N_AGENT_DOWN').length, 1);
+    await end(one);
+    assertNothingTwice(one.packets);
+    assert.match(one.stderr, /3 nodes; not known for a time: host2$/m);
+    // What the killed agent had attached is not attached beside the new one's.
+    for (const line of await attachments(lab, 'host2')) assert.equal(line.count, 1, `${line.what} ${line.count} times`);
+    await strict.interrupt();
+  });
+
+  test('with --strict a node that was missing makes the exit code 5', async () => {
+    const one = follow('-A', '-o', 'json', '--strict', '--for', '15s');
+    await one.packet('a packet', () => true);
+    await lab.restartAgent('host3', ['--clock-skew-ms', String(SKEWS.host3)]);
+    assert.equal((await one.ended).code, 5, one.stderr);
+    assert.match(one.stderr, /host3/);
+  });
+
+  test('nothing is attached any more when nobody follows', async () => {
+    for (const node of Object.keys(SKEWS)) {
+      await until(`nothing attached on ${node}`, async () => (await attachments(lab, node)).length === 0, 90_000);
+    }
+  });
+
+  test('an outage of the API server is told and survived: names stay right, and new pods are known after it', async () => {
+    const one = follow('-A', '-o', 'json');
+    await one.packet('a packet of all', ({ nodes }) => nodes.length === 2);
+    await lab.stopApi();
+    const stoppedAt = Date.now();
+    await one.until('a word about it', () =>
+      one.notices.some(({ code }) => code === 'KTRACE_N_AGENT_DOWN' || code === 'KTRACE_N_API_UNREACHABLE'),
+    );
+    await until('eight seconds of outage', () => Date.now() - stoppedAt > 8000, 20_000);
+    const startedAt = Date.now();
+    await lab.startApi();
+    await one.until('a word about its return', () =>
+      one.notices.some(({ code }) => code === 'KTRACE_N_AGENT_BACK' || code === 'KTRACE_N_API_BACK'),
+    );
+    const during = await one.until('what happened meanwhile', () => {
+      const seen = one.packets.filter(({ time }) => Date.parse(time) > stoppedAt + 1500 && Date.parse(time) < startedAt - 1500);
+      return seen.length > 20 && seen;
+    });
+    for (const packet of during) {
+      for (const endpoint of endpoints(packet)) {
+        if (endpoint.ip.startsWith('10.244.') && !endpoint.ip.endsWith('.0'))
+          assert.ok(endpoint.pod ?? endpoint.node, JSON.stringify(endpoint));
+      }
+    }
+    const [pod] = [
+      await lab.createPod({
+        ...lab.pod(JDFGG),
+        name: 'late-1',
+        ip: '10.244.1.77',
+        ip6: 'fd00:10:244:1::77',
+        workload: 'idle',
+        labels: { app: 'late' },
+      }),
+    ];
+    void lab.exec(`pod/${pod.name}`, ['ping', '-n', '-q', '-c', '300', '-i', '0.2', lab.pod(MASTER).ip]).catch(() => undefined);
+    const late = await one.packet(
+      'a packet of a new pod by name',
+      ({ src, icmp }) => src.pod?.uid === pod.uid && icmp?.name === 'echo-request',
+    );
+    assert.equal(late.src.pod?.labels?.['app'], 'late');
+    await end(one);
+    assertNothingTwice(one.packets);
+    await lab.deletePod(pod.name);
+  });
+
+  test('a client that is stopped slows nobody, and what it misses is counted', async () => {
+    const stopped = follow('-A', '--packets', '-o', 'json');
+    const other = follow('pod/frontend-88237173-mzmjf', '-o', 'json');
+    await Promise.all([stopped, other].map((one) => one.packet('a packet', () => true)));
+    stopped.child.kill('SIGSTOP');
+    const count = other.packets.length;
+    const flood = ['ping', '-n', '-q', '-f', '-c', '15000', '-i', '0.001', lab.pod(MASTER).ip];
+    assert.match(await lab.exec(`pod/${JDFGG}`, flood), /15000 packets transmitted/);
+    await other.until('the other goes on', () => other.packets.length > count + 20);
+    stopped.child.kill('SIGCONT');
+    const told = () => stopped.packets.filter(({ icmp, amends }) => amends === undefined && icmp?.name === 'echo-request').length;
+    const lost = () => stopped.events.reduce((sum, event) => sum + (event.kind === 'lost' ? event.count : 0), 0);
+    await stopped.until('what it missed', () => told() >= 15_000 || lost() > 0, 60_000);
+    const wokeAt = Date.now();
+    await stopped.packet(
+      'what comes after it',
+      ({ time, nodes }) => nodes.includes('host1') && Date.parse(time) > wokeAt + 500,
+      60_000,
+    );
+    await end(stopped, other);
+    if (lost() > 0) assert.match(stopped.stderr, new RegExp(`\\b${lost()} lost \\(`));
+    assertNothingTwice(stopped.packets, { isWhole: lost() === 0 });
+    // The kernel's ring is everybody's, and a starved machine may let it overflow; what is behind it is each client's own.
+    assert.doesNotMatch(other.stderr, /agent-queue|client-socket/);
+    assertNothingTwice(other.packets, { isWhole: other.stderr.includes(', 0 lost;') });
+  });
+});
+
+/** Without those of which a node's part came before the others were followed. */
+function whole(packets: PacketEvent[]): PacketEvent[] {
+  return packets.slice(2);
+}
+
+/** Without the first: before packets have crossed both ways, clocks are known to a few milliseconds only. */
+function settled(packets: readonly PacketEvent[]): PacketEvent[] {
+  const beganMs = Date.parse(packets[0]?.time ?? '');
+  return packets.filter(({ time }) => Date.parse(time) > beganMs + 3000);
+}
+
+/** How often one of our programs is attached to one direction of an interface in a node's namespace. */
+async function attachments(lab: Lab, node: string): Promise<{ what: string; count: number }[]> {
+  const counts = new Map<string, number>();
+  for (const line of (await lab.exec(node, ['bpftool', 'net', 'show'])).split('\n')) {
+    if (!line.includes('ktrace_')) continue;
+    const what = line.replace(/ (prog_id|id|link_id|handle) \S+/g, '').trim();
+    counts.set(what, (counts.get(what) ?? 0) + 1);
+  }
+  return [...counts].map(([what, count]) => ({ what, count }));
+}
