@@ -26,7 +26,7 @@ export function decodeBatch(batch: Uint8Array, onSighting: (sighting: Sighting) 
 }
 
 /** Decodes one `struct ktrace_sighting` that lies at `at`. */
-export function decodeSighting(view: DataView, at: number): Sighting {
+function decodeSighting(view: DataView, at: number): Sighting {
   const flags = view.getUint32(at + SIGHTING.flags, true);
   const hook = view.getUint8(at + SIGHTING.hook);
   const proto = view.getUint8(at + SIGHTING.proto);

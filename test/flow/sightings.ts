@@ -6,7 +6,7 @@ import type { AssembledPacket, InterfaceKind, NodeView } from '../../src/flow/pa
 
 export const POD = 1;
 export const BRIDGE = 2;
-export const TUNNEL = 3;
+const TUNNEL = 3;
 export const UPLINK = 4;
 export const OTHER_POD = 5;
 
@@ -63,7 +63,7 @@ export function echo(type: 0 | 8, seq: number, fields: Partial<Sighting> = {}): 
 }
 
 /** `IPS_CONFIRMED`. */
-export const CONFIRMED = 1 << 3;
+const CONFIRMED = 1 << 3;
 
 export function conntrack(original: Tuple, reply: Tuple, fields: Partial<ConntrackSeen> = {}): ConntrackSeen {
   return { original, reply, status: CONFIRMED, isReply: false, remembered: false, ...fields };
