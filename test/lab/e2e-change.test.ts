@@ -5,7 +5,7 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { labUp } from '../../src/lab/up.ts';
 import { randomLabName, SKIP, until } from './lab-fixture.ts';
-import { assertNothingTwice, endpoints, hopNames } from './support/events.ts';
+import { assertNothingTwice, endpoints, hopNames, settled } from './support/events.ts';
 import { type KtraceProcess, startFollow } from './support/follow-process.ts';
 
 const JDFGG = 'frontend-88237173-jdfgg';
@@ -230,12 +230,6 @@ suite('following goes on while the cluster changes', { skip: SKIP, timeout: 240_
 /** Without those of which a node's part came before the others were followed. */
 function whole(packets: PacketEvent[]): PacketEvent[] {
   return packets.slice(2);
-}
-
-/** Without the first: before packets have crossed both ways, clocks are known to a few milliseconds only. */
-function settled(packets: readonly PacketEvent[]): PacketEvent[] {
-  const beganMs = Date.parse(packets[0]?.time ?? '');
-  return packets.filter(({ time }) => Date.parse(time) > beganMs + 3000);
 }
 
 /** How often one of our programs is attached to one direction of an interface in a node's namespace. */

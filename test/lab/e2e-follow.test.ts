@@ -5,7 +5,7 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { labUp } from '../../src/lab/up.ts';
 import { randomLabName, SKIP } from './lab-fixture.ts';
-import { assertNothingTwice, endpoints, hopNames, isNamed, isRequestTo } from './support/events.ts';
+import { assertNothingTwice, endpoints, hopNames, isNamed, isRequestTo, settled } from './support/events.ts';
 import { type KtraceProcess, startFollow } from './support/follow-process.ts';
 
 const JDFGG = 'frontend-88237173-jdfgg';
@@ -30,11 +30,11 @@ suite('following the guestbook', { skip: SKIP, timeout: 180_000 }, () => {
 
   before(async () => {
     lab = await labUp({ name, bound: true });
-    everything = follow('-A', '-o', 'json', '--for', '12s');
+    everything = follow('-A', '-o', 'json', '--for', '14s');
     silent = follow('pod/ktrace-gate-4fd7n', '-n', 'ktrace', '-o', 'json');
     nobody = follow('-l', 'app=none', '-o', 'json');
     assert.deepEqual(await everything.ended, { code: 0, signal: null }, everything.stderr);
-    packets = everything.packets;
+    packets = settled(everything.packets);
   });
   after(async () => {
     await Promise.all(running.map((one) => one.kill()));
@@ -53,8 +53,8 @@ suite('following the guestbook', { skip: SKIP, timeout: 180_000 }, () => {
       everything.events.filter(({ kind }) => kind === 'lost' || kind === 'notice'),
       [],
     );
-    assertNothingTwice(packets);
-    for (const { hops } of packets) {
+    assertNothingTwice(everything.packets);
+    for (const { hops } of everything.packets) {
       for (const [index, hop] of hops.entries()) assert.ok(hop.atNs >= (hops[index - 1]?.atNs ?? 0), JSON.stringify(hops));
     }
   });
@@ -262,7 +262,9 @@ suite('following the guestbook', { skip: SKIP, timeout: 180_000 }, () => {
       `${start} host3>host1 default/${JDFGG} <- default/${MASTER} icmp echo-reply id \\d+ seq \\d+ [\\d.]+(µs|ms) .* delivered$`,
       'm',
     );
-    const [svc, sep] = packets.find((packet) => isV4(packet) && isRequestTo(packet, 'redis-master'))?.nat?.[0]?.chains ?? [];
+    const [svc, sep] =
+      packets.find((packet) => isV4(packet) && isRequestTo(packet, 'redis-master') && packet.tcp?.flags === 'S')?.nat?.[0]
+        ?.chains ?? [];
     assert.ok(svc !== undefined && sep !== undefined);
     await Promise.all([
       text.until('a SYN and an echo reply as text', () => syn.test(text.stdout) && reply.test(text.stdout)),

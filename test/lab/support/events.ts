@@ -21,6 +21,12 @@ export function isRequestTo({ dst, dir }: PacketEvent, service: string): boolean
   return dir === 'request' && dst.service?.namespace === 'default' && dst.service.name === service;
 }
 
+/** Without the first: until all nodes are followed parts are missing, and until packets have crossed clocks are known less well. */
+export function settled(packets: readonly PacketEvent[]): PacketEvent[] {
+  const beganMs = Date.parse(packets[0]?.time ?? '');
+  return packets.filter(({ time }) => Date.parse(time) > beganMs + 3000);
+}
+
 /**
  * No id is told twice but to amend it, nothing is amended that was not told, and no packet has two ids: one that was seen at the
  * same place, at the same time, with the same content. Where something was lost, what is amended may be it: `isWhole` false.
