@@ -1,3 +1,4 @@
+import { get } from 'node:http';
 import type { ProxyMode } from './types.ts';
 
 /** Where kube-proxy's metrics are by default, on every node (`metricsBindAddress`). */
@@ -5,13 +6,54 @@ const PROXY_MODE_URL = 'http://127.0.0.1:10249/proxyMode';
 
 const MODES: readonly string[] = ['iptables', 'nftables', 'ipvs'] satisfies ProxyMode[];
 
-/** Asks this node's kube-proxy for its mode; undefined when it does not answer or answers something else. Never throws. */
-export async function detectProxyMode(signal: AbortSignal, url = PROXY_MODE_URL): Promise<ProxyMode | undefined> {
-  try {
-    const response = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(2000)]), redirect: 'error' });
-    const mode = (await response.text()).trim();
-    return response.ok && MODES.includes(mode) ? (mode as ProxyMode) : undefined;
-  } catch {
-    return undefined;
-  }
+const ANSWER_MS = 2000;
+const MAX_ANSWER_CHARS = 64;
+const FIRST_PAUSE_MS = 500;
+const LAST_PAUSE_MS = 5 * 60_000;
+
+/**
+ * Asks this node's kube-proxy for its mode and tells it, now and every few minutes: it may be started anew in another mode. Without an
+ * answer it is asked again soon, then less and less often: it may come later than the agent, and an agent that is just starting may miss
+ * an answer. Gives what ends it.
+ * @param options where and how soon to ask: for tests
+ */
+export function watchProxyMode(
+  onMode: (mode: ProxyMode) => void,
+  options: { url?: string; firstPauseMs?: number } = {},
+): () => void {
+  const { url = PROXY_MODE_URL, firstPauseMs = FIRST_PAUSE_MS } = options;
+  const ended = new AbortController();
+  let pauseMs = firstPauseMs;
+  let timer: NodeJS.Timeout | undefined;
+  const ask = async (): Promise<void> => {
+    const mode = await askProxyMode(url, ended.signal);
+    if (ended.signal.aborted) return;
+    if (mode !== undefined) onMode(mode);
+    pauseMs = mode === undefined ? Math.min(pauseMs * 2, LAST_PAUSE_MS) : LAST_PAUSE_MS;
+    timer = setTimeout(() => void ask(), pauseMs).unref();
+  };
+  void ask();
+  return () => {
+    ended.abort();
+    clearTimeout(timer);
+  };
+}
+
+/** Undefined when it does not answer, or answers something else. Not by `fetch`, which takes ten megabytes to load. */
+function askProxyMode(url: string, signal: AbortSignal): Promise<ProxyMode | undefined> {
+  return new Promise((resolve) => {
+    const request = get(url, { signal, timeout: ANSWER_MS }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk) => {
+        text += chunk;
+        if (text.length > MAX_ANSWER_CHARS) request.destroy();
+      });
+      response.on('close', () => {
+        const mode = text.trim();
+        resolve(response.complete && response.statusCode === 200 && MODES.includes(mode) ? (mode as ProxyMode) : undefined);
+      });
+    });
+    request.on('timeout', () => request.destroy());
+    request.on('error', () => resolve(undefined));
+  });
 }

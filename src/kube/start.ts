@@ -2,7 +2,7 @@ import type { Target } from '../event/target.ts';
 import type { NoticeEvent } from '../event/types.ts';
 import { type KubeAccess, openApi } from './api.ts';
 import { NamesIndex } from './names-index.ts';
-import { detectProxyMode } from './proxy-mode.ts';
+import { watchProxyMode } from './proxy-mode.ts';
 import type { ReflectorOptions } from './reflector.ts';
 import { type ResolvedTargets, resolveTargets } from './targets.ts';
 import type { Names, ProxyMode } from './types.ts';
@@ -56,7 +56,10 @@ export function startKube(options: KubeOptions): Kube {
     unreachableAfterMs: options.unreachableAfterMs ?? UNREACHABLE_AFTER_MS,
     reflector: options.reflector ?? {},
   });
-  const stopDetecting = options.proxyMode ? setMode(index, options.proxyMode) : keepDetecting(index);
+  const setMode = (mode: ProxyMode) => {
+    index.proxyMode = mode;
+  };
+  const stopDetecting = options.proxyMode ? setMode(options.proxyMode) : watchProxyMode(setMode);
   return {
     names: index,
     index,
@@ -66,7 +69,7 @@ export function startKube(options: KubeOptions): Kube {
     synced: () => watch.synced,
     state: () => watch.state(),
     close() {
-      stopDetecting();
+      stopDetecting?.();
       watch.close();
     },
   };
@@ -74,25 +77,3 @@ export function startKube(options: KubeOptions): Kube {
 
 const UNREACHABLE_AFTER_MS = 5000;
 const SILENT = { info: () => undefined, warn: () => undefined };
-const DETECT_EVERY_MS = 5 * 60_000;
-
-function setMode(index: NamesIndex, mode: ProxyMode): () => void {
-  index.proxyMode = mode;
-  return () => undefined;
-}
-
-/** kube-proxy may come later than the agent, and may be restarted in another mode. */
-function keepDetecting(index: NamesIndex): () => void {
-  const abort = new AbortController();
-  const detect = () => {
-    void detectProxyMode(abort.signal).then((mode) => {
-      if (mode && !abort.signal.aborted) index.proxyMode = mode;
-    });
-  };
-  detect();
-  const timer = setInterval(detect, DETECT_EVERY_MS).unref();
-  return () => {
-    abort.abort();
-    clearInterval(timer);
-  };
-}
