@@ -19,6 +19,7 @@ describe('parseAgentConfig', () => {
       node: 'host1',
       socket: '/run/ktrace/agent.sock',
       kubeconfig: undefined,
+      serviceAccount: undefined,
       logLevel: 'info',
       ringBytes: 8388608,
       attach: 'auto',
