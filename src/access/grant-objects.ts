@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto';
+import { ACCESS_GROUP, ADMIN_ACCOUNT, FLOWS, VIEWER_ACCOUNT } from './scope.ts';
+
+/** To whom something is granted, as RBAC names them. */
+export interface Grantee {
+  kind: 'User' | 'Group';
+  name: string;
+}
+
+/** A Kubernetes object that a grant is made of. */
+export interface GrantObject {
+  apiVersion: 'v1' | 'rbac.authorization.k8s.io/v1';
+  kind: 'ServiceAccount' | 'Role' | 'RoleBinding' | 'ClusterRole' | 'ClusterRoleBinding';
+  metadata: { name: string; namespace?: string; labels: Record<string, string>; annotations?: Record<string, string> };
+  rules?: { apiGroups: string[]; resources: string[]; resourceNames?: string[]; verbs: string[] }[];
+  roleRef?: { apiGroup: typeof RBAC; kind: 'Role' | 'ClusterRole'; name: string };
+  subjects?: { kind: 'User' | 'Group' | 'ServiceAccount'; name: string; namespace?: string; apiGroup?: typeof RBAC }[];
+}
+
+export interface Grant {
+  /** The namespace to be seen; undefined: everything. */
+  namespace: string | undefined;
+  /** Where ktrace is installed. */
+  ktraceNamespace: string;
+  grantee: Grantee;
+}
+
+/**
+ * What a grant is made of, in the order it is to be made. `shared` serves everybody who may see the same; `own` is this
+ * grantee's alone and of this grant alone, so that making and unmaking grants never touches another's.
+ */
+export function grantObjects(grant: Grant): { shared: GrantObject[]; own: GrantObject[] } {
+  const { namespace, ktraceNamespace, grantee } = grant;
+  const account = namespace === undefined ? ADMIN_ACCOUNT : VIEWER_ACCOUNT;
+  const home = namespace ?? ktraceNamespace;
+  const id = `${createHash('sha256')
+    .update(`${grantee.kind} ${grantee.name} ${namespace ?? '*'}`)
+    .digest('hex')
+    .slice(0, 12)}`;
+  const viewing = namespace === undefined ? seeEverything(home) : seeNamespace(home);
+  const token = { apiGroups: [''], resources: ['serviceaccounts/token'], resourceNames: [account], verbs: ['create'] };
+  const connect = [
+    { apiGroups: [''], resources: ['pods'], verbs: ['list'] },
+    { apiGroups: [''], resources: ['pods/portforward'], verbs: ['get', 'create'] },
+  ];
+  return {
+    shared: [
+      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: meta(account, home) },
+      ...viewing,
+      { apiVersion: RBAC_VERSION, kind: 'Role', metadata: meta(`${account}-token`, home), rules: [token] },
+      { apiVersion: RBAC_VERSION, kind: 'Role', metadata: meta(CONNECT, ktraceNamespace), rules: connect },
+    ],
+    own: [
+      bindingTo(grant, `${account}-token-${id}`, home, `${account}-token`),
+      bindingTo(grant, `${CONNECT}-${id}`, ktraceNamespace, CONNECT),
+    ],
+  };
+}
+
+const RBAC = 'rbac.authorization.k8s.io';
+const RBAC_VERSION = 'rbac.authorization.k8s.io/v1';
+const CONNECT = 'ktrace-connect';
+const WATCH = [{ apiGroups: [ACCESS_GROUP], resources: [FLOWS], verbs: ['get', 'watch'] }];
+
+function seeNamespace(namespace: string): GrantObject[] {
+  const name = VIEWER_ACCOUNT;
+  return [
+    { apiVersion: RBAC_VERSION, kind: 'Role', metadata: meta(name, namespace), rules: WATCH },
+    {
+      apiVersion: RBAC_VERSION,
+      kind: 'RoleBinding',
+      metadata: meta(name, namespace),
+      roleRef: { apiGroup: RBAC, kind: 'Role', name },
+      subjects: [{ kind: 'ServiceAccount', name, namespace }],
+    },
+  ];
+}
+
+function seeEverything(namespace: string): GrantObject[] {
+  const name = ADMIN_ACCOUNT;
+  return [
+    { apiVersion: RBAC_VERSION, kind: 'ClusterRole', metadata: meta(name), rules: WATCH },
+    {
+      apiVersion: RBAC_VERSION,
+      kind: 'ClusterRoleBinding',
+      metadata: meta(name),
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name },
+      subjects: [{ kind: 'ServiceAccount', name, namespace }],
+    },
+  ];
+}
+
+function bindingTo({ grantee, namespace }: Grant, name: string, home: string, role: string): GrantObject {
+  return {
+    apiVersion: RBAC_VERSION,
+    kind: 'RoleBinding',
+    metadata: { ...meta(name, home), annotations: { 'ktrace.dev/sees': namespace ?? 'everything' } },
+    roleRef: { apiGroup: RBAC, kind: 'Role', name: role },
+    subjects: [{ ...grantee, apiGroup: RBAC }],
+  };
+}
+
+function meta(name: string, namespace?: string): GrantObject['metadata'] {
+  const labels = { 'app.kubernetes.io/name': 'ktrace', 'app.kubernetes.io/managed-by': 'ktrace-grant' };
+  return { name, ...(namespace === undefined ? {} : { namespace }), labels };
+}

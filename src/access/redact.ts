@@ -1,0 +1,80 @@
+import type { Endpoint, FlowEvent, Hop, KtraceEvent, PacketEvent, QuotedFlow, Translation } from '../event/types.ts';
+import type { Scope } from './scope.ts';
+
+/**
+ * An event as somebody may see it; undefined when they may not. A packet or flow is shown if one of its ends, before or after
+ * translation or quoted, lies in an allowed namespace. Of an end elsewhere only the address and port stay: name, labels, uid,
+ * owner, Service, chains and quoted flow are withheld. Losses and notices are the node's own and name nobody.
+ * The event itself is not changed; it is given back as it is when nothing is to be withheld.
+ */
+export function redact(event: KtraceEvent, allowed: Scope): KtraceEvent | undefined {
+  if (allowed === 'all' || event.kind === 'lost' || event.kind === 'notice') return event;
+  if (!isShown(event, allowed)) return undefined;
+  const ends = {
+    src: redactEnd(event.src, allowed),
+    dst: redactEnd(event.dst, allowed),
+    ...(event.nat === undefined ? {} : { nat: event.nat.map((one) => redactTranslation(one, allowed)) }),
+  };
+  return event.kind === 'flow' ? { ...event, ...ends } : redactQuoted({ ...event, ...ends }, allowed);
+}
+
+type Namespaces = Exclude<Scope, 'all'>;
+
+function isShown(event: PacketEvent | FlowEvent, allowed: Namespaces): boolean {
+  const isOne = (end: Endpoint): boolean => liesIn(end, allowed);
+  if (isOne(event.src) || isOne(event.dst)) return true;
+  if (event.nat?.some(({ before, after }) => isOne(before) || isOne(after))) return true;
+  const about = event.kind === 'packet' ? event.icmp?.about : undefined;
+  return about !== undefined && isQuotedShown(about, allowed);
+}
+
+/**
+ * A pod without labels was named by an EndpointSlice alone. Who may write one in a namespace could claim any address for it:
+ * such a name makes nothing visible.
+ */
+function liesIn({ pod, service }: Endpoint, allowed: Namespaces): boolean {
+  if (pod !== undefined) return pod.labels !== undefined && allowed.has(pod.namespace);
+  return service !== undefined && allowed.has(service.namespace);
+}
+
+function isQuotedShown({ src, dst }: QuotedFlow, allowed: Namespaces): boolean {
+  return liesIn(src, allowed) || liesIn(dst, allowed);
+}
+
+function redactEnd(end: Endpoint, allowed: Namespaces): Endpoint {
+  const owner = end.pod ?? end.service;
+  if (owner === undefined || allowed.has(owner.namespace)) return end;
+  return end.port === undefined ? { ip: end.ip } : { ip: end.ip, port: end.port };
+}
+
+/** Chains are named after their Service: they go with it, and where no Service is named they stay only between shown ends. */
+function redactTranslation(one: Translation, allowed: Namespaces): Translation {
+  const { service, chains, ...rest } = one;
+  const before = redactEnd(one.before, allowed);
+  const after = redactEnd(one.after, allowed);
+  const isWithheld =
+    service === undefined ? before !== one.before || after !== one.after : !allowed.has(namespaceOfPort(service));
+  if (isWithheld) return { ...rest, before, after };
+  return { ...one, before, after };
+}
+
+/** `namespace/name` or `namespace/name:port`. */
+function namespaceOfPort(service: string): string {
+  return service.slice(0, Math.max(0, service.indexOf('/')));
+}
+
+/** A quoted flow that is nobody's whom the reader may see is withheld, and with it the bytes that hold it. */
+function redactQuoted(event: PacketEvent, allowed: Namespaces): PacketEvent {
+  const about = event.icmp?.about;
+  if (event.icmp === undefined || about === undefined) return event;
+  if (isQuotedShown(about, allowed)) {
+    const quoted = { ...about, src: redactEnd(about.src, allowed), dst: redactEnd(about.dst, allowed) };
+    return { ...event, icmp: { ...event.icmp, about: quoted } };
+  }
+  const { about: _withheld, ...icmp } = event.icmp;
+  return { ...event, icmp, hops: event.hops.map(withoutData) };
+}
+
+function withoutData({ data: _withheld, ...hop }: Hop): Hop {
+  return hop;
+}

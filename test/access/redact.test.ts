@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { redact } from '../../src/access/redact.ts';
+import type { Endpoint, FlowEvent, KtraceEvent, PacketEvent, Translation } from '../../src/event/types.ts';
+
+const ALLOWED = new Set(['mine', 'ours']);
+
+/** Whatever is somebody else's carries this, so that it can be looked for in the text of what is shown. */
+const FOREIGN = 'FOREIGN';
+
+const word = fc.string({ minLength: 1, maxLength: 12 });
+const foreignWord = word.map((text) => `${FOREIGN}${text}`);
+const ip = fc.ipV4();
+
+function endIn(namespace: fc.Arbitrary<string>, name: fc.Arbitrary<string>): fc.Arbitrary<Endpoint> {
+  const pod = fc.record(
+    {
+      namespace,
+      name,
+      uid: name,
+      labels: fc.dictionary(name, name, { maxKeys: 3 }),
+      owner: name.map((text) => `Deployment/${text}`),
+      node: name,
+    },
+    { requiredKeys: ['namespace', 'name', 'uid'] },
+  );
+  const service = fc.record({ namespace, name, port: name });
+  return fc.oneof(
+    fc.record({ ip, port: fc.nat(65535), pod }),
+    fc.record({ ip, pod }),
+    fc.record({ ip, port: fc.nat(65535), service }),
+  );
+}
+
+const foreignEnd = endIn(foreignWord, foreignWord);
+const ownEnd = endIn(fc.constantFrom(...ALLOWED), word);
+const nobodysEnd: fc.Arbitrary<Endpoint> = fc.oneof(
+  ip.map((ip): Endpoint => ({ ip, world: true })),
+  ip.map((ip): Endpoint => ({ ip, node: 'host1' })),
+  ip.map((ip): Endpoint => ({ ip })),
+);
+const anyEnd = fc.oneof(foreignEnd, ownEnd, nobodysEnd);
+
+const foreignService = fc.tuple(foreignWord, foreignWord).map(([namespace, name]) => `${namespace}/${name}`);
+/** A translation is of a Service of the namespace that its translated end is in. */
+const translation: fc.Arbitrary<Translation> = fc.oneof(
+  fc.record(
+    {
+      kind: fc.constantFrom('dnat', 'snat'),
+      before: anyEnd,
+      after: anyEnd,
+      service: foreignService,
+      chains: fc.array(foreignWord),
+      seenBy: fc.constant('conntrack'),
+    },
+    { requiredKeys: ['kind', 'before', 'after', 'service', 'seenBy'] },
+  ),
+  fc.record({ kind: fc.constantFrom('dnat', 'snat'), before: anyEnd, after: anyEnd, seenBy: fc.constant('conntrack') }),
+) as fc.Arbitrary<Translation>;
+
+const about = fc.record({ proto: fc.constant('udp'), src: anyEnd, dst: anyEnd });
+const icmp = fc.option(about, { nil: undefined }).map((quoted) => ({
+  type: 3,
+  code: 3,
+  name: 'port-unreachable',
+  ...(quoted === undefined ? {} : { about: quoted }),
+}));
+const packet = fc
+  .record({ src: anyEnd, dst: anyEnd, nat: fc.array(translation, { maxLength: 3 }), icmp }, { requiredKeys: ['src', 'dst'] })
+  .map((parts) => ({ ...example(), ...parts }) as PacketEvent);
+const flow = fc
+  .record({ src: anyEnd, dst: anyEnd, nat: fc.array(translation, { maxLength: 3 }) }, { requiredKeys: ['src', 'dst'] })
+  .map(
+    ({ src, dst, nat }): FlowEvent => ({
+      v: 1,
+      kind: 'flow',
+      id: 'f',
+      state: 'open',
+      node: 'host1',
+      proto: 'tcp',
+      src,
+      dst,
+      ...(nat === undefined ? {} : { nat }),
+      packets: { request: 1, reply: 1 },
+      bytes: { request: 1, reply: 1 },
+      startTime: 's',
+      endTime: 'e',
+    }),
+  );
+const event: fc.Arbitrary<PacketEvent | FlowEvent> = fc.oneof(packet, flow);
+
+function endsOf(event: PacketEvent | FlowEvent): Endpoint[] {
+  const about = event.kind === 'packet' ? event.icmp?.about : undefined;
+  return [
+    event.src,
+    event.dst,
+    ...(event.nat ?? []).flatMap(({ before, after }) => [before, after]),
+    ...(about ? [about.src, about.dst] : []),
+  ];
+}
+
+function isOwn({ pod, service }: Endpoint): boolean {
+  if (pod) return ALLOWED.has(pod.namespace) && pod.labels !== undefined;
+  return service !== undefined && ALLOWED.has(service.namespace);
+}
+
+describe('what somebody may see', () => {
+  it('holds no string of a pod, Service or namespace that is not theirs', () => {
+    let shown = 0;
+    fc.assert(
+      fc.property(event, (one) => {
+        const seen = redact(one, ALLOWED);
+        if (seen === undefined) return;
+        shown += 1;
+        assert.ok(!JSON.stringify(seen).includes(FOREIGN), JSON.stringify(seen));
+      }),
+      { numRuns: 2000 },
+    );
+    assert.ok(shown > 500, `${shown} of 2000 were shown`);
+  });
+
+  it('is a record exactly if one of its ends is theirs', () => {
+    fc.assert(
+      fc.property(event, (one) => {
+        assert.equal(redact(one, ALLOWED) !== undefined, endsOf(one).some(isOwn));
+      }),
+    );
+  });
+
+  it('keeps all addresses, ports and own names, and the event itself as it was', () => {
+    fc.assert(
+      fc.property(event, (one) => {
+        const before = JSON.stringify(one);
+        const seen = redact(one, ALLOWED) as PacketEvent | FlowEvent | undefined;
+        assert.equal(JSON.stringify(one), before);
+        if (seen === undefined) return;
+        for (const side of ['src', 'dst'] as const) {
+          assert.deepEqual([seen[side].ip, seen[side].port], [one[side].ip, one[side].port]);
+          if (isOwn(one[side])) assert.deepEqual(seen[side], one[side]);
+        }
+        assert.equal(seen.nat?.length, one.nat?.length);
+      }),
+    );
+  });
+
+  it('is everything, untouched, for who may see everything', () => {
+    fc.assert(fc.property(event, (one) => assert.equal(redact(one, 'all'), one)));
+  });
+
+  it('is nothing of packets and flows for who may see no namespace', () => {
+    fc.assert(fc.property(event, (one) => assert.equal(redact(one, new Set()), undefined)));
+  });
+
+  it('names the Service and chains of a namespace that is theirs', () => {
+    const nat: Translation = {
+      kind: 'dnat',
+      before: { ip: '10.96.0.9', port: 80, service: { namespace: 'mine', name: 'web', port: '' } },
+      after: { ip: '10.244.1.2', port: 80 },
+      service: 'mine/web',
+      chains: ['KUBE-SVC-A', 'KUBE-SEP-B'],
+      seenBy: 'conntrack',
+    };
+    const seen = redact({ ...example(), nat: [nat] }, ALLOWED) as PacketEvent;
+    assert.deepEqual(seen.nat, [nat]);
+  });
+
+  it('does not begin with a pod that an EndpointSlice alone claims', () => {
+    const claimed: Endpoint = { ip: '10.244.9.9', pod: { namespace: 'mine', name: 'claimed', uid: 'u' } };
+    assert.equal(redact({ ...example(), dst: claimed }, ALLOWED), undefined);
+    const own = { ip: '10.244.9.8', pod: { namespace: 'mine', name: 'own', uid: 'v', labels: {} } };
+    assert.notEqual(redact({ ...example(), src: own, dst: claimed }, ALLOWED), undefined);
+  });
+
+  it('has the quoted flow of an error only with an end of theirs, and else not its bytes', () => {
+    const mine: Endpoint = { ip: '10.244.1.1', pod: { namespace: 'mine', name: 'a', uid: 'u', labels: {} } };
+    const about = { proto: 'udp', src: { ip: '10.244.7.7' }, dst: { ip: '10.244.8.8' } };
+    const one: PacketEvent = {
+      ...example(),
+      src: mine,
+      icmp: { type: 3, code: 3, name: 'port-unreachable', about },
+      hops: [{ node: 'host1', if: 'veth1', dir: 'in', atNs: 0, data: 'AAAA' }],
+    };
+    const seen = redact(one, ALLOWED) as PacketEvent;
+    assert.equal(seen.icmp?.about, undefined);
+    assert.equal(seen.hops[0]?.data, undefined);
+    const theirs = { ...one, icmp: { type: 3, code: 3, name: 'x', about: { ...about, src: mine } } };
+    assert.deepEqual((redact(theirs, ALLOWED) as PacketEvent).icmp?.about?.src, mine);
+  });
+
+  it('leaves losses and notices, which name nobody, as they are', () => {
+    const lost: KtraceEvent = { v: 1, kind: 'lost', node: 'host1', stage: 'kernel-ring', count: 3, from: 'a', to: 'b' };
+    const notice: KtraceEvent = { v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_API_UNREACHABLE', text: 'x' };
+    assert.equal(redact(lost, ALLOWED), lost);
+    assert.equal(redact(notice, ALLOWED), notice);
+  });
+});
+
+function example(): PacketEvent {
+  return {
+    v: 1,
+    kind: 'packet',
+    id: 'i',
+    time: 't',
+    nodes: ['host1'],
+    proto: 'tcp',
+    len: 60,
+    dir: 'request',
+    src: { ip: '10.244.1.3' },
+    dst: { ip: '10.244.1.4' },
+    hops: [],
+    verdict: 'forwarded',
+    fingerprint: 'f',
+  };
+}
