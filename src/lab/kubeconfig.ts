@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { API_ADDRESS, API_PORT } from './plan.ts';
 import { writeAtomically } from './state.ts';
-import { readTokens, type Tokens } from './tokens.ts';
+import { readTokens, type Tokens, type UserTokens } from './tokens.ts';
 
 /**
  * Writes `kubeconfig` (from the machine itself, by 127.0.0.1; contexts `ktrace-lab`, `ktrace-lab-viewer` and
@@ -24,8 +24,8 @@ export function serviceAccountOf(directory: string): string {
   return join(directory, 'agent-account');
 }
 
-function configText(server: string, ca: string, tokens: Tokens, users: readonly (keyof Tokens)[]): string {
-  const contextName = (user: keyof Tokens, index: number) => (index === 0 ? 'ktrace-lab' : `ktrace-lab-${user}`);
+function configText(server: string, ca: string, tokens: Tokens, users: readonly (keyof UserTokens)[]): string {
+  const contextName = (user: keyof UserTokens, index: number) => (index === 0 ? 'ktrace-lab' : `ktrace-lab-${user}`);
   return JSON.stringify(
     {
       apiVersion: 'v1',

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { KTRACE_NAMESPACE } from '../protocol/constants.ts';
+import { accessObjects } from './access-objects.ts';
 import type { ApiObject } from './api/types.ts';
 import { API_ADDRESS, API_PORT, type LabNode, type LabPod, type LabService, labNodes, labServices } from './plan.ts';
 import { selectPods } from './proxy-rules.ts';
@@ -17,6 +18,7 @@ export function labObjects(pods: readonly LabPod[], now: Date = new Date()): Api
     ...nodes.map((node) => agentPodObject(node, created)),
     ...services.map((service) => serviceObject(service, created)),
     ...services.flatMap((service) => endpointSlices(service, pods, created)),
+    ...accessObjects().map((object) => identified(object, created)),
   ];
 }
 
@@ -164,6 +166,13 @@ function namespaceObject(name: string, created: string): ApiObject {
     spec: { finalizers: ['kubernetes'] },
     status: { phase: 'Active' },
   };
+}
+
+/** As the server would have made it: with a uid, which tokens of a service account hold, and a time. */
+function identified(object: ApiObject, created: string): ApiObject {
+  const { namespace = '', name } = object.metadata;
+  const uid = uidOf(`${object.kind} ${namespace}/${name}`);
+  return { ...object, metadata: { ...object.metadata, uid, creationTimestamp: created } };
 }
 
 /** Deployments with their ReplicaSets, and the DaemonSets of ktrace. */

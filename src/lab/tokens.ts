@@ -4,20 +4,21 @@ import { join } from 'node:path';
 import { writeAtomically } from './state.ts';
 
 /**
- * Bearer tokens of the lab's users: `admin` may do everything, `agent` is the agents' service account, `viewer` reads
- * pods and Services of the namespace `default`, `nobody` is known and may do nothing.
+ * Bearer tokens of the lab's users: `admin` may do everything, `agent` is the agents' service account, `viewer` reads and
+ * may see the namespace `default`, `nobody` is known and may do nothing.
  */
-export interface Tokens {
-  admin: string;
-  agent: string;
-  viewer: string;
-  nobody: string;
+export type UserTokens = Record<'admin' | 'agent' | 'viewer' | 'nobody', string>;
+
+/** What proves to the lab's API server who asks. */
+export interface Tokens extends UserTokens {
+  /** Signs the tokens of service accounts. */
+  signingKey: string;
 }
 
 /** Makes new tokens and writes them to `tokens.json`. */
 export function createTokens(directory: string): void {
   const token = () => randomBytes(24).toString('base64url');
-  const tokens: Tokens = { admin: token(), agent: token(), viewer: token(), nobody: token() };
+  const tokens: Tokens = { admin: token(), agent: token(), viewer: token(), nobody: token(), signingKey: token() };
   writeAtomically(join(directory, 'tokens.json'), JSON.stringify(tokens));
 }
 

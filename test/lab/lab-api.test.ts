@@ -82,7 +82,7 @@ suite('the API server, through @kubernetes/client-node', { skip: SKIP, timeout: 
     );
   });
 
-  test('TokenReview and SubjectAccessReview answer by the table of users', async () => {
+  test('TokenReview and SubjectAccessReview answer by the users and the Roles that are held', async () => {
     const review = (token: string) => config.makeApiClient(AuthenticationV1Api).createTokenReview({ body: { spec: { token } } });
     const viewer = await review(readTokens(lab.directory).viewer);
     assert.equal(viewer.status?.user?.username, 'lab-viewer');
@@ -93,6 +93,38 @@ suite('the API server, through @kubernetes/client-node', { skip: SKIP, timeout: 
     };
     assert.equal(await may('default'), true);
     assert.equal(await may('kube-system'), false);
+  });
+
+  test('TokenRequest gives a token for its audiences alone, to who may have it, for as long as its account is there', async () => {
+    const ask = (context: string | undefined, name = 'ktrace-viewer', expirationSeconds = 600) =>
+      configOf(lab, context)
+        .makeApiClient(CoreV1Api)
+        .createNamespacedServiceAccountToken({
+          namespace: 'default',
+          name,
+          body: { spec: { audiences: ['ktrace.dev'], expirationSeconds } },
+        });
+    const given = await ask('ktrace-lab-viewer');
+    const lifeMs = Number(given.status?.expirationTimestamp) - Date.now();
+    assert.ok(lifeMs > 590_000 && lifeMs <= 600_000, String(lifeMs));
+    const review = async (audience: string) => {
+      const spec = { token: given.status?.token ?? '', audiences: [audience] };
+      return (await config.makeApiClient(AuthenticationV1Api).createTokenReview({ body: { spec } })).status;
+    };
+    const status = await review('ktrace.dev');
+    assert.deepEqual(
+      [status?.authenticated, status?.user?.username, status?.audiences],
+      [true, 'system:serviceaccount:default:ktrace-viewer', ['ktrace.dev']],
+    );
+    assert.equal((await review('https://kubernetes.default.svc'))?.authenticated, undefined);
+    await assert.rejects(ask('ktrace-lab-viewer', 'ktrace-viewer', 599), failsWith(400, /less than 10 minutes/));
+    await assert.rejects(
+      ask('ktrace-lab-nobody'),
+      failsWith(403, /cannot create resource "serviceaccounts\/token" in API group "" in the namespace "default"/),
+    );
+    await assert.rejects(ask(undefined, 'nope'), failsWith(404, /serviceaccounts "nope" not found/));
+    await core.deleteNamespacedServiceAccount({ namespace: 'default', name: 'ktrace-viewer' });
+    assert.equal((await review('ktrace.dev'))?.authenticated, undefined);
   });
 
   test('a watch tells of a pod that appears, changes, leaves the selector and goes', async (t) => {

@@ -1,5 +1,6 @@
-import type { Tokens } from '../tokens.ts';
-import type { Attempt } from './status.ts';
+import type { Tokens, UserTokens } from '../tokens.ts';
+import { verifyAccountToken } from './account-tokens.ts';
+import type { Store } from './store.ts';
 
 /** A user as TokenReview tells of one. */
 export interface User {
@@ -8,53 +9,27 @@ export interface User {
   groups: string[];
 }
 
-interface Rule {
-  verbs: string[];
-  /** `*` or `resource` or `resource/subresource`. */
-  resources: string[];
-  namespace?: string;
-}
+/** The audience of tokens for the API server itself. */
+export const API_AUDIENCE = 'https://kubernetes.default.svc';
 
-const READ = ['get', 'list', 'watch'];
-
-const USERS: Record<keyof Tokens, User & { rules: Rule[] }> = {
-  admin: { username: 'lab-admin', uid: 'admin', groups: ['system:masters'], rules: [{ verbs: ['*'], resources: ['*'] }] },
+/** Users by the names of their tokens. What they may do is in the Roles that the server holds. */
+const USERS: Record<keyof UserTokens, User> = {
+  admin: { username: 'lab-admin', uid: 'admin', groups: ['system:masters'] },
   agent: {
     username: 'system:serviceaccount:ktrace:ktrace-agent',
     uid: 'agent',
     groups: ['system:serviceaccounts', 'system:serviceaccounts:ktrace'],
-    rules: [
-      { verbs: READ, resources: ['pods', 'services', 'endpointslices', 'nodes', 'namespaces', 'replicasets', 'jobs'] },
-      { verbs: ['create'], resources: ['tokenreviews', 'subjectaccessreviews'] },
-    ],
   },
-  viewer: {
-    username: 'lab-viewer',
-    uid: 'viewer',
-    groups: [],
-    rules: [{ verbs: READ, resources: ['pods', 'services', 'endpointslices'], namespace: 'default' }],
-  },
-  nobody: { username: 'lab-nobody', uid: 'nobody', groups: [], rules: [] },
+  viewer: { username: 'lab-viewer', uid: 'viewer', groups: [] },
+  nobody: { username: 'lab-nobody', uid: 'nobody', groups: [] },
 };
 
-/** Whose token this is; undefined: nobody's. */
-export function userOfToken(tokens: Tokens, token: string): User | undefined {
-  const name = (Object.keys(tokens) as (keyof Tokens)[]).find((candidate) => tokens[candidate] === token);
-  if (name === undefined) return undefined;
-  const { username, uid, groups } = USERS[name];
-  return { username, uid, groups: [...groups, 'system:authenticated'] };
-}
-
-/** Whether RBAC would let the user do this: a small table stands for Roles and their bindings. */
-export function isAllowed(attempt: Attempt): boolean {
-  const rules = Object.values(USERS).find((user) => user.username === attempt.user)?.rules ?? [];
-  const wanted = attempt.subresource === undefined ? attempt.resource : `${attempt.resource}/${attempt.subresource}`;
-  return (
-    rules.some(
-      (rule) =>
-        (rule.verbs.includes('*') || rule.verbs.includes(attempt.verb)) &&
-        (rule.resources.includes('*') || rule.resources.includes(wanted)) &&
-        (rule.namespace === undefined || rule.namespace === attempt.namespace),
-    ) || attempt.resource.startsWith('selfsubject')
-  );
+/** Whose token this is, if it is one for this audience; undefined: nobody's. */
+export function userOfToken(tokens: Tokens, store: Store, token: string, audience = API_AUDIENCE): User | undefined {
+  const names = Object.keys(USERS) as (keyof UserTokens)[];
+  const name = names.find((candidate) => tokens[candidate] === token);
+  const user = name === undefined ? verifyAccountToken(tokens.signingKey, store, token, audience) : USERS[name];
+  // The users' own tokens are for the API server alone.
+  if (user === undefined || (name !== undefined && audience !== API_AUDIENCE)) return undefined;
+  return { ...user, groups: [...user.groups, 'system:authenticated'] };
 }

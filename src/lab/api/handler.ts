@@ -1,10 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { messageOf } from '../../util/errors.ts';
 import type { Tokens } from '../tokens.ts';
-import { isAllowed, type User, userOfToken } from './access.ts';
+import { API_AUDIENCE, type User, userOfToken } from './access.ts';
+import { requestToken } from './account-tokens.ts';
 import { discovery } from './discovery.ts';
 import type { Lister } from './list.ts';
 import { applyPatch } from './patch.ts';
+import { isAllowed } from './rbac.ts';
 import { parsePath, type ResourcePath, readJson } from './request.ts';
 import { REVIEWS, review } from './reviews.ts';
 import { fieldSelector, labelSelector, type Match } from './selectors.ts';
@@ -32,15 +34,15 @@ export async function handle(context: ApiContext, request: IncomingMessage, resp
 }
 
 /** Who sent a request, by its bearer token. @throws ApiError 401 */
-export function authenticate(tokens: Tokens, request: IncomingMessage): User {
+export function authenticate({ tokens, store }: ApiContext, request: IncomingMessage): User {
   const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1];
-  const user = token === undefined ? undefined : userOfToken(tokens, token);
+  const user = token === undefined ? undefined : userOfToken(tokens, store, token);
   if (user === undefined) throw unauthorized();
   return user;
 }
 
 /** @throws ApiError 403 when the user may not do this */
-export function authorize(user: User, verb: string, target: ResourcePath): void {
+export function authorize({ store }: ApiContext, user: User, verb: string, target: ResourcePath): void {
   const attempt = {
     user: user.username,
     verb,
@@ -50,7 +52,7 @@ export function authorize(user: User, verb: string, target: ResourcePath): void 
     ...(target.name === undefined ? {} : { name: target.name }),
     ...(target.subresource === undefined ? {} : { subresource: target.subresource }),
   };
-  if (!isAllowed(attempt)) throw forbidden(attempt);
+  if (!isAllowed(store, user, attempt)) throw forbidden(attempt);
 }
 
 async function route(context: ApiContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -62,7 +64,7 @@ async function route(context: ApiContext, request: IncomingMessage, response: Se
   }
   // The real server tells its version to anonymous users too.
   if (path === '/version') return sendJson(response, 200, discovery(path));
-  const user = authenticate(context.tokens, request);
+  const user = authenticate(context, request);
   const known = request.method === 'GET' ? discovery(path) : undefined;
   if (known !== undefined) return sendJson(response, 200, known);
   if (path in REVIEWS && request.method === 'POST') return answerReview(context, path, user, request, response);
@@ -73,8 +75,8 @@ async function route(context: ApiContext, request: IncomingMessage, response: Se
 
 async function answerReview(context: ApiContext, path: string, user: User, request: IncomingMessage, response: ServerResponse) {
   const attempt = { user: user.username, verb: 'create', group: path.split('/')[2] ?? '', resource: path.split('/')[4] ?? '' };
-  if (!isAllowed(attempt)) throw forbidden(attempt);
-  sendJson(response, 201, review(path, await readJson(request), user, context.tokens));
+  if (!isAllowed(context.store, user, attempt)) throw forbidden(attempt);
+  sendJson(response, 201, review(path, await readJson(request), user, context.tokens, context.store));
 }
 
 async function serveResource(
@@ -88,27 +90,32 @@ async function serveResource(
   const { resource, namespace, name } = target;
   const method = request.method ?? 'GET';
   if (method === 'GET' && name === undefined) return serveCollection(context, user, target, query, response);
+  if (method === 'POST' && resource.plural === 'serviceaccounts' && target.subresource === 'token') {
+    authorize(context, user, 'create', target);
+    const account = context.store.get(resource, namespace, name ?? '');
+    return sendJson(response, 201, requestToken(context.tokens.signingKey, account, await readJson(request), API_AUDIENCE));
+  }
   if (target.subresource !== undefined && target.subresource !== 'status') throw noSuchPath();
   if (method === 'GET' && name !== undefined) {
-    authorize(user, 'get', target);
+    authorize(context, user, 'get', target);
     return sendJson(response, 200, context.store.get(resource, namespace, name));
   }
   if (method === 'POST' && name === undefined) {
-    authorize(user, 'create', target);
+    authorize(context, user, 'create', target);
     return sendJson(response, 201, context.store.create(resource, checked(await readJson(request), target)));
   }
   if (method === 'PUT' && name !== undefined) {
-    authorize(user, 'update', target);
+    authorize(context, user, 'update', target);
     return sendJson(response, 200, context.store.replace(resource, checked(await readJson(request), target)));
   }
   if (method === 'PATCH' && name !== undefined) {
-    authorize(user, 'patch', target);
+    authorize(context, user, 'patch', target);
     const present = context.store.get(resource, namespace, name);
     const patched = applyPatch(present, request.headers['content-type'] ?? '', await readJson(request));
     return sendJson(response, 200, context.store.replace(resource, checked(patched, target)));
   }
   if (method === 'DELETE' && name !== undefined) {
-    authorize(user, 'delete', target);
+    authorize(context, user, 'delete', target);
     return sendJson(response, 200, deleteObject(context.store, target, name));
   }
   throw new ApiError(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource');
@@ -122,7 +129,7 @@ function serveCollection(
   response: ServerResponse,
 ): void {
   const isWatch = query.get('watch') === 'true' || query.get('watch') === '1';
-  authorize(user, isWatch ? 'watch' : 'list', target);
+  authorize(context, user, isWatch ? 'watch' : 'list', target);
   const match = both(labelSelector(query.get('labelSelector') ?? ''), fieldSelector(query.get('fieldSelector') ?? ''));
   if (!isWatch) {
     const list = context.lister.list(

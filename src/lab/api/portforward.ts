@@ -52,11 +52,11 @@ export class PortForwarder {
   }
 
   #podOf(request: IncomingMessage, target: ResourcePath | undefined): ApiObject {
-    const user = authenticate(this.#context.tokens, request);
+    const user = authenticate(this.#context, request);
     if (target?.resource.plural !== 'pods' || target.subresource !== 'portforward' || target.name === undefined)
       throw noSuchPath();
     // A websocket begins with a GET, which the real server authorizes as `get` or `create` by release; here it is `create`.
-    authorize(user, 'create', target);
+    authorize(this.#context, user, 'create', target);
     return this.#context.store.get(target.resource, target.namespace, target.name);
   }
 

@@ -16,6 +16,10 @@ export const RESOURCES: readonly Resource[] = [
   grouped('batch', 'cronjobs', 'CronJob'),
   grouped('discovery.k8s.io', 'endpointslices', 'EndpointSlice'),
   grouped('networking.k8s.io', 'networkpolicies', 'NetworkPolicy'),
+  grouped('rbac.authorization.k8s.io', 'roles', 'Role'),
+  grouped('rbac.authorization.k8s.io', 'rolebindings', 'RoleBinding'),
+  grouped('rbac.authorization.k8s.io', 'clusterroles', 'ClusterRole', false),
+  grouped('rbac.authorization.k8s.io', 'clusterrolebindings', 'ClusterRoleBinding', false),
 ];
 
 /** The resource an object belongs to. */
@@ -29,6 +33,6 @@ function core(plural: string, kind: string, namespaced = true): Resource {
   return { root: '/api/v1', group: '', plural, kind, apiVersion: 'v1', namespaced };
 }
 
-function grouped(group: string, plural: string, kind: string): Resource {
-  return { root: `/apis/${group}/v1`, group, plural, kind, apiVersion: `${group}/v1`, namespaced: true };
+function grouped(group: string, plural: string, kind: string, namespaced = true): Resource {
+  return { root: `/apis/${group}/v1`, group, plural, kind, apiVersion: `${group}/v1`, namespaced };
 }

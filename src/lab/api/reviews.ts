@@ -1,6 +1,8 @@
 import type { Tokens } from '../tokens.ts';
-import { isAllowed, type User, userOfToken } from './access.ts';
+import { API_AUDIENCE, type User, userOfToken } from './access.ts';
+import { isAllowed, type Subject } from './rbac.ts';
 import { badRequest } from './status.ts';
+import type { Store } from './store.ts';
 
 /** Resources that are asked, not stored: a POST is answered with the same object and its `status`. */
 export const REVIEWS: Record<
@@ -18,6 +20,7 @@ interface ReviewBody {
     token?: string;
     audiences?: string[];
     user?: string;
+    groups?: string[];
     resourceAttributes?: {
       namespace?: string;
       verb?: string;
@@ -30,29 +33,38 @@ interface ReviewBody {
   };
 }
 
-/** Answers a review as the real server would, with the lab's table of users. */
-export function review(path: string, body: unknown, asker: User, tokens: Tokens): Record<string, unknown> {
+/** Answers a review as the real server would, with the lab's users and the Roles that it holds. */
+export function review(path: string, body: unknown, asker: User, tokens: Tokens, store: Store): Record<string, unknown> {
   const request = (body ?? {}) as ReviewBody;
   switch (REVIEWS[path]) {
     case 'tokenreviews':
-      return { ...request, status: tokenStatus(request, tokens) };
+      return { ...request, status: tokenStatus(request, tokens, store) };
     case 'selfsubjectreviews':
       return { ...request, status: { userInfo: asker } };
     case 'subjectaccessreviews':
-      return { ...request, status: accessStatus(request, request.spec?.user ?? '') };
+      return {
+        ...request,
+        status: accessStatus(request, { username: request.spec?.user ?? '', groups: request.spec?.groups ?? [] }, store),
+      };
     default:
-      return { ...request, status: accessStatus(request, asker.username) };
+      return { ...request, status: accessStatus(request, asker, store) };
   }
 }
 
-function tokenStatus(request: ReviewBody, tokens: Tokens): Record<string, unknown> {
-  const user = userOfToken(tokens, request.spec?.token ?? '');
-  return user === undefined
-    ? { user: {}, error: 'invalid bearer token' }
-    : { authenticated: true, user, audiences: request.spec?.audiences ?? ['https://kubernetes.default.svc'] };
+/** The audiences in the answer are those that were asked for and that the token is for. */
+function tokenStatus(request: ReviewBody, tokens: Tokens, store: Store): Record<string, unknown> {
+  const asked = request.spec?.audiences ?? [];
+  const users = (asked.length > 0 ? asked : [API_AUDIENCE]).map((audience) => ({
+    audience,
+    user: userOfToken(tokens, store, request.spec?.token ?? '', audience),
+  }));
+  const known = users.filter(({ user }) => user !== undefined);
+  const user = known[0]?.user;
+  if (user === undefined) return { user: {}, error: 'invalid bearer token' };
+  return { authenticated: true, user, audiences: known.map(({ audience }) => audience) };
 }
 
-function accessStatus(request: ReviewBody, user: string): Record<string, unknown> {
+function accessStatus(request: ReviewBody, user: Subject, store: Store): Record<string, unknown> {
   const attributes = request.spec?.resourceAttributes;
   if (attributes === undefined) {
     if (request.spec?.nonResourceAttributes === undefined) {
@@ -60,14 +72,15 @@ function accessStatus(request: ReviewBody, user: string): Record<string, unknown
     }
     return { allowed: false };
   }
-  const allowed = isAllowed({
-    user,
+  const allowed = isAllowed(store, user, {
+    user: user.username,
     verb: attributes.verb ?? '',
     group: attributes.group ?? '',
     resource: attributes.resource ?? '',
     // An absent namespace and an empty one both mean "all of them".
     ...(attributes.namespace === undefined || attributes.namespace === '' ? {} : { namespace: attributes.namespace }),
     ...(attributes.subresource === undefined || attributes.subresource === '' ? {} : { subresource: attributes.subresource }),
+    ...(attributes.name === undefined || attributes.name === '' ? {} : { name: attributes.name }),
   });
-  return allowed ? { allowed: true, reason: 'RBAC: allowed by the lab' } : { allowed: false };
+  return allowed ? { allowed: true, reason: 'RBAC: allowed by a binding of the lab' } : { allowed: false };
 }

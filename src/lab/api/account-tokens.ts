@@ -1,0 +1,68 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { User } from './access.ts';
+import { badRequest } from './status.ts';
+import { findResource, type Store } from './store.ts';
+import type { ApiObject, Resource } from './types.ts';
+
+interface Claims {
+  aud: string[];
+  exp: number;
+  iat: number;
+  sub: string;
+  'kubernetes.io': { namespace: string; serviceaccount: { name: string; uid: string } };
+}
+
+/** The least that the real server takes. */
+const LEAST_SECONDS = 600;
+
+/**
+ * Answers a TokenRequest for a service account: a JWT for the audiences and the time that are asked for.
+ *
+ * @throws ApiError 400 for a time that is too short
+ */
+export function requestToken(key: string, account: ApiObject, body: unknown, audience: string, now = Date.now()): object {
+  const request = (body ?? {}) as { spec?: { audiences?: string[]; expirationSeconds?: number } };
+  const seconds = request.spec?.expirationSeconds ?? 3600;
+  if (seconds < LEAST_SECONDS)
+    throw badRequest('spec.expirationSeconds: Invalid value: may not specify a duration less than 10 minutes');
+  const audiences = request.spec?.audiences ?? [];
+  const { token, exp } = signAccountToken(key, account, audiences.length > 0 ? audiences : [audience], seconds, now);
+  const expirationTimestamp = `${new Date(exp * 1000).toISOString().slice(0, 19)}Z`;
+  return { kind: 'TokenRequest', apiVersion: 'authentication.k8s.io/v1', ...request, status: { token, expirationTimestamp } };
+}
+
+/** A token as the server signs it, also with a time that it would not give. */
+export function signAccountToken(key: string, account: ApiObject, aud: string[], seconds: number, now = Date.now()) {
+  const { namespace = '', name, uid = '' } = account.metadata;
+  const iat = Math.floor(now / 1000);
+  const claims: Claims = {
+    aud,
+    exp: iat + seconds,
+    iat,
+    sub: `system:serviceaccount:${namespace}:${name}`,
+    'kubernetes.io': { namespace, serviceaccount: { name, uid } },
+  };
+  const text = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode(claims)}`;
+  return { token: `${text}.${signature(key, text)}`, exp: claims.exp };
+}
+
+/** Whom a service account's token is of: undefined when it is forged, has ended, is for others, or the account is gone or another. */
+export function verifyAccountToken(key: string, store: Store, token: string, audience: string): User | undefined {
+  const [head = '', body = '', signed = ''] = token.split('.');
+  const [expected, given] = [Buffer.from(signature(key, `${head}.${body}`)), Buffer.from(signed)];
+  if (expected.length !== given.length || !timingSafeEqual(expected, given)) return undefined;
+  const { aud, exp, sub, 'kubernetes.io': of } = JSON.parse(Buffer.from(body, 'base64url').toString('utf8')) as Claims;
+  if (exp * 1000 <= Date.now() || !aud.includes(audience)) return undefined;
+  const accounts = store.list(findResource('/api/v1', 'serviceaccounts') as Resource, of.namespace);
+  const { name, uid } = of.serviceaccount;
+  if (!accounts.some(({ metadata }) => metadata.name === name && metadata.uid === uid)) return undefined;
+  return { username: sub, uid, groups: ['system:serviceaccounts', `system:serviceaccounts:${of.namespace}`] };
+}
+
+function encode(value: object): string {
+  return Buffer.from(JSON.stringify(value)).toString('base64url');
+}
+
+function signature(key: string, text: string): string {
+  return createHmac('sha256', key).update(text).digest('base64url');
+}

@@ -1,0 +1,71 @@
+import { RESOURCES } from './resources.ts';
+import type { Attempt } from './status.ts';
+import type { Store } from './store.ts';
+import type { ApiObject, Resource } from './types.ts';
+
+/** Who asks: as TokenReview tells of a user, and as SubjectAccessReview names one. */
+export interface Subject {
+  username: string;
+  groups: readonly string[];
+}
+
+interface Rule {
+  verbs?: string[];
+  apiGroups?: string[];
+  resources?: string[];
+  resourceNames?: string[];
+}
+
+interface Binding {
+  metadata: ApiObject['metadata'];
+  roleRef: { kind: string; name: string };
+  subjects?: { kind: string; name: string; namespace?: string }[];
+}
+
+/**
+ * Whether the Roles and bindings that the server holds let somebody do this, as the RBAC authorizer decides (Kubernetes
+ * `plugin/pkg/auth/authorizer/rbac`): a ClusterRoleBinding counts everywhere, a RoleBinding in its namespace.
+ */
+export function isAllowed(store: Store, who: Subject, attempt: Attempt): boolean {
+  if (who.groups.includes('system:masters')) return true;
+  // The real server binds these to all who are authenticated.
+  if (attempt.verb === 'create' && attempt.resource.startsWith('selfsubject')) return true;
+  const bindings = [
+    ...listOf(store, 'clusterrolebindings'),
+    ...(attempt.namespace === undefined ? [] : listOf(store, 'rolebindings', attempt.namespace)),
+  ] as unknown as Binding[];
+  return bindings
+    .filter(({ subjects }) => subjects?.some((subject) => isMeant(subject, who)))
+    .flatMap((binding) => rulesOf(store, binding))
+    .some((rule) => permits(rule, attempt));
+}
+
+function isMeant({ kind, name, namespace }: NonNullable<Binding['subjects']>[number], { username, groups }: Subject): boolean {
+  if (kind === 'Group') return groups.includes(name);
+  return username === (kind === 'ServiceAccount' ? `system:serviceaccount:${namespace}:${name}` : name);
+}
+
+function rulesOf(store: Store, { metadata, roleRef }: Binding): Rule[] {
+  const plural = roleRef.kind === 'Role' ? 'roles' : 'clusterroles';
+  const namespace = roleRef.kind === 'Role' ? metadata.namespace : undefined;
+  const role = listOf(store, plural, namespace).find((one) => one.metadata.name === roleRef.name);
+  return (role?.['rules'] as Rule[] | undefined) ?? [];
+}
+
+function permits({ verbs, apiGroups, resources, resourceNames }: Rule, attempt: Attempt): boolean {
+  const resource = attempt.subresource === undefined ? attempt.resource : `${attempt.resource}/${attempt.subresource}`;
+  return (
+    has(verbs, attempt.verb) &&
+    has(apiGroups, attempt.group) &&
+    has(resources, resource) &&
+    (resourceNames === undefined || resourceNames.length === 0 || resourceNames.includes(attempt.name ?? ''))
+  );
+}
+
+function has(list: readonly string[] | undefined, wanted: string): boolean {
+  return list?.some((one) => one === '*' || one === wanted) ?? false;
+}
+
+function listOf(store: Store, plural: string, namespace?: string): ApiObject[] {
+  return store.list(RESOURCES.find((resource) => resource.plural === plural) as Resource, namespace);
+}
