@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { addGrantCommands } from './grant-command.ts';
 import { addLabCommand } from './lab-command.ts';
 
 /**
@@ -21,6 +22,7 @@ export function createProgram(done: (code: number) => void): Command {
     '\nExit codes: 0 ok, 1 failure, 2 usage, 3 no agent reachable, 4 not authorized, 5 incomplete with --strict, 130 interrupted.',
   );
   addFollow(program, done);
+  addGrantCommands(program, done);
   addAgent(program, done);
   addGate(program, done);
   addHealthz(program, done);
@@ -82,6 +84,7 @@ function addAgent(program: Command, done: (code: number) => void): void {
     .option('--attach <how>', 'auto, tcx or clsact')
     .option('--object <file>', 'the BPF object to load')
     .option('--max-clients <count>', 'connections served at the same time')
+    .option('--authorization <how>', 'on; off lets whoever reaches the socket see everything, for debugging')
     .addOption(new Option('--clock-skew-ms <ms>', "added to this node's clock in all that is told, for tests").hideHelp())
     .action(async (flags: Record<string, string | undefined>) => {
       const { agentCommand } = await import('./agent-command.ts');

@@ -8,6 +8,8 @@ export interface Api {
   readonly server: string;
   /** The JSON of a path, e.g. `/api/v1/namespaces/default/pods/web`. Throws {@link ApiError}, or KTRACE_E_API_UNREACHABLE. */
   get(path: string, signal?: AbortSignal): Promise<unknown>;
+  /** Another method, with a JSON body where there is one. Throws as {@link get}. */
+  send(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown, signal?: AbortSignal): Promise<unknown>;
 }
 
 /** An answer that is not the object asked for. */
@@ -43,32 +45,36 @@ export function createApi(config: KubeConfig, timeoutMs = 15_000): Api {
   const server = config.getCurrentCluster()?.server.replace(/\/+$/, '') ?? '';
   return {
     server,
-    async get(path, signal) {
-      const options: RequestOptions = { headers: { accept: 'application/json' } };
-      try {
-        await config.applyToHTTPSOptions(options);
-      } catch (cause) {
-        throw new KtraceError('KTRACE_E_KUBECONFIG', `The credentials of the kubeconfig cannot be used: ${messageOf(cause)}`, {
-          cause,
-        });
-      }
-      const timeout = AbortSignal.timeout(timeoutMs);
-      try {
-        const { status, text } = await fetchText(new URL(server + path), {
-          ...options,
-          signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
-        });
-        const body = parse(text);
-        if (status !== 200) throw new ApiError(status, body, path);
-        if (body === undefined)
-          throw new KtraceError('KTRACE_E_API', `The API server ${server} answered with something that is not JSON`);
-        return body;
-      } catch (error) {
-        if (error instanceof KtraceError) throw error;
-        throw unreachable(server, timeout.aborted ? `no answer within ${timeoutMs / 1000} s` : messageOf(error), error);
-      }
-    },
+    get: (path, signal) => ask('GET', path, undefined, signal),
+    send: ask,
   };
+
+  async function ask(method: string, path: string, sent?: unknown, signal?: AbortSignal): Promise<unknown> {
+    const options: RequestOptions = { method, headers: { accept: 'application/json', 'content-type': 'application/json' } };
+    try {
+      await config.applyToHTTPSOptions(options);
+    } catch (cause) {
+      throw new KtraceError('KTRACE_E_KUBECONFIG', `The credentials of the kubeconfig cannot be used: ${messageOf(cause)}`, {
+        cause,
+      });
+    }
+    const timeout = AbortSignal.timeout(timeoutMs);
+    try {
+      const { status, text } = await fetchText(
+        new URL(server + path),
+        { ...options, signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]) },
+        sent === undefined ? undefined : JSON.stringify(sent),
+      );
+      const body = parse(text);
+      if (status < 200 || status > 299) throw new ApiError(status, body, path);
+      if (body === undefined)
+        throw new KtraceError('KTRACE_E_API', `The API server ${server} answered with something that is not JSON`);
+      return body;
+    } catch (error) {
+      if (error instanceof KtraceError) throw error;
+      throw unreachable(server, timeout.aborted ? `no answer within ${timeoutMs / 1000} s` : messageOf(error), error);
+    }
+  }
 }
 
 /** All items of a list, page by page. */
@@ -83,7 +89,7 @@ export async function listAll<T>(api: Api, path: string, query: Record<string, s
   return items;
 }
 
-function fetchText(url: URL, options: RequestOptions): Promise<{ status: number; text: string }> {
+function fetchText(url: URL, options: RequestOptions, sent?: string): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
     const request = send(url, options, (response: IncomingMessage) => {
@@ -98,7 +104,7 @@ function fetchText(url: URL, options: RequestOptions): Promise<{ status: number;
       response.on('error', reject);
     });
     request.on('error', reject);
-    request.end();
+    request.end(sent);
   });
 }
 

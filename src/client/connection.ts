@@ -44,6 +44,8 @@ export interface ConnectionOptions {
   /** Makes a connection to the node's gate. */
   dial(signal: AbortSignal): Promise<Duplex>;
   subscription: Subscription;
+  /** What says who asks, at this moment. */
+  tokens?(): readonly string[];
   /** Events that may be on their way to us, or wait here, at most. */
   window: number;
   handler: ConnectionHandler;
@@ -54,13 +56,7 @@ export interface ConnectionOptions {
 }
 
 /** What the agent may answer that no other attempt changes. */
-const FINAL = new Set([
-  'KTRACE_E_NOT_AUTHORIZED',
-  'KTRACE_E_UNAUTHORIZED',
-  'KTRACE_E_FORBIDDEN',
-  'KTRACE_E_SUBPROTOCOL',
-  'KTRACE_E_PROTOCOL',
-]);
+const FINAL = new Set(['KTRACE_E_NOT_AUTHORIZED', 'KTRACE_E_SUBPROTOCOL', 'KTRACE_E_PROTOCOL']);
 
 /** Follows one node through its gate: connects, subscribes, grants credits, and goes on after the connection broke. */
 export class Connection {
@@ -234,7 +230,13 @@ export class Connection {
     }
     this.#clock.answered(this.#openedAtMs, Number(message.clock) / 1e6, this.#options.nowMs());
     this.#instance = message.instance;
+    this.authenticate();
     this.#subscribe(this.#session);
+  }
+
+  /** Says who asks: before all else, and again when there are new tokens. */
+  authenticate(): void {
+    for (const token of this.#options.tokens?.() ?? []) this.#stream?.send({ type: 'auth', token });
   }
 
   #subscribe(resume: { instance: string; session: string; seq: number } | undefined): void {

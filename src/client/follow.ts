@@ -4,7 +4,8 @@ import type { Target } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 import { GATE_PORT } from '../protocol/constants.ts';
 import { EXIT, KtraceError } from '../util/errors.ts';
-import { createApi } from './api.ts';
+import { type Api, createApi } from './api.ts';
+import { Credentials } from './credentials.ts';
 import { Following } from './following.ts';
 import { firstGates, type Gate } from './gates.ts';
 import { contextNamespace, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
@@ -58,9 +59,22 @@ export async function runFollow(options: FollowOptions, io: FollowIo): Promise<n
   );
   const targets = readTargets(options, contextNamespace(config));
   const api = createApi(config);
+  const credentials = new Credentials({ api, targets, ktraceNamespace: options.ktraceNamespace });
+  try {
+    return await followAs(credentials, { options, io, config, targets, api });
+  } catch (error) {
+    throw await credentials.explain(error);
+  } finally {
+    credentials.close();
+  }
+}
+
+async function followAs(credentials: Credentials, surroundings: Surroundings): Promise<number> {
+  const { options, io, targets, api } = surroundings;
   const [gates] = await Promise.all([
     firstGates(api, options.ktraceNamespace, io.interrupt),
     checkTargets(api, targets, io.interrupt),
+    credentials.fresh(),
   ]).catch((error: unknown) => {
     if (io.interrupt.aborted) return [undefined];
     throw error;
@@ -68,10 +82,8 @@ export async function runFollow(options: FollowOptions, io: FollowIo): Promise<n
   if (gates === undefined) return EXIT.interrupted;
   const wanted = gates.size <= MAX_NODES ? undefined : await targetNodes(await nodesOf(api, targets, io.interrupt), gates);
   return follow({
-    options,
-    io,
-    config,
-    targets,
+    ...surroundings,
+    credentials,
     watch: new NodeWatch({ api, namespace: options.ktraceNamespace, gates, wanted }),
   });
 }
@@ -87,16 +99,21 @@ async function targetNodes(nodes: Set<string> | undefined, gates: Map<string, Ga
   );
 }
 
-interface Parts {
+interface Surroundings {
   options: FollowOptions;
   io: FollowIo;
   config: KubeConfig;
   targets: Target[];
+  api: Api;
+}
+
+interface Parts extends Surroundings {
+  credentials: Credentials;
   watch: NodeWatch;
 }
 
 /** From here on something is followed; every way out tells the summary. */
-async function follow({ options, io, config, targets, watch }: Parts): Promise<number> {
+async function follow({ options, io, config, targets, credentials, watch }: Parts): Promise<number> {
   const timers: NodeJS.Timeout[] = [];
   const end = Promise.withResolvers<number>();
   let shown = 0;
@@ -106,7 +123,11 @@ async function follow({ options, io, config, targets, watch }: Parts): Promise<n
   const following = new Following({
     targets,
     units: options.packets ? 'packets' : 'flows',
-    dial: (node, signal) => forwardPort(config, watch.gateOf(node), GATE_PORT, signal),
+    tokens: () => credentials.tokens(),
+    dial: async (node, signal) => {
+      await credentials.fresh();
+      return forwardPort(config, watch.gateOf(node), GATE_PORT, signal);
+    },
     tell: (event) => show(event),
     failed: (error) => end.reject(error),
     began: () => {
@@ -145,6 +166,7 @@ async function follow({ options, io, config, targets, watch }: Parts): Promise<n
   const interrupted = (): void => end.resolve(EXIT.interrupted);
   io.interrupt.addEventListener('abort', interrupted);
   if (io.interrupt.aborted) interrupted();
+  credentials.onRenewed = () => following.authenticate();
   watch.start(following);
   try {
     const code = await end.promise;

@@ -10,6 +10,8 @@ import { corrections, WireClocks } from './wire-clocks.ts';
 export interface FollowingOptions {
   targets: Target[];
   units: Subscription['units'];
+  /** What says to the agents who asks, at this moment. */
+  tokens?(): readonly string[];
   /** Makes a connection to a node's gate. */
   dial(node: string, signal: AbortSignal): Promise<Duplex>;
   /** An event for the reader, in order of time. */
@@ -96,6 +98,11 @@ export class Following {
     if (followed?.state === 'down') followed.connection.retryNow();
   }
 
+  /** There are new tokens: tells them to the agents before the old ones end. */
+  authenticate(): void {
+    for (const { connection } of this.#nodes.values()) connection.authenticate();
+  }
+
   /** The reader takes no more for now: nothing is told, and no credit given, until it resumes. */
   pause(): void {
     this.#isPaused = true;
@@ -139,13 +146,14 @@ export class Following {
   }
 
   #join(node: string, among: number): void {
-    const { targets, units, dial, nowMs, timeouts, random } = this.#options;
+    const { targets, units, tokens, dial, nowMs, timeouts, random } = this.#options;
     const connection = new Connection({
       node,
       dial: (signal) => dial(node, signal),
       subscription: { targets, addresses: this.#addressesFor(node), units },
       window: Math.min(WINDOW.most, Math.max(WINDOW.least, Math.floor(WINDOW.total / among))),
       nowMs,
+      ...(tokens === undefined ? {} : { tokens }),
       ...(timeouts === undefined ? {} : { timeouts }),
       ...(random === undefined ? {} : { random }),
       handler: {
