@@ -2,8 +2,10 @@ import { performance } from 'node:perf_hooks';
 import { KubeConfig } from '@kubernetes/client-node';
 import { createApi } from '../src/client/api.ts';
 import { Connection } from '../src/client/connection.ts';
+import { Credentials } from '../src/client/credentials.ts';
 import { listGates } from '../src/client/gates.ts';
 import { forwardPort } from '../src/client/port-forward.ts';
+import type { Target } from '../src/event/target.ts';
 import type { KtraceEvent, PacketEvent } from '../src/event/types.ts';
 import type { Lab } from '../src/lab/lab.ts';
 import { GATE_PORT, KTRACE_NAMESPACE } from '../src/protocol/constants.ts';
@@ -46,13 +48,18 @@ async function connect(lab: Lab, onEvent: (event: KtraceEvent) => void): Promise
   const { node } = lab.pod(SOURCE);
   const config = new KubeConfig();
   config.loadFromFile(lab.kubeconfig);
-  const gate = (await listGates(createApi(config), KTRACE_NAMESPACE)).get(node);
+  const api = createApi(config);
+  const gate = (await listGates(api, KTRACE_NAMESPACE)).get(node);
   if (gate === undefined) throw new Error(`There is no gate on ${node}`);
+  const targets: Target[] = [{ kind: 'pod', namespace: 'default', name: SOURCE }];
+  const credentials = new Credentials({ api, targets, ktraceNamespace: KTRACE_NAMESPACE });
+  await credentials.fresh();
   const up = Promise.withResolvers<void>();
   const connection = new Connection({
     node,
     dial: (signal) => forwardPort(config, gate, GATE_PORT, signal),
-    subscription: { targets: [{ kind: 'pod', namespace: 'default', name: SOURCE }], addresses: [], units: 'flows' },
+    tokens: () => credentials.tokens(),
+    subscription: { targets, addresses: [], units: 'flows' },
     window: 4096,
     nowMs: () => performance.timeOrigin + performance.now(),
     handler: {

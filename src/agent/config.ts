@@ -23,6 +23,8 @@ export interface AgentConfig {
   object: string | undefined;
   /** Connections served at the same time. */
   maxClients: number;
+  /** `off`: whoever reaches the socket sees everything; for debugging. */
+  authorization: 'on' | 'off';
   /** Added to this node's clock in all that is told, so that tests can have nodes whose clocks disagree. */
   clockSkewMs: number;
 }
@@ -32,7 +34,7 @@ const MAX_RING_BYTES = 1024 * 1024 * 1024;
 
 /**
  * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `attach`, `object`,
- * `maxClients`, `clockSkewMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`, `KTRACE_LOG_LEVEL` and so on. A flag wins.
+ * `maxClients`, `authorization`, `clockSkewMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`, `KTRACE_LOG_LEVEL` and so on. A flag wins.
  * @throws KtraceError KTRACE_E_ARGUMENT, exit code 2
  */
 export function parseAgentConfig(flags: Flags, env: Environment = process.env): AgentConfig {
@@ -53,6 +55,7 @@ export function parseAgentConfig(flags: Flags, env: Environment = process.env): 
     attach: settings.oneOf('attach', ['auto', 'tcx', 'clsact']) ?? 'auto',
     object: settings.text('object'),
     maxClients: settings.integer('maxClients', 1, 1024) ?? 32,
+    authorization: settings.oneOf('authorization', ['on', 'off']) ?? 'on',
     clockSkewMs: settings.integer('clockSkewMs', -3_600_000, 3_600_000) ?? 0,
   };
 }

@@ -1,17 +1,16 @@
 import type { WebSocket } from 'ws';
+import { covers, neededScope } from '../access/scope.ts';
 import type { Subscription } from '../event/target.ts';
 import { CLOSE } from '../protocol/constants.ts';
 import type { AgentMessage, ClientMessage } from '../protocol/messages.ts';
 import { parseClientMessage } from '../protocol/parse.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { type Access, type Authorize, claimedSubject } from './authorizer.ts';
 import type { Feed } from './feed.ts';
 import type { Limits } from './limits.ts';
 import type { Session, Wire } from './session.ts';
 import type { Sessions } from './sessions.ts';
-
-/** Decides whether the owner of a token may follow this; throws a KtraceError when not. A token is undefined when none was given. */
-export type Authorize = (token: string | undefined, subscription: Subscription) => Promise<void>;
 
 export interface ConnectionOptions {
   socket: WebSocket;
@@ -30,6 +29,9 @@ type Of<Type extends ClientMessage['type']> = Extract<ClientMessage, { type: Typ
 /** More than this many unanswered messages while one is being authorized is no client of ours. */
 const MAX_PENDING_MESSAGES = 64;
 
+/** One for each namespace that is followed. */
+const MAX_TOKENS = 32;
+
 /** One websocket: its handshake, its messages in order, its heartbeat and its end. */
 export class Connection implements Wire {
   readonly #options: ConnectionOptions;
@@ -37,14 +39,18 @@ export class Connection implements Wire {
   readonly #pending: string[] = [];
   readonly #handshakeTimer: NodeJS.Timeout;
   readonly #heartbeat: NodeJS.Timeout;
+  readonly #recheck: NodeJS.Timeout;
   #closingTimer: NodeJS.Timeout | undefined;
   #isBusy = false;
   #isEnding = false;
   #seenAtMs = performance.now();
-  /** In memory only, and only for as long as the connection stands. */
-  #token: string | undefined;
+  /** By whom they say they are of. In memory only, and only for as long as the connection stands. */
+  readonly #tokens = new Map<string, string>();
   #session: Session | undefined;
   #subscription: Subscription | undefined;
+  /** What the session may see, and when that was last found to be so. */
+  #access: Access | undefined;
+  #accessAtMs = 0;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -52,6 +58,7 @@ export class Connection implements Wire {
     const { limits } = options;
     this.#handshakeTimer = setTimeout(() => this.#fail(tooSlow(limits.handshakeMs), CLOSE.policy), limits.handshakeMs);
     this.#heartbeat = setInterval(() => this.#beat(), limits.clockMs);
+    this.#recheck = setInterval(() => void this.#checkAgain(), limits.recheckMs);
     this.#listen();
     this.#sayHello();
   }
@@ -136,8 +143,9 @@ export class Connection implements Wire {
     this.#session.credit(message.events, message.ack);
   }
 
-  async #auth(message: Of<'auth'>): Promise<void> {
-    this.#token = message.token;
+  async #auth({ token }: Of<'auth'>): Promise<void> {
+    this.#tokens.set(claimedSubject(token), token);
+    if (this.#tokens.size > MAX_TOKENS) throw tooManyTokens();
     if (this.#subscription) await this.#authorize(this.#subscription);
   }
 
@@ -145,21 +153,48 @@ export class Connection implements Wire {
     clearTimeout(this.#handshakeTimer);
     const { targets, addresses, units } = message;
     const subscription: Subscription = { targets, addresses, units };
-    await this.#authorize(subscription);
+    const access = await this.#authorize(subscription);
     // The client may have gone meanwhile.
     if (this.#isEnding) return;
     this.#subscription = subscription;
-    if (this.#session) this.#session.update(subscription);
-    else this.#session = this.#options.sessions.subscribe(subscription, message.resume, this);
+    if (this.#session) this.#session.update(subscription, access);
+    else this.#session = this.#options.sessions.subscribe(subscription, access, message.resume, this);
     this.#tellClock();
   }
 
-  async #authorize(subscription: Subscription): Promise<void> {
+  async #authorize(subscription: Subscription): Promise<Access> {
     this.#socket.pause();
     try {
-      await this.#options.authorize(this.#token, subscription);
+      return await this.#accessTo(subscription);
     } finally {
       this.#socket.resume();
+    }
+  }
+
+  /** Nobody new is let in while nobody can say who may; who is in stays for a while, with what they had. */
+  async #accessTo(subscription: Subscription): Promise<Access> {
+    const askedAtMs = performance.now();
+    try {
+      this.#access = await this.#options.authorize([...this.#tokens.values()], subscription);
+      this.#accessAtMs = askedAtMs;
+    } catch (error) {
+      const isUnknown = error instanceof KtraceError && error.code === 'KTRACE_E_AUTHORIZATION_UNAVAILABLE';
+      const isInGrace = performance.now() - this.#accessAtMs < this.#options.limits.graceMs;
+      if (!isUnknown || !isInGrace || !this.#access || !this.#session) throw error;
+      if (!covers(this.#access.allowed, neededScope(subscription.targets))) throw error;
+    }
+    return this.#access;
+  }
+
+  /** A right that is withdrawn, and a token that ends without another, end the stream. */
+  async #checkAgain(): Promise<void> {
+    const subscription = this.#subscription;
+    if (subscription === undefined || this.#isEnding) return;
+    try {
+      const access = await this.#accessTo(subscription);
+      if (this.#subscription === subscription) this.#session?.allow(access);
+    } catch (error) {
+      this.#fail(error);
     }
   }
 
@@ -208,6 +243,8 @@ export class Connection implements Wire {
     clearTimeout(this.#handshakeTimer);
     clearTimeout(this.#closingTimer);
     clearInterval(this.#heartbeat);
+    clearInterval(this.#recheck);
+    this.#tokens.clear();
     // A closing handshake that the client began says that it is done; a broken connection (1006) says nothing.
     this.#leave(code === CLOSE.normal || code === CLOSE.goingAway || code === NO_STATUS);
     this.#options.onClosed(this);
@@ -230,6 +267,10 @@ function tooSlow(handshakeMs: number): KtraceError {
 
 function tooMany(): KtraceError {
   return new KtraceError('KTRACE_E_PROTOCOL', `Expected at most ${MAX_PENDING_MESSAGES} messages ahead of an answer`);
+}
+
+function tooManyTokens(): KtraceError {
+  return new KtraceError('KTRACE_E_PROTOCOL', `Expected tokens of at most ${MAX_TOKENS} owners`);
 }
 
 function binaryFrame(): KtraceError {

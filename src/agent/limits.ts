@@ -29,6 +29,10 @@ export interface Limits {
   deadAfterMs: number;
   stallMs: number;
   lingerMs: number;
+  /** How often it is asked again whether who streams still may. */
+  recheckMs: number;
+  /** How long who streams may stay when nobody can say whether they still may. */
+  graceMs: number;
   /** After `bye` or `error`, the connection is cut when its closing takes longer. */
   closingMs: number;
 }
@@ -47,5 +51,7 @@ export const DEFAULT_LIMITS: Limits = {
   deadAfterMs: DEAD_AFTER_MS,
   stallMs: STALL_MS,
   lingerMs: LINGER_MS,
+  recheckMs: 30_000,
+  graceMs: 5 * 60_000,
   closingMs: 2_000,
 };

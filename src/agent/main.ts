@@ -1,11 +1,13 @@
 import { readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { KubeAccess } from '../kube/api.ts';
+import { type KubeAccess, openApi } from '../kube/api.ts';
 import { inClusterAccess } from '../kube/in-cluster.ts';
+import { openReviewer } from '../kube/reviews.ts';
 import { startKube } from '../kube/start.ts';
 import { loadNative } from '../native/load.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import { createLog, type Logger } from '../util/log.ts';
+import { type Authorize, allowAll, createAuthorizer } from './authorizer.ts';
 import type { AgentConfig } from './config.ts';
 import { Interfaces } from './interfaces.ts';
 import { kubeNaming } from './naming.ts';
@@ -29,11 +31,13 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     ringBytes: config.ringBytes,
     attach: config.attach,
   });
-  const closers: (() => void | Promise<void>)[] = [() => tracer.close()];
+  const closing = new AbortController();
+  const closers: (() => void | Promise<void>)[] = [() => tracer.close(), () => closing.abort()];
   try {
     const interfaces = new Interfaces({ native, tracer, log });
     closers.push(() => interfaces.close());
-    const kube = startKube({ kubeConfig: await kubeAccess(config), node: config.node, log: plainLog(log) });
+    const access = await kubeAccess(config);
+    const kube = startKube({ kubeConfig: access, node: config.node, log: plainLog(log) });
     closers.push(() => kube.close());
     const naming = kubeNaming(kube);
     const { node, clockSkewMs } = config;
@@ -57,6 +61,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       socketPath: config.socket,
       version: version(),
       log,
+      authorize: config.authorization === 'on' ? authorizer(access, closing.signal, log) : authorizationOff(pipeline, log),
       limits: { clients: config.maxClients },
     });
     closers.push(() => server.close());
@@ -71,6 +76,20 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       }
     }
   }
+}
+
+/** Two questions one after the other take less than a client waits for its answer. */
+const REVIEW_TIMEOUT_MS = 2_000;
+
+function authorizer(access: KubeAccess, signal: AbortSignal, log: Logger): Authorize {
+  return createAuthorizer(openReviewer(openApi(access), signal, REVIEW_TIMEOUT_MS), log);
+}
+
+function authorizationOff(pipeline: Pipeline, log: Logger): Authorize {
+  const text = 'this agent runs with --authorization off: whoever reaches it sees everything';
+  log.warn(text);
+  pipeline.notice({ code: 'KTRACE_N_AUTHORIZATION_OFF', level: 'warn', text });
+  return allowAll;
 }
 
 /** Reading kubeconfigs takes a package of 88 MB: an agent that is a pod reads its service account itself. */

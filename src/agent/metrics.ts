@@ -47,6 +47,9 @@ export function serverCounters({ version, clients, accepted, errors, counts, tot
       [{ event: 'not_resumed' }, counts.notResumed],
       [{ event: 'stalled' }, counts.stalled],
     ]),
+    counter('ktrace_server_records_withheld_total', 'Records not shown to a session, no end of them being its to see.', [
+      [{}, counts.withheld],
+    ]),
     counter('ktrace_server_events_in_total', "Events that came into sessions' queues.", [[{}, counts.in]]),
     counter('ktrace_server_events_out_total', 'Events that left in batches.', [[{}, counts.out]]),
     counter('ktrace_server_events_put_back_total', 'Events queued again because the connection broke.', [[{}, counts.putBack]]),

@@ -14,7 +14,8 @@ import {
 import { MAX_CLIENT_FRAME_BYTES, STREAM_PATH, SUBPROTOCOL } from '../protocol/constants.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
-import { type Authorize, Connection } from './connection.ts';
+import { type Authorize, allowAll } from './authorizer.ts';
+import { Connection } from './connection.ts';
 import type { Feed } from './feed.ts';
 import { DEFAULT_LIMITS, type Limits } from './limits.ts';
 import { METRICS_TYPE, renderMetrics, serverCounters } from './metrics.ts';
@@ -196,5 +197,3 @@ function tooManyClients(limit: number): Rejection {
     hint: 'End another follow, or raise --max-clients (KTRACE_MAX_CLIENTS).',
   };
 }
-
-async function allowAll(): Promise<void> {}

@@ -1,6 +1,10 @@
+import { createHash } from 'node:crypto';
+import { redact } from '../access/redact.ts';
+import { covers, type Scope } from '../access/scope.ts';
 import type { Resolved, Subscription } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 import type { AgentMessage } from '../protocol/messages.ts';
+import type { Access } from './authorizer.ts';
 import type { Feed, Follower, Sink } from './feed.ts';
 import type { Limits } from './limits.ts';
 import { SentBatches } from './sent-batches.ts';
@@ -22,11 +26,14 @@ export interface SessionOptions {
   id: string;
   feed: Feed;
   subscription: Subscription;
+  access: Access;
   limits: Limits;
   /** Bytes that this session may hold, as its share of what all may. */
   shareBytes(): number;
   encode(event: KtraceEvent): string;
   counts: QueueCounts;
+  /** A record was not shown because no end of it is the reader's to see. */
+  onWithheld(): void;
   now(): string;
   onStalled(session: Session): void;
 }
@@ -41,6 +48,7 @@ export class Session implements Sink {
   readonly #queue: SessionQueue;
   readonly #sent: SentBatches;
   readonly #follower: Follower;
+  #access: Access;
   #wire: Wire | undefined;
   #resolved: Resolved = { pods: [], addresses: [] };
   #resolvedIsDue = false;
@@ -55,6 +63,7 @@ export class Session implements Sink {
     const { feed, limits, subscription, encode, counts, now, shareBytes } = options;
     this.id = options.id;
     this.#options = options;
+    this.#access = options.access;
     this.#queue = new SessionQueue({
       node: feed.node,
       maxEvents: limits.queueEvents,
@@ -79,19 +88,41 @@ export class Session implements Sink {
 
   event(event: KtraceEvent): void {
     if (this.#closed) return;
-    this.#queue.push(event);
+    const seen = redact(event, this.#access.allowed);
+    if (seen === undefined) {
+      this.#options.onWithheld();
+      return;
+    }
+    this.#queue.push(this.#disguised(seen, event));
     this.#flushSoon();
+  }
+
+  /** Ids are counted up over all that a node tells anybody: whoever sees a part must not read the rest out of the gaps. */
+  #disguised(seen: KtraceEvent, event: KtraceEvent): KtraceEvent {
+    if (seen === event || !('id' in seen)) return seen;
+    return { ...seen, id: createHash('sha256').update(`${this.id} ${seen.id}`).digest('base64url').slice(0, 16) };
   }
 
   resolved(resolved: Resolved): void {
     if (this.#closed) return;
-    this.#resolved = resolved;
+    this.#resolved = shownPods(resolved, this.#access.allowed);
     this.#resolvedIsDue = this.#wire !== undefined;
     this.#flushSoon();
   }
 
-  /** Changes what is followed; the stream goes on. */
-  update(subscription: Subscription): void {
+  /** Whether a stream may go on for whoever has this access: what waits in it was made for another otherwise. */
+  isOf(access: Access): boolean {
+    return access.identity === this.#access.identity && covers(access.allowed, this.#access.allowed);
+  }
+
+  /** What may be seen from now on. */
+  allow(access: Access): void {
+    this.#access = access;
+  }
+
+  /** Changes what is followed, and what of it may be seen; the stream goes on. */
+  update(subscription: Subscription, access: Access): void {
+    this.#access = access;
     this.#follower.update(subscription);
     this.#answer(0);
   }
@@ -106,9 +137,10 @@ export class Session implements Sink {
    * Goes on behind batch `seq` on another connection: what was sent after it is sent again, and a connection that still stands is left.
    * False when it cannot be told what came after `seq`; then the session is of no use any more.
    */
-  resume(wire: Wire, seq: number, subscription: Subscription): boolean {
+  resume(wire: Wire, seq: number, subscription: Subscription, access: Access): boolean {
     const again = seq <= this.#seq ? this.#sent.takeAfter(seq) : undefined;
     if (!again) return false;
+    this.#access = access;
     this.#follower.update(subscription);
     const left = this.#wire;
     if (left) this.detach(left);
@@ -209,4 +241,10 @@ export class Session implements Sink {
     clearTimeout(this.#stallTimer);
     this.#stallTimer = undefined;
   }
+}
+
+/** Targets are held to what is allowed before; this holds what they were found to stand for to it, too. */
+function shownPods(resolved: Resolved, allowed: Scope): Resolved {
+  if (allowed === 'all') return resolved;
+  return { ...resolved, pods: resolved.pods.filter(({ namespace }) => allowed.has(namespace)) };
 }

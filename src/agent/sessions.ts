@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Subscription } from '../event/target.ts';
 import { formatUnixNs } from '../util/time.ts';
+import type { Access } from './authorizer.ts';
 import { createEncoder } from './encode.ts';
 import type { Feed } from './feed.ts';
 import type { Limits } from './limits.ts';
@@ -13,6 +14,8 @@ export interface SessionCounts extends QueueCounts {
   /** Asked to be resumed, and could not be. */
   notResumed: number;
   stalled: number;
+  /** Records not shown to a session because no end of them is its to see. */
+  withheld: number;
 }
 
 export interface Resume {
@@ -34,6 +37,7 @@ export class Sessions {
     resumed: 0,
     notResumed: 0,
     stalled: 0,
+    withheld: 0,
   };
   readonly #feed: Feed;
   readonly #limits: Limits;
@@ -48,8 +52,8 @@ export class Sessions {
   }
 
   /** Resumes the session that is asked for where that can be, else opens a new one; either way the client has been answered. */
-  subscribe(subscription: Subscription, resume: Resume | undefined, wire: Wire): Session {
-    return (resume && this.#resume(subscription, resume, wire)) ?? this.#open(subscription, wire);
+  subscribe(subscription: Subscription, access: Access, resume: Resume | undefined, wire: Wire): Session {
+    return (resume && this.#resume(subscription, access, resume, wire)) ?? this.#open(subscription, access, wire);
   }
 
   /** A connection has ended. When its client had not said that it is done, the session waits for it. */
@@ -87,16 +91,20 @@ export class Sessions {
     return totals;
   }
 
-  #open(subscription: Subscription, wire: Wire): Session {
+  #open(subscription: Subscription, access: Access, wire: Wire): Session {
     this.#makeRoom();
     const session = new Session({
       id: randomUUID(),
       feed: this.#feed,
       subscription,
+      access,
       limits: this.#limits,
       shareBytes: () => this.#limits.totalBytes / Math.max(1, this.#sessions.size),
       encode: this.#encode,
       counts: this.counts,
+      onWithheld: () => {
+        this.counts.withheld += 1;
+      },
       now: () => formatUnixNs(this.#feed.nowNs()),
       onStalled: (stalled) => this.#endStalled(stalled),
     });
@@ -106,11 +114,13 @@ export class Sessions {
     return session;
   }
 
-  #resume(subscription: Subscription, resume: Resume, wire: Wire): Session | undefined {
-    const session = resume.instance === this.#feed.instance ? this.#sessions.get(resume.session) : undefined;
+  #resume(subscription: Subscription, access: Access, resume: Resume, wire: Wire): Session | undefined {
+    const found = resume.instance === this.#feed.instance ? this.#sessions.get(resume.session) : undefined;
+    // Somebody else's stream is left to its owner.
+    const session = found?.isOf(access) ? found : undefined;
     let goesOn = false;
     try {
-      goesOn = session?.resume(wire, resume.seq, subscription) ?? false;
+      goesOn = session?.resume(wire, resume.seq, subscription, access) ?? false;
     } finally {
       // Also when the feed refuses the subscription: the stream has no owner any more.
       if (session && !goesOn) this.close(session);

@@ -40,6 +40,8 @@ export interface Api {
    * @param timeoutMs how long the server may be silent before the head of its answer
    */
   get(path: string, query: Record<string, string>, signal: AbortSignal, timeoutMs: number): Promise<ApiResponse>;
+  /** POST of a JSON body; as {@link get} otherwise. */
+  post(path: string, body: unknown, signal: AbortSignal, timeoutMs: number): Promise<ApiResponse>;
 }
 
 /**
@@ -57,22 +59,27 @@ export function openApi(access: KubeAccess): Api {
       },
     );
   }
-  return { get: (path, query, signal, timeoutMs) => get(access, server, path, query, signal, timeoutMs) };
+  const base = server.replace(/\/$/, '');
+  return {
+    get: (path, query, signal, timeoutMs) =>
+      send(access, new URL(`${base}${path}?${new URLSearchParams(query)}`), undefined, signal, timeoutMs),
+    post: (path, body, signal, timeoutMs) => send(access, new URL(`${base}${path}`), JSON.stringify(body), signal, timeoutMs),
+  };
 }
 
-async function get(
+/** GET, or POST where there is something to send. */
+async function send(
   access: KubeAccess,
-  server: string,
-  path: string,
-  query: Record<string, string>,
+  url: URL,
+  sent: string | undefined,
   signal: AbortSignal,
   timeoutMs: number,
 ): Promise<ApiResponse> {
-  const options: RequestOptions = { method: 'GET' };
+  const options: RequestOptions = { method: sent === undefined ? 'GET' : 'POST' };
   await access.applyToHTTPSOptions(options);
-  options.headers = { ...options.headers, accept: 'application/json', 'user-agent': 'ktrace' };
+  const type = sent === undefined ? {} : { 'content-type': 'application/json' };
+  options.headers = { ...options.headers, ...type, accept: 'application/json', 'user-agent': 'ktrace' };
   signal.throwIfAborted();
-  const url = new URL(`${server.replace(/\/$/, '')}${path}?${new URLSearchParams(query)}`);
   const body = await new Promise<IncomingMessage>((resolve, reject) => {
     const request = (url.protocol === 'http:' ? requestHttp : requestHttps)(url, { ...options, signal });
     const silence = () => request.destroy(new ApiError(`no answer from the API server within ${timeoutMs} ms`));
@@ -85,7 +92,7 @@ async function get(
       resolve(response);
     });
     request.on('error', (cause) => reject(new ApiError(messageOf(cause) || 'the connection to the API server failed')));
-    request.end();
+    request.end(sent);
   });
   const retryAfter = Number(body.headers['retry-after']);
   return { status: body.statusCode ?? 0, retryAfterS: retryAfter > 0 ? retryAfter : undefined, body };

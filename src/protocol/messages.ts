@@ -26,7 +26,7 @@ const address = z.union([z.ipv4(), z.ipv6()]);
 
 /** Client → agent. */
 export const clientMessageSchema = z.discriminatedUnion('type', [
-  /** First, and again before the token ends. */
+  /** First, and again before the token ends. Tokens of several owners add up, a newer one takes the place of its owner's older one. */
   z.strictObject({ type: z.literal('auth'), token: z.string().max(16384) }),
   /** Starts following, or changes what is followed while it runs: the stream goes on, nothing in between is lost. */
   z.strictObject({

@@ -25,6 +25,7 @@ describe('parseAgentConfig', () => {
       attach: 'auto',
       object: undefined,
       maxClients: 32,
+      authorization: 'on',
       clockSkewMs: 0,
     });
   });

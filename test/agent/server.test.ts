@@ -6,6 +6,7 @@ import { connect as connectNet } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { WebSocket } from 'ws';
+import type { Authorize } from '../../src/agent/authorizer.ts';
 import { startServer } from '../../src/agent/server.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
@@ -287,11 +288,12 @@ describe('a websocket', () => {
   });
 
   it('hands the token and what is asked for to authorize, in the order things were said', async (t) => {
-    const asked: [string | undefined, string][] = [];
-    const authorize = async (token: string | undefined, { units }: { units: string }): Promise<void> => {
+    const asked: [string[], string][] = [];
+    const authorize: Authorize = async (tokens, { units }) => {
       await new Promise(setImmediate);
-      asked.push([token, units]);
-      if (token === 'expired') throw new KtraceError('KTRACE_E_NOT_AUTHORIZED', 'The token is not valid');
+      asked.push([[...tokens], units]);
+      if (tokens.includes('expired')) throw new KtraceError('KTRACE_E_NOT_AUTHORIZED', 'The token is not valid');
+      return { identity: 'somebody', allowed: 'all' };
     };
     const { connect, feed } = await serve(t, {}, { authorize });
     const client = connect({ autoCredit: true });
@@ -302,8 +304,8 @@ describe('a websocket', () => {
     client.say({ type: 'auth', token: 'two' });
     await client.until(() => asked.length === 2);
     assert.deepEqual(asked, [
-      ['one', 'packets'],
-      ['two', 'packets'],
+      [['one'], 'packets'],
+      [['two'], 'packets'],
     ]);
     feed.publish(packet(1));
     await client.until(() => client.events.length === 1);
@@ -314,7 +316,10 @@ describe('a websocket', () => {
 
   it('opens no session for a client that left while it was authorized', async (t) => {
     let letIn: (() => void) | undefined;
-    const authorize = (): Promise<void> => new Promise((resolve) => (letIn = resolve));
+    const authorize: Authorize = () =>
+      new Promise((resolve) => {
+        letIn = () => resolve({ identity: '', allowed: 'all' });
+      });
     const { connect, feed, server } = await serve(t, { deadAfterMs: 20, clockMs: 5 }, { authorize });
     const client = connect();
     await client.hello();

@@ -1,0 +1,147 @@
+import { createHash } from 'node:crypto';
+import { ACCESS_GROUP, AUDIENCE, covers, FLOWS, grantLine, neededScope, type Scope, VIEWER_ACCOUNT } from '../access/scope.ts';
+import type { Subscription } from '../event/target.ts';
+import type { Reviewed, Reviewer } from '../kube/reviews.ts';
+import { KtraceError, messageOf } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import { Remembered } from './remembered.ts';
+
+/** What a client was found to be and to be allowed. */
+export interface Access {
+  /** Whoever resumes a stream must be the same. */
+  identity: string;
+  allowed: Scope;
+}
+
+/**
+ * Decides what the owner of these tokens may see of a subscription.
+ * @throws KtraceError KTRACE_E_NOT_AUTHORIZED when they may not see all that they ask for, KTRACE_E_AUTHORIZATION_UNAVAILABLE when
+ * nobody can say at this moment
+ */
+export type Authorize = (tokens: readonly string[], subscription: Subscription) => Promise<Access>;
+
+/** Everybody may see everything: for debugging, and where a test is about something else. */
+export const allowAll: Authorize = async () => ({ identity: '', allowed: 'all' });
+
+/** With connections asking again every 30 s, a right that is withdrawn ends a stream within a minute. */
+const KEEP_MS = 20_000;
+/** Who has just been granted something tries again at once. */
+const KEEP_DENIED_MS = 2_000;
+/** Answers remembered at most, of each kind. */
+const MOST_ANSWERS = 1024;
+
+/** Authorizes by TokenReview (audience `ktrace.dev`) and by SubjectAccessReview for `watch flows.ktrace.dev`. */
+export function createAuthorizer(reviewer: Reviewer, log: Logger, now: () => number = Date.now): Authorize {
+  const tokens = new Remembered<Reviewed | undefined>(MOST_ANSWERS, now);
+  const rights = new Remembered<boolean>(MOST_ANSWERS, now);
+
+  function reviewToken(token: string): Promise<Reviewed | undefined> {
+    const expiresMs = expiryOf(token);
+    const keepMs = (who: Reviewed | undefined) =>
+      who === undefined ? KEEP_DENIED_MS : Math.min(KEEP_MS, Math.max(0, expiresMs - now()));
+    return tokens.get(hashOf(token), () => reviewer.token(token, AUDIENCE), keepMs);
+  }
+
+  function mayWatch(who: Reviewed, namespace: string | undefined): Promise<boolean> {
+    const what = { verb: 'watch', group: ACCESS_GROUP, resource: FLOWS, ...(namespace === undefined ? {} : { namespace }) };
+    const key = hashOf(JSON.stringify([who.username, who.uid, who.groups, who.extra, namespace ?? '']));
+    return rights.get(
+      key,
+      () => reviewer.access(who, what),
+      (isAllowed) => (isAllowed ? KEEP_MS : KEEP_DENIED_MS),
+    );
+  }
+
+  async function allowedOf(viewers: readonly Reviewed[], needed: Scope): Promise<Scope> {
+    // A namespace's own account sees that namespace; nobody need ask whether it sees all.
+    const general = viewers.filter(({ username }) => !isViewerAccount(username));
+    const namespaces = needed === 'all' ? [] : [...needed];
+    const [seesAll, ...seen] = await Promise.all([
+      anyOf(general.map((who) => mayWatch(who, undefined))),
+      ...namespaces.map((namespace) => {
+        const own = viewers.filter(({ username }) => username.startsWith(`system:serviceaccount:${namespace}:`));
+        return anyOf((own.length > 0 ? own : general).map((who) => mayWatch(who, namespace)));
+      }),
+    ]);
+    return seesAll ? 'all' : new Set(namespaces.filter((_, index) => seen[index]));
+  }
+
+  return async (given, { targets }) => {
+    const needed = neededScope(targets);
+    if (given.length === 0) throw denied('no token was given', needed);
+    try {
+      const viewers = (await Promise.all(given.map(reviewToken))).filter((who) => who !== undefined);
+      if (viewers.length === 0) throw denied(`the token is not valid (expired, withdrawn or not for ${AUDIENCE})`, needed);
+      const allowed = await allowedOf(viewers, needed);
+      if (!covers(allowed, needed)) throw denied(reasonOf(viewers, allowed, needed), missingOf(allowed, needed));
+      return {
+        identity: viewers
+          .map(({ username }) => username)
+          .sort()
+          .join(' '),
+        allowed,
+      };
+    } catch (error) {
+      if (error instanceof KtraceError) throw error;
+      log.warn({ err: messageOf(error) }, 'the API server does not say who may see what');
+      throw new KtraceError(
+        'KTRACE_E_AUTHORIZATION_UNAVAILABLE',
+        `The API server does not say who may see what: ${messageOf(error)}`,
+        {
+          cause: error,
+          hint: 'The agents need to reach the API server and to create tokenreviews and subjectaccessreviews.',
+        },
+      );
+    }
+  };
+}
+
+function denied(why: string, missing: Scope): KtraceError {
+  return new KtraceError('KTRACE_E_NOT_AUTHORIZED', `Not authorized: ${why}`, {
+    hint: `An administrator can grant it: ${grantLine(missing, 'NAME')}`,
+  });
+}
+
+function missingOf(allowed: Scope, needed: Scope): Scope {
+  return needed === 'all' || allowed === 'all' ? needed : new Set([...needed].filter((namespace) => !allowed.has(namespace)));
+}
+
+function reasonOf(viewers: readonly Reviewed[], allowed: Scope, needed: Scope): string {
+  const who = viewers.map(({ username }) => username).join(', ');
+  const missing = missingOf(allowed, needed);
+  const where = missing === 'all' ? 'in all namespaces' : `in namespace ${[...missing].join(', ')}`;
+  return `${who} may not watch ${FLOWS}.${ACCESS_GROUP} ${where}`;
+}
+
+function isViewerAccount(username: string): boolean {
+  return username.startsWith('system:serviceaccount:') && username.endsWith(`:${VIEWER_ACCOUNT}`);
+}
+
+async function anyOf(answers: Promise<boolean>[]): Promise<boolean> {
+  return (await Promise.all(answers)).includes(true);
+}
+
+function hashOf(text: string): string {
+  return createHash('sha256').update(text).digest('base64');
+}
+
+/** When a JWT says that it ends, in Unix milliseconds; whether that is true is TokenReview's to say. */
+function expiryOf(token: string): number {
+  const exp = claimsOf(token)?.['exp'];
+  return typeof exp === 'number' ? exp * 1000 : Number.POSITIVE_INFINITY;
+}
+
+/** Whom a JWT says that it is of, unproven: a newer token of the same takes the older one's place. */
+export function claimedSubject(token: string): string {
+  const sub = claimsOf(token)?.['sub'];
+  return typeof sub === 'string' ? sub : '';
+}
+
+function claimsOf(token: string): Record<string, unknown> | undefined {
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'));
+    return typeof claims === 'object' && claims !== null ? (claims as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Access, Authorize } from '../../src/agent/authorizer.ts';
+import type { PacketEvent } from '../../src/event/types.ts';
+import { KtraceError } from '../../src/util/errors.ts';
+import { packet } from './fake-feed.ts';
+import { serve } from './server-fixture.ts';
+import type { StreamClient } from './stream-client.ts';
+
+const ALICE: Access = { identity: 'alice', allowed: new Set(['a']) };
+const AWAY = new KtraceError('KTRACE_E_AUTHORIZATION_UNAVAILABLE', 'The API server does not answer');
+const DENIED = new KtraceError('KTRACE_E_NOT_AUTHORIZED', 'Not any more');
+
+/** A packet of a pod in namespace `a` to one in `b`. */
+function mixed(number: number): PacketEvent {
+  const one = packet(number, 'a');
+  one.src = { ip: '10.244.1.2', pod: { namespace: 'a', name: 'mine', uid: 'u1', labels: {} } };
+  one.dst = { ip: '10.244.3.2', pod: { namespace: 'b', name: 'SECRET', uid: 'SECRET', labels: { SECRET: 'x' } } };
+  return one;
+}
+
+function foreign(number: number): PacketEvent {
+  const { src, dst, ...rest } = mixed(number);
+  return { ...rest, src: dst, dst: { ip: '1.1.1.1', world: true } };
+}
+
+/** An authorizer that says what a test lets it say. */
+function saying(first: Access | Error): { authorize: Authorize; says: Access | Error; asked: number } {
+  const state = {
+    says: first,
+    asked: 0,
+    authorize: async () => {
+      state.asked += 1;
+      if (state.says instanceof Error) throw state.says;
+      return state.says;
+    },
+  };
+  return state;
+}
+
+async function follows(client: StreamClient, message = {}): Promise<string> {
+  const { session } = await client.subscribe(message);
+  client.say({ type: 'credit', events: 1000 });
+  return session;
+}
+
+async function errorOf(client: StreamClient): Promise<string | undefined> {
+  await client.until(() => client.closed !== undefined);
+  return client.all('error')[0]?.code;
+}
+
+describe('a stream of somebody who may see a part', () => {
+  it('holds only that part, and nothing of the other ends but addresses', async (t) => {
+    const { connect, feed } = await serve(t, {}, saying(ALICE));
+    const client = connect({ autoCredit: true });
+    await follows(client);
+    for (let i = 0; i < 10; i += 1) feed.publish(i % 2 === 0 ? mixed(i) : foreign(i));
+    await client.until(() => client.events.length === 5);
+    assert.doesNotMatch(JSON.stringify(client.messages), /SECRET/);
+    assert.ok(client.events.every((event) => event.kind === 'packet' && event.dst.ip === '10.244.3.2'));
+  });
+
+  it('has ids without gaps to count, and the same id for what amends', async (t) => {
+    const { connect, feed } = await serve(t, {}, saying(ALICE));
+    const client = connect({ autoCredit: true });
+    await follows(client);
+    feed.publish(mixed(1));
+    feed.publish(mixed(2));
+    feed.publish({ ...mixed(1), amends: true });
+    await client.until(() => client.events.length === 3);
+    const ids = (client.events as PacketEvent[]).map(({ id }) => id);
+    assert.equal(ids[0], ids[2]);
+    assert.notEqual(ids[0], ids[1]);
+    assert.doesNotMatch(ids.join(), /a-[12]/);
+  });
+
+  it('counts what it withholds in the metrics alone', async (t) => {
+    const { connect, feed, socketPath } = await serve(t, {}, saying(ALICE));
+    const client = connect({ autoCredit: true });
+    await follows(client);
+    for (let i = 0; i < 7; i += 1) feed.publish(foreign(i));
+    feed.publish(mixed(8));
+    await client.until(() => client.events.length === 1);
+    const metrics = await metricsOf(socketPath);
+    assert.match(metrics, /^ktrace_server_records_withheld_total 7$/m);
+    assert.doesNotMatch(metrics, /SECRET/);
+  });
+
+  it('ends when the right is withdrawn', async (t) => {
+    const state = saying(ALICE);
+    const { connect, feed } = await serve(t, { recheckMs: 20 }, state);
+    const client = connect();
+    await follows(client);
+    state.says = DENIED;
+    assert.equal(await errorOf(client), 'KTRACE_E_NOT_AUTHORIZED');
+    assert.equal(feed.followers.size, 0);
+  });
+
+  it('goes on while nobody can say whether it may, and ends when that takes too long', async (t) => {
+    const state = saying(ALICE);
+    const { connect, feed } = await serve(t, { recheckMs: 10, graceMs: 400 }, state);
+    const client = connect({ autoCredit: true });
+    await follows(client, { targets: [{ kind: 'namespace', name: 'a' }] });
+    state.says = AWAY;
+    const asked = state.asked;
+    await client.until(() => state.asked > asked + 3);
+    feed.publish(mixed(1));
+    await client.until(() => client.events.length === 1);
+    // What is followed may change meanwhile, within what was allowed.
+    await client.subscribe({ targets: [{ kind: 'pod', namespace: 'a', name: 'mine' }] });
+    assert.equal(await errorOf(client), 'KTRACE_E_AUTHORIZATION_UNAVAILABLE');
+  });
+
+  it('does not widen while nobody can say whether it may', async (t) => {
+    const state = saying(ALICE);
+    const { connect } = await serve(t, {}, state);
+    const client = connect();
+    await client.subscribe({ targets: [{ kind: 'namespace', name: 'a' }] });
+    state.says = AWAY;
+    client.say({ type: 'subscribe', targets: [{ kind: 'namespace', name: 'b' }] });
+    assert.equal(await errorOf(client), 'KTRACE_E_AUTHORIZATION_UNAVAILABLE');
+  });
+
+  it('is not begun while nobody can say whether it may', async (t) => {
+    const { connect, feed } = await serve(t, {}, saying(AWAY));
+    const client = connect();
+    await client.hello();
+    client.say({ type: 'subscribe', targets: [{ kind: 'all' }] });
+    assert.equal(await errorOf(client), 'KTRACE_E_AUTHORIZATION_UNAVAILABLE');
+    assert.equal(feed.followers.size, 0);
+  });
+
+  it('is resumed by the same only, and left to its owner when another asks', async (t) => {
+    const state = saying(ALICE);
+    const { connect, feed } = await serve(t, {}, state);
+    const client = connect({ autoCredit: true });
+    const session = await follows(client);
+    await client.break();
+    feed.publish(mixed(1));
+    const resume = { instance: feed.instance, session, seq: 0 };
+    for (const other of [
+      { ...ALICE, identity: 'bob' },
+      { identity: 'alice', allowed: new Set(['b']) },
+    ]) {
+      state.says = other;
+      const stranger = connect();
+      const answer = await stranger.subscribe({ resume });
+      assert.equal(answer.resumed, false);
+      assert.notEqual(answer.session, session);
+      await stranger.leave();
+    }
+    state.says = ALICE;
+    const again = connect({ autoCredit: true });
+    assert.equal((await again.subscribe({ resume })).resumed, true);
+    again.say({ type: 'credit', events: 10 });
+    await again.until(() => again.events.length === 1);
+  });
+
+  it('keeps one token of each owner, the newest, and of a bounded number of owners', async (t) => {
+    const seen: string[][] = [];
+    const authorize: Authorize = async (tokens) => {
+      seen.push([...tokens]);
+      return ALICE;
+    };
+    const token = (sub: string, time: number) => `h.${Buffer.from(JSON.stringify({ sub, time })).toString('base64url')}.s`;
+    const { connect } = await serve(t, {}, { authorize });
+    const client = connect();
+    await client.hello();
+    for (const one of [token('x', 1), token('y', 1), token('x', 2)]) client.say({ type: 'auth', token: one });
+    await client.subscribe();
+    assert.deepEqual(seen[0], [token('x', 2), token('y', 1)]);
+    for (let i = 0; i < 31; i += 1) client.say({ type: 'auth', token: token(`z${i}`, 1) });
+    assert.equal(await errorOf(client), 'KTRACE_E_PROTOCOL');
+  });
+
+  it('tells of no pod of another namespace that its targets would stand for', async (t) => {
+    const fixture = await serve(t, {}, saying(ALICE));
+    const client = fixture.connect();
+    await client.subscribe();
+    const [follower] = fixture.feed.followers;
+    const pod = (namespace: string, name: string) => ({ namespace, name, uid: name, node: 'host1', ips: [] });
+    follower?.sink.resolved({ pods: [pod('a', 'mine'), pod('b', 'SECRET')], addresses: [] });
+    await client.until(() => client.all('resolved').length === 1);
+    assert.deepEqual(
+      client.all('resolved')[0]?.resolved.pods.map(({ name }) => name),
+      ['mine'],
+    );
+  });
+});
+
+async function metricsOf(socketPath: string): Promise<string> {
+  const { request } = await import('node:http');
+  return new Promise((resolve, reject) => {
+    const asked = request({ socketPath, path: '/metrics', agent: false }, async (response) => {
+      let text = '';
+      for await (const chunk of response) text += chunk;
+      resolve(text);
+    });
+    asked.on('error', reject).end();
+  });
+}
