@@ -28,6 +28,7 @@ const PACKAGES = {
     'openssl',
   ],
   'other kernels: their boot under emulation': ['qemu-system-x86', 'busybox-static', 'cpio'],
+  'real clusters of the tests: Calico enforces policies with it': ['ipset'],
   'checks and benchmarks': ['clang-format', 'clang-tidy', 'tcpdump', 'iperf3'],
 };
 
