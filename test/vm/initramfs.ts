@@ -71,7 +71,6 @@ busybox mount -t proc proc /new/proc
 busybox mount -t sysfs sys /new/sys
 busybox mount -t devtmpfs dev /new/dev
 busybox mount -t tmpfs tmpfs /new/run
-busybox mount -t tmpfs tmpfs /new/tmp
 busybox cp /run /bin/busybox /new/run/
 trap - EXIT
 exec /bin/busybox switch_root /new /run/run
