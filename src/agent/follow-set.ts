@@ -14,8 +14,6 @@ export type Resolve = (
 /** What one follower's subscription stands for now. */
 export interface FollowedSet {
   resolved: Resolved;
-  /** Everything of this node's, whatever its addresses: `-A`. */
-  isAll: boolean;
   addresses: ReadonlySet<string>;
   serviceAddresses: readonly ServiceAddress[];
   wantsEveryPacket: boolean;
@@ -26,7 +24,6 @@ export function followedSet(subscription: Subscription, resolve: Resolve): Follo
   const { pods, addresses, serviceAddresses } = resolve(subscription.targets, subscription.addresses);
   return {
     resolved: { pods, addresses },
-    isAll: subscription.targets.some(({ kind }) => kind === 'all'),
     addresses: new Set([...addresses, ...subscription.addresses]),
     serviceAddresses,
     wantsEveryPacket: subscription.units === 'packets',

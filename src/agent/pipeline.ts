@@ -186,7 +186,7 @@ export class Pipeline implements Feed {
 
   /** Brings the kernel side to what the followers want: nothing is attached while nobody follows. */
   #apply(): void {
-    const { tracer, interfaces } = this.#options;
+    const { tracer, interfaces, log } = this.#options;
     if (this.#following.size === 0) {
       this.#stop();
       return;
@@ -194,7 +194,14 @@ export class Pipeline implements Feed {
     // Attached everywhere before anything matches: else the first packets would be told with half of their hops.
     this.#start();
     const sets = [...this.#following].map(({ set }) => set);
-    tracer.setTargets(kernelTargets(sets, interfaces.ownAddresses));
+    try {
+      tracer.setTargets(kernelTargets(sets, interfaces.ownAddresses));
+      this.withdraw('KTRACE_N_TARGETS_INCOMPLETE');
+    } catch (error) {
+      log.error({ err: messageOf(error) }, 'not all targets could be followed');
+      const text = `some of what is followed is not seen on this node: ${messageOf(error)}`;
+      this.notice({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' });
+    }
   }
 
   #start(): void {

@@ -40,8 +40,9 @@ export class Tracer {
   readonly #conntrackState: HookState;
   #dropHandle: number | undefined;
   #dropState: HookState;
-  #addresses = new Map<string, number>();
-  #servicePorts = new Set<string>();
+  /** What the kernel's maps hold. */
+  readonly #addresses = new Map<string, number>();
+  readonly #servicePorts = new Map<string, number>();
   #generation = 1;
 
   /** @throws what {@link loadForKernel} throws */
@@ -129,26 +130,38 @@ export class Tracer {
     this.#setGlobal('vxlan_ports', bytes);
   }
 
-  /** Brings the kernel's maps to this target set, by differences; flows matched against the old one are matched anew. */
+  /**
+   * Brings the kernel's maps to this target set, by differences; flows matched against the old one are matched anew. What the kernel refuses
+   * (a map is full) costs only itself: the first refusal is thrown when all else is done.
+   */
   setTargets(targets: KernelTargets): void {
-    for (const [address, kind] of targets.addresses) {
-      if (this.#addresses.get(address) !== kind) this.object.mapUpdate('targets', fromHex(address), u32(kind));
+    let refusal: unknown;
+    const put = <K>(known: Map<K, number>, key: K, value: number, map: string, bytes: Uint8Array): void => {
+      if (known.get(key) === value) return;
+      try {
+        this.object.mapUpdate(map, bytes, u32(value));
+        known.set(key, value);
+      } catch (error) {
+        refusal ??= error;
+      }
+    };
+    for (const address of [...this.#addresses.keys()]) {
+      if (targets.addresses.has(address)) continue;
+      this.object.mapDelete('targets', fromHex(address));
+      this.#addresses.delete(address);
     }
-    for (const key of targets.servicePorts) {
-      if (!this.#servicePorts.has(key)) this.object.mapUpdate('service_ports', fromHex(key), u32(1));
+    for (const key of [...this.#servicePorts.keys()]) {
+      if (targets.servicePorts.has(key)) continue;
+      this.object.mapDelete('service_ports', fromHex(key));
+      this.#servicePorts.delete(key);
     }
+    for (const [address, kind] of targets.addresses) put(this.#addresses, address, kind, 'targets', fromHex(address));
+    for (const key of targets.servicePorts) put(this.#servicePorts, key, 1, 'service_ports', fromHex(key));
     this.#setGlobal('every_packet', u32(targets.everyPacket ? 1 : 0));
     this.#setGlobal('target_bits', targets.bits);
-    for (const address of this.#addresses.keys()) {
-      if (!targets.addresses.has(address)) this.object.mapDelete('targets', fromHex(address));
-    }
-    for (const key of this.#servicePorts) {
-      if (!targets.servicePorts.has(key)) this.object.mapDelete('service_ports', fromHex(key));
-    }
-    this.#addresses = targets.addresses;
-    this.#servicePorts = targets.servicePorts;
     this.#generation = (this.#generation % 0xffffffff) + 1;
     this.#setGlobal('target_generation', u32(this.#generation));
+    if (refusal !== undefined) throw refusal;
   }
 
   /** The kernel's flow table. */

@@ -32,8 +32,7 @@ test('own addresses are told to others, and theirs are followed like own ones', 
   assert.deepEqual(followed.resolved, { pods: [POD], addresses: ['10.244.1.2'] });
   assert.deepEqual([...followed.addresses].sort(), ['10.244.1.2', '10.244.3.3']);
   assert.deepEqual(asked[1], ['10.244.3.3'], 'Services of others’ addresses are asked for');
-  assert.deepEqual([followed.isAll, followed.wantsEveryPacket], [false, false]);
-  assert.equal(set({ targets: [{ kind: 'all' }] }).followed.isAll, true);
+  assert.equal(followed.wantsEveryPacket, false);
   assert.equal(set({ units: 'packets' }).followed.wantsEveryPacket, true);
 });
 

@@ -26,7 +26,6 @@ export function openTracer(more: Partial<TracerOptions> = {}): Tracer {
 export function followed(addresses: readonly string[], more: Partial<FollowedSet> = {}): FollowedSet {
   return {
     resolved: { pods: [], addresses: [...addresses] },
-    isAll: false,
     addresses: new Set(addresses),
     serviceAddresses: [],
     wantsEveryPacket: true,
