@@ -29,7 +29,7 @@ export async function measureScale(lab: Lab, load: Load, options: { pods: number
   await inParallel(services.map((index) => () => create(lab, 'services', '/api/v1', service(index))));
   await inParallel(services.map((index) => () => create(lab, 'endpointslices', '/apis/discovery.k8s.io/v1', slice(index))));
   await lab.stopAgent(NODE);
-  await lab.startAgent(NODE);
+  await lab.startAgent(NODE, ['--authorization', 'off']);
   const pid = lab.agent(NODE)?.pid ?? 0;
   const idleBytes = await settled(() => residentBytes(pid));
   const watching = await follow(lab, ['-A', '--packets']);
