@@ -52,7 +52,9 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
       'Events handed to followers.',
       Object.entries(pipeline.told).map(([kind, n]) => [{ kind }, n]),
     ),
-    counter('ktrace_attach_failures_total', 'Interfaces that could not be attached.', [[{}, interfaces.failures]]),
+    counter('ktrace_attach_failures_total', 'Interfaces that could not be attached, and pods whose drops cannot be told.', [
+      [{}, interfaces.failures],
+    ]),
     gauge('ktrace_followers', 'Followers at this moment.', pipeline.followers),
     gauge('ktrace_attached_interfaces', 'Interfaces attached at this moment.', tracer.attachedInterfaces),
     gauge('ktrace_packets_held', 'Packets open or told and kept for amendments.', assembler.held),

@@ -4,7 +4,7 @@ import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { hasLinkLayer, interfaceKind } from './interface-kind.ts';
 import { withExpeditedRcu } from './rcu.ts';
-import type { Tracer } from './tracer.ts';
+import { MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
 
 interface Known {
   link: Link;
@@ -33,7 +33,7 @@ export class Interfaces {
   #uplinks = new Set<number>();
   #nodeAddresses: ReadonlySet<string> = new Set();
   #isActive = false;
-  /** Interfaces that should be attached and could not be. */
+  /** Interfaces that should be attached, or pods whose drops should be told, and could not be. */
   failures = 0;
   onOwnAddressesChange: () => void = () => {};
 
@@ -174,7 +174,9 @@ export class Interfaces {
   #tellVxlanPorts(): void {
     const ports = new Set<number>();
     for (const { link } of this.#known.values()) if (link.vxlanPort !== 0) ports.add(link.vxlanPort);
-    this.#tracer.setVxlanPorts([...ports]);
+    if (ports.size > MAX_VXLAN_PORTS)
+      this.#log.warn({ ports: [...ports] }, `only the first ${MAX_VXLAN_PORTS} VXLAN ports are looked into`);
+    this.#tracer.setVxlanPorts([...ports].slice(0, MAX_VXLAN_PORTS));
   }
 
   /** The namespaces behind pod interfaces are the node's own: drops inside them are told. */
@@ -200,7 +202,13 @@ export class Interfaces {
     const users = (this.#netnsUsers.get(netns) ?? 0) + by;
     if (users > 0) this.#netnsUsers.set(netns, users);
     else this.#netnsUsers.delete(netns);
-    this.#tracer.setPodNetns(netns, users > 0);
+    try {
+      this.#tracer.setPodNetns(netns, users > 0);
+    } catch (error) {
+      // The kernel's map is full: drops inside this one pod are not told.
+      this.failures += 1;
+      this.#log.warn({ netns, err: messageOf(error) }, 'drops inside a pod cannot be told');
+    }
   }
 
   #settle(known: Known): void {

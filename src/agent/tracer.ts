@@ -10,6 +10,8 @@ import { type LoadNotice, type LoadOptions, loadForKernel } from './load.ts';
 
 /** Programs' names begin with this: filters left behind by a killed agent are found by it. */
 const PROGRAM_PREFIX = 'ktrace_';
+/** Room in the kernel's `vxlan_ports`. */
+export const MAX_VXLAN_PORTS = 4;
 const BODIES = ['body_ingress', 'body_egress', 'body_l3_in', 'body_l3_out'];
 
 export interface TracerOptions extends LoadOptions {
@@ -123,10 +125,11 @@ export class Tracer {
     else this.object.mapDelete('pod_netns', u32(netns));
   }
 
+  /** At most {@link MAX_VXLAN_PORTS}. */
   setVxlanPorts(ports: readonly number[]): void {
-    const bytes = new Uint8Array(8);
+    const bytes = new Uint8Array(MAX_VXLAN_PORTS * 2);
     const view = new DataView(bytes.buffer);
-    for (const [index, port] of ports.slice(0, 4).entries()) view.setUint16(index * 2, port, true);
+    for (const [index, port] of ports.entries()) view.setUint16(index * 2, port, true);
     this.#setGlobal('vxlan_ports', bytes);
   }
 
