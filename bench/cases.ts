@@ -1,5 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { ktraceCommand, ktraceEnvironment } from '../src/lab/agents.ts';
 import type { Lab } from '../src/lab/lab.ts';
 import { agentPids, untilAttached } from './agents.ts';
@@ -33,6 +36,7 @@ export const CASES: readonly Case[] = [
   { name: 'attached', title: 'attached, nothing matching', start: (lab) => follow(lab, [`pod/${SILENT}`]) },
   { name: 'flows', title: 'follow one pod', start: (lab) => follow(lab, [`pod/${SOURCE}`]) },
   { name: 'packets', title: 'follow one pod --packets', start: (lab) => follow(lab, [`pod/${SOURCE}`, '--packets']) },
+  { name: 'recording', title: 'recording all pods', start: (lab) => record(lab) },
   { name: 'tcpdump', title: 'tcpdump, same selection', start: (lab) => startTcpdump(lab) },
 ];
 
@@ -58,6 +62,29 @@ export async function follow(lab: Lab, args: readonly string[], onLine: (line: s
     stop: async () => {
       await end(child, 'SIGINT');
       // A session outlives its connection for a while, so that it can be resumed; a follower that says good-bye ends its own.
+      await untilAttached(lab, false);
+    },
+  };
+}
+
+/** All agents anew, recording into a folder on disk, and nobody follows. */
+async function record(lab: Lab): Promise<Watching> {
+  const folder = mkdtempSync(join(tmpdir(), 'ktrace-bench-'));
+  const restart = (flagsOf: (node: string) => string[]): Promise<unknown> =>
+    Promise.all(
+      lab.nodes.map(async ({ name }) => {
+        await lab.stopAgent(name);
+        await lab.startAgent(name, ['--authorization', 'off', ...flagsOf(name)]);
+      }),
+    );
+  await restart((node) => ['--record', join(folder, node)]);
+  await untilAttached(lab, true);
+  return {
+    pids: agentPids(lab),
+    told: () => undefined,
+    stop: async () => {
+      await restart(() => []);
+      rmSync(folder, { recursive: true, force: true });
       await untilAttached(lab, false);
     },
   };

@@ -9,9 +9,9 @@ import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url';
 import { KubeConfig } from '@kubernetes/client-node';
 import { Interfaces } from '../src/agent/interfaces.ts';
+import { KernelSymbols } from '../src/agent/kernel-symbols.ts';
 import { kubeNaming } from '../src/agent/naming.ts';
 import { Pipeline, type PipelineOptions } from '../src/agent/pipeline.ts';
-import { readSymbols } from '../src/agent/symbols.ts';
 import { Tracer } from '../src/agent/tracer.ts';
 import { SIGHTING } from '../src/event/layout.ts';
 import type { Subscription } from '../src/event/target.ts';
@@ -46,12 +46,21 @@ const tracer = new Tracer({
   objectPath: fileURLToPath(new URL('../build/bpf/ktrace.bpf.o', import.meta.url)),
   netns: statSync('/proc/self/ns/net').ino,
   ringBytes: 64 << 20,
+  podRate: 0,
   attach: 'auto',
 });
 const interfaces = new Interfaces({ native, tracer, log });
 interfaces.setNodeAddresses(kube.index.findNode(node)?.ips ?? []);
 kube.index.setLocalAddresses([...interfaces.ownAddresses]);
-const options: PipelineOptions = { node, native, tracer, interfaces, naming: kubeNaming(kube), symbols: readSymbols(), log };
+const options: PipelineOptions = {
+  node,
+  native,
+  tracer,
+  interfaces,
+  naming: kubeNaming(kube),
+  symbols: new KernelSymbols(),
+  log,
+};
 
 const batches = await record(options, Number(recordSeconds));
 const result = await replay(options, batches, Number(replaySeconds));
@@ -146,6 +155,7 @@ function stillInterfaces({ interfaces }: PipelineOptions): Interfaces {
     nameOf: (ifindex: number) => interfaces.nameOf(ifindex),
     kindOf: (ifindex: number) => interfaces.kindOf(ifindex),
     podAddresses: (ifindex: number, nowMs: number) => interfaces.podAddresses(ifindex, nowMs),
+    newPodAddresses: () => interfaces.newPodAddresses(),
     ownAddresses: interfaces.ownAddresses,
     setActive: () => {},
   };

@@ -1,9 +1,11 @@
 import type { Attach } from './attach.ts';
 import type { Delivery } from './delivery.ts';
+import type { FilterCost } from './filter-cost.ts';
 import type { PipelineResult } from './pipeline-worker.ts';
 import type { ProgramCost } from './program-cost.ts';
 import type { Scale } from './scale.ts';
 import type { Spread } from './stats.ts';
+import { table } from './table.ts';
 import type { CaseResult } from './throughput.ts';
 
 /** Everything that was measured; a part that was left out is absent. */
@@ -13,6 +15,7 @@ export interface Results {
   isQuick: boolean;
   cases?: CaseResult[];
   programs?: ProgramCost[];
+  filters?: FilterCost;
   attach?: Attach;
   delivery?: Delivery;
   pipeline?: PipelineResult;
@@ -47,7 +50,7 @@ export function targetsOf(results: Results): Target[] {
   const targets: Target[] = [];
   const target = (what: string, wanted: string, found: string, isReached: boolean) =>
     targets.push({ what, wanted, found, isReached });
-  const [attached, flows, tcpdump] = ['attached', 'flows', 'tcpdump'].map((name) =>
+  const [attached, flows, recording, tcpdump] = ['attached', 'flows', 'recording', 'tcpdump'].map((name) =>
     results.cases?.find((one) => one.name === name),
   );
   if (attached !== undefined) {
@@ -62,11 +65,21 @@ export function targetsOf(results: Results): Target[] {
     if (watching !== NOTHING_MATCHING || !DISPATCHERS.includes(program)) continue;
     target(`${watching}: ${program}`, '<= 25 ns over an empty program', `${overEmptyNs.toFixed(1)} ns`, overEmptyNs <= 25);
   }
+  if (results.filters !== undefined) {
+    const [simple, heavy] = [results.filters.simple.median, results.filters.twentyTerms.median];
+    const found = `${heavy.toFixed(0)} ns against ${simple.toFixed(0)} ns`;
+    target('a packet that a filter of 20 terms leaves out', '<= 1.5 times a simple filter', found, heavy <= 1.5 * simple);
+  }
   if (flows !== undefined)
     target('follow one pod: packets/s', '>= 90 % of baseline', percent(flows.udpRatio.median), flows.udpRatio.median >= 0.9);
   if (flows !== undefined && tcpdump !== undefined) {
     const found = `${percent(flows.udpRatio.median)} against ${percent(tcpdump.udpRatio.median)}`;
     target('follow one pod: packets/s', 'ahead of tcpdump', found, flows.udpRatio.median > tcpdump.udpRatio.median);
+  }
+  if (recording !== undefined) {
+    const [tcp, udp] = [recording.tcpRatio.median, recording.udpRatio.median];
+    target('recording all pods: TCP throughput', '>= 95 % of baseline', percent(tcp), tcp >= 0.95);
+    target('recording all pods: packets/s', '>= 90 % of baseline', percent(udp), udp >= 0.9);
   }
   if (results.attach !== undefined) {
     const { median } = results.attach.milliseconds;
@@ -117,7 +130,7 @@ function programTable(programs: ProgramCost[]): string {
   return `${note}\n${table([['watching', 'program', 'runs', 'ns', 'over empty'], ...rows])}`;
 }
 
-function otherTable({ attach, delivery, pipeline, scale }: Results): string {
+function otherTable({ attach, delivery, filters, pipeline, scale }: Results): string {
   const rows: string[][] = [];
   if (attach !== undefined) {
     rows.push([`attaching ${attach.interfaces} interfaces`, `${withSpread(attach.milliseconds, (ms) => ms.toFixed(1))} ms`]);
@@ -127,6 +140,13 @@ function otherTable({ attach, delivery, pipeline, scale }: Results): string {
       const figures = `p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms, max ${maxMs.toFixed(1)} ms`;
       rows.push([`kernel to ${to}, ${packets} pings`, figures]);
     }
+  }
+  if (filters !== undefined) {
+    const ns = (spread: Spread) => `${withSpread(spread, (value) => value.toFixed(0))} ns over an empty program`;
+    rows.push(['a packet that nobody follows', ns(filters.stranger)]);
+    rows.push(['a packet that is counted', ns(filters.counted)]);
+    rows.push(['a packet that a simple filter leaves out', ns(filters.simple)]);
+    rows.push(['a packet that a filter of 20 terms leaves out', ns(filters.twentyTerms)]);
   }
   if (pipeline !== undefined) {
     const { recorded, events, packetsTold, eventsPerSecond } = pipeline;
@@ -143,11 +163,6 @@ function otherTable({ attach, delivery, pipeline, scale }: Results): string {
 function targetTable(targets: Target[]): string {
   const rows = targets.map(({ what, wanted, found, isReached }) => [isReached ? 'reached' : 'NOT REACHED', what, wanted, found]);
   return `To reach\n${table(rows)}`;
-}
-
-function table(rows: string[][]): string {
-  const width = (at: number) => Math.max(...rows.map((row) => row[at]?.length ?? 0));
-  return rows.map((row) => `  ${row.map((cell, at) => cell.padEnd(width(at))).join('  ')}`.trimEnd()).join('\n');
 }
 
 function withSpread({ median, low, high }: Spread, text: (value: number) => string): string {

@@ -73,7 +73,8 @@ static __always_inline void remember(const struct ktrace_sighting *s, struct scr
 	scratch->remembered.reply = s->ct_reply;
 	scratch->remembered.status = s->ct_status;
 	scratch->remembered.seen_ns = s->time_ns;
-	scratch->remembered_key.proto = s->proto;
+	/* An error carries the entry of the flow it is about. */
+	scratch->remembered_key.proto = s->flags & KTRACE_QUOTED ? s->quoted_proto : s->proto;
 
 	scratch->remembered_key.tuple = s->ct_original;
 	scratch->remembered.is_reply = 0;
@@ -83,24 +84,45 @@ static __always_inline void remember(const struct ktrace_sighting *s, struct scr
 	bpf_map_update_elem(&remembered, &scratch->remembered_key, &scratch->remembered, BPF_ANY);
 }
 
-/* Recalls the translation of a packet that conntrack has not seen yet. A SYN may begin a new one under old ports, and is not trusted. */
-static __always_inline void recall(struct ktrace_sighting *s, struct scratch *scratch)
+static __always_inline bool use_remembered(struct ktrace_sighting *s, struct scratch *scratch)
 {
-	struct ktrace_remembered *known;
+	struct ktrace_remembered *known = bpf_map_lookup_elem(&remembered, &scratch->remembered_key);
 
-	if (s->proto == IPPROTO_TCP && (s->tcp_flags & 0x12) == 0x02)
-		return;
-	scratch->remembered_key.tuple = s->tuple;
-	scratch->remembered_key.proto = s->proto;
-	known = bpf_map_lookup_elem(&remembered, &scratch->remembered_key);
 	if (!known || s->time_ns - known->seen_ns > cfg_remember_ns)
-		return;
+		return false;
 	s->ct_original = known->original;
 	s->ct_reply = known->reply;
 	s->ct_status = known->status;
 	s->flags |= KTRACE_CONNTRACK | KTRACE_CT_REMEMBERED;
 	if (known->is_reply)
 		s->flags |= KTRACE_CT_REPLY;
+	return true;
+}
+
+/* Recalls the translation of a packet that conntrack has not seen yet. A SYN may begin a new one under old ports, and is not trusted. */
+static __always_inline void recall(struct ktrace_sighting *s, struct scratch *scratch)
+{
+	if (s->proto == IPPROTO_TCP && (s->tcp_flags & 0x12) == 0x02)
+		return;
+	scratch->remembered_key.tuple = s->tuple;
+	scratch->remembered_key.proto = s->proto;
+	use_remembered(s, scratch);
+}
+
+/*
+ * The flow that an ICMP error quotes, as it came to whom refused it: what the error goes against is the tuple of an answer, and the error goes
+ * the answer's way. An echo's id is the same in both directions.
+ */
+static __always_inline void recall_quoted(struct ktrace_sighting *s, struct scratch *scratch)
+{
+	bool has_ports = s->quoted_proto != IPPROTO_ICMP && s->quoted_proto != IPPROTO_ICMPV6;
+
+	__builtin_memcpy(scratch->remembered_key.tuple.src, s->quoted.dst, 16);
+	__builtin_memcpy(scratch->remembered_key.tuple.dst, s->quoted.src, 16);
+	scratch->remembered_key.tuple.sport = has_ports ? s->quoted.dport : s->quoted.sport;
+	scratch->remembered_key.tuple.dport = has_ports ? s->quoted.sport : 0;
+	scratch->remembered_key.proto = s->quoted_proto;
+	use_remembered(s, scratch);
 }
 
 #endif

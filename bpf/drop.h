@@ -52,30 +52,55 @@ static __always_inline int ifindex_of(const struct sk_buff *skb)
 	return is_kernel_address(dev) ? BPF_CORE_READ(dev, ifindex) : 0;
 }
 
-/* No helper look-ups for packets of nobody: most of what is freed here is loopback's and the node's own. */
-static __always_inline bool drop_may_match(const struct source *source, __u32 l3)
+/*
+ * As may_match, for a packet in the stack's hands, from its IP header on. No helper look-ups for packets of nobody: most of what is freed is loopback's
+ * and the node's own. What cannot be read here the parser finds.
+ */
+static __always_inline bool may_match_in_memory(const struct source *source)
 {
 	struct iphdr ip;
 	struct ipv6hdr ip6;
+	__u8 l4[4], proto;
+	__u32 at;
 
-	if (load(source, l3, &ip, sizeof(ip)))
+	if (load(source, 0, &ip, sizeof(ip)))
 		return false;
-	if (ip.version == 4)
-		return has_bit_ipv4(ip.saddr) || has_bit_ipv4(ip.daddr) || ip.protocol == IPPROTO_UDP ||
-		       ip.protocol == IPPROTO_ICMP || ip.protocol == IPPROTO_IPIP || ip.protocol == IPPROTO_IPV6;
-	if (ip.version != 6 || load(source, l3, &ip6, sizeof(ip6)))
+	if (ip.version == 4) {
+		if (has_bit_ipv4(ip.saddr) || has_bit_ipv4(ip.daddr))
+			return true;
+		proto = ip.protocol;
+		at = ip.ihl * 4;
+	} else {
+		if (ip.version != 6 || load(source, 0, &ip6, sizeof(ip6)))
+			return false;
+		if (has_bit_ipv6(&ip6.saddr) || has_bit_ipv6(&ip6.daddr))
+			return true;
+		proto = ip6.nexthdr;
+		at = sizeof(ip6);
+		/* An error behind its header, or something behind an extension header. */
+		if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+			return true;
+	}
+	if (proto == IPPROTO_IPIP || proto == IPPROTO_IPV6)
+		return true;
+	if (proto != IPPROTO_ICMP && proto != IPPROTO_UDP)
 		return false;
-	return has_bit_ipv6(&ip6.saddr) || has_bit_ipv6(&ip6.daddr) || ip6.nexthdr != IPPROTO_TCP;
+	if (load(source, at, l4, sizeof(l4)))
+		return true;
+	return proto == IPPROTO_UDP ? is_vxlan_port((__u16)l4[2] << 8 | l4[3]) : is_icmp_error(4, l4[0]);
 }
 
 static __always_inline bool drop_is_matched(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)
 {
 	__u32 kinds = tuple_kinds(&s->tuple);
 
+	scratch->kinds = kinds;
 	kinds = kinds | kinds >> 16;
 
 	if (nfct)
 		read_conntrack(nfct, s);
+	else if (s->flags & KTRACE_QUOTED)
+		recall_quoted(s, scratch);
 	else if (kinds & (KTRACE_ADDRESS_SERVICE | KTRACE_ADDRESS_NODE))
 		recall(s, scratch);
 	return kinds & KTRACE_ADDRESS_FOLLOWED ||
@@ -85,23 +110,31 @@ static __always_inline bool drop_is_matched(struct ktrace_sighting *s, struct sc
 	       leads_to_followed(s->tuple.dst, s->tuple.dport, s->proto);
 }
 
+/* Where a packet's linear bytes from L3 on are; false when the kernel has not set it. */
+static __always_inline bool locate(const struct sk_buff *skb, struct source *source)
+{
+	__u32 linear, network_header = BPF_CORE_READ(skb, network_header);
+	unsigned char *head = BPF_CORE_READ(skb, head), *data = BPF_CORE_READ(skb, data);
+
+	if (!network_header || network_header == 0xffff)
+		return false;
+	linear = BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
+	source->from = head + network_header;
+	source->end = data + linear - (head + network_header);
+	return source->end <= 65536;
+}
+
 static __always_inline void see_drop(const struct sk_buff *skb, void *location, __u32 reason,
 				     const struct sock *receiver)
 {
-	__u32 one = 1, linear, network_header = BPF_CORE_READ(skb, network_header), netns;
-	unsigned char *head = BPF_CORE_READ(skb, head), *data = BPF_CORE_READ(skb, data);
+	__u32 one = 1, netns;
 	struct source source = { .tc = false };
 	struct scratch *scratch;
 	struct ktrace_sighting *s;
 	struct parsed at = {};
 	unsigned long nfct = 0;
 
-	if (!network_header || network_header == 0xffff)
-		return;
-	linear = BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
-	source.from = head + network_header;
-	source.end = data + linear - (head + network_header);
-	if (source.end > 65536 || !drop_may_match(&source, 0))
+	if (!locate(skb, &source) || !may_match_in_memory(&source))
 		return;
 	scratch = bpf_map_lookup_elem(&scratches, &one);
 	if (!scratch) {
@@ -109,7 +142,7 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 		COUNT(lost_scratch);
 		return;
 	}
-	s = &scratch->sighting;
+	s = &scratch->filtered.sighting;
 	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
 	s->time_ns = bpf_ktime_get_ns();
 	if (parse_packet_in_memory((__u64)(unsigned long)source.from, source.end,
@@ -138,6 +171,10 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 	s->ifindex = ifindex_of(skb);
 	s->gso_segs = 1;
 	s->skb = (__u64)(unsigned long)skb;
+	if (!is_within_rate(s, scratch, 0, 0, s->skb)) {
+		COUNT(cut);
+		return;
+	}
 	s->drop_location = (__u64)(unsigned long)location;
 	s->drop_reason = reason;
 	if (s->proto == IPPROTO_UDP || s->proto == IPPROTO_SCTP)

@@ -6,15 +6,36 @@
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
 
-#define KTRACE_LAYOUT_VERSION 1
+#define KTRACE_LAYOUT_VERSION 4
 
-/* Bytes captured from L3, at most. */
-#define KTRACE_DATA_BYTES 128
+/* Bytes captured from L3, at most: of the headers, and when a follower has asked for more. */
+enum ktrace_capture {
+	KTRACE_CAPTURE_HEADERS = 128,
+	KTRACE_CAPTURE_MOST = 1500,
+};
+
+/* Places in the map of bodies. */
+enum ktrace_body {
+	KTRACE_BODY_INGRESS = 0,
+	KTRACE_BODY_EGRESS = 1,
+	KTRACE_BODY_L3_INGRESS = 2,
+	KTRACE_BODY_L3_EGRESS = 3,
+	KTRACE_BODY_TOLD = 4,
+	KTRACE_BODY_UNTOLD = 5,
+};
 
 enum ktrace_hook {
 	KTRACE_HOOK_TC_INGRESS = 1,
 	KTRACE_HOOK_TC_EGRESS = 2,
 	KTRACE_HOOK_DROP = 3,
+	/* In the stack, by fentry or kprobe: a packet is about to be rewritten by NAT, or an ICMP error with what it quotes. */
+	KTRACE_HOOK_NAT = 4,
+	/* An ICMP error is about to be made: the packet is the one it is about, icmp_type, icmp_code and icmp_mtu are the error's. */
+	KTRACE_HOOK_ICMP_SENT = 5,
+	KTRACE_HOOK_ICMP_RECEIVED = 6,
+	KTRACE_HOOK_ECHO_ANSWERED = 7,
+	/* The connection of the packet, its first, enters conntrack's table with a translation. */
+	KTRACE_HOOK_CONFIRMED = 8,
 };
 
 /* ktrace_sighting.flags */
@@ -30,6 +51,7 @@ enum ktrace_flags {
 	KTRACE_L4 = 1 << 8, /* ports, TCP or ICMP fields are set */
 	KTRACE_CT_REMEMBERED = 1 << 9, /* conntrack was not attached here: learned at an earlier hook */
 	KTRACE_NOTHING_NEW = 1 << 10, /* sent only because every packet was asked for */
+	KTRACE_NAT_SOURCE = 1 << 11, /* KTRACE_HOOK_NAT: the source is rewritten, else the destination */
 };
 
 enum ktrace_tunnel {
@@ -67,6 +89,7 @@ struct ktrace_sighting {
 	__u16 icmp_seq;
 	__u16 icmp_mtu;
 	__u16 data_len; /* valid bytes of data */
+	__u16 headers_len; /* the first of them, which are captured whoever asks */
 	__u8 hook;
 	__u8 ip_version;
 	__u8 proto;
@@ -75,13 +98,22 @@ struct ktrace_sighting {
 	__u8 icmp_code;
 	__u8 tcp_flags;
 	__u8 tunnel_kind;
+	__u8 pad[2];
 	struct ktrace_tuple tuple; /* as the packet is at this hook */
 	struct ktrace_tuple ct_original;
 	struct ktrace_tuple ct_reply;
 	struct ktrace_tuple quoted;
 	__u32 tunnel_src[4];
 	__u32 tunnel_dst[4];
-	__u8 data[KTRACE_DATA_BYTES];
+	__u8 data[KTRACE_CAPTURE_HEADERS]; /* of a record as many as are valid, which may be more */
+};
+
+/* What a filter's program reads. */
+struct ktrace_filtered {
+	struct ktrace_sighting sighting;
+	__u8 more[KTRACE_CAPTURE_MOST - KTRACE_CAPTURE_HEADERS]; /* its data goes on here */
+	__u32 flow_is_new; /* the packet opens its flow at this hook */
+	__u32 generation; /* of the target set, from before the filter was asked: it may be another one afterwards, and so may the filter */
 };
 
 /* Key of the flow table: one direction of a conversation at one hook of one interface. */
@@ -100,6 +132,7 @@ struct ktrace_flow {
 	__u64 first_ns;
 	__u64 last_ns;
 	__u64 nfct; /* conntrack entry of the last packet: a change is a new translation */
+	__u64 told_due_ns; /* when the next packet of it may be told, see rate.h */
 	__u32 generation; /* of the target set it was matched against */
 	__u32 interface_kind;
 };
@@ -110,6 +143,34 @@ enum ktrace_interface_kind {
 	KTRACE_INTERFACE_BRIDGE = 2,
 	KTRACE_INTERFACE_TUNNEL = 3,
 	KTRACE_INTERFACE_UPLINK = 4,
+};
+
+/* Value of the interfaces map. */
+struct ktrace_interface {
+	__u32 kind;
+	__u32 flows; /* in the flow table, of this interface: counted up by the kernel, corrected by user space when it has read the table */
+};
+
+/* What a rate is for: enum ktrace_rate_class. */
+enum ktrace_rate_class {
+	KTRACE_RATE_OWN = 0, /* what comes from a pod by its own doing, its interface's */
+	KTRACE_RATE_ANSWER = 1, /* a pod's answers to what was told, for each followed peer */
+	KTRACE_RATE_ANSWER_TO_UNTOLD = 2, /* a pod's answers to what was not told: it is flooded */
+	KTRACE_RATE_UPLINK = 3, /* what comes in at an uplink, for each followed end */
+	KTRACE_RATE_DROP = 4, /* drops in a network namespace, for each followed end */
+	KTRACE_RATE_LATER_IN = 5, /* at a later hook: what came in nowhere, such as the node's own packets */
+	KTRACE_RATE_LATER_OUT = 6,
+};
+
+struct ktrace_rate_key {
+	__u32 address[4]; /* 0: of everybody who has none of their own */
+	__u32 ifindex; /* drops: the network namespace */
+	__u32 rate_class;
+};
+struct ktrace_rate {
+	__u64 due_ns;
+	__u64 new_due_ns;
+	__u64 cut; /* sightings that were not sent */
 };
 
 /* Values of the targets map: what an address is to the followers. */
@@ -139,19 +200,21 @@ struct ktrace_remembered {
 	__u32 is_reply;
 };
 
-/* One per CPU; user space adds them up. matched = emitted + counted + the lost_*. */
+/* One per CPU; user space adds them up. matched = emitted + counted + cut + filtered + the lost_*. */
 struct ktrace_stats {
 	__u64 matched;
 	__u64 emitted;
 	__u64 counted;
+	__u64 cut; /* over the rate of its pod */
+	__u64 filtered; /* no follower's filter can take it */
 	__u64 lost_ring; /* the ring was full */
 	__u64 lost_scratch; /* no scratch memory: cannot happen, counted all the same */
-	__u64 flow_table_full; /* told, but not counted in a flow */
+	__u64 flow_table_full; /* told, but not counted in a flow: the table is full, or the interface's share of it */
 	__u64 unmatched; /* passed the bit set, was no target's */
 	__u64 unparsed; /* no IP, or shorter than its header */
 	__u64 no_body; /* the dispatcher found no body to call */
-	__u64 drop_undecided; /* a drop of a followed address in a network namespace that cannot be told */
-	__u64 drop_foreign; /* a drop of a followed address in another node's namespace */
+	__u64 drop_undecided; /* a drop, or what the stack did, of a followed address in a network namespace that cannot be told */
+	__u64 drop_foreign; /* the same in another node's namespace */
 };
 
 #endif

@@ -12,23 +12,26 @@
 #include "kernel.h"
 #include "maps.h"
 #include "match.h"
+#include "probe.h"
 #include "sight.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Never emitted by themselves, but part of the layout: keeps their types in the object's BTF. */
 struct ktrace_sighting layout_sighting;
+struct ktrace_filtered layout_filtered;
 struct ktrace_flow_key layout_flow_key;
 struct ktrace_flow layout_flow;
 struct ktrace_service_key layout_service_key;
+struct ktrace_interface layout_interface;
+struct ktrace_rate_key layout_rate_key;
+struct ktrace_rate layout_rate;
 struct ktrace_stats layout_stats;
 
 #define ETHERNET 14
 #define NO_LINK_LAYER 0
 
-enum body { BODY_INGRESS = 0, BODY_EGRESS = 1, BODY_L3_INGRESS = 2, BODY_L3_EGRESS = 3, BODY_EMPTY = 4 };
-
-static __always_inline int dispatch(struct __sk_buff *skb, const __u32 l3, const enum body body)
+static __always_inline int dispatch(struct __sk_buff *skb, const __u32 l3, const enum ktrace_body body)
 {
 	if (may_match(skb, l3)) {
 		bpf_tail_call(skb, &bodies, body);
@@ -40,26 +43,26 @@ static __always_inline int dispatch(struct __sk_buff *skb, const __u32 l3, const
 SEC("tc")
 int ktrace_ingress(struct __sk_buff *skb)
 {
-	return dispatch(skb, ETHERNET, BODY_INGRESS);
+	return dispatch(skb, ETHERNET, KTRACE_BODY_INGRESS);
 }
 
 SEC("tc")
 int ktrace_egress(struct __sk_buff *skb)
 {
-	return dispatch(skb, ETHERNET, BODY_EGRESS);
+	return dispatch(skb, ETHERNET, KTRACE_BODY_EGRESS);
 }
 
 /* For devices without a link layer: tun, IPIP. */
 SEC("tc")
 int ktrace_l3_in(struct __sk_buff *skb)
 {
-	return dispatch(skb, NO_LINK_LAYER, BODY_L3_INGRESS);
+	return dispatch(skb, NO_LINK_LAYER, KTRACE_BODY_L3_INGRESS);
 }
 
 SEC("tc")
 int ktrace_l3_out(struct __sk_buff *skb)
 {
-	return dispatch(skb, NO_LINK_LAYER, BODY_L3_EGRESS);
+	return dispatch(skb, NO_LINK_LAYER, KTRACE_BODY_L3_EGRESS);
 }
 
 SEC("tc")
@@ -90,11 +93,38 @@ int body_l3_out(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* The bench's measure: what an attached program costs that does nothing. */
+/* Where the filter's program goes on: with what a follower may want to see, and with what none does. */
+SEC("tc")
+int body_told(struct __sk_buff *skb)
+{
+	see_told(skb);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int body_untold(struct __sk_buff *skb)
+{
+	see_untold(skb);
+	return TC_ACT_UNSPEC;
+}
+
+/* The benches' measure: what an attached program costs that does nothing. */
 SEC("tc")
 int ktrace_empty(struct __sk_buff *skb)
 {
 	return TC_ACT_UNSPEC;
+}
+
+SEC("?fentry")
+int fentry_empty(void *ctx)
+{
+	return 0;
+}
+
+SEC("?kprobe")
+int kprobe_empty(void *ctx)
+{
+	return 0;
 }
 
 /*
@@ -127,3 +157,14 @@ int ktrace_drop(unsigned long long *ctx)
 	see_drop((const struct sk_buff *)ctx[0], (void *)ctx[1], reason, receiver);
 	return 0;
 }
+
+PROBE(nat, BODY_NAT)
+PROBE(nat_icmp, BODY_NAT_ICMP)
+PROBE(nat_icmp6, BODY_NAT_ICMP6)
+PROBE(nat_confirm, BODY_NAT_CONFIRM)
+PROBE(icmp_send, BODY_ICMP_SEND)
+PROBE(icmp6_send, BODY_ICMP6_SEND)
+PROBE(icmp_receive, BODY_ICMP_RECEIVE)
+PROBE(icmp6_receive, BODY_ICMP6_RECEIVE)
+PROBE(icmp_echo, BODY_ICMP_ECHO)
+PROBE(icmp6_echo, BODY_ICMP6_ECHO)

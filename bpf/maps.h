@@ -22,6 +22,14 @@ const volatile __u64 cfg_remember_ns = 30000000000ULL;
 /* Fill of the ring, in bytes, from which on the reader is woken at once. */
 const volatile __u64 cfg_wake_bytes = 1 << 20;
 
+/* Between two sightings that are told of one pod, on average; 0: no bound. */
+const volatile __u64 cfg_told_interval_ns = 0;
+/* Entries of the flow table that one pod's interface may have, and one interface that many share. */
+const volatile __u32 cfg_flows_of_pod = 4096;
+const volatile __u32 cfg_flows_of_shared = 16384;
+/* A body may call the filter's program: a kernel without tail calls beside functions (arm64 before 6.0) would refuse the body. */
+const volatile __u8 cfg_filters = 1;
+
 /* Hash of an address -> bit: zero means no follower can be interested, and costs no helper call. */
 #define TARGET_BITS 65536
 __u64 target_bits[TARGET_BITS / 64];
@@ -31,6 +39,12 @@ __u16 vxlan_ports[4];
 __u32 every_packet;
 /* Changes with the target set: flows matched against an older one are matched anew. */
 __u32 target_generation;
+/* Bytes to capture of each packet, where its headers are fewer: the most that a follower asks for. At most KTRACE_CAPTURE_MOST. */
+__u32 snap_bytes;
+/* There is a program in `filters`: what would be told is asked of it first. */
+__u32 filter_is_set;
+/* When a packet was last cut where it came in: while nobody floods nobody looks up who was cut. */
+__u64 last_cut_ns;
 /* Answer of ktrace_peer: inode of the namespace of a veth's peer. */
 __u32 peer_netns;
 
@@ -45,6 +59,17 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } bodies SEC(".maps");
+
+/*
+ * What the followers' filters leave out for certain: one program, made and loaded while running (src/filter/ebpf.ts). It reads the scratch memory and
+ * goes on at KTRACE_BODY_TOLD or KTRACE_BODY_UNTOLD. Putting another one in its place is one update, and no packet finds none.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} filters SEC(".maps");
 
 struct address {
 	__u32 words[4];
@@ -66,13 +91,13 @@ struct {
 	__type(value, __u32);
 } service_ports SEC(".maps");
 
-/* ifindex -> enum ktrace_interface_kind */
+/* By ifindex. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct ktrace_interface);
 } interfaces SEC(".maps");
 
 /* Network namespaces of this node's pods, by inode. */
@@ -116,6 +141,28 @@ struct {
 	__type(value, struct fragment_ports);
 } fragments SEC(".maps");
 
+/* How much is told of whom. Keys are of interfaces and followed addresses only: nobody can make up more of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct ktrace_rate_key);
+	__type(value, struct ktrace_rate);
+} rates SEC(".maps");
+
+struct cut {
+	struct ktrace_rate_key key;
+	__u64 time_ns;
+	__u32 mark;
+	__u32 pad;
+};
+/* Packets, by sk_buff, that were cut where they came in: their later hooks are not told either. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, struct cut);
+} cuts SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -123,17 +170,22 @@ struct {
 	__type(value, struct ktrace_stats);
 } stats SEC(".maps");
 
-/* The stack is 512 bytes. One for tc, one for tracing: a tracepoint may interrupt a tc program on its CPU. */
+/* The stack is 512 bytes. One for tc, one for each tracing program: any of them may interrupt another one on its CPU, but never itself. */
 struct scratch {
-	struct ktrace_sighting sighting;
+	/* First, with what the filter's program asks for besides: struct ktrace_filtered. */
+	struct ktrace_filtered filtered;
 	struct ktrace_flow_key flow_key;
 	struct ktrace_flow flow;
 	struct ktrace_remembered remembered;
 	struct ktrace_remembered_key remembered_key;
+	struct ktrace_flow_key turned_key;
+	struct cut cut;
+	__u32 kinds; /* of the tuple's addresses, see tuple_kinds */
+	__u32 headers_end; /* offset in the packet, over the tail calls by way of a filter */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 16);
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratches SEC(".maps");

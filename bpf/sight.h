@@ -10,29 +10,39 @@
 #include "maps.h"
 #include "match.h"
 #include "parse.h"
+#include "rate.h"
 
 #define TCP_SYN_FIN_RST 0x07
 
+/* The headers, and as much more as a follower asks for. s is of a scratch memory: its data goes on behind it (struct ktrace_filtered). */
 static __always_inline void capture(const struct source *source, const struct parsed *at, struct ktrace_sighting *s)
 {
-	__u32 len = at->end - at->l3;
+	__u32 headers = at->end - at->l3, len = snap_bytes;
 
+	if (headers > s->len)
+		headers = s->len;
+	if (headers > KTRACE_CAPTURE_HEADERS)
+		headers = KTRACE_CAPTURE_HEADERS;
 	if (len > s->len)
 		len = s->len;
-	if (len > KTRACE_DATA_BYTES)
-		len = KTRACE_DATA_BYTES;
+	/* In memory no more can be read than lies there in one piece. */
+	if (!source->tc && len > source->end - at->l3)
+		len = source->end - at->l3;
+	if (len < headers)
+		len = headers;
 	/*
 	 * An empty barrier: the compiler must not forget the bound that it has just proven. The last byte's index bounds both ends at once:
 	 * before 6.4 the verifier learns nothing from a comparison with zero.
 	 */
 	len -= 1;
 	asm volatile("" : "+r"(len));
-	if (len >= KTRACE_DATA_BYTES)
+	if (len >= KTRACE_CAPTURE_MOST)
 		return;
 	len += 1;
 	if (load(source, at->l3, s->data, len))
 		return;
 	s->data_len = len;
+	s->headers_len = headers;
 }
 
 /*
@@ -42,9 +52,17 @@ static __always_inline void capture(const struct source *source, const struct pa
 static __always_inline void emit(struct ktrace_sighting *s)
 {
 	__u64 fill = bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA);
-	bool passes = fill >= cfg_wake_bytes && fill < cfg_wake_bytes + 2 * sizeof(*s);
+	/* Wider than two records, so that none leaps over it. */
+	__u64 window = 2 * (sizeof(*s) + snap_bytes);
+	bool passes = fill >= cfg_wake_bytes && fill < cfg_wake_bytes + window;
+	__u32 len = s->data_len;
 
-	if (bpf_ringbuf_output(&sightings, s, sizeof(*s), passes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
+	/* As above: what is read from memory has no bound that the verifier knows. */
+	asm volatile("" : "+r"(len));
+	if (len > KTRACE_CAPTURE_MOST)
+		len = KTRACE_CAPTURE_MOST;
+	len += __builtin_offsetof(struct ktrace_sighting, data);
+	if (bpf_ringbuf_output(&sightings, s, len, passes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
 		COUNT(lost_ring);
 	else
 		COUNT(emitted);
@@ -55,8 +73,11 @@ static __always_inline bool is_matched(struct ktrace_sighting *s, struct scratch
 {
 	__u32 kinds = tuple_kinds(&s->tuple), src = kinds & 0xffff, dst = kinds >> 16;
 
+	scratch->kinds = kinds;
 	if (nfct)
 		read_conntrack(nfct, s);
+	else if (s->flags & KTRACE_QUOTED)
+		recall_quoted(s, scratch);
 	else if ((src | dst) & (KTRACE_ADDRESS_SERVICE | KTRACE_ADDRESS_NODE))
 		recall(s, scratch);
 	if ((src | dst) & KTRACE_ADDRESS_FOLLOWED)
@@ -92,29 +113,42 @@ static __always_inline void count_in(struct ktrace_flow *flow, const struct ktra
 	flow->last_ns = s->time_ns;
 }
 
-static __always_inline void open_flow(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)
+/* share: the part of the interface's entries that flows like this one may have, as a divisor. */
+static __always_inline void open_flow(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct,
+				      __u32 generation, const __u32 share)
 {
 	struct ktrace_flow *flow = &scratch->flow;
-	__u32 *kind = bpf_map_lookup_elem(&interfaces, &s->ifindex);
+	struct ktrace_interface *interface = bpf_map_lookup_elem(&interfaces, &s->ifindex);
+	__u32 kind = interface ? interface->kind : 0;
+	__u32 most = (kind == KTRACE_INTERFACE_POD ? cfg_flows_of_pod : cfg_flows_of_shared) / share;
 
+	if (interface && interface->flows >= most) {
+		COUNT(flow_table_full);
+		return;
+	}
 	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->first_ns = s->time_ns;
 	flow->nfct = nfct & ~NFCT_INFO_MASK;
-	flow->generation = target_generation;
-	flow->interface_kind = kind ? *kind : 0;
+	flow->generation = generation;
+	flow->interface_kind = kind;
 	count_in(flow, s);
 	if (bpf_map_update_elem(&flows, &scratch->flow_key, flow, BPF_ANY))
 		COUNT(flow_table_full);
+	else if (interface)
+		__sync_fetch_and_add(&interface->flows, 1);
 }
 
-static __always_inline bool is_entry(const struct ktrace_sighting *s)
+/* Kind of the interface where the packet's way on this node begins; 0 when that is not this one. */
+static __always_inline __u32 entry_kind_of(const struct ktrace_sighting *s)
 {
-	__u32 *kind;
+	struct ktrace_interface *interface;
 
 	if (s->hook != KTRACE_HOOK_TC_INGRESS)
-		return false;
-	kind = bpf_map_lookup_elem(&interfaces, &s->ifindex);
-	return kind && (*kind == KTRACE_INTERFACE_POD || *kind == KTRACE_INTERFACE_UPLINK);
+		return 0;
+	interface = bpf_map_lookup_elem(&interfaces, &s->ifindex);
+	if (!interface || (interface->kind != KTRACE_INTERFACE_POD && interface->kind != KTRACE_INTERFACE_UPLINK))
+		return 0;
+	return interface->kind;
 }
 
 /* Addresses, ports and TCP flags of a packet as it usually is; false when it is anything else. */
@@ -193,66 +227,27 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	return true;
 }
 
-static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
+/* What has passed the filter, where there is one: told, when there is room. is_captured: for the filter, already. */
+static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch, struct ktrace_flow *flow,
+				 unsigned long nfct, const struct parsed *at, const bool is_captured)
 {
 	const struct source source = { .tc = true, .from = skb };
-	const struct sk_buff *kernel_skb = (const struct sk_buff *)skb;
-	__u32 zero = 0;
-	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
-	struct ktrace_sighting *s;
-	struct ktrace_flow *flow;
-	struct parsed at = {};
-	unsigned long nfct = 0;
-	bool told;
+	struct ktrace_sighting *s = &scratch->filtered.sighting;
+	__u32 entry_kind = entry_kind_of(s);
+	bool told = is_always_told(s);
 
-	if (is_counted(skb, l3, hook))
-		return;
-	if (!scratch) {
-		COUNT(matched);
-		COUNT(lost_scratch);
-		return;
-	}
-	s = &scratch->sighting;
-	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
-	if (parse_packet_at_tc(skb, l3, s, &at)) {
-		COUNT(unparsed);
+	s->skb = (__u64)(unsigned long)skb;
+	/* A flow that is new, or has changed, stays so until there is room to tell of it. */
+	if (!is_within_rate(s, scratch, flow, entry_kind, s->skb)) {
+		COUNT(cut);
 		return;
 	}
-	s->hook = hook;
-	s->ifindex = skb->ifindex;
-	s->netns = cfg_netns;
-	s->gso_segs = skb->gso_segs ? skb->gso_segs : 1;
-	s->time_ns = bpf_ktime_get_ns();
-	/* Inside a tunnel's outer packet the entry is the tunnel's, not the packet's. */
-	if (!s->tunnel_kind)
-		nfct = conntrack_of(kernel_skb);
-
-	__builtin_memset(&scratch->flow_key, 0, sizeof(scratch->flow_key));
-	scratch->flow_key.tuple = s->tuple;
-	scratch->flow_key.ifindex = s->ifindex;
-	scratch->flow_key.hook = hook;
-	scratch->flow_key.proto = s->proto;
-	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
-	told = is_always_told(s);
-	if (flow && flow->generation == target_generation && flow->nfct == (nfct & ~NFCT_INFO_MASK) && !told &&
-	    !every_packet) {
-		COUNT(matched);
-		count_in(flow, s);
-		COUNT(counted);
-		return;
-	}
-	if (!is_matched(s, scratch, nfct)) {
-		COUNT(unmatched);
-		return;
-	}
-	COUNT(matched);
 	if (flow) {
 		/* A new target set alone is nothing new about the packet's flow, a new translation is. */
 		bool changed = flow->nfct != (nfct & ~NFCT_INFO_MASK) || flow->generation != target_generation;
 
 		flow->generation = target_generation;
 		flow->nfct = nfct & ~NFCT_INFO_MASK;
-		count_in(flow, s);
 		if (!changed && !told) {
 			if (!every_packet) {
 				COUNT(counted);
@@ -261,7 +256,7 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 			s->flags |= KTRACE_NOTHING_NEW;
 		}
 	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
-		open_flow(s, scratch, nfct);
+		open_flow(s, scratch, nfct, target_generation, 1);
 		/*
 		 * A remembered request was told at another hook: only its first packet, provisional here, was not counted at this one. The
 		 * first reply is new all the same.
@@ -276,13 +271,126 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 	}
 	if (s->flags & KTRACE_CONNTRACK && !(s->flags & KTRACE_CT_REMEMBERED))
 		remember(s, scratch);
-	if (is_entry(s))
+	if (entry_kind)
 		s->flags |= KTRACE_ENTRY;
-	s->skb = (__u64)(unsigned long)kernel_skb;
 	if (s->proto == IPPROTO_UDP || s->proto == IPPROTO_SCTP)
-		hash_payload(&source, &at, s);
-	capture(&source, &at, s);
+		hash_payload(&source, at, s);
+	if (!is_captured)
+		capture(&source, at, s);
 	emit(s);
+}
+
+static __always_inline unsigned long nfct_of(struct __sk_buff *skb, const struct ktrace_sighting *s)
+{
+	/* Inside a tunnel's outer packet the entry is the tunnel's, not the packet's. */
+	return s->tunnel_kind ? 0 : conntrack_of((const struct sk_buff *)skb);
+}
+
+static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
+{
+	const struct source source = { .tc = true, .from = skb };
+	__u32 zero = 0;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct ktrace_sighting *s;
+	struct ktrace_flow *flow;
+	struct parsed at = {};
+	unsigned long nfct;
+
+	if (is_counted(skb, l3, hook))
+		return;
+	if (!scratch) {
+		COUNT(matched);
+		COUNT(lost_scratch);
+		return;
+	}
+	s = &scratch->filtered.sighting;
+	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
+	if (parse_packet_at_tc(skb, l3, s, &at)) {
+		COUNT(unparsed);
+		return;
+	}
+	s->hook = hook;
+	s->ifindex = skb->ifindex;
+	s->netns = cfg_netns;
+	s->gso_segs = skb->gso_segs ? skb->gso_segs : 1;
+	s->time_ns = bpf_ktime_get_ns();
+	nfct = nfct_of(skb, s);
+
+	__builtin_memset(&scratch->flow_key, 0, sizeof(scratch->flow_key));
+	scratch->flow_key.tuple = s->tuple;
+	scratch->flow_key.ifindex = s->ifindex;
+	scratch->flow_key.hook = hook;
+	scratch->flow_key.proto = s->proto;
+	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
+	if (flow && flow->generation == target_generation && flow->nfct == (nfct & ~NFCT_INFO_MASK) &&
+	    !is_always_told(s)) {
+		COUNT(matched);
+		count_in(flow, s);
+		COUNT(counted);
+		return;
+	}
+	if (!is_matched(s, scratch, nfct)) {
+		COUNT(unmatched);
+		return;
+	}
+	COUNT(matched);
+	if (flow)
+		count_in(flow, s);
+	if (cfg_filters && filter_is_set) {
+		capture(&source, &at, s);
+		scratch->filtered.flow_is_new = !flow;
+		scratch->filtered.generation = target_generation;
+		scratch->headers_end = at.end;
+		bpf_tail_call(skb, &filters, 0);
+		/* There was no program after all: nothing is left out. */
+	}
+	tell(skb, scratch, flow, nfct, &at, false);
+}
+
+static __always_inline void see_told(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct parsed at = {};
+	struct ktrace_flow *flow;
+
+	if (!scratch) {
+		COUNT(lost_scratch);
+		return;
+	}
+	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
+	at.end = scratch->headers_end;
+	tell(skb, scratch, flow, nfct_of(skb, &scratch->filtered.sighting), &at, true);
+}
+
+/*
+ * Nobody is told, but all that other packets' records need is learned: the flow, so that its next packets are counted and done with, and its
+ * translation. It takes nothing from its pod's rate, so half of the interface's flows stay for those that are told.
+ */
+static __always_inline void see_untold(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct ktrace_sighting *s;
+	struct ktrace_flow *flow;
+	unsigned long nfct;
+
+	if (!scratch) {
+		COUNT(lost_scratch);
+		return;
+	}
+	s = &scratch->filtered.sighting;
+	nfct = nfct_of(skb, s);
+	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
+	if (flow) {
+		flow->generation = scratch->filtered.generation;
+		flow->nfct = nfct & ~NFCT_INFO_MASK;
+	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
+		open_flow(s, scratch, nfct, scratch->filtered.generation, 2);
+	}
+	if (s->flags & KTRACE_CONNTRACK && !(s->flags & KTRACE_CT_REMEMBERED))
+		remember(s, scratch);
+	COUNT(filtered);
 }
 
 #endif

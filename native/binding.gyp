@@ -4,6 +4,7 @@
       'target_name': 'ktrace_native',
       'sources': [
         'src/addon.cc',
+        'src/bpf-code.cc',
         'src/bpf-globals.cc',
         'src/bpf-load.cc',
         'src/bpf-maps.cc',
@@ -18,6 +19,7 @@
         'src/loop-watch.cc',
         'src/netlink.cc',
         'src/open-options.cc',
+        'src/probe-support.cc',
         'src/ring-reader.cc',
         'src/routes.cc',
         'src/stats.cc',

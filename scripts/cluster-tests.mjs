@@ -1,5 +1,5 @@
 /**
- * `node scripts/cluster-tests.mjs [--all] [--standing] [WORD]`: the product on real clusters. For each kind of cluster: bring it up, put the image
+ * `npm run test:cluster [-- --all] [--standing] [WORD]`: the product on real clusters. For each kind of cluster: bring it up, put the image
  * on its nodes, install, run the tests against real pods, uninstall, take it down.
  * `KTRACE_CLUSTER` names the tool that brings clusters. Without one, or with `--standing`, the tests run on the cluster that stands (of the tool,
  * else of `KUBECONFIG`, whose nodes can pull `KTRACE_IMAGE`). A WORD leaves only the kinds whose name contains it.
@@ -39,7 +39,6 @@ const env = tool === undefined ? {} : { KTRACE_CLUSTER: tool };
 Object.assign(process.env, env);
 
 const rows = [];
-if (!isStanding) await step('building the image', () => buildImage(reach, ROOT));
 for (const variant of variants) {
   if (interrupted.signal.aborted) break;
   rows.push(await tryOn(variant));
@@ -64,7 +63,7 @@ async function tryOn({ name, up, tests }) {
   let row = { layer: name, passed: 0, failed: 0, skipped: 0, problem: 'not run' };
   try {
     if (up !== undefined) await step(`bringing up ${name}`, () => reach.cluster(['up', ...up], 600_000));
-    if (tool !== undefined) await step('putting the image on the nodes', () => buildImage(reach, ROOT));
+    if (tool !== undefined) await step('building the image, and putting it on the nodes', () => buildImage(reach, ROOT));
     await step('installing', () => install(reach, ROOT, process.env.KTRACE_IMAGE || undefined));
     const files = tests.map((test) => `test/cluster/${test}.test.ts`);
     row = await runTests(ROOT, name, files, { concurrency: 1, timeoutMs: TEST_MS });

@@ -10,17 +10,24 @@ const OUT = 'src/event/layout.ts';
 const STRUCTS = {
   ktrace_tuple: 'TUPLE',
   ktrace_sighting: 'SIGHTING',
+  ktrace_filtered: 'FILTERED',
   ktrace_flow_key: 'FLOW_KEY',
   ktrace_flow: 'FLOW',
   ktrace_service_key: 'SERVICE_KEY',
+  ktrace_interface: 'INTERFACE_VALUE',
+  ktrace_rate_key: 'RATE_KEY',
+  ktrace_rate: 'RATE',
   ktrace_stats: 'STATS',
 } as const;
 const ENUMS = {
+  ktrace_capture: 'CAPTURE',
+  ktrace_body: 'BODY',
   ktrace_hook: 'HOOK',
   ktrace_flags: 'FLAG',
   ktrace_tunnel: 'TUNNEL',
   ktrace_interface_kind: 'INTERFACE',
   ktrace_address: 'ADDRESS',
+  ktrace_rate_class: 'RATE_CLASS',
 } as const;
 
 interface BtfType {
@@ -51,7 +58,9 @@ function enumText(name: string, constant: string): string {
   const body = new RegExp(`enum ${name} \\{([^}]*)\\}`).exec(header)?.[1];
   if (body === undefined) throw new Error(`bpf/event.h has no enum ${name}`);
   const values = [...body.matchAll(/KTRACE_(\w+) = (\d+)(?: << (\d+))?/g)].map(([, key, base, shift]) => {
-    const short = (key as string).replace(/^(HOOK|TUNNEL|INTERFACE|ADDRESS|CT)_/, (all) => (all === 'CT_' ? all : ''));
+    const short = (key as string).replace(/^(BODY|HOOK|TUNNEL|INTERFACE|ADDRESS|RATE|CAPTURE|CT)_/, (all) =>
+      all === 'CT_' ? all : '',
+    );
     return `  ${camel(short.toLowerCase())}: ${Number(base) * 2 ** Number(shift ?? 0)},`;
   });
   if (values.length === 0) throw new Error(`enum ${name} in bpf/event.h has no values that could be read`);

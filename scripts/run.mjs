@@ -1,5 +1,5 @@
 /**
- * `npm run setup | test | demo | bench`: brings this checkout up to date, then runs the task under the Node of node_modules.
+ * `npm run setup | test | test:cluster | demo | bench | bench:vm | bench:scale-api | soak | fuzz:filters`: brings this checkout up to date, then runs the task under the Node of node_modules.
  * Plain JavaScript without dependencies, because it must start on Node 20 in a fresh clone. stdout stays the task's alone.
  */
 import { spawn } from 'node:child_process';
@@ -16,8 +16,13 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TASKS = {
   setup: undefined,
   test: (args) => ['scripts/test.mjs', ...args],
+  'test:cluster': (args) => ['scripts/cluster-tests.mjs', ...args],
   demo: (args) => ['dist/lab/demo-main.js', ...args],
   bench: (args) => ['--import', 'tsx', 'bench/main.ts', ...args],
+  'bench:vm': (args) => ['--import', 'tsx', 'bench/vm-programs.ts', ...args],
+  'bench:scale-api': (args) => ['--import', 'tsx', 'bench/scale-api/main.ts', ...args],
+  'fuzz:filters': (args) => ['--import', 'tsx', 'scripts/fuzz-filters.ts', ...args],
+  soak: (args) => ['--import', 'tsx', 'scripts/soak.ts', ...args],
   ktrace: (args) => ['bin/ktrace', ...args],
 };
 
@@ -28,7 +33,7 @@ if (!Object.hasOwn(TASKS, task ?? '')) {
 }
 
 try {
-  await setUp(ROOT);
+  await setUp(ROOT, { isForTests: task === 'test' });
 } catch (error) {
   const isForbidden = ['EACCES', 'EPERM', 'EROFS'].includes(error.code);
   if (!(error instanceof SetupError) && !isForbidden) throw error;

@@ -10,6 +10,7 @@
 #include "clsact.h"
 #include "errors.h"
 #include "link-watcher.h"
+#include "probe-support.h"
 #include "ring-reader.h"
 #include "routes.h"
 #include "state.h"
@@ -55,6 +56,23 @@ Napi::Value SupportsTcx(const Napi::CallbackInfo &info)
 	return Napi::Boolean::New(info.Env(), answer == 1);
 }
 
+// What the kernel says to a program on one of its functions: nothing, or it throws.
+Napi::Value TryFentry(const Napi::CallbackInfo &info)
+{
+	const int err = FentrySupported(StateOf(info.Env()).kernel_btf.Get());
+	if (err != 0)
+		ThrowErrno(info.Env(), err, "try fentry");
+	return {};
+}
+
+Napi::Value TryKprobe(const Napi::CallbackInfo &info)
+{
+	const int err = KprobeSupported();
+	if (err != 0)
+		ThrowErrno(info.Env(), err, "try kprobe");
+	return {};
+}
+
 Napi::Value RemoveStale(const Napi::CallbackInfo &info)
 {
 	const int removed = RemoveStaleFilters(info[0].As<Napi::String>());
@@ -79,6 +97,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	exports.Set("defaultRouteInterfaces", Napi::Function::New<DefaultRouteInterfaces>(env));
 	exports.Set("realtimeOffsetNs", Napi::Function::New<RealtimeOffsetNs>(env));
 	exports.Set("tcxSupported", Napi::Function::New<SupportsTcx>(env));
+	exports.Set("tryFentry", Napi::Function::New<TryFentry>(env));
+	exports.Set("tryKprobe", Napi::Function::New<TryKprobe>(env));
 	exports.Set("removeStaleFilters", Napi::Function::New<RemoveStale>(env));
 	exports.Set("btf", DefineBtf(env));
 	return exports;

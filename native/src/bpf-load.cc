@@ -28,7 +28,7 @@ std::string Hex(const uint8_t *bytes, size_t length)
 
 } // namespace
 
-void BpfObject::Open(const std::string &path, const OpenOptions &options)
+void BpfObject::Open(const std::string &path, const OpenOptions &options, const BpfObject *shared)
 {
 	LibbpfLog log;
 	// Always a file of our choice, where the kernel has one: else libbpf asks for the modules' BTF by id as soon as one type is missing,
@@ -47,7 +47,8 @@ void BpfObject::Open(const std::string &path, const OpenOptions &options)
 		ThrowErrno(Env(), errno, "open object " + path, log.LastLines());
 	} else if (bpf_object__btf(object_) == nullptr) {
 		ThrowErrno(Env(), ENODATA, "find the types (BTF) of object " + path);
-	} else if (Expect(options) && Configure(options) && Size(options) && Leave(options)) {
+	} else if (Expect(options) && Configure(options) && (shared == nullptr || Share(*shared)) && Size(options) &&
+		   Choose(options) && Leave(options) && Aim(options)) {
 		const int err = bpf_object__load(object_);
 		if (err != 0) {
 			const std::string step = log.FailedStep();
@@ -121,6 +122,62 @@ bool BpfObject::Leave(const OpenOptions &options)
 		const int err = program == nullptr ? ENOENT : bpf_program__set_autoload(program, false);
 		if (err != 0) {
 			ThrowErrno(Env(), err, "leave out program " + name);
+			return false;
+		}
+	}
+	return true;
+}
+
+// Variables that are fixed at load (.rodata) stay this object's own.
+bool BpfObject::Share(const BpfObject &other)
+{
+	bpf_map *map;
+	bpf_object__for_each_map(map, object_)
+	{
+		const std::string name = bpf_map__name(map);
+		const bpf_map *theirs = bpf_object__find_map_by_name(other.object_, name.c_str());
+		if (theirs == nullptr || name.find(".rodata") != std::string::npos)
+			continue;
+		const bool same = bpf_map__value_size(map) == bpf_map__value_size(theirs) &&
+				  bpf_map__key_size(map) == bpf_map__key_size(theirs);
+		const int err = same ? bpf_map__reuse_fd(map, bpf_map__fd(theirs)) : -EINVAL;
+		if (err != 0) {
+			ThrowErrno(Env(), err, "share map " + name);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool BpfObject::Choose(const OpenOptions &options)
+{
+	if (options.only.empty())
+		return true;
+	bpf_program *program;
+	bpf_object__for_each_program(program, object_)
+	{
+		bpf_program__set_autoload(program, false);
+	}
+	for (const std::string &name : options.only) {
+		program = bpf_object__find_program_by_name(object_, name.c_str());
+		const int err = program == nullptr ? ENOENT : bpf_program__set_autoload(program, true);
+		if (err != 0) {
+			ThrowErrno(Env(), err, "load program " + name);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool BpfObject::Aim(const OpenOptions &options)
+{
+	LibbpfLog log;
+	for (const auto &[name, function] : options.targets) {
+		bpf_program *program = bpf_object__find_program_by_name(object_, name.c_str());
+		const int err =
+			program == nullptr ? ENOENT : bpf_program__set_attach_target(program, 0, function.c_str());
+		if (err != 0) {
+			ThrowErrno(Env(), err, "load program " + name + " for " + function, log.LastLines());
 			return false;
 		}
 	}

@@ -25,10 +25,12 @@ Napi::Function BpfObject::Define(Napi::Env env)
 				   InstanceMethod<&BpfObject::MapEntries>("mapEntries"),
 				   InstanceMethod<&BpfObject::MapInfo>("mapInfo"),
 				   InstanceMethod<&BpfObject::MapSetProgram>("mapSetProgram"),
+				   InstanceMethod<&BpfObject::MapSetCode>("mapSetCode"),
 				   InstanceMethod<&BpfObject::SetGlobal>("setGlobal"),
 				   InstanceMethod<&BpfObject::GetGlobal>("getGlobal"),
 				   InstanceMethod<&BpfObject::AttachTc>("attachTc"),
 				   InstanceMethod<&BpfObject::AttachTracing>("attachTracing"),
+				   InstanceMethod<&BpfObject::AttachKprobe>("attachKprobe"),
 				   InstanceMethod<&BpfObject::Detach>("detach"),
 				   InstanceMethod<&BpfObject::TestRun>("testRun"),
 				   InstanceMethod<&BpfObject::ProgramInfo>("programInfo"),
@@ -40,8 +42,17 @@ Napi::Function BpfObject::Define(Napi::Env env)
 BpfObject::BpfObject(const Napi::CallbackInfo &info) : ObjectWrap(info)
 {
 	OpenOptions options;
+	const BpfObject *shared = nullptr;
+	if (info[2].IsObject()) {
+		shared = Unwrap(info[2].As<Napi::Object>());
+		if (shared == nullptr || shared->object_ == nullptr) {
+			ThrowCode(Env(), "KTRACE_E_CLOSED", "share maps",
+				  "The BPF object whose maps are to be shared is closed");
+			return;
+		}
+	}
 	if (ReadOpenOptions(info[1].As<Napi::Object>(), &options))
-		Open(info[0].As<Napi::String>(), options);
+		Open(info[0].As<Napi::String>(), options, shared);
 	if (info.Env().IsExceptionPending())
 		Release();
 }
@@ -93,6 +104,26 @@ Napi::Value BpfObject::AttachTracing(const Napi::CallbackInfo &info)
 	attachment.link = bpf_program__attach(program);
 	if (attachment.link == nullptr) {
 		ThrowErrno(Env(), errno, "attach " + name, log.LastLines());
+		return {};
+	}
+	attached_[next_handle_] = attachment;
+	return Napi::Number::New(Env(), next_handle_++);
+}
+
+Napi::Value BpfObject::AttachKprobe(const Napi::CallbackInfo &info)
+{
+	if (!Opened())
+		return {};
+	const std::string name = info[0].As<Napi::String>();
+	const std::string function = info[1].As<Napi::String>();
+	bpf_program *program = FindProgram(name);
+	if (program == nullptr)
+		return {};
+	LibbpfLog log;
+	Attachment attachment{ Attachment::Kind::kTracing };
+	attachment.link = bpf_program__attach_kprobe(program, false, function.c_str());
+	if (attachment.link == nullptr) {
+		ThrowErrno(Env(), errno, "attach " + name + " to " + function, log.LastLines());
 		return {};
 	}
 	attached_[next_handle_] = attachment;

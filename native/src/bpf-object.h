@@ -35,11 +35,15 @@ public:
 
 private:
 	// bpf-load.cc
-	void Open(const std::string &path, const OpenOptions &options);
+	// `shared`: null, or whose maps and variables this object uses as its own.
+	void Open(const std::string &path, const OpenOptions &options, const BpfObject *shared);
 	bool Expect(const OpenOptions &options);
 	bool Configure(const OpenOptions &options);
 	bool Size(const OpenOptions &options);
 	bool Leave(const OpenOptions &options);
+	bool Share(const BpfObject &other);
+	bool Choose(const OpenOptions &options);
+	bool Aim(const OpenOptions &options);
 
 	// bpf-maps.cc
 	Napi::Value MapUpdate(const Napi::CallbackInfo &info);
@@ -48,6 +52,9 @@ private:
 	Napi::Value MapEntries(const Napi::CallbackInfo &info);
 	Napi::Value MapInfo(const Napi::CallbackInfo &info);
 	Napi::Value MapSetProgram(const Napi::CallbackInfo &info);
+
+	// bpf-code.cc
+	Napi::Value MapSetCode(const Napi::CallbackInfo &info);
 
 	// bpf-globals.cc
 	struct Variable {
@@ -64,6 +71,7 @@ private:
 	// bpf-object.cc
 	Napi::Value AttachTc(const Napi::CallbackInfo &info);
 	Napi::Value AttachTracing(const Napi::CallbackInfo &info);
+	Napi::Value AttachKprobe(const Napi::CallbackInfo &info);
 	Napi::Value Detach(const Napi::CallbackInfo &info);
 	Napi::Value TestRun(const Napi::CallbackInfo &info);
 	Napi::Value ProgramInfo(const Napi::CallbackInfo &info);

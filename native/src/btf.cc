@@ -4,6 +4,8 @@
 #include <linux/btf.h>
 
 #include <cerrno>
+#include <map>
+#include <string>
 
 #include "errors.h"
 #include "kernel-btf.h"
@@ -142,6 +144,39 @@ Napi::Value EnumValues(const Napi::CallbackInfo &info)
 	return values;
 }
 
+// Of each name all functions: the kernel's, and its modules'. One walk for all names: modules' types are read anew in each.
+Napi::Value FunctionParameters(const Napi::CallbackInfo &info)
+{
+	const Napi::Env env = info.Env();
+	const Napi::Array names = info[0].As<Napi::Array>();
+	Napi::Object found = Napi::Object::New(env);
+	std::map<std::string, Napi::Array> lists;
+	for (uint32_t i = 0; i < names.Length(); i++) {
+		const std::string name = names.Get(i).As<Napi::String>();
+		lists[name] = Napi::Array::New(env);
+		found.Set(name, lists[name]);
+	}
+	StateOf(env).kernel_btf.Any([&](const btf *types, int first) {
+		const int end = static_cast<int>(btf__type_cnt(types));
+		for (int id = first; id < end; id++) {
+			const btf_type *type = TypeOf(types, static_cast<uint32_t>(id));
+			if (!btf_is_func(type))
+				continue;
+			const auto list = lists.find(NameOf(types, type));
+			const btf_type *prototype = list == lists.end() ? nullptr : TypeOf(types, type->type);
+			if (prototype == nullptr || !btf_is_func_proto(prototype))
+				continue;
+			Napi::Array parameters = Napi::Array::New(env);
+			const btf_param *at = btf_params(prototype);
+			for (uint32_t i = 0; i < btf_vlen(prototype); i++)
+				parameters.Set(i, Napi::String::New(env, btf__name_by_offset(types, at[i].name_off)));
+			list->second.Set(list->second.Length(), parameters);
+		}
+		return false;
+	});
+	return found;
+}
+
 Napi::Value TracepointArguments(const Napi::CallbackInfo &info)
 {
 	const Napi::Env env = info.Env();
@@ -174,6 +209,7 @@ Napi::Object DefineBtf(Napi::Env env)
 	result.Set("enumValues", Napi::Function::New<EnumValues>(env));
 	result.Set("hasStruct", Napi::Function::New<HasStruct>(env));
 	result.Set("hasMember", Napi::Function::New<HasStructMember>(env));
+	result.Set("functionParameters", Napi::Function::New<FunctionParameters>(env));
 	result.Set("tracepointArguments", Napi::Function::New<TracepointArguments>(env));
 	return result;
 }

@@ -96,6 +96,8 @@ std::string LibbpfLog::FailedStep() const
 		name = Quoted(text_, "prog '", "': failed to load");
 	if (name.empty())
 		name = Quoted(text_, "prog '", "': relo #");
+	if (name.empty())
+		name = Quoted(text_, "prog '", "': failed to find kernel BTF type ID");
 	if (!name.empty())
 		return "load program " + name;
 	name = Quoted(text_, "map '", "': failed to create");

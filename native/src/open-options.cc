@@ -60,6 +60,12 @@ bool ReadOpenOptions(const Napi::Object &given, OpenOptions *options)
 			    [options](const std::string &key, const Napi::Value &value) {
 				    options->map_sizes.emplace_back(key, value.As<Napi::Number>().Uint32Value());
 			    }) &&
+	       EachProperty(given.Get("targets"),
+			    [options](const std::string &key, const Napi::Value &value) {
+				    options->targets.emplace_back(key, value.As<Napi::String>());
+			    }) &&
+	       EachElement(given.Get("only"),
+			   [options](const Napi::Value &name) { options->only.push_back(name.As<Napi::String>()); }) &&
 	       EachElement(given.Get("without"),
 			   [options](const Napi::Value &name) { options->without.push_back(name.As<Napi::String>()); });
 }

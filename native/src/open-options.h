@@ -18,6 +18,10 @@ struct OpenOptions {
 	std::vector<std::pair<std::string, Bytes>> expect;
 	std::vector<std::pair<std::string, uint32_t>> map_sizes;
 	std::vector<std::string> without;
+	// When not empty: these and no others.
+	std::vector<std::string> only;
+	// Programs of fentry and the kernel functions they are for.
+	std::vector<std::pair<std::string, std::string>> targets;
 	// Empty: none.
 	std::string module_btf;
 };

@@ -12,7 +12,7 @@ import { biome } from './biome.mjs';
 const LEVELS = [
   ['util'],
   ['event'],
-  ['filter', 'kube', 'flow', 'store', 'access', 'protocol', 'explain', 'native'],
+  ['filter', 'kube', 'flow', 'store', 'access', 'protocol', 'explain', 'export', 'native'],
   ['agent', 'gate', 'client', 'lab'],
   ['cli'],
 ];

@@ -3,10 +3,14 @@
  * The core is what differs from network to network; the rest is the same on all.
  */
 const CORE = ['translations', 'fates'];
-const EVERYTHING = [...CORE, 'change', 'manifests', 'least-privilege'];
+const EVERYTHING = [...CORE, 'authorization', 'change', 'filter', 'manifests', 'install', 'least-privilege', 'dump'];
 
 export const VARIANTS = [
-  { name: 'flannel VXLAN, iptables', up: ['--backend', 'vxlan', '--proxy', 'iptables'], tests: EVERYTHING },
+  {
+    name: 'flannel VXLAN, iptables',
+    up: ['--backend', 'vxlan', '--proxy', 'iptables'],
+    tests: [...EVERYTHING, 'contract', 'faults', 'faults-nodes'],
+  },
   { name: 'flannel host-gw, nftables', up: ['--backend', 'host-gw', '--proxy', 'nftables'], tests: CORE },
   { name: 'Calico VXLAN, iptables', up: ['--backend', 'calico-vxlan', '--proxy', 'iptables'], tests: [...CORE, 'policy'] },
   { name: 'flannel udp, iptables', up: ['--backend', 'udp', '--proxy', 'iptables'], tests: CORE, isExtra: true },

@@ -27,10 +27,13 @@ const PACKAGES = {
     'redis-tools',
     'openssl',
   ],
-  'other kernels: their boot under emulation': ['qemu-system-x86', 'busybox-static', 'cpio'],
+  'other kernels: their boot under emulation': ['qemu-system-x86', 'busybox-static', 'cpio', 'ipvsadm'],
   'real clusters of the tests: Calico enforces policies with it': ['ipset'],
-  'checks and benchmarks': ['clang-format', 'clang-tidy', 'tcpdump', 'iperf3'],
+  'checks and benchmarks': ['clang-format', 'clang-tidy', 'tcpdump', 'tshark', 'iperf3'],
 };
+
+/** What the tests alone take, and do without. */
+const BROWSER = ['chromium'];
 
 const POLICY = '/usr/sbin/policy-rc.d';
 const POLICY_TEXT =
@@ -52,6 +55,13 @@ export async function installDebianPackages() {
   await step(`installing ${missing.length} Debian packages`, () => withoutServices(() => install(missing)));
   const still = await missingOf(missing);
   if (still.length > 0) throw new SetupError(`apt-get did not install ${still.join(', ')}. As root, run: ${line}`);
+}
+
+/** Installs the browser that tests look at pages with, where that can be done; where it cannot, those tests skip themselves. */
+export async function installBrowser() {
+  if (!hasApt() || process.getuid() !== 0) return;
+  const missing = await missingOf(BROWSER);
+  if (missing.length > 0) await step('installing a browser for the tests', () => withoutServices(() => install(missing)));
 }
 
 /** One question to dpkg for all. It ends with 1 when it does not know a package, which is an answer as well. */

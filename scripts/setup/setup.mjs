@@ -1,7 +1,7 @@
 import { buildAddon } from './addon.mjs';
 import { buildBpf } from './bpf.mjs';
 import { compile } from './compile.mjs';
-import { installDebianPackages } from './debian.mjs';
+import { installBrowser, installDebianPackages } from './debian.mjs';
 import { withLock } from './lock.mjs';
 import { installNodePackages } from './node-packages.mjs';
 
@@ -10,10 +10,12 @@ import { installNodePackages } from './node-packages.mjs';
  * Each part looks first whether there is anything to do, so that a second run takes a fraction of a second. Several runs at
  * once wait for each other.
  * @param {string} root the checkout
+ * @param {{ isForTests: boolean }} task
  */
-export async function setUp(root) {
+export async function setUp(root, { isForTests }) {
   await withLock(root, async () => {
     await installDebianPackages();
+    if (isForTests) await installBrowser();
     await installNodePackages(root);
     await buildBpf(root);
     await buildAddon(root);

@@ -1,5 +1,13 @@
 import { createHash } from 'node:crypto';
-import { ACCESS_GROUP, ADMIN_ACCOUNT, FLOWS, VIEWER_ACCOUNT } from './scope.ts';
+import {
+  ACCESS_GROUP,
+  ADMIN_ACCOUNT,
+  FLOWS,
+  PAYLOAD_ADMIN_ACCOUNT,
+  PAYLOAD_VIEWER_ACCOUNT,
+  PAYLOADS,
+  VIEWER_ACCOUNT,
+} from './scope.ts';
 
 /** To whom something is granted, as RBAC names them. */
 export interface Grantee {
@@ -23,6 +31,8 @@ export interface Grant {
   /** Where ktrace is installed. */
   ktraceNamespace: string;
   grantee: Grantee;
+  /** Seeing what is behind the headers, too: it comes beside the same grant without. */
+  payloads?: boolean;
 }
 
 /**
@@ -30,14 +40,14 @@ export interface Grant {
  * grantee's alone and of this grant alone, so that making and unmaking grants never touches another's.
  */
 export function grantObjects(grant: Grant): { shared: GrantObject[]; own: GrantObject[] } {
-  const { namespace, ktraceNamespace, grantee } = grant;
-  const account = namespace === undefined ? ADMIN_ACCOUNT : VIEWER_ACCOUNT;
+  const { namespace, ktraceNamespace, grantee, payloads = false } = grant;
+  const account = accountOf(namespace, payloads);
   const home = namespace ?? ktraceNamespace;
   const id = `${createHash('sha256')
     .update(`${grantee.kind} ${grantee.name} ${namespace ?? '*'}`)
     .digest('hex')
     .slice(0, 12)}`;
-  const viewing = namespace === undefined ? seeEverything(home) : seeNamespace(home);
+  const viewing = namespace === undefined ? seeEverything(account, home, payloads) : seeNamespace(account, home, payloads);
   const token = { apiGroups: [''], resources: ['serviceaccounts/token'], resourceNames: [account], verbs: ['create'] };
   const connect = [
     { apiGroups: [''], resources: ['pods'], verbs: ['list'] },
@@ -48,11 +58,13 @@ export function grantObjects(grant: Grant): { shared: GrantObject[]; own: GrantO
       { apiVersion: 'v1', kind: 'ServiceAccount', metadata: meta(account, home) },
       ...viewing,
       { apiVersion: RBAC_VERSION, kind: 'Role', metadata: meta(`${account}-token`, home), rules: [token] },
-      { apiVersion: RBAC_VERSION, kind: 'Role', metadata: meta(CONNECT, ktraceNamespace), rules: connect },
+      ...(payloads
+        ? []
+        : [{ apiVersion: RBAC_VERSION, kind: 'Role', metadata: meta(CONNECT, ktraceNamespace), rules: connect } as const]),
     ],
     own: [
       bindingTo(grant, `${account}-token-${id}`, home, `${account}-token`),
-      bindingTo(grant, `${CONNECT}-${id}`, ktraceNamespace, CONNECT),
+      ...(payloads ? [] : [bindingTo(grant, `${CONNECT}-${id}`, ktraceNamespace, CONNECT)]),
     ],
   };
 }
@@ -61,11 +73,16 @@ const RBAC = 'rbac.authorization.k8s.io';
 const RBAC_VERSION = 'rbac.authorization.k8s.io/v1';
 const CONNECT = 'ktrace-connect';
 const WATCH = [{ apiGroups: [ACCESS_GROUP], resources: [FLOWS], verbs: ['get', 'watch'] }];
+const WATCH_PAYLOADS = [...WATCH, { apiGroups: [ACCESS_GROUP], resources: [PAYLOADS], verbs: ['get'] }];
 
-function seeNamespace(namespace: string): GrantObject[] {
-  const name = VIEWER_ACCOUNT;
+function accountOf(namespace: string | undefined, payloads: boolean): string {
+  if (payloads) return namespace === undefined ? PAYLOAD_ADMIN_ACCOUNT : PAYLOAD_VIEWER_ACCOUNT;
+  return namespace === undefined ? ADMIN_ACCOUNT : VIEWER_ACCOUNT;
+}
+
+function seeNamespace(name: string, namespace: string, payloads: boolean): GrantObject[] {
   return [
-    { apiVersion: RBAC_VERSION, kind: 'Role', metadata: meta(name, namespace), rules: WATCH },
+    { apiVersion: RBAC_VERSION, kind: 'Role', metadata: meta(name, namespace), rules: payloads ? WATCH_PAYLOADS : WATCH },
     {
       apiVersion: RBAC_VERSION,
       kind: 'RoleBinding',
@@ -76,10 +93,9 @@ function seeNamespace(namespace: string): GrantObject[] {
   ];
 }
 
-function seeEverything(namespace: string): GrantObject[] {
-  const name = ADMIN_ACCOUNT;
+function seeEverything(name: string, namespace: string, payloads: boolean): GrantObject[] {
   return [
-    { apiVersion: RBAC_VERSION, kind: 'ClusterRole', metadata: meta(name), rules: WATCH },
+    { apiVersion: RBAC_VERSION, kind: 'ClusterRole', metadata: meta(name), rules: payloads ? WATCH_PAYLOADS : WATCH },
     {
       apiVersion: RBAC_VERSION,
       kind: 'ClusterRoleBinding',

@@ -1,14 +1,16 @@
-import type { Endpoint, FlowEvent, Hop, KtraceEvent, PacketEvent, QuotedFlow, Translation } from '../event/types.ts';
+import type { Endpoint, FlowEvent, Hop, KtraceEvent, LostEvent, PacketEvent, QuotedFlow, Translation } from '../event/types.ts';
 import type { Scope } from './scope.ts';
 
 /**
  * An event as somebody may see it; undefined when they may not. A packet or flow is shown if one of its ends, before or after
  * translation or quoted, lies in an allowed namespace. Of an end elsewhere only the address and port stay: name, labels, uid,
- * owner, Service, chains and quoted flow are withheld. Losses and notices are the node's own and name nobody.
+ * owner, Service, chains and quoted flow are withheld. Notices are the node's own and name nobody; of a loss the pod in
+ * another namespace is withheld, and its count stays.
  * The event itself is not changed; it is given back as it is when nothing is to be withheld.
  */
 export function redact(event: KtraceEvent, allowed: Scope): KtraceEvent | undefined {
-  if (allowed === 'all' || event.kind === 'lost' || event.kind === 'notice') return event;
+  if (allowed === 'all' || event.kind === 'notice') return event;
+  if (event.kind === 'lost') return redactLost(event, allowed);
   if (!isShown(event, allowed)) return undefined;
   const ends = {
     src: redactEnd(event.src, allowed),
@@ -19,6 +21,12 @@ export function redact(event: KtraceEvent, allowed: Scope): KtraceEvent | undefi
 }
 
 type Namespaces = Exclude<Scope, 'all'>;
+
+function redactLost(event: LostEvent, allowed: Namespaces): LostEvent {
+  if (event.pod === undefined || allowed.has(event.pod.namespace)) return event;
+  const { pod: _, ...rest } = event;
+  return rest;
+}
 
 function isShown(event: PacketEvent | FlowEvent, allowed: Namespaces): boolean {
   const isOne = (end: Endpoint): boolean => liesIn(end, allowed);
@@ -37,8 +45,9 @@ function liesIn({ pod, service }: Endpoint, allowed: Namespaces): boolean {
   return service !== undefined && allowed.has(service.namespace);
 }
 
-function isQuotedShown({ src, dst }: QuotedFlow, allowed: Namespaces): boolean {
-  return liesIn(src, allowed) || liesIn(dst, allowed);
+function isQuotedShown({ src, dst, nat }: QuotedFlow, allowed: Namespaces): boolean {
+  const isOne = (end: Endpoint): boolean => liesIn(end, allowed);
+  return isOne(src) || isOne(dst) || nat?.some(({ before, after }) => isOne(before) || isOne(after)) === true;
 }
 
 function redactEnd(end: Endpoint, allowed: Namespaces): Endpoint {
@@ -68,11 +77,17 @@ function redactQuoted(event: PacketEvent, allowed: Namespaces): PacketEvent {
   const about = event.icmp?.about;
   if (event.icmp === undefined || about === undefined) return event;
   if (isQuotedShown(about, allowed)) {
-    const quoted = { ...about, src: redactEnd(about.src, allowed), dst: redactEnd(about.dst, allowed) };
+    const quoted = {
+      ...about,
+      src: redactEnd(about.src, allowed),
+      dst: redactEnd(about.dst, allowed),
+      ...(about.nat === undefined ? {} : { nat: about.nat.map((one) => redactTranslation(one, allowed)) }),
+    };
     return { ...event, icmp: { ...event.icmp, about: quoted } };
   }
   const { about: _withheld, ...icmp } = event.icmp;
-  return { ...event, icmp, hops: event.hops.map(withoutData) };
+  const { headers: _headers, ...rest } = event;
+  return { ...rest, icmp, hops: event.hops.map(withoutData) };
 }
 
 function withoutData({ data: _withheld, ...hop }: Hop): Hop {

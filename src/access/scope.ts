@@ -12,11 +12,18 @@ export const ACCESS_GROUP = 'ktrace.dev';
 /** `watch flows.ktrace.dev` in a namespace lets its holder follow there; in all namespaces, everything. */
 export const FLOWS = 'flows';
 
+/** `get payloads.ktrace.dev` lets who may follow somewhere see there what is behind packets' headers, too. */
+export const PAYLOADS = 'payloads';
+
 /** The service account of a namespace that people see that namespace as. */
 export const VIEWER_ACCOUNT = 'ktrace-viewer';
 
 /** The service account of ktrace's own namespace that people see everything as. */
 export const ADMIN_ACCOUNT = 'ktrace-admin';
+
+/** The accounts that people see as who may see payloads, too. */
+export const PAYLOAD_VIEWER_ACCOUNT = 'ktrace-payload-viewer';
+export const PAYLOAD_ADMIN_ACCOUNT = 'ktrace-payload-admin';
 
 /** What following these targets needs. Nodes carry everybody's packets: they and selectors over all namespaces need everything. */
 export function neededScope(targets: readonly Target[]): Scope {
@@ -35,9 +42,15 @@ export function covers(allowed: Scope, needed: Scope): boolean {
   return needed !== 'all' && [...needed].every((namespace) => allowed.has(namespace));
 }
 
-/** The `ktrace grant` line that would let somebody see this. */
-export function grantLine(needed: Scope, user: string): string {
-  const who = `--user ${quoted(user)}`;
+/** What may be seen by both. */
+export function intersection(one: Scope, other: Scope): Scope {
+  if (one === 'all') return other;
+  return other === 'all' ? one : new Set([...one].filter((namespace) => other.has(namespace)));
+}
+
+/** The `ktrace grant` line that would let somebody see this, with or without payloads. */
+export function grantLine(needed: Scope, user: string, payloads = false): string {
+  const who = `${payloads ? '--payloads ' : ''}--user ${quoted(user)}`;
   if (needed === 'all') return `ktrace grant --admin ${who}`;
   return [...needed].map((namespace) => `ktrace grant ${quoted(namespace)} ${who}`).join(' && ');
 }

@@ -1,5 +1,17 @@
 import { createHash } from 'node:crypto';
-import { ACCESS_GROUP, AUDIENCE, covers, FLOWS, grantLine, neededScope, type Scope, VIEWER_ACCOUNT } from '../access/scope.ts';
+import {
+  ACCESS_GROUP,
+  AUDIENCE,
+  covers,
+  FLOWS,
+  grantLine,
+  intersection,
+  neededScope,
+  PAYLOAD_VIEWER_ACCOUNT,
+  PAYLOADS,
+  type Scope,
+  VIEWER_ACCOUNT,
+} from '../access/scope.ts';
 import type { Subscription } from '../event/target.ts';
 import type { Reviewed, Reviewer } from '../kube/reviews.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
@@ -11,6 +23,8 @@ export interface Access {
   /** Whoever resumes a stream must be the same. */
   identity: string;
   allowed: Scope;
+  /** Of what they asked for they may see what is behind the headers. */
+  payloads?: true;
 }
 
 /**
@@ -18,10 +32,13 @@ export interface Access {
  * @throws KtraceError KTRACE_E_NOT_AUTHORIZED when they may not see all that they ask for, KTRACE_E_AUTHORIZATION_UNAVAILABLE when
  * nobody can say at this moment
  */
-export type Authorize = (tokens: readonly string[], subscription: Subscription) => Promise<Access>;
+export type Authorize = (tokens: readonly string[], subscription: Subscription, verb?: Verb) => Promise<Access>;
+
+/** `watch` is following, `get` is what was recorded. */
+export type Verb = 'watch' | 'get';
 
 /** Everybody may see everything: for debugging, and where a test is about something else. */
-export const allowAll: Authorize = async () => ({ identity: '', allowed: 'all' });
+export const allowAll: Authorize = async () => ({ identity: '', allowed: 'all', payloads: true });
 
 /** With connections asking again every 30 s, a right that is withdrawn ends a stream within a minute. */
 const KEEP_MS = 20_000;
@@ -30,7 +47,7 @@ const KEEP_DENIED_MS = 2_000;
 /** Answers remembered at most, of each kind. */
 const MOST_ANSWERS = 1024;
 
-/** Authorizes by TokenReview (audience `ktrace.dev`) and by SubjectAccessReview for `watch flows.ktrace.dev`. */
+/** Authorizes by TokenReview (audience `ktrace.dev`) and by SubjectAccessReview for `watch` (or `get`) `flows.ktrace.dev`. */
 export function createAuthorizer(reviewer: Reviewer, log: Logger, now: () => number = Date.now): Authorize {
   const tokens = new Remembered<Reviewed | undefined>(MOST_ANSWERS, now);
   const rights = new Remembered<boolean>(MOST_ANSWERS, now);
@@ -42,9 +59,9 @@ export function createAuthorizer(reviewer: Reviewer, log: Logger, now: () => num
     return tokens.get(hashOf(token), () => reviewer.token(token, AUDIENCE), keepMs);
   }
 
-  function mayWatch(who: Reviewed, namespace: string | undefined): Promise<boolean> {
-    const what = { verb: 'watch', group: ACCESS_GROUP, resource: FLOWS, ...(namespace === undefined ? {} : { namespace }) };
-    const key = hashOf(JSON.stringify([who.username, who.uid, who.groups, who.extra, namespace ?? '']));
+  function may({ verb, resource }: Right, who: Reviewed, namespace: string | undefined): Promise<boolean> {
+    const what = { verb, group: ACCESS_GROUP, resource, ...(namespace === undefined ? {} : { namespace }) };
+    const key = hashOf(JSON.stringify([verb, resource, who.username, who.uid, who.groups, who.extra, namespace ?? '']));
     return rights.get(
       key,
       () => reviewer.access(who, what),
@@ -52,34 +69,46 @@ export function createAuthorizer(reviewer: Reviewer, log: Logger, now: () => num
     );
   }
 
-  async function allowedOf(viewers: readonly Reviewed[], needed: Scope): Promise<Scope> {
+  async function allowedOf(right: Right, viewers: readonly Reviewed[], needed: Scope): Promise<Scope> {
     // A namespace's own account sees that namespace; nobody need ask whether it sees all.
     const general = viewers.filter(({ username }) => !isViewerAccount(username));
     const namespaces = needed === 'all' ? [] : [...needed];
     const [seesAll, ...seen] = await Promise.all([
-      anyOf(general.map((who) => mayWatch(who, undefined))),
+      anyOf(general.map((who) => may(right, who, undefined))),
       ...namespaces.map((namespace) => {
         const own = viewers.filter(({ username }) => username.startsWith(`system:serviceaccount:${namespace}:`));
-        return anyOf((own.length > 0 ? own : general).map((who) => mayWatch(who, namespace)));
+        return anyOf((own.length > 0 ? own : general).map((who) => may(right, who, namespace)));
       }),
     ]);
     return seesAll ? 'all' : new Set(namespaces.filter((_, index) => seen[index]));
   }
 
-  return async (given, { targets }) => {
+  async function allow(right: Right, viewers: readonly Reviewed[], needed: Scope): Promise<Scope> {
+    const allowed = await allowedOf(right, viewers, needed);
+    if (covers(allowed, needed)) return allowed;
+    throw denied(reasonOf(right, viewers, allowed, needed), missingOf(allowed, needed), right.resource === PAYLOADS);
+  }
+
+  return async (given, { targets, snapBytes }, verb = 'watch') => {
     const needed = neededScope(targets);
-    if (given.length === 0) throw denied('no token was given', needed);
+    const payloads = snapBytes !== undefined;
+    if (given.length === 0) throw denied('no token was given', needed, payloads);
     try {
       const viewers = (await Promise.all(given.map(reviewToken))).filter((who) => who !== undefined);
-      if (viewers.length === 0) throw denied(`the token is not valid (expired, withdrawn or not for ${AUDIENCE})`, needed);
-      const allowed = await allowedOf(viewers, needed);
-      if (!covers(allowed, needed)) throw denied(reasonOf(viewers, allowed, needed), missingOf(allowed, needed));
+      if (viewers.length === 0)
+        throw denied(`the token is not valid (expired, withdrawn or not for ${AUDIENCE})`, needed, payloads);
+      const [watched, allowedPayloads] = await Promise.all([
+        allow({ verb, resource: FLOWS }, viewers, needed),
+        payloads ? allow({ verb: 'get', resource: PAYLOADS }, viewers, needed) : ('all' as const),
+      ]);
       return {
         identity: viewers
           .map(({ username }) => username)
           .sort()
           .join(' '),
-        allowed,
+        // Who may see all packets and some payloads sees with these some packets: no address that a client names brings others along.
+        allowed: intersection(watched, allowedPayloads),
+        ...(payloads ? { payloads } : {}),
       };
     } catch (error) {
       if (error instanceof KtraceError) throw error;
@@ -96,9 +125,14 @@ export function createAuthorizer(reviewer: Reviewer, log: Logger, now: () => num
   };
 }
 
-function denied(why: string, missing: Scope): KtraceError {
+interface Right {
+  verb: Verb;
+  resource: typeof FLOWS | typeof PAYLOADS;
+}
+
+function denied(why: string, missing: Scope, payloads: boolean): KtraceError {
   return new KtraceError('KTRACE_E_NOT_AUTHORIZED', `Not authorized: ${why}`, {
-    hint: `An administrator can grant it: ${grantLine(missing, 'NAME')}`,
+    hint: `An administrator can grant it: ${grantLine(missing, 'NAME', payloads)}`,
   });
 }
 
@@ -106,15 +140,16 @@ function missingOf(allowed: Scope, needed: Scope): Scope {
   return needed === 'all' || allowed === 'all' ? needed : new Set([...needed].filter((namespace) => !allowed.has(namespace)));
 }
 
-function reasonOf(viewers: readonly Reviewed[], allowed: Scope, needed: Scope): string {
+function reasonOf({ verb, resource }: Right, viewers: readonly Reviewed[], allowed: Scope, needed: Scope): string {
   const who = viewers.map(({ username }) => username).join(', ');
   const missing = missingOf(allowed, needed);
   const where = missing === 'all' ? 'in all namespaces' : `in namespace ${[...missing].join(', ')}`;
-  return `${who} may not watch ${FLOWS}.${ACCESS_GROUP} ${where}`;
+  return `${who} may not ${verb} ${resource}.${ACCESS_GROUP} ${where}`;
 }
 
 function isViewerAccount(username: string): boolean {
-  return username.startsWith('system:serviceaccount:') && username.endsWith(`:${VIEWER_ACCOUNT}`);
+  if (!username.startsWith('system:serviceaccount:')) return false;
+  return [VIEWER_ACCOUNT, PAYLOAD_VIEWER_ACCOUNT].some((account) => username.endsWith(`:${account}`));
 }
 
 async function anyOf(answers: Promise<boolean>[]): Promise<boolean> {

@@ -4,6 +4,8 @@ import { badArgument } from '../util/errors.ts';
 import { LOG_LEVELS, type LogLevel } from '../util/log.ts';
 import { type Environment, type Flags, readSettings } from '../util/settings.ts';
 import { checkSocketPath } from '../util/socket-path.ts';
+import { type ExportConfig, readExportConfig } from './export-config.ts';
+import { type RecordConfig, readRecordConfig } from './record-config.ts';
 
 export interface AgentConfig {
   /** This node's name as Kubernetes has it. */
@@ -17,24 +19,36 @@ export interface AgentConfig {
   logLevel: LogLevel;
   /** Size of the kernel's ring buffer: a power of two. */
   ringBytes: number;
+  /** Sightings a second that are told of one pod (25 times as many with `--packets`); 0: no bound. */
+  podRate: number;
   /** `auto`: tcx where the kernel has it, else clsact. */
   attach: 'auto' | 'tcx' | 'clsact';
+  /** Programs on the kernel's own functions; `auto`: fentry where the kernel allows it, else kprobes. */
+  probes: 'auto' | 'fentry' | 'kprobe' | 'none';
   /** Path of the BPF object; undefined: the one that came with this ktrace. */
   object: string | undefined;
   /** Connections served at the same time. */
   maxClients: number;
   /** `off`: whoever reaches the socket sees everything; for debugging. */
   authorization: 'on' | 'off';
+  /** It was started by a client for itself: it ends with its standard input. */
+  withParent: boolean;
+  /** Undefined: nothing is recorded. */
+  record: RecordConfig | undefined;
+  /** Undefined: nothing is exported. */
+  export: ExportConfig | undefined;
   /** Added to this node's clock in all that is told, so that tests can have nodes whose clocks disagree. */
   clockSkewMs: number;
 }
 
 const MIN_RING_BYTES = 4096;
+const DEFAULT_POD_RATE = 2000;
 const MAX_RING_BYTES = 1024 * 1024 * 1024;
 
 /**
- * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `attach`, `object`,
- * `maxClients`, `authorization`, `clockSkewMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`, `KTRACE_LOG_LEVEL` and so on. A flag wins.
+ * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `podRate`, `attach`, `probes`, `object`,
+ * `maxClients`, `authorization`, `record`, `recordBytes`, `recordHours`, `otlpEndpoint`, `exportTarget`, `exportEvents`, `clockSkewMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`,
+ * `KTRACE_LOG_LEVEL` and so on. A flag wins.
  * @throws KtraceError KTRACE_E_ARGUMENT, exit code 2
  */
 export function parseAgentConfig(flags: Flags, env: Environment = process.env): AgentConfig {
@@ -52,10 +66,15 @@ export function parseAgentConfig(flags: Flags, env: Environment = process.env): 
     serviceAccount: settings.text('serviceAccount'),
     logLevel: settings.oneOf('logLevel', LOG_LEVELS) ?? 'info',
     ringBytes,
+    podRate: settings.integer('podRate', 0, 1_000_000) ?? DEFAULT_POD_RATE,
     attach: settings.oneOf('attach', ['auto', 'tcx', 'clsact']) ?? 'auto',
+    probes: settings.oneOf('probes', ['auto', 'fentry', 'kprobe', 'none']) ?? 'auto',
     object: settings.text('object'),
     maxClients: settings.integer('maxClients', 1, 1024) ?? 32,
     authorization: settings.oneOf('authorization', ['on', 'off']) ?? 'on',
+    withParent: flags['withParent'] === true,
+    record: readRecordConfig(settings),
+    export: readExportConfig(settings, env),
     clockSkewMs: settings.integer('clockSkewMs', -3_600_000, 3_600_000) ?? 0,
   };
 }

@@ -1,14 +1,16 @@
 import type { WebSocket } from 'ws';
 import { covers, neededScope } from '../access/scope.ts';
-import type { Subscription } from '../event/target.ts';
+import type { DumpRequest, Subscription } from '../event/target.ts';
 import { CLOSE } from '../protocol/constants.ts';
 import type { AgentMessage, ClientMessage } from '../protocol/messages.ts';
 import { parseClientMessage } from '../protocol/parse.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
-import { type Access, type Authorize, claimedSubject } from './authorizer.ts';
+import { type Access, type Authorize, claimedSubject, type Verb } from './authorizer.ts';
+import type { Dump } from './dump.ts';
 import type { Feed } from './feed.ts';
 import type { Limits } from './limits.ts';
+import type { Recorder } from './recorder.ts';
 import type { Session, Wire } from './session.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -19,6 +21,8 @@ export interface ConnectionOptions {
   limits: Limits;
   version: string;
   authorize: Authorize;
+  /** Undefined: nothing is recorded here. */
+  recorder: Recorder | undefined;
   log: Logger;
   onError(code: string): void;
   onClosed(connection: Connection): void;
@@ -28,6 +32,9 @@ type Of<Type extends ClientMessage['type']> = Extract<ClientMessage, { type: Typ
 
 /** More than this many unanswered messages while one is being authorized is no client of ours. */
 const MAX_PENDING_MESSAGES = 64;
+
+/** The library does not tell when it has sent what it holds. */
+const ROOM_POLL_MS = 5;
 
 /** One for each namespace that is followed. */
 const MAX_TOKENS = 32;
@@ -47,6 +54,8 @@ export class Connection implements Wire {
   /** By whom they say they are of. In memory only, and only for as long as the connection stands. */
   readonly #tokens = new Map<string, string>();
   #session: Session | undefined;
+  #dump: Dump | undefined;
+  #verb: Verb = 'watch';
   #subscription: Subscription | undefined;
   /** What the session may see, and when that was last found to be so. */
   #access: Access | undefined;
@@ -100,6 +109,8 @@ export class Connection implements Wire {
       this.#options.onError('KTRACE_E_PROTOCOL');
       this.#options.log.debug({ err: messageOf(error) }, 'broken frame');
       this.#leave(true);
+      // The library gives the other side half a minute to close as well; as long it would take a client's place.
+      this.#closingTimer ??= setTimeout(() => this.terminate(), this.#options.limits.closingMs);
     });
     socket.on('close', (code) => this.#closed(code));
   }
@@ -129,6 +140,9 @@ export class Connection implements Wire {
         const message = parseClientMessage(text);
         if (message.type === 'credit') this.#credit(message);
         else if (message.type === 'auth') await this.#auth(message);
+        else if (message.type === 'doctor') await this.#doctor();
+        else if (message.type === 'recorded') await this.#recorded(message);
+        else if (message.type === 'dump') await this.#beginDump(message);
         else await this.#subscribe(message);
       }
     } catch (error) {
@@ -139,7 +153,11 @@ export class Connection implements Wire {
   }
 
   #credit(message: Of<'credit'>): void {
-    if (!this.#session) throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected subscribe before credit');
+    if (this.#dump) {
+      this.#dump.credit(message.events);
+      return;
+    }
+    if (!this.#session) throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected subscribe or dump before credit');
     this.#session.credit(message.events, message.ack);
   }
 
@@ -149,16 +167,76 @@ export class Connection implements Wire {
     if (this.#subscription) await this.#authorize(this.#subscription);
   }
 
-  async #subscribe(message: Of<'subscribe'>): Promise<void> {
+  /** A node carries everybody's packets: who may follow it may know how it is. */
+  async #doctor(): Promise<void> {
+    const { feed, authorize } = this.#options;
+    await authorize([...this.#tokens.values()], { targets: [{ kind: 'node', name: feed.node }], addresses: [], units: 'flows' });
+    if (!this.#isEnding) this.send({ type: 'doctor', report: feed.report() });
+  }
+
+  async #recorded({ type: _, ...question }: Of<'recorded'>): Promise<void> {
     clearTimeout(this.#handshakeTimer);
-    const { targets, addresses, units } = message;
-    const subscription: Subscription = { targets, addresses, units };
+    // Whether anything is recorded is said to those alone who may ask for it.
+    const access = await this.#authorizeToGet(question.targets);
+    const recorder = this.#recorder();
+    const { answerRecorded } = await import('./dump.ts');
+    const answer = await answerRecorded(recorder, question, access);
+    if (!this.#isEnding) this.send(answer);
+  }
+
+  async #beginDump({ type: _, ...request }: Of<'dump'>): Promise<void> {
+    clearTimeout(this.#handshakeTimer);
+    if (this.#session !== undefined || this.#dump !== undefined) {
+      throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected one dump on a connection, and none where something is followed');
+    }
+    const access = await this.#authorizeToGet(request.targets);
+    const recorder = this.#recorder();
+    const { Dump } = await import('./dump.ts');
+    if (this.#isEnding) return;
+    this.#subscription = { targets: request.targets, addresses: [], units: 'flows' };
+    this.#dump = new Dump({
+      recorder,
+      request: request satisfies DumpRequest,
+      access,
+      vxlanPort: () => this.#options.feed.vxlanPort(),
+      send: (message) => this.send(message),
+      roomToSend: () => this.#roomToSend(),
+      failed: (error) => this.#fail(error),
+    });
+  }
+
+  #recorder(): Recorder {
+    const { recorder, feed } = this.#options;
+    if (recorder !== undefined) return recorder;
+    throw new KtraceError('KTRACE_E_NOT_RECORDING', `The agent of node ${feed.node} records nothing`, {
+      hint: 'Recording is switched on by KTRACE_RECORD, a folder on the node, in the agent’s environment.',
+    });
+  }
+
+  /** What was recorded is of everybody who was there: it needs the right to `get`, as following needs that to `watch`. */
+  #authorizeToGet(targets: Subscription['targets']): Promise<Access> {
+    this.#verb = 'get';
+    return this.#authorize({ targets, addresses: [], units: 'flows' });
+  }
+
+  /** Resolves when the kernel has taken what was sent, or the connection is over. */
+  async #roomToSend(): Promise<void> {
+    while (this.bufferedBytes() >= this.#options.limits.socketBytes && !this.#isEnding) {
+      await new Promise((resolve) => setTimeout(resolve, ROOM_POLL_MS));
+    }
+  }
+
+  async #subscribe(message: Of<'subscribe'>): Promise<void> {
+    if (this.#dump !== undefined) throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected nothing to be followed beside a dump');
+    this.#verb = 'watch';
+    clearTimeout(this.#handshakeTimer);
+    const { type: _, resume, ...subscription } = message;
     const access = await this.#authorize(subscription);
     // The client may have gone meanwhile.
     if (this.#isEnding) return;
     this.#subscription = subscription;
     if (this.#session) this.#session.update(subscription, access);
-    else this.#session = this.#options.sessions.subscribe(subscription, access, message.resume, this);
+    else this.#session = this.#options.sessions.subscribe(subscription, access, resume, this);
     this.#tellClock();
   }
 
@@ -175,13 +253,14 @@ export class Connection implements Wire {
   async #accessTo(subscription: Subscription): Promise<Access> {
     const askedAtMs = performance.now();
     try {
-      this.#access = await this.#options.authorize([...this.#tokens.values()], subscription);
+      this.#access = await this.#options.authorize([...this.#tokens.values()], subscription, this.#verb);
       this.#accessAtMs = askedAtMs;
     } catch (error) {
       const isUnknown = error instanceof KtraceError && error.code === 'KTRACE_E_AUTHORIZATION_UNAVAILABLE';
       const isInGrace = performance.now() - this.#accessAtMs < this.#options.limits.graceMs;
-      if (!isUnknown || !isInGrace || !this.#access || !this.#session) throw error;
+      if (!isUnknown || !isInGrace || !this.#access || !(this.#session ?? this.#dump)) throw error;
       if (!covers(this.#access.allowed, neededScope(subscription.targets))) throw error;
+      if (subscription.snapBytes !== undefined && this.#access.payloads !== true) throw error;
     }
     return this.#access;
   }
@@ -192,7 +271,9 @@ export class Connection implements Wire {
     if (subscription === undefined || this.#isEnding) return;
     try {
       const access = await this.#accessTo(subscription);
-      if (this.#subscription === subscription) this.#session?.allow(access);
+      if (this.#subscription !== subscription) return;
+      this.#session?.allow(access);
+      this.#dump?.allow(access);
     } catch (error) {
       this.#fail(error);
     }
@@ -236,6 +317,7 @@ export class Connection implements Wire {
   #leave(isDone: boolean): void {
     if (this.#session) this.#options.sessions.leave(this.#session, this, isDone);
     this.#session = undefined;
+    this.#dump?.close();
   }
 
   #closed(code: number): void {

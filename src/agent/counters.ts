@@ -12,6 +12,8 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
     counter('ktrace_kernel_outcomes_total', 'What became of the matched runs; their sum is ktrace_kernel_matched_total.', [
       [{ outcome: 'emitted' }, kernel.emitted],
       [{ outcome: 'counted' }, kernel.counted],
+      [{ outcome: 'cut-pod-rate' }, kernel.cut],
+      [{ outcome: 'filtered' }, kernel.filtered],
       [{ outcome: 'lost-ring-full' }, kernel.lostRing],
       [{ outcome: 'lost-no-scratch' }, kernel.lostScratch],
     ]),
@@ -32,6 +34,9 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
     ]),
     counter('ktrace_drops_ignored_total', 'Drops reported by the kernel that are no packet’s fate.', [
       [{}, assembler.counts.noise],
+    ]),
+    counter('ktrace_stack_unjoined_total', 'What the kernel’s functions told of packets that were seen at no interface.', [
+      [{}, assembler.counts.unjoined],
     ]),
     counter('ktrace_packets_total', 'Packets assembled, by what became of them.', [
       [{ outcome: 'told' }, assembler.counts.told],
@@ -56,6 +61,11 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
       [{}, interfaces.failures],
     ]),
     gauge('ktrace_followers', 'Followers at this moment.', pipeline.followers),
+    gauge(
+      'ktrace_kernel_filter',
+      'Whether the kernel leaves out a part of what the followers’ filters do not take.',
+      pipeline.kernelFilter === undefined ? 0 : 1,
+    ),
     gauge('ktrace_attached_interfaces', 'Interfaces attached at this moment.', tracer.attachedInterfaces),
     gauge('ktrace_packets_held', 'Packets open or told and kept for amendments.', assembler.held),
     gauge('ktrace_flows_open', 'Flows open.', flows.open),

@@ -1,3 +1,4 @@
+import type { HookReport, NodeReport } from '../event/node-report.ts';
 import type { Resolved, Subscription } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 
@@ -6,7 +7,10 @@ import type { KtraceEvent } from '../event/types.ts';
  * the next one does, and is not changed once told.
  */
 export interface Sink {
-  event(event: KtraceEvent): void;
+  /** It takes packets' bytes, filter or not. */
+  readonly wantsBytes?: boolean;
+  /** With a packet come its distinct captured bytes, where somebody filters or wants them. */
+  event(event: KtraceEvent, captured?: readonly Uint8Array[]): void;
   resolved(resolved: Resolved): void;
 }
 
@@ -17,12 +21,7 @@ export interface Follower {
 }
 
 /** State of one kernel hook, for `hello` and doctor. */
-export interface HookState {
-  name: string;
-  backend: 'tcx' | 'clsact' | 'tracepoint' | 'kprobe' | 'fentry' | 'none';
-  state: 'on' | 'idle' | 'unavailable';
-  reason?: string;
-}
+export type HookState = HookReport;
 
 /** What the pipeline offers to the server. */
 export interface Feed {
@@ -30,8 +29,12 @@ export interface Feed {
   /** Changes at every start of the agent. */
   readonly instance: string;
   hooks(): HookState[];
+  /** For `ktrace doctor`. */
+  report(): NodeReport;
   /** Unix nanoseconds of this node's clock, as its events' times are made. */
   nowNs(): bigint;
+  /** UDP port of the node's VXLAN devices; undefined when there is none, or several. */
+  vxlanPort(): number | undefined;
   follow(subscription: Subscription, sink: Sink): Follower;
   /** Undefined when ready, else why not. */
   notReady(): string | undefined;

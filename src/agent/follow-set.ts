@@ -1,5 +1,7 @@
 import type { Resolved, Subscription, Target } from '../event/target.ts';
+import type { Endpoint, FlowEvent, PacketEvent } from '../event/types.ts';
 import type { ServiceAddress } from '../kube/types.ts';
+import { isOfOneHost } from '../util/address.ts';
 import { bytesOf, emptyBits, setBit } from './address-bits.ts';
 import { ADDRESS_BITS, type KernelTargets, servicePortKey } from './tracer.ts';
 
@@ -19,9 +21,14 @@ export interface FollowedSet {
   wantsEveryPacket: boolean;
 }
 
-/** Resolves a subscription. Addresses that other agents resolved are followed like own ones, and bring their Services along. */
-export function followedSet(subscription: Subscription, resolve: Resolve): FollowedSet {
-  const { pods, addresses, serviceAddresses } = resolve(subscription.targets, subscription.addresses);
+/**
+ * Resolves a subscription. Addresses that other agents resolved are followed like own ones, and bring their Services along.
+ * @param newborn addresses of pods that the API server may not have told of yet: who follows all pods follows these
+ */
+export function followedSet(subscription: Subscription, resolve: Resolve, newborn: readonly string[] = []): FollowedSet {
+  const early = subscription.targets.some(({ kind }) => kind === 'all') ? newborn : [];
+  const { pods, addresses: named, serviceAddresses } = resolve(subscription.targets, [...subscription.addresses, ...early]);
+  const addresses = [...new Set([...named, ...early])];
   return {
     resolved: { pods, addresses },
     addresses: new Set([...addresses, ...subscription.addresses]),
@@ -50,10 +57,16 @@ export function kernelTargets(sets: Iterable<FollowedSet>, ownAddresses: Iterabl
     }
     if (set.wantsEveryPacket) targets.everyPacket = true;
   }
-  if (targets.addresses.size > 0) for (const ip of ownAddresses) if (!isLoopback(ip)) add(ip, ADDRESS_BITS.node);
+  if (targets.addresses.size > 0) for (const ip of ownAddresses) if (!isOfOneHost(ip)) add(ip, ADDRESS_BITS.node);
   return targets;
 }
 
-function isLoopback(ip: string): boolean {
-  return ip === '::1' || ip.startsWith('127.');
+/** True when one of the record's addresses, before or after translation or quoted, is a followed one. */
+export function isWanted(set: FollowedSet, event: PacketEvent | FlowEvent): boolean {
+  const has = ({ ip }: Endpoint) => set.addresses.has(ip);
+  if (has(event.src) || has(event.dst)) return true;
+  if (event.nat?.some(({ before, after }) => has(before) || has(after)) === true) return true;
+  if (event.kind !== 'packet' || event.icmp?.about === undefined) return false;
+  const { src, dst, nat } = event.icmp.about;
+  return has(src) || has(dst) || nat?.some(({ before, after }) => has(before) || has(after)) === true;
 }

@@ -3,6 +3,7 @@ import type { Link, LinkChange, LinkWatcher, NativeModule } from '../native/type
 import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { hasLinkLayer, interfaceKind } from './interface-kind.ts';
+import { PodAddresses } from './pod-addresses.ts';
 import { withExpeditedRcu } from './rcu.ts';
 import { MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
 
@@ -11,13 +12,7 @@ interface Known {
   kind: InterfaceKind | undefined;
   /** Namespace of the pod behind it; 0 when it cannot be told. */
   netns: number;
-  /** Addresses of the pod behind it, once they were found. */
-  podAddresses: string[] | undefined;
-  askedMs: number;
 }
-
-/** How often, at most, a pod without addresses yet is asked for them. */
-const ASK_AGAIN_MS = 50;
 
 /** The node's interfaces as they come and go; attaches the pod network's while someone follows. */
 export class Interfaces {
@@ -30,12 +25,18 @@ export class Interfaces {
   readonly #names = new Map<number, string>();
   readonly #netnsUsers = new Map<number, number>();
   #ownAddresses = new Set<string>();
+  #interfaceByAddress = new Map<string, number>();
   #uplinks = new Set<number>();
   #nodeAddresses: ReadonlySet<string> = new Set();
   #isActive = false;
   /** Interfaces that should be attached, or pods whose drops should be told, and could not be. */
   failures = 0;
   onOwnAddressesChange: () => void = () => {};
+  onPodAddressesChange: () => void = () => {};
+  readonly #podAddresses = new PodAddresses({
+    read: (link) => this.#addressesIn(link),
+    changed: () => this.onPodAddressesChange(),
+  });
 
   constructor(options: { native: NativeModule; tracer: Tracer; log: Logger }) {
     this.#native = options.native;
@@ -52,8 +53,8 @@ export class Interfaces {
     withExpeditedRcu(() => {
       for (const known of this.#known.values()) this.#settle(known);
     });
-    if (isActive) this.#tracer.attachDrops();
-    else this.#tracer.detachDrops();
+    if (isActive) this.#tracer.attachStack();
+    else this.#tracer.detachStack();
   }
 
   nameOf(ifindex: number): string {
@@ -69,6 +70,19 @@ export class Interfaces {
     return this.#ownAddresses;
   }
 
+  /** The pod network's, in the order of their names. */
+  list(): { name: string; kind: string; attached: boolean }[] {
+    return [...this.#known.values()]
+      .flatMap(({ link, kind }) =>
+        kind === undefined ? [] : [{ name: link.name, kind, attached: this.#tracer.isAttached(link.ifindex) }],
+      )
+      .sort((a, b) => a.name.localeCompare(b.name));
+  }
+
+  interfaceOfAddress(ip: string): number | undefined {
+    return this.#interfaceByAddress.get(ip);
+  }
+
   /** The node's addresses as Kubernetes has them: the interface that holds one is an uplink, whatever the default route says. */
   setNodeAddresses(addresses: readonly string[]): void {
     if (addresses.length === this.#nodeAddresses.size && addresses.every((ip) => this.#nodeAddresses.has(ip))) return;
@@ -79,16 +93,22 @@ export class Interfaces {
   /** The addresses inside the pod behind an interface, asked of the kernel; empty when there is no pod or it has none yet. */
   podAddresses(ifindex: number, nowMs: number): readonly string[] {
     const known = this.#known.get(ifindex);
-    if (known?.kind !== 'pod' || known.link.linkNetnsId < 0) return [];
-    if (known.podAddresses !== undefined) return known.podAddresses;
-    if (nowMs - known.askedMs < ASK_AGAIN_MS) return [];
-    known.askedMs = nowMs;
-    const addresses = this.#addressesIn(known.link);
-    if (addresses.length > 0) known.podAddresses = addresses;
-    return addresses;
+    return known !== undefined && leadsToPod(known) ? this.#podAddresses.of(known.link, nowMs) : [];
+  }
+
+  /** Whether it was found inside a pod of this node. */
+  isPodAddress(ip: string): boolean {
+    for (const known of this.#podAddresses.all()) if (known === ip) return true;
+    return false;
+  }
+
+  /** Addresses inside pods that are new, maybe to the API server as well. */
+  newPodAddresses(): string[] {
+    return this.#podAddresses.recent(performance.now());
   }
 
   close(): void {
+    this.#podAddresses.close();
     this.#watcher.close();
   }
 
@@ -128,6 +148,7 @@ export class Interfaces {
     for (const { ip, ifindex } of addresses) if (this.#nodeAddresses.has(ip)) uplinks.add(ifindex);
     const hasChanged = own.length !== this.#ownAddresses.size || own.some((ip) => !this.#ownAddresses.has(ip));
     this.#ownAddresses = new Set(own);
+    this.#interfaceByAddress = new Map(addresses.map(({ ip, ifindex }) => [ip, ifindex]));
     const uplinksChanged = uplinks.size !== this.#uplinks.size || [...uplinks].some((ifindex) => !this.#uplinks.has(ifindex));
     this.#uplinks = uplinks;
     if (uplinksChanged) for (const known of this.#known.values()) this.#classify(known);
@@ -139,6 +160,7 @@ export class Interfaces {
     const known = this.#remember(link);
     if (before !== undefined && isSame(before, link)) return;
     this.#classify(known);
+    if (this.#isActive && leadsToPod(known)) this.#podAddresses.watch(known.link, performance.now());
     const master = this.#known.get(link.master);
     if (master !== undefined && master.kind === undefined) this.#classify(master);
   }
@@ -146,11 +168,10 @@ export class Interfaces {
   #remember(link: Link): Known {
     const known = this.#known.get(link.ifindex);
     if (known !== undefined) {
-      if (known.link.linkNetnsId !== link.linkNetnsId || known.link.link !== link.link) known.podAddresses = undefined;
       known.link = link;
       return known;
     }
-    const created: Known = { link, kind: undefined, netns: 0, podAddresses: undefined, askedMs: 0 };
+    const created: Known = { link, kind: undefined, netns: 0 };
     this.#known.set(link.ifindex, created);
     this.#names.delete(link.ifindex);
     return created;
@@ -171,12 +192,16 @@ export class Interfaces {
     return masters;
   }
 
+  /** UDP ports of the node's own VXLAN devices, each once. */
+  vxlanPorts(): number[] {
+    return [...new Set([...this.#known.values()].map(({ link }) => link.vxlanPort).filter((port) => port !== 0))];
+  }
+
   #tellVxlanPorts(): void {
-    const ports = new Set<number>();
-    for (const { link } of this.#known.values()) if (link.vxlanPort !== 0) ports.add(link.vxlanPort);
-    if (ports.size > MAX_VXLAN_PORTS)
-      this.#log.warn({ ports: [...ports] }, `only the first ${MAX_VXLAN_PORTS} VXLAN ports are looked into`);
-    this.#tracer.setVxlanPorts([...ports].slice(0, MAX_VXLAN_PORTS));
+    const ports = this.vxlanPorts();
+    if (ports.length > MAX_VXLAN_PORTS)
+      this.#log.warn({ ports }, `only the first ${MAX_VXLAN_PORTS} VXLAN ports are looked into`);
+    this.#tracer.setVxlanPorts(ports.slice(0, MAX_VXLAN_PORTS));
   }
 
   /** The namespaces behind pod interfaces are the node's own: drops inside them are told. */
@@ -232,6 +257,7 @@ export class Interfaces {
     const known = this.#known.get(ifindex);
     if (known === undefined) return;
     this.#useNetns(known.netns, -1);
+    this.#podAddresses.forget(ifindex);
     this.#tracer.detach(ifindex);
     this.#known.delete(ifindex);
     this.#names.set(ifindex, known.link.name);
@@ -241,6 +267,10 @@ export class Interfaces {
     }
     if (known.link.vxlanPort !== 0) this.#tellVxlanPorts();
   }
+}
+
+function leadsToPod({ kind, link }: Known): boolean {
+  return kind === 'pod' && link.linkNetnsId >= 0;
 }
 
 function isSame(a: Link, b: Link): boolean {

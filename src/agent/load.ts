@@ -1,3 +1,4 @@
+import { release } from 'node:os';
 import { LAYOUT_VERSION } from '../event/layout.ts';
 import type { BpfObject, NativeModule } from '../native/types.ts';
 import { u32, u64 } from '../util/bytes.ts';
@@ -7,6 +8,8 @@ import type { HookState } from './feed.ts';
 /** From this fill of the ring on the kernel wakes the reader at once: a quarter of it. */
 const WAKE_FRACTION = 4;
 const DROP_PROGRAM = 'ktrace_drop';
+/** Of no drop: before 6.2 there is no SKB_CONSUMED, and the number that it has since was that of SKB_DROP_REASON_NOT_SPECIFIED. */
+const NO_REASON = 0xffff_ffff;
 
 export interface LoadOptions {
   native: NativeModule;
@@ -14,6 +17,8 @@ export interface LoadOptions {
   /** Inode of the node's network namespace. */
   netns: number;
   ringBytes: number;
+  /** Sightings a second that are told of one pod, on average; 0: no bound. */
+  podRate: number;
 }
 
 export interface LoadNotice {
@@ -27,6 +32,8 @@ export interface Loaded {
   dropReasons: ReadonlyMap<number, string>;
   conntrack: HookState;
   drops: HookState;
+  /** What the object was fitted to this kernel by. */
+  config: Record<string, Uint8Array>;
   /** What cannot be had on this kernel costs only its own facts. */
   notices: LoadNotice[];
 }
@@ -49,7 +56,9 @@ export function loadForKernel(options: LoadOptions): Loaded {
     cfg_netns: u32(options.netns),
     cfg_conntrack: Uint8Array.of(hasConntrack ? 1 : 0),
     cfg_drop_has_socket: Uint8Array.of(dropArguments >= 4 ? 1 : 0),
-    cfg_reason_consumed: u32(reasons['SKB_CONSUMED'] ?? 1),
+    cfg_reason_consumed: u32(reasons['SKB_CONSUMED'] ?? NO_REASON),
+    cfg_told_interval_ns: u64(options.podRate === 0 ? 0n : BigInt(Math.max(1, Math.floor(1e9 / options.podRate)))),
+    cfg_filters: Uint8Array.of(canFilter(process.arch, release()) ? 1 : 0),
     cfg_wake_bytes: u64(BigInt(Math.floor(options.ringBytes / WAKE_FRACTION))),
   };
   const open = (without: string[]) =>
@@ -71,8 +80,14 @@ export function loadForKernel(options: LoadOptions): Loaded {
     dropReasons: new Map(Object.entries(reasons).map(([name, value]) => [value, name])),
     conntrack: hasConntrack ? CONNTRACK : { ...CONNTRACK, state: 'unavailable', reason: 'its types are not in BTF' },
     drops,
+    config,
     notices,
   };
+}
+
+/** Whether a program with functions may tail-call another one: on arm64 since 6.0 (d4609a5d8c70), on x86-64 wherever the rest runs. */
+export function canFilter(arch: string, kernel: string): boolean {
+  return arch !== 'arm64' || Number.parseInt(kernel, 10) >= 6;
 }
 
 const CONNTRACK: HookState = { name: 'conntrack', backend: 'none', state: 'on', reason: 'read at the tc hooks' };

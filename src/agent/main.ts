@@ -1,19 +1,28 @@
-import { readFileSync, statSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { readFileSync, rmdirSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { type KubeAccess, openApi } from '../kube/api.ts';
 import { inClusterAccess } from '../kube/in-cluster.ts';
+import type { NamesIndex } from '../kube/names-index.ts';
+import type { PodRecord } from '../kube/pod-book.ts';
 import { openReviewer } from '../kube/reviews.ts';
-import { startKube } from '../kube/start.ts';
+import { type Kube, startKube } from '../kube/start.ts';
 import { loadNative } from '../native/load.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import { createLog, type Logger } from '../util/log.ts';
 import { type Authorize, allowAll, createAuthorizer } from './authorizer.ts';
 import type { AgentConfig } from './config.ts';
+import type { RunningExport } from './export.ts';
+import type { Feed } from './feed.ts';
 import { Interfaces } from './interfaces.ts';
-import { kubeNaming } from './naming.ts';
-import { Pipeline } from './pipeline.ts';
+import { KernelSymbols } from './kernel-symbols.ts';
+import { namesCounters } from './names-counters.ts';
+import { kubeNaming, nameAgain } from './naming.ts';
+import { defaultObject } from './object-path.ts';
+import { type Naming, Pipeline } from './pipeline.ts';
+import type { OwnPod } from './pod-names.ts';
+import { Recorder } from './recorder.ts';
+import { recorderCounters } from './recorder-counters.ts';
 import { startServer } from './server.ts';
-import { readSymbols } from './symbols.ts';
 import { Tracer } from './tracer.ts';
 
 /**
@@ -22,14 +31,16 @@ import { Tracer } from './tracer.ts';
  */
 export async function runAgent(config: AgentConfig): Promise<void> {
   const log = createLog('agent', config.logLevel).child({ node: config.node });
-  const stopped = stopSignal();
+  const stopped = stopSignal(config.withParent);
   const native = loadNative();
   const tracer = new Tracer({
     native,
     objectPath: config.object ?? defaultObject(),
     netns: statSync('/proc/self/ns/net').ino,
     ringBytes: config.ringBytes,
+    podRate: config.podRate,
     attach: config.attach,
+    probes: config.probes,
   });
   const closing = new AbortController();
   const closers: (() => void | Promise<void>)[] = [() => tracer.close(), () => closing.abort()];
@@ -41,8 +52,19 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     closers.push(() => kube.close());
     const naming = kubeNaming(kube);
     const { node, clockSkewMs } = config;
-    const pipeline = new Pipeline({ node, native, tracer, interfaces, naming, symbols: readSymbols(), log, clockSkewMs });
+    const pipeline = new Pipeline({
+      node,
+      native,
+      tracer,
+      interfaces,
+      naming,
+      symbols: new KernelSymbols(),
+      log,
+      clockSkewMs,
+      version: version(),
+    });
     closers.push(() => pipeline.close());
+    interfaces.onPodAddressesChange = () => pipeline.resolveAgain();
     interfaces.onOwnAddressesChange = () => {
       kube.index.setLocalAddresses([...interfaces.ownAddresses]);
       pipeline.resolveAgain();
@@ -56,13 +78,20 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       if (notice.code === 'KTRACE_N_API_BACK') pipeline.withdraw('KTRACE_N_API_UNREACHABLE', notice);
       else pipeline.notice(notice);
     });
+    const exporting = await exportTo(config, pipeline, kube.index, log);
+    if (exporting) closers.push(() => exporting.close());
+    const recorder = await record(config, { pipeline, kube, naming, interfaces }, log);
+    if (recorder) closers.push(() => recorder.close());
     const server = await startServer({
       feed: pipeline,
       socketPath: config.socket,
       version: version(),
       log,
-      authorize: config.authorization === 'on' ? authorizer(access, closing.signal, log) : authorizationOff(pipeline, log),
+      authorize:
+        config.authorization === 'on' ? authorizer(access, closing.signal, log) : authorizationOff(pipeline, log, config),
       limits: { clients: config.maxClients },
+      counters: () => [...namesCounters(kube), ...(exporting?.counters() ?? []), ...recorderCounters(recorder)],
+      ...(recorder === undefined ? {} : { recorder }),
     });
     closers.push(() => server.close());
     log.info({ socket: config.socket, hooks: pipeline.hooks(), instance: pipeline.instance }, 'agent is up');
@@ -75,6 +104,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
         log.error({ err: messageOf(error) }, 'something could not be taken down');
       }
     }
+    if (config.withParent) removeIfEmpty(dirname(config.socket));
   }
 }
 
@@ -85,11 +115,71 @@ function authorizer(access: KubeAccess, signal: AbortSignal, log: Logger): Autho
   return createAuthorizer(openReviewer(openApi(access), signal, REVIEW_TIMEOUT_MS), log);
 }
 
-function authorizationOff(pipeline: Pipeline, log: Logger): Authorize {
+function authorizationOff(pipeline: Pipeline, log: Logger, { withParent }: AgentConfig): Authorize {
+  // Its only client is who started it, and its socket is in a folder of that user.
+  if (withParent) return allowAll;
   const text = 'this agent runs with --authorization off: whoever reaches it sees everything';
   log.warn(text);
   pipeline.notice({ code: 'KTRACE_N_AUTHORIZATION_OFF', level: 'warn', text });
   return allowAll;
+}
+
+interface Recorded {
+  pipeline: Pipeline;
+  kube: Kube;
+  naming: Naming;
+  interfaces: Interfaces;
+}
+
+function record(
+  { record: config }: AgentConfig,
+  { pipeline, kube, naming, interfaces }: Recorded,
+  log: Logger,
+): Promise<Recorder> | undefined {
+  if (config === undefined) return undefined;
+  const started = Recorder.start({
+    config,
+    feed: pipeline,
+    ownPods: () => ownPods(kube.index.ownPods()),
+    isPodAddress: (ip) => interfaces.isPodAddress(ip),
+    name: (event) => nameAgain(naming, event),
+    services: () => kube.index.servicesWithSlices(),
+    notice: (notice) => pipeline.notice(notice),
+    withdraw: (code, by) => pipeline.withdraw(code, by),
+    lost: (event) => pipeline.lost(event),
+    log,
+  });
+  return started.then((recorder) => {
+    kube.onChange(() => {
+      recorder.podsChanged();
+      recorder.services.changed();
+    });
+    kube.onTrouble((trouble) => recorder.incidents.report(trouble));
+    log.info({ ...config }, 'recording');
+    return recorder;
+  });
+}
+
+/** Pods with addresses of their own. */
+function* ownPods(records: Iterable<PodRecord>): Generator<OwnPod> {
+  for (const { version, hostNetwork, ips, held, endedMs } of records) {
+    if (hostNetwork) continue;
+    const { pod } = version.owner;
+    if (endedMs === undefined) yield { pod, ips, sinceMs: held?.fromMs };
+    else if (held !== undefined) yield { pod, ips: held.ips, sinceMs: held.fromMs, endedMs };
+  }
+}
+
+/** What exporting needs is loaded where it is switched on alone. */
+async function exportTo(
+  { export: config }: AgentConfig,
+  feed: Feed,
+  index: NamesIndex,
+  log: Logger,
+): Promise<RunningExport | undefined> {
+  if (config === undefined) return undefined;
+  const { startExport } = await import('./export.ts');
+  return startExport({ config, feed, index, version: version(), log });
 }
 
 /** Reading kubeconfigs takes a package of 88 MB: an agent that is a pod reads its service account itself. */
@@ -111,19 +201,28 @@ async function kubeAccess({ kubeconfig: path, serviceAccount }: AgentConfig): Pr
   return config;
 }
 
+/** The folder that a client made for the socket, when the client was killed and cannot do it. */
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // The client has done it, or something of its own is in it.
+  }
+}
+
 function plainLog(log: Logger): { info(text: string): void; warn(text: string): void } {
   return { info: (text) => log.info(text), warn: (text) => log.warn(text) };
 }
 
-function stopSignal(): Promise<string> {
+function stopSignal(withParent: boolean): Promise<string> {
   return new Promise((resolve) => {
+    if (withParent)
+      process.stdin
+        .on('error', () => resolve('error'))
+        .on('close', () => resolve('end of input'))
+        .resume();
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
   });
-}
-
-/** The object that was built with this ktrace, beside `src/` or `dist/`. */
-function defaultObject(): string {
-  return fileURLToPath(new URL('../../build/bpf/ktrace.bpf.o', import.meta.url));
 }
 
 function version(): string {

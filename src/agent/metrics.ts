@@ -50,6 +50,10 @@ export function serverCounters({ version, clients, accepted, errors, counts, tot
     counter('ktrace_server_records_withheld_total', 'Records not shown to a session, no end of them being its to see.', [
       [{}, counts.withheld],
     ]),
+    counter('ktrace_server_records_filtered_total', "Records not told because of a session's filter, by reason.", [
+      [{ reason: 'no_match' }, counts.filtered - counts.undecided],
+      [{ reason: 'bytes_not_captured' }, counts.undecided],
+    ]),
     counter('ktrace_server_events_in_total', "Events that came into sessions' queues.", [[{}, counts.in]]),
     counter('ktrace_server_events_out_total', 'Events that left in batches.', [[{}, counts.out]]),
     counter('ktrace_server_events_put_back_total', 'Events queued again because the connection broke.', [[{}, counts.putBack]]),

@@ -1,3 +1,4 @@
+import type { FlowEvent, PacketEvent } from '../event/types.ts';
 import { enrichFlow, enrichPacket } from '../kube/enrich.ts';
 import type { Kube } from '../kube/start.ts';
 import type { Naming } from './pipeline.ts';
@@ -21,4 +22,10 @@ export function kubeNaming(kube: Kube): Naming {
       return isSynced ? undefined : `names of pods and Services are not there yet${reason === undefined ? '' : `: ${reason}`}`;
     },
   };
+}
+
+/** Names a record once more, in place: more may be known of its time now. */
+export function nameAgain(naming: Naming, event: PacketEvent | FlowEvent): void {
+  if (event.kind === 'packet') naming.namePacket(event, Date.parse(event.time), () => undefined);
+  else naming.nameFlow(event, Date.parse(event.startTime));
 }

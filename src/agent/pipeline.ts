@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { distinctBytes } from '../event/captured.ts';
 import { decodeBatch } from '../event/decode.ts';
+import type { NodeReport } from '../event/node-report.ts';
 import type { Subscription } from '../event/target.ts';
-import type { Endpoint, FlowEvent, Hop, KtraceEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
+import type { FlowEvent, Hop, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
 import { Assembler } from '../flow/assemble.ts';
 import { EchoTracker } from '../flow/echo.ts';
 import { FlowTracker, type TrackedFlow } from '../flow/flows.ts';
@@ -11,11 +13,15 @@ import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { formatUnixNs } from '../util/time.ts';
 import { pipelineCounters } from './counters.ts';
+import { diagnose } from './doctor.ts';
 import type { Counter, Feed, Follower, HookState, Sink } from './feed.ts';
-import { type FollowedSet, followedSet, kernelTargets, type Resolve } from './follow-set.ts';
+import { type FollowedSet, followedSet, isWanted, kernelTargets, type Resolve } from './follow-set.ts';
+import { withData } from './hop-data.ts';
 import type { Interfaces } from './interfaces.ts';
-import type { Symbols } from './symbols.ts';
-import type { KernelStats, Tracer } from './tracer.ts';
+import { KernelFilter } from './kernel-filter.ts';
+import type { KernelSymbols } from './kernel-symbols.ts';
+import { Losses } from './losses.ts';
+import type { Tracer } from './tracer.ts';
 
 /** The kernel ring is emptied this often, and at once when a quarter of it is full. */
 const RING_INTERVAL_MS = 15;
@@ -40,8 +46,9 @@ export interface PipelineOptions {
   tracer: Tracer;
   interfaces: Interfaces;
   naming: Naming;
-  symbols: Symbols;
+  symbols: KernelSymbols;
   log: Logger;
+  version?: string;
   /** Added to the clock of everything that is told: for tests of nodes whose clocks disagree. */
   clockSkewMs?: number;
 }
@@ -69,17 +76,25 @@ export class Pipeline implements Feed {
   #ring: RingReader | undefined;
   #timers: NodeJS.Timeout[] = [];
   #offsetNs: bigint;
-  #stats: KernelStats;
-  #lostSince = '';
+  readonly #losses: Losses;
+  readonly #kernelFilter: KernelFilter;
   #isResolving = false;
+  /** Some follower has a filter, or wants the packets' bytes. */
+  #isFiltered = false;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
     this.node = options.node;
     this.#offsetNs = this.#readOffset();
-    this.#stats = options.tracer.stats();
+    this.#losses = this.#countLosses();
+    this.#kernelFilter = new KernelFilter(options.tracer, options.log);
     const idPrefix = `${this.instance}-`;
-    this.assembler = new Assembler({ view: this.#nodeView(), idPrefix, onPacket: (packet) => this.#onPacket(packet) });
+    this.assembler = new Assembler({
+      view: this.#nodeView(),
+      idPrefix,
+      onPacket: (packet) => this.#onPacket(packet),
+      keepsBytes: () => this.#isFiltered,
+    });
     this.echoes = new EchoTracker({ onUnanswered: (packet) => this.#tellPacket(packet) });
     this.flows = new FlowTracker({ node: options.node, idPrefix, onFlow: (flow) => this.#onFlow(flow) });
     for (const { code, text } of options.tracer.notices) this.notice({ code, text, level: 'warn' });
@@ -89,8 +104,18 @@ export class Pipeline implements Feed {
     return this.#options.tracer.hooks();
   }
 
+  report(): NodeReport {
+    const { version, tracer, interfaces } = this.#options;
+    return diagnose(this.node, version ?? '', tracer, interfaces);
+  }
+
   nowNs(): bigint {
     return process.hrtime.bigint() + this.#offsetNs;
+  }
+
+  vxlanPort(): number | undefined {
+    const [port, other] = this.#options.interfaces.vxlanPorts();
+    return other === undefined ? port : undefined;
   }
 
   notReady(): string | undefined {
@@ -99,6 +124,11 @@ export class Pipeline implements Feed {
 
   counters(): Counter[] {
     return pipelineCounters(this, this.#options.tracer, this.#options.interfaces);
+  }
+
+  /** What the kernel decides of the followers' filters; undefined: nothing. */
+  get kernelFilter(): string | undefined {
+    return this.#kernelFilter.text;
   }
 
   get followers(): number {
@@ -145,6 +175,11 @@ export class Pipeline implements Feed {
     for (const following of this.#following) this.#deliver(following, notice);
   }
 
+  /** Tells all followers what was lost elsewhere than on the way to one of them. */
+  lost(event: LostEvent): void {
+    this.#tellAll(event);
+  }
+
   /** Ends a notice's time; `by`, when given, is told once to those who follow now. */
   withdraw(code: NoticeEvent['code'], by?: Pick<NoticeEvent, 'code' | 'text' | 'level'>): void {
     if (!this.#notices.delete(code) || by === undefined) return;
@@ -163,6 +198,7 @@ export class Pipeline implements Feed {
       interfaceName: (ifindex) => interfaces.nameOf(ifindex),
       interfaceKind: (ifindex) => interfaces.kindOf(ifindex),
       isOwnAddress: (ip) => interfaces.ownAddresses.has(ip),
+      interfaceOfAddress: (ip) => interfaces.interfaceOfAddress(ip),
       realtimeOffsetNs: () => this.#offsetNs,
       dropReasons: tracer.dropReasons,
       symbol: (address) => symbols.at(address),
@@ -174,7 +210,8 @@ export class Pipeline implements Feed {
   }
 
   #resolve(subscription: Subscription): FollowedSet {
-    return followedSet(subscription, this.#options.naming.resolve);
+    const { naming, interfaces } = this.#options;
+    return followedSet(subscription, naming.resolve, interfaces.newPodAddresses());
   }
 
   #tellResolved(following: Following): void {
@@ -191,8 +228,16 @@ export class Pipeline implements Feed {
       this.#stop();
       return;
     }
+    this.#isFiltered = [...this.#following].some(
+      ({ subscription: { filter, data, headers }, sink }) =>
+        filter !== undefined || data === true || headers === true || sink.wantsBytes === true,
+    );
+    tracer.setSnapBytes(Math.max(0, ...[...this.#following].map(({ subscription }) => subscription.snapBytes ?? 0)));
     // Attached everywhere before anything matches: else the first packets would be told with half of their hops.
     this.#start();
+    this.#tellProbes();
+    // Before the targets: what is matched anew is asked of the new filter.
+    this.#filterInKernel();
     const sets = [...this.#following].map(({ set }) => set);
     try {
       tracer.setTargets(kernelTargets(sets, interfaces.ownAddresses));
@@ -204,12 +249,16 @@ export class Pipeline implements Feed {
     }
   }
 
+  #filterInKernel(): void {
+    const subscriptions = [...this.#following].map(({ subscription }) => subscription);
+    this.#kernelFilter.update(subscriptions, this.#options.interfaces.vxlanPorts());
+  }
+
   #start(): void {
     if (this.#ring !== undefined) return;
     const { native, tracer, interfaces } = this.#options;
     this.#offsetNs = this.#readOffset();
-    this.#stats = tracer.stats();
-    this.#lostSince = formatUnixNs(this.nowNs());
+    this.#losses.start();
     this.#ring = native.readRing(tracer.object, 'sightings', { intervalMs: RING_INTERVAL_MS }, (batch) => this.#onBatch(batch));
     interfaces.setActive(true);
     this.#timers = [
@@ -231,10 +280,20 @@ export class Pipeline implements Feed {
     this.#ring = undefined;
     for (const timer of this.#timers) clearInterval(timer);
     tracer.setTargets(kernelTargets([], []));
+    this.#kernelFilter.update([], []);
+    tracer.setSnapBytes(0);
     tracer.removeFlows(tracer.countedFlows().map(({ key }) => key));
     this.assembler.flush();
     this.echoes.clear();
     this.flows.closeAll();
+  }
+
+  /** Which of the kernel's functions cannot be seen: known for certain once they are attached. */
+  #tellProbes(): void {
+    const text = this.#options.tracer.probes.lacking();
+    if (text === undefined) this.withdraw('KTRACE_N_NO_PROBES');
+    else if (this.#notices.get('KTRACE_N_NO_PROBES')?.text !== text)
+      this.notice({ code: 'KTRACE_N_NO_PROBES', level: 'info', text });
   }
 
   #onBatch(batch: Uint8Array): void {
@@ -251,23 +310,33 @@ export class Pipeline implements Feed {
 
   #count(): void {
     const { tracer, log } = this.#options;
+    // The tunnels' ports may be others now.
+    this.#filterInKernel();
+    if (tracer.probes.refresh()) {
+      log.info({ hooks: tracer.probes.hooks() }, 'a module was loaded: more can be told');
+      this.#tellProbes();
+    }
     try {
       const clock = { monotonicNs: process.hrtime.bigint(), realtimeOffsetNs: this.#offsetNs };
       tracer.removeFlows(this.flows.count(tracer.countedFlows(), clock, performance.now()));
+      tracer.settleFlowShares();
     } catch (error) {
       log.warn({ err: messageOf(error) }, 'the flow table could not be read');
     }
-    this.#tellLost();
+    for (const lost of this.#losses.take()) this.#tellAll(lost);
   }
 
-  #tellLost(): void {
-    const stats = this.#options.tracer.stats();
-    const count = stats.lostRing + stats.lostScratch - this.#stats.lostRing - this.#stats.lostScratch;
-    const now = formatUnixNs(this.nowNs());
-    this.#stats = stats;
-    if (count > 0)
-      this.#tellAll({ v: 1, kind: 'lost', node: this.node, stage: 'kernel-ring', count, from: this.#lostSince, to: now });
-    this.#lostSince = now;
+  #countLosses(): Losses {
+    const { tracer, interfaces, naming } = this.#options;
+    return new Losses({
+      node: this.node,
+      tracer,
+      podOf: ({ ifindex, ip }) => {
+        const addresses = ifindex === undefined ? [ip ?? ''] : interfaces.podAddresses(ifindex, performance.now());
+        return naming.podOf(addresses, Date.now());
+      },
+      now: () => formatUnixNs(this.nowNs()),
+    });
   }
 
   #onPacket(packet: AssembledPacket): void {
@@ -283,11 +352,16 @@ export class Pipeline implements Feed {
     this.#tellPacket(packet);
   }
 
+  /** More may have been captured than a follower may see, for another one: what is handed to each is cut to its own snap length. */
   #tellPacket(packet: AssembledPacket): void {
-    const { event } = packet;
+    const captured = new Map<number, readonly Uint8Array[]>();
     for (const following of this.#following) {
-      if (packet.nothingNew && !following.set.wantsEveryPacket) continue;
-      if (isWanted(following.set, event)) this.#deliver(following, event);
+      const { set, subscription } = following;
+      if ((packet.nothingNew && !set.wantsEveryPacket) || !isWanted(set, packet.event)) continue;
+      const snapBytes = subscription.snapBytes ?? 0;
+      const seen = captured.get(snapBytes) ?? distinctBytes(packet.captured, snapBytes);
+      captured.set(snapBytes, seen);
+      this.#deliver(following, subscription.data ? withData(packet, snapBytes) : packet.event, seen);
     }
   }
 
@@ -300,17 +374,8 @@ export class Pipeline implements Feed {
     for (const following of this.#following) this.#deliver(following, event);
   }
 
-  #deliver(following: Following, event: KtraceEvent): void {
+  #deliver(following: Following, event: KtraceEvent, captured?: readonly Uint8Array[]): void {
     this.told[event.kind] += 1;
-    following.sink.event(event);
+    following.sink.event(event, captured);
   }
-}
-
-/** True when one of the record's addresses, before or after translation or quoted, is a followed one. */
-function isWanted(set: FollowedSet, event: PacketEvent | FlowEvent): boolean {
-  const has = ({ ip }: Endpoint) => set.addresses.has(ip);
-  if (has(event.src) || has(event.dst)) return true;
-  if (event.nat?.some(({ before, after }) => has(before) || has(after)) === true) return true;
-  if (event.kind !== 'packet' || event.icmp?.about === undefined) return false;
-  return has(event.icmp.about.src) || has(event.icmp.about.dst);
 }

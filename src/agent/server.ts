@@ -16,9 +16,10 @@ import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { type Authorize, allowAll } from './authorizer.ts';
 import { Connection } from './connection.ts';
-import type { Feed } from './feed.ts';
+import type { Counter, Feed } from './feed.ts';
 import { DEFAULT_LIMITS, type Limits } from './limits.ts';
 import { METRICS_TYPE, renderMetrics, serverCounters } from './metrics.ts';
+import type { Recorder } from './recorder.ts';
 import { Sessions } from './sessions.ts';
 import { clearSocketPath } from './socket-file.ts';
 
@@ -30,10 +31,16 @@ export interface ServerOptions {
   /** Everybody may follow everything where this is not given. */
   authorize?: Authorize;
   limits?: Partial<Limits>;
+  /** What `dump` reads; nothing is recorded where this is not given. */
+  recorder?: Recorder;
+  /** Counters of what else runs in this process. */
+  counters?: () => Counter[];
 }
 
 const PATHS = ['/healthz', '/readyz', '/metrics', STREAM_PATH];
 const MAX_HEADER_BYTES = 16 * 1024;
+/** Beside the websockets that are served, for probes, and for telling all that a gate lets come at once (128) that there is no room. */
+const ROOM_TO_REFUSE = 160;
 
 /**
  * Serves `ktrace.v1`, `/healthz`, `/readyz` and `/metrics` on a unix socket; resolves when it listens.
@@ -80,8 +87,7 @@ export class Server {
       },
       (request, response) => void this.#answer(request, response),
     );
-    // Room beside the websockets for probes, and for telling one websocket too many so.
-    this.#http.maxConnections = this.#limits.clients + 32;
+    this.#http.maxConnections = this.#limits.clients + ROOM_TO_REFUSE;
     this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
@@ -128,7 +134,7 @@ export class Server {
       return;
     }
     this.#websockets.handleUpgrade(request, socket, head, (websocket) => {
-      const { feed, version, authorize, log } = this.#options;
+      const { feed, version, authorize, recorder, log } = this.#options;
       this.#accepted += 1;
       const connection = new Connection({
         socket: websocket,
@@ -137,6 +143,7 @@ export class Server {
         limits: this.#limits,
         version,
         authorize: authorize ?? allowAll,
+        recorder,
         log: log.child({ connection: this.#accepted }),
         onError: (code) => this.#count(code),
         onClosed: (closed) => this.#connections.delete(closed),
@@ -160,7 +167,11 @@ export class Server {
       return;
     }
     try {
-      const text = await renderMetrics([...this.#options.feed.counters(), ...this.#counters()]);
+      const text = await renderMetrics([
+        ...this.#options.feed.counters(),
+        ...this.#counters(),
+        ...(this.#options.counters?.() ?? []),
+      ]);
       response.writeHead(200, { 'Content-Type': METRICS_TYPE }).end(text);
     } catch (error) {
       this.#options.log.error({ err: messageOf(error) }, 'the metrics could not be rendered');

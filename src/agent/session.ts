@@ -6,9 +6,12 @@ import type { KtraceEvent } from '../event/types.ts';
 import type { AgentMessage } from '../protocol/messages.ts';
 import type { Access } from './authorizer.ts';
 import type { Feed, Follower, Sink } from './feed.ts';
+import { withHeaders } from './headers.ts';
 import type { Limits } from './limits.ts';
 import { SentBatches } from './sent-batches.ts';
+import { SessionFilter } from './session-filter.ts';
 import { type QueueCounts, SessionQueue } from './session-queue.ts';
+import { Shortages } from './shortages.ts';
 
 /** The connection that a session speaks through. */
 export interface Wire {
@@ -34,6 +37,8 @@ export interface SessionOptions {
   counts: QueueCounts;
   /** A record was not shown because no end of it is the reader's to see. */
   onWithheld(): void;
+  /** A record was not told because of the filter; `isUndecided`: it reads bytes that the packet has and that were not captured. */
+  onFiltered(isUndecided: boolean): void;
   now(): string;
   onStalled(session: Session): void;
 }
@@ -47,8 +52,11 @@ export class Session implements Sink {
   readonly #options: SessionOptions;
   readonly #queue: SessionQueue;
   readonly #sent: SentBatches;
+  readonly #shortages: Shortages;
   readonly #follower: Follower;
   #access: Access;
+  #filter: SessionFilter | undefined;
+  #wantsHeaders: boolean;
   #wire: Wire | undefined;
   #resolved: Resolved = { pods: [], addresses: [] };
   #resolvedIsDue = false;
@@ -64,6 +72,8 @@ export class Session implements Sink {
     this.id = options.id;
     this.#options = options;
     this.#access = options.access;
+    this.#filter = this.#filterOf(subscription);
+    this.#wantsHeaders = subscription.headers === true;
     this.#queue = new SessionQueue({
       node: feed.node,
       maxEvents: limits.queueEvents,
@@ -72,6 +82,11 @@ export class Session implements Sink {
       encode,
       now,
       counts,
+    });
+    this.#shortages = new Shortages({
+      node: feed.node,
+      notice: (notice) => this.#queue.push(notice),
+      send: (told) => this.#wire?.send(told),
     });
     this.#sent = new SentBatches(() => Math.min(limits.sentBytes, shareBytes() / 3));
     this.#follower = feed.follow(subscription, this);
@@ -86,15 +101,39 @@ export class Session implements Sink {
     return { events: this.#queue.length, bytes: this.#queue.bytes + this.#sent.bytes };
   }
 
-  event(event: KtraceEvent): void {
+  event(event: KtraceEvent, captured?: readonly Uint8Array[]): void {
     if (this.#closed) return;
-    const seen = redact(event, this.#access.allowed);
+    // Before it is redacted: a flow that is withheld may be quoted in the bytes.
+    const told = this.#wantsHeaders ? withHeaders(event, captured) : event;
+    const seen = redact(told, this.#access.allowed);
     if (seen === undefined) {
       this.#options.onWithheld();
       return;
     }
-    this.#queue.push(this.#disguised(seen, event));
+    const shown = this.#disguised(seen, told);
+    const passed = this.#filter === undefined ? shown : this.#filtered(this.#filter, shown, told, captured);
+    if (passed === undefined) return;
+    this.#queue.push(passed);
     this.#flushSoon();
+  }
+
+  /** A filter sees what its follower may see: judged by what is withheld, it would tell it. */
+  #filtered(
+    filter: SessionFilter,
+    seen: KtraceEvent,
+    event: KtraceEvent,
+    captured: readonly Uint8Array[] | undefined,
+  ): KtraceEvent | undefined {
+    const { passed, wantsBytes } = filter.pass(seen, event, captured);
+    if (passed !== undefined) return passed;
+    this.#options.onFiltered(wantsBytes !== undefined);
+    if (wantsBytes !== undefined) this.#shortages.add(wantsBytes);
+    return undefined;
+  }
+
+  #filterOf({ filter }: Subscription): SessionFilter | undefined {
+    const { feed } = this.#options;
+    return filter === undefined ? undefined : new SessionFilter(filter, { node: feed.node, vxlanPort: () => feed.vxlanPort() });
   }
 
   /** Ids are counted up over all that a node tells anybody: whoever sees a part must not read the rest out of the gaps. */
@@ -112,6 +151,7 @@ export class Session implements Sink {
 
   /** Whether a stream may go on for whoever has this access: what waits in it was made for another otherwise. */
   isOf(access: Access): boolean {
+    if (this.#access.payloads === true && access.payloads !== true) return false;
     return access.identity === this.#access.identity && covers(access.allowed, this.#access.allowed);
   }
 
@@ -122,7 +162,10 @@ export class Session implements Sink {
 
   /** Changes what is followed, and what of it may be seen; the stream goes on. */
   update(subscription: Subscription, access: Access): void {
+    const filter = this.#filterOf(subscription);
     this.#access = access;
+    this.#filter = filter;
+    this.#wantsHeaders = subscription.headers === true;
     this.#follower.update(subscription);
     this.#answer(0);
   }
@@ -138,9 +181,12 @@ export class Session implements Sink {
    * False when it cannot be told what came after `seq`; then the session is of no use any more.
    */
   resume(wire: Wire, seq: number, subscription: Subscription, access: Access): boolean {
+    const filter = this.#filterOf(subscription);
     const again = seq <= this.#seq ? this.#sent.takeAfter(seq) : undefined;
     if (!again) return false;
     this.#access = access;
+    this.#filter = filter;
+    this.#wantsHeaders = subscription.headers === true;
     this.#follower.update(subscription);
     const left = this.#wire;
     if (left) this.detach(left);
@@ -172,6 +218,7 @@ export class Session implements Sink {
     this.#closed = true;
     this.#wire = undefined;
     this.#stopStallTimer();
+    this.#shortages.close();
     this.#follower.close();
     this.#queue.discard();
   }
@@ -193,6 +240,7 @@ export class Session implements Sink {
       resolved: this.#resolved,
     });
     this.#hasAnswered = true;
+    this.#shortages.tell();
     this.#flushSoon();
   }
 

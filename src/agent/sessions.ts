@@ -16,6 +16,9 @@ export interface SessionCounts extends QueueCounts {
   stalled: number;
   /** Records not shown to a session because no end of them is its to see. */
   withheld: number;
+  /** Records that a session's filter did not let pass, those among them that it could not decide by the captured bytes. */
+  filtered: number;
+  undecided: number;
 }
 
 export interface Resume {
@@ -38,6 +41,8 @@ export class Sessions {
     notResumed: 0,
     stalled: 0,
     withheld: 0,
+    filtered: 0,
+    undecided: 0,
   };
   readonly #feed: Feed;
   readonly #limits: Limits;
@@ -104,6 +109,10 @@ export class Sessions {
       counts: this.counts,
       onWithheld: () => {
         this.counts.withheld += 1;
+      },
+      onFiltered: (isUndecided) => {
+        this.counts.filtered += 1;
+        if (isUndecided) this.counts.undecided += 1;
       },
       now: () => formatUnixNs(this.#feed.nowNs()),
       onStalled: (stalled) => this.#endStalled(stalled),

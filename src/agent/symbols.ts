@@ -101,8 +101,8 @@ export class Symbols {
   }
 }
 
-/** The running kernel's symbols; none where they cannot be read. Takes about 0.1 s: for the start, not for the first drop. */
-export function readSymbols(path = '/proc/kallsyms'): Symbols {
+/** What `/proc/kallsyms` lists; nothing where it cannot be read. */
+export function readSymbols(path: string): Symbols {
   try {
     return new Symbols(linesOf(path));
   } catch {

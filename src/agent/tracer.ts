@@ -1,21 +1,35 @@
+import { release } from 'node:os';
 import { decodeTuple } from '../event/decode.ts';
-import { ADDRESS, FLOW, FLOW_KEY, INTERFACE, SERVICE_KEY, STATS } from '../event/layout.ts';
+import { ADDRESS, BODY, FLOW, FLOW_KEY, INTERFACE, INTERFACE_VALUE, SERVICE_KEY, STATS } from '../event/layout.ts';
 import { protocolName } from '../event/names.ts';
+import type { KernelProgram } from '../filter/ebpf-assembly.ts';
 import type { CountedFlow } from '../flow/flows.ts';
 import type { InterfaceKind } from '../flow/packet-event.ts';
 import type { BpfObject, NativeModule } from '../native/types.ts';
 import { u32 } from '../util/bytes.ts';
 import type { HookState } from './feed.ts';
-import { type LoadNotice, type LoadOptions, loadForKernel } from './load.ts';
+import { canFilter, type LoadNotice, type LoadOptions, loadForKernel } from './load.ts';
+import { Probes, type ProbesOptions } from './probes.ts';
 
 /** Programs' names begin with this: filters left behind by a killed agent are found by it. */
 const PROGRAM_PREFIX = 'ktrace_';
 /** Room in the kernel's `vxlan_ports`. */
 export const MAX_VXLAN_PORTS = 4;
-const BODIES = ['body_ingress', 'body_egress', 'body_l3_in', 'body_l3_out'];
+const BODIES: [number, string][] = [
+  [BODY.ingress, 'body_ingress'],
+  [BODY.egress, 'body_egress'],
+  [BODY.l3Ingress, 'body_l3_in'],
+  [BODY.l3Egress, 'body_l3_out'],
+  [BODY.told, 'body_told'],
+  [BODY.untold, 'body_untold'],
+];
 
 export interface TracerOptions extends LoadOptions {
   attach: 'auto' | 'tcx' | 'clsact';
+  /** On the kernel's own functions; `auto`: by what the kernel allows. */
+  probes?: ProbesOptions['backend'];
+  /** Leave clsact filters of other agents on this node as they are; else what a killed one left is taken away. */
+  keepFilters?: boolean;
 }
 
 export type KernelStats = Record<Exclude<keyof typeof STATS, 'size'>, number>;
@@ -37,9 +51,13 @@ export class Tracer {
   readonly notices: readonly LoadNotice[];
   readonly tcBackend: 'tcx' | 'clsact';
   readonly dropReasons: ReadonlyMap<number, string>;
+  readonly probes: Probes;
   readonly #native: NativeModule;
-  readonly #attached = new Map<number, number[]>();
+  readonly #attached = new Map<number, { kind: InterfaceKind; handles: number[] }>();
+  /** By interface, as the flow table was read last; without what was removed since. */
+  #flowShares = new Map<number, number>();
   readonly #conntrackState: HookState;
+  readonly #keepsFilters: boolean;
   #dropHandle: number | undefined;
   #dropState: HookState;
   /** What the kernel's maps hold. */
@@ -53,13 +71,21 @@ export class Tracer {
     this.#native = native;
     const loaded = loadForKernel(options);
     this.object = loaded.object;
-    this.notices = loaded.notices;
     this.dropReasons = loaded.dropReasons;
     this.#conntrackState = loaded.conntrack;
     this.#dropState = loaded.drops;
-    for (const [index, program] of BODIES.entries()) this.object.mapSetProgram('bodies', index, program);
+    for (const [index, program] of BODIES) this.object.mapSetProgram('bodies', index, program);
     this.tcBackend = attach === 'auto' ? (native.tcxSupported() ? 'tcx' : 'clsact') : attach;
-    native.removeStaleFilters(PROGRAM_PREFIX);
+    this.#keepsFilters = options.keepFilters === true;
+    if (!this.#keepsFilters) native.removeStaleFilters(PROGRAM_PREFIX);
+    this.notices = loaded.notices;
+    this.probes = new Probes({
+      native,
+      objectPath: options.objectPath,
+      shareMapsOf: loaded.object,
+      config: loaded.config,
+      backend: options.probes ?? 'auto',
+    });
     this.#setGlobal('target_generation', u32(this.#generation));
   }
 
@@ -68,6 +94,7 @@ export class Tracer {
       { name: 'tc', backend: this.tcBackend, state: this.#attached.size > 0 ? 'on' : 'idle' },
       { ...this.#dropState },
       { ...this.#conntrackState },
+      ...this.probes.hooks(),
     ];
   }
 
@@ -78,7 +105,7 @@ export class Tracer {
   /** Attaches both directions of an interface. Throws what the kernel said; ENODEV when it has gone meanwhile. */
   attach(ifindex: number, kind: InterfaceKind, hasLinkLayer: boolean): void {
     if (this.#attached.has(ifindex)) return;
-    this.object.mapUpdate('interfaces', u32(ifindex), u32(INTERFACE[kind]));
+    this.#setInterface(ifindex, kind, 0);
     const [ingress, egress] = hasLinkLayer ? ['ktrace_ingress', 'ktrace_egress'] : ['ktrace_l3_in', 'ktrace_l3_out'];
     const handles: number[] = [];
     try {
@@ -88,12 +115,12 @@ export class Tracer {
       for (const handle of handles) this.object.detach(handle);
       throw error;
     }
-    this.#attached.set(ifindex, handles);
+    this.#attached.set(ifindex, { kind, handles });
   }
 
   /** Also for an interface that has gone: its handles are freed. */
   detach(ifindex: number): void {
-    for (const handle of this.#attached.get(ifindex) ?? []) this.object.detach(handle);
+    for (const handle of this.#attached.get(ifindex)?.handles ?? []) this.object.detach(handle);
     if (this.#attached.delete(ifindex)) this.object.mapDelete('interfaces', u32(ifindex));
   }
 
@@ -101,13 +128,16 @@ export class Tracer {
     return this.#attached.has(ifindex);
   }
 
-  attachDrops(): void {
+  /** What is no interface's: drops, and the kernel's own functions. */
+  attachStack(): void {
+    this.probes.setActive(true);
     if (this.#dropState.state !== 'idle') return;
     this.#dropHandle = this.object.attachTracing('ktrace_drop');
     this.#dropState = { ...this.#dropState, state: 'on' };
   }
 
-  detachDrops(): void {
+  detachStack(): void {
+    this.probes.setActive(false);
     if (this.#dropHandle === undefined) return;
     this.object.detach(this.#dropHandle);
     this.#dropHandle = undefined;
@@ -167,18 +197,38 @@ export class Tracer {
     if (refusal !== undefined) throw refusal;
   }
 
+  /** So many bytes are captured of each packet from now on, where its headers are fewer; 0: the headers alone. At most `CAPTURE.most`. */
+  setSnapBytes(bytes: number): void {
+    this.#setGlobal('snap_bytes', u32(bytes));
+  }
+
+  /** What is told is asked of this program first; undefined: all of it. One update, nothing is attached anew. Throws what the verifier says. */
+  setFilter(program: KernelProgram | undefined): void {
+    if (program === undefined) {
+      this.#setGlobal('filter_is_set', u32(0));
+      this.object.mapDelete('filters', u32(0));
+      return;
+    }
+    if (!canFilter(process.arch, release())) throw new Error('on arm64 a kernel of 6.0 or later can be given filters');
+    this.object.mapSetCode('filters', 0, program.code, program.maps);
+    this.#setGlobal('filter_is_set', u32(1));
+  }
+
   /** The kernel's flow table. */
   countedFlows(): CountedFlow[] {
     const entries = this.object.mapEntries('flows');
     const view = new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
     const flows: CountedFlow[] = [];
+    this.#flowShares = new Map();
     for (let at = 0; at + FLOW_KEY.size + FLOW.size <= entries.byteLength; at += FLOW_KEY.size + FLOW.size) {
       const value = at + FLOW_KEY.size;
       const kind = view.getUint32(value + FLOW.interfaceKind, true);
+      const ifindex = view.getUint32(at + FLOW_KEY.ifindex, true);
+      this.#flowShares.set(ifindex, (this.#flowShares.get(ifindex) ?? 0) + 1);
       flows.push({
         proto: protocolName(view.getUint8(at + FLOW_KEY.proto)),
         tuple: decodeTuple(view, at + FLOW_KEY.tuple),
-        ifindex: view.getUint32(at + FLOW_KEY.ifindex, true),
+        ifindex,
         interfaceKind: KIND_NAMES.get(kind),
         packets: Number(view.getBigUint64(value + FLOW.packets, true)),
         bytes: Number(view.getBigUint64(value + FLOW.bytes, true)),
@@ -191,7 +241,24 @@ export class Tracer {
   }
 
   removeFlows(keys: readonly Uint8Array[]): void {
-    for (const key of keys) this.object.mapDelete('flows', key);
+    for (const key of keys) {
+      if (!this.object.mapDelete('flows', key)) continue;
+      const ifindex = new DataView(key.buffer, key.byteOffset).getUint32(FLOW_KEY.ifindex, true);
+      this.#flowShares.set(ifindex, Math.max(0, (this.#flowShares.get(ifindex) ?? 0) - 1));
+    }
+  }
+
+  /** Tells the kernel what the table holds of each interface: it counts only what is new itself. */
+  settleFlowShares(): void {
+    for (const [ifindex, { kind }] of this.#attached) {
+      const flows = this.#flowShares.get(ifindex);
+      if (flows !== undefined) this.#setInterface(ifindex, kind, flows);
+    }
+  }
+
+  /** The kernel's map of rates: keys and values, see {@link CutRates}. */
+  rates(): Buffer {
+    return this.object.mapEntries('rates');
   }
 
   /** The kernel side's counters since the start, of all CPUs. */
@@ -211,14 +278,26 @@ export class Tracer {
 
   /** Runs that the kernel refused because the program was running on that CPU already. */
   recursionMisses(): number {
-    return this.object.programs().reduce((sum, program) => sum + Number(this.object.programInfo(program).recursionMisses), 0);
+    const own = this.object.programs().map((program) => ({ object: this.object, program }));
+    return [...own, ...this.probes.programs()].reduce(
+      (sum, { object, program }) => sum + Number(object.programInfo(program).recursionMisses),
+      0,
+    );
   }
 
   close(): void {
     for (const ifindex of [...this.#attached.keys()]) this.detach(ifindex);
-    this.detachDrops();
+    this.detachStack();
+    this.probes.close();
     this.object.close();
-    if (this.tcBackend === 'clsact') this.#native.removeStaleFilters(PROGRAM_PREFIX);
+    if (this.tcBackend === 'clsact' && !this.#keepsFilters) this.#native.removeStaleFilters(PROGRAM_PREFIX);
+  }
+
+  #setInterface(ifindex: number, kind: InterfaceKind, flows: number): void {
+    const value = Buffer.alloc(INTERFACE_VALUE.size);
+    value.writeUInt32LE(INTERFACE[kind], INTERFACE_VALUE.kind);
+    value.writeUInt32LE(flows, INTERFACE_VALUE.flows);
+    this.object.mapUpdate('interfaces', u32(ifindex), value);
   }
 
   #setGlobal(name: string, value: Uint8Array): void {

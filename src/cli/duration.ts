@@ -4,12 +4,12 @@ const UNITS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_0
 /** What a timer can wait. */
 const MOST_MS = 2 ** 31 - 1;
 
-/** Milliseconds of `500ms`, `10s`, `2m`, `1h` or `1m30s`; throws a usage error that names the option. */
-export function parseDuration(option: string, text: string): number {
+/** Milliseconds of `500ms`, `10s`, `2m`, `1h` or `1m30s`; throws a usage error that names the option, and `expected` where more than durations are taken. */
+export function parseDuration(option: string, text: string, expected = 'a duration such as 500ms, 10s, 2m or 1h'): number {
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
   const isWhole = parts.length > 0 && parts.map(([part]) => part).join('') === text;
   const ms = parts.reduce((sum, [, value, unit]) => sum + Number(value) * (UNITS_MS[unit ?? ''] ?? Number.NaN), 0);
-  if (!isWhole || !(ms > 0 && ms <= MOST_MS)) throw badArgument(option, 'a duration such as 500ms, 10s, 2m or 1h', text);
+  if (!isWhole || !(ms > 0 && ms <= MOST_MS)) throw badArgument(option, expected, text);
   return ms;
 }
 

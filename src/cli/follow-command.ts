@@ -1,6 +1,9 @@
+import { lookup } from 'node:dns/promises';
 import type { FollowOptions } from '../client/follow.ts';
-import { readTargets } from '../client/words.ts';
+import { readWords } from '../client/words.ts';
+import { CAPTURE } from '../event/layout.ts';
 import { findStandingLab } from '../lab/state.ts';
+import { badArgument } from '../util/errors.ts';
 import { parseCount, parseDuration } from './duration.ts';
 import { interruption } from './interruption.ts';
 
@@ -9,23 +12,27 @@ export async function followCommand(words: string[], flags: Record<string, unkno
   const text = (name: string): string | undefined => flags[name] as string | undefined;
   const count = text('count');
   const duration = text('for');
+  const snaplen = text('snaplen');
   const options: FollowOptions = {
     words,
+    filterFile: text('filterFile'),
     selectors: (flags['selector'] as string[] | undefined) ?? [],
     namespaces: (flags['namespace'] as string[] | undefined) ?? [],
     allNamespaces: flags['allNamespaces'] === true,
     kubeconfig: text('kubeconfig'),
     context: text('context'),
     ktraceNamespace: text('ktraceNamespace') ?? 'ktrace',
-    output: flags['output'] as 'text' | 'wide' | 'json',
+    output: flags['output'] as FollowOptions['output'],
     packets: flags['packets'] === true,
+    snapBytes: snaplen === undefined ? undefined : parseSnapBytes(snaplen),
     count: count === undefined ? undefined : parseCount('-c', count),
     forMs: duration === undefined ? undefined : parseDuration('--for', duration),
     strict: flags['strict'] === true,
+    local: flags['local'] === true,
     color: flags['color'] as boolean | undefined,
   };
   // Mistakes in the words are told at once: what speaks to clusters takes a second to load.
-  readTargets(options, 'default');
+  readWords(options, 'default');
   const { runFollow } = await import('../client/follow.ts');
   return runFollow(options, {
     stdout: process.stdout,
@@ -33,5 +40,13 @@ export async function followCommand(words: string[], flags: Record<string, unkno
     interrupt: interruption(),
     env: process.env,
     findLab: () => findStandingLab(),
+    lookUp: async (name) => (await lookup(name, { all: true })).map(({ address }) => address),
+    command: [process.execPath, process.argv[1] ?? ''],
   });
+}
+
+function parseSnapBytes(text: string): number {
+  const bytes = Number(text);
+  if (/^\d{1,4}$/.test(text) && bytes >= 1 && bytes <= CAPTURE.most) return bytes;
+  throw badArgument('--snaplen', `bytes from the IP header on, 1 to ${CAPTURE.most}`, text);
 }

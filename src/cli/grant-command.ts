@@ -15,6 +15,7 @@ export function addGrantCommands(program: Command, done: (code: number) => void)
       .option('--user <name>', 'a user, as the API server knows them')
       .option('--group <name>', 'a group')
       .option('--admin', 'everything: all namespaces, nodes, both ends of every packet')
+      .option('--payloads', name === 'grant' ? 'what is behind the headers, too (follow --snaplen)' : 'the payloads alone')
       .option('--dry-run', 'print the objects as YAML, change nothing')
       .option('--context <context>', 'the kubeconfig context')
       .option('--kubeconfig <file>', 'the kubeconfig, instead of KUBECONFIG or ~/.kube/config')
@@ -33,6 +34,7 @@ function optionsOf(namespace: string | undefined, flags: Record<string, unknown>
   return {
     namespace,
     admin: flags['admin'] === true,
+    payloads: flags['payloads'] === true,
     user: text('user'),
     group: text('group'),
     dryRun: flags['dryRun'] === true,

@@ -1,14 +1,18 @@
-import { readFileSync } from 'node:fs';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { addCompletionCommands } from './completion-command.ts';
+import { addFilterCommands } from './filter-commands.ts';
 import { addGrantCommands } from './grant-command.ts';
+import { addInstallCommands } from './install-commands.ts';
 import { addLabCommand } from './lab-command.ts';
+import { readVersion } from './version.ts';
 
 /**
  * The command line. Each command's own modules are loaded when it runs, so that help is quick.
  * `done` takes the exit code of the command that ran.
  */
 export function createProgram(done: (code: number) => void): Command {
-  const program = new Command('ktrace')
+  const program = new Command(process.env['KTRACE_CALLED'] || 'ktrace')
+    .enablePositionalOptions()
     .description("See what happens to a pod's packets: which interface, which translation, which drop, by pod and Service name.")
     .version(readVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
@@ -22,11 +26,15 @@ export function createProgram(done: (code: number) => void): Command {
     '\nExit codes: 0 ok, 1 failure, 2 usage, 3 no agent reachable, 4 not authorized, 5 incomplete with --strict, 130 interrupted.',
   );
   addFollow(program, done);
+  addDump(program, done);
+  addFilterCommands(program, done);
+  addInstallCommands(program, done);
   addGrantCommands(program, done);
   addAgent(program, done);
   addGate(program, done);
   addHealthz(program, done);
   addLabCommand(program, done);
+  addCompletionCommands(program, done);
   program
     .command('version')
     .description('print the version')
@@ -40,16 +48,25 @@ function addFollow(program: Command, done: (code: number) => void): void {
   program
     .command('follow')
     .description('show packets of pods as they go: their hops, translations and drops')
-    .argument('[words...]', 'targets as KIND/NAME (pod, deploy, sts, ds, job, svc, node, ns); without any, the namespace')
+    .argument(
+      '[words...]',
+      'targets as KIND/NAME (pod, deploy, sts, ds, job, svc, node, ns; without any, the namespace), then a filter',
+    )
     .option('-l, --selector <selector>', 'pods with these labels (again: or these)', collect)
     .option('-n, --namespace <namespace>', "the targets' namespace, instead of the context's (again: and this)", collect)
     .option('-A, --all-namespaces', 'all namespaces')
     .option('--context <context>', 'the kubeconfig context')
     .option('--kubeconfig <file>', 'the kubeconfig, instead of KUBECONFIG or ~/.kube/config')
-    .addOption(new Option('-o, --output <format>', 'what is printed').choices(['text', 'wide', 'json']).default('text'))
+    .addOption(followOutput())
+    .option('-F, --filter-file <file>', 'take the filter from a file, and again whenever the file changes')
     .option('--packets', 'every packet, not only those that say something new')
+    .option(
+      '-s, --snaplen <bytes>',
+      'capture so many bytes from the IP header on, up to 1500 (default: the headers; needs its own grant)',
+    )
     .option('-c, --count <packets>', 'leave after so many packets')
     .option('--for <duration>', 'leave after so long: 500ms, 10s, 2m, 1h')
+    .option('--local', 'by an agent of its own on this node, for as long as it runs (root; no DaemonSet is needed)')
     .option('--strict', 'exit with 5 when something was lost or a node was missing')
     .option('--color', 'colours, also where stdout is no terminal')
     .option('--no-color', 'no colours')
@@ -61,6 +78,20 @@ function addFollow(program: Command, done: (code: number) => void): void {
     });
 }
 
+/** A page sums up what is over: whoever asks a follow for one is told where to get it. */
+function followOutput(): Option {
+  const option = new Option('-o, --output <format>', 'what is printed')
+    .choices(['text', 'wide', 'json', 'pcapng'])
+    .default('text');
+  const choose = option.parseArg;
+  return option.argParser((format, before: string) => {
+    if (format !== 'html') return choose?.(format, before) ?? format;
+    throw new InvalidArgumentError(
+      'A page sums up records that are all there, and a follow has no end: use ktrace dump … -o html, or ktrace read FILE -o html.',
+    );
+  });
+}
+
 const FOLLOW_EXAMPLES = `
 Examples:
   ktrace follow                                  all pods of the context's namespace
@@ -68,9 +99,57 @@ Examples:
   ktrace follow svc/redis-master --for 30s       a Service, before and after translation
   ktrace follow -l app=redis -o wide             pods by label, with addresses, chains and each hop's time
   ktrace follow node/host3 -o json | jq .drop    one JSON object a line
+  ktrace follow deploy/frontend tcp port 6379 and svc redis-master
+  ktrace follow -A 'dropped and not reason NO_SOCKET'
+  ktrace follow ns/shop -F now.filter            the filter is changed by writing the file
+  ktrace follow deploy/dns --packets -s 64 'udp[20:2] == 0x0377'   a filter on payload, with the right to see it
   ktrace follow -A --packets -c 100              the next hundred packets of all pods
+  ktrace follow pod/web -o pcapng | wireshark -k -i -     live, with names, translations and drops
+  sudo -E ktrace follow --local pod/web          on this node alone, where ktrace is not installed
 
+A filter is tcpdump's language, and pod, ns, svc, node, label, iface, dropped, translated, reason, outer, inner.
 A line: time, nodes, initiator -> peer (a reply is drawn <-), protocol, translation (=> to, <= from, as whom), interfaces, fate.`;
+
+function addDump(program: Command, done: (code: number) => void): void {
+  program
+    .command('dump')
+    .description('show what the agents recorded, also of pods that are gone')
+    .argument('[words...]', 'targets as KIND/NAME, as follow takes them, or incident/ID; then a filter')
+    .option('--incidents', "list what went wrong with the targets' pods and is kept; with -o json as JSON")
+    .option('--services', "list the targets' Services as they were, with addresses, ports and endpoints; with -o json as JSON")
+    .option('--since <when>', 'from so long ago, 20m, or from a time, 2026-11-22T03:12:00Z', '15m')
+    .option('--until <when>', 'to so long ago, or to a time; default: now')
+    .option('-w, --write <file>', 'write a dump that ktrace read takes; prints only with -o')
+    .option('-l, --selector <selector>', 'pods that had these labels (again: or these)', collect)
+    .option('-n, --namespace <namespace>', "the targets' namespace, instead of the context's (again: and this)", collect)
+    .option('-A, --all-namespaces', 'all namespaces')
+    .option('--context <context>', 'the kubeconfig context')
+    .option('--kubeconfig <file>', 'the kubeconfig, instead of KUBECONFIG or ~/.kube/config')
+    .addOption(
+      new Option('-o, --output <format>', 'what is printed').choices(['text', 'wide', 'json', 'pcapng', 'html']).default('text'),
+    )
+    .option('--strict', 'exit with 5 when something is missing: a node, a time, records that were lost')
+    .option('--color', 'colours, also where stdout is no terminal')
+    .option('--no-color', 'no colours')
+    .option('--ktrace-namespace <namespace>', 'where ktrace is installed', process.env['KTRACE_NAMESPACE'] || 'ktrace')
+    .addHelpText('after', DUMP_EXAMPLES)
+    .action(async (words: string[], flags: Record<string, unknown>, command: Command) => {
+      const { dumpCommand } = await import('./dump-command.ts');
+      done(await dumpCommand(words, flags, (name) => command.getOptionValueSource(name) === 'cli'));
+    });
+}
+
+const DUMP_EXAMPLES = `
+Examples:
+  ktrace dump pod/web-7d4b9c-x2x8p --since 20m       what a pod did, though it is gone
+  ktrace dump ns/shop dropped --since 1h
+  ktrace dump -A --since 2026-11-22T03:10:00Z --until 2026-11-22T03:15:00Z -w night.ktrace
+  ktrace read night.ktrace tcp port 6379             later, elsewhere
+  ktrace dump pod/web-7d4b9c-x2x8p -o pcapng | wireshark -k -i -
+  ktrace dump pod/web-7d4b9c-x2x8p -o html > web.html   one page for a ticket: timeline, flows, drops, drawn ways
+  ktrace dump --incidents -A                         pods that crashed, whose minutes are kept
+  ktrace dump incident/3f9a1c2e -n shop              one of them
+  ktrace dump --services svc/web --since 1h          which endpoints a Service had, though it is gone`;
 
 function addAgent(program: Command, done: (code: number) => void): void {
   program
@@ -82,9 +161,20 @@ function addAgent(program: Command, done: (code: number) => void): void {
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent')
     .option('--ring-bytes <bytes>', "size of the kernel's ring buffer, a power of two")
     .option('--attach <how>', 'auto, tcx or clsact')
+    .option('--probes <how>', 'on the kernel’s own functions: auto, fentry, kprobe or none')
     .option('--object <file>', 'the BPF object to load')
     .option('--max-clients <count>', 'connections served at the same time')
+    .addOption(new Option('--with-parent', 'end with the standard input').hideHelp())
     .option('--authorization <how>', 'on; off lets whoever reaches the socket see everything, for debugging')
+    .option('--record <folder>', 'record what all pods of the node do, for ktrace dump; default: nothing is recorded')
+    .option('--record-bytes <bytes>', 'what recordings may take on disk; default: 536870912')
+    .option('--record-hours <hours>', 'how long recordings are kept; default: 24')
+    .option(
+      '--otlp-endpoint <url>',
+      'an OpenTelemetry collector to export flows and drops to, e.g. http://host:4318; default: none',
+    )
+    .option('--export-target <words>', "what is exported, as ktrace follow names it; default: this node's pods")
+    .option('--export-events <list>', 'of flow-open, flow-update, flow-close, drop, lost, notice')
     .addOption(new Option('--clock-skew-ms <ms>', "added to this node's clock in all that is told, for tests").hideHelp())
     .action(async (flags: Record<string, string | undefined>) => {
       const { agentCommand } = await import('./agent-command.ts');
@@ -121,9 +211,4 @@ function addHealthz(program: Command, done: (code: number) => void): void {
 
 function collect(value: string, before: string[] = []): string[] {
   return [...before, value];
-}
-
-function readVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

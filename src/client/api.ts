@@ -9,7 +9,7 @@ export interface Api {
   /** The JSON of a path, e.g. `/api/v1/namespaces/default/pods/web`. Throws {@link ApiError}, or KTRACE_E_API_UNREACHABLE. */
   get(path: string, signal?: AbortSignal): Promise<unknown>;
   /** Another method, with a JSON body where there is one. Throws as {@link get}. */
-  send(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown, signal?: AbortSignal): Promise<unknown>;
+  send(method: 'POST' | 'PUT' | 'DELETE' | 'PATCH', path: string, body?: unknown, signal?: AbortSignal): Promise<unknown>;
 }
 
 /** An answer that is not the object asked for. */
@@ -41,6 +41,10 @@ export class ApiError extends KtraceError {
 /** Longest answer taken: a list of pods of a large cluster comes in pages. */
 const MAX_BYTES = 64 * 1024 * 1024;
 
+const JSON_TYPE = 'application/json';
+/** A patch is a server-side apply: the object as it shall be. JSON is YAML. */
+const CONTENT_TYPES: Record<string, string> = { PATCH: 'application/apply-patch+yaml' };
+
 export function createApi(config: KubeConfig, timeoutMs = 15_000): Api {
   const server = config.getCurrentCluster()?.server.replace(/\/+$/, '') ?? '';
   return {
@@ -50,7 +54,10 @@ export function createApi(config: KubeConfig, timeoutMs = 15_000): Api {
   };
 
   async function ask(method: string, path: string, sent?: unknown, signal?: AbortSignal): Promise<unknown> {
-    const options: RequestOptions = { method, headers: { accept: 'application/json', 'content-type': 'application/json' } };
+    const options: RequestOptions = {
+      method,
+      headers: { accept: 'application/json', 'content-type': CONTENT_TYPES[method] ?? JSON_TYPE },
+    };
     try {
       await config.applyToHTTPSOptions(options);
     } catch (cause) {
@@ -104,6 +111,8 @@ function fetchText(url: URL, options: RequestOptions, sent?: string): Promise<{ 
       response.on('error', reject);
     });
     request.on('error', reject);
+    // Node frames the body of a DELETE by itself neither way.
+    if (sent !== undefined) request.setHeader('content-length', Buffer.byteLength(sent));
     request.end(sent);
   });
 }

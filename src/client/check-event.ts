@@ -13,12 +13,24 @@ export function checkEvent(event: KtraceEvent): void {
         event,
       );
       expect(isEndpoint(event.src) && isEndpoint(event.dst) && isList(event.hops, isHop) && isNumber(event.len), event);
+      expect(isMissingOr(event.judged, isText) && isMissingOr(event.wantsBytes, isNumber), event);
+      expect(
+        isMissingOr(event.headers, (headers) => isList(headers, isText)),
+        event,
+      );
       expect(
         isMissingOr(event.nat, (nat) => isList(nat, isTranslation)),
         event,
       );
       expect(
-        isMissingOr(event.icmp, (icmp) => isObject(icmp) && isText(icmp['name']) && isMissingOr(icmp['about'], isQuoted)),
+        isMissingOr(
+          event.icmp,
+          (icmp) =>
+            isObject(icmp) &&
+            isText(icmp['name']) &&
+            isMissingOr(icmp['about'], isQuoted) &&
+            isMissingOr(icmp['by'], (by) => isObject(by) && isText(by['node']) && isMissingOr(by['if'], isText)),
+        ),
         event,
       );
       expect(
@@ -33,13 +45,14 @@ export function checkEvent(event: KtraceEvent): void {
     case 'flow':
       expect(areTexts(event.id, event.node, event.proto, event.state, event.startTime, event.endTime), event);
       expect(isEndpoint(event.src) && isEndpoint(event.dst) && isCounts(event.packets) && isCounts(event.bytes), event);
+      expect(isMissingOr(event.judged, isText), event);
       expect(
         isMissingOr(event.nat, (nat) => isList(nat, isTranslation)),
         event,
       );
       return;
     case 'lost':
-      expect(areTexts(event.node, event.stage) && isNumber(event.count), event);
+      expect(areTexts(event.node, event.stage) && isNumber(event.count) && isMissingOr(event.pod, isPod), event);
       return;
     case 'notice':
       expect(areTexts(event.level, event.code, event.text), event);
@@ -63,9 +76,13 @@ function isEndpoint(value: unknown): boolean {
     isObject(value) &&
     isText(value['ip']) &&
     isMissingOr(value['port'], isNumber) &&
-    isMissingOr(value['pod'], (pod) => isObject(pod) && areTexts(pod['namespace'], pod['name'])) &&
+    isMissingOr(value['pod'], isPod) &&
     isMissingOr(value['service'], (service) => isObject(service) && areTexts(service['namespace'], service['name']))
   );
+}
+
+function isPod(value: unknown): boolean {
+  return isObject(value) && areTexts(value['namespace'], value['name']);
 }
 
 function isHop(value: unknown): boolean {
@@ -83,7 +100,13 @@ function isTranslation(value: unknown): boolean {
 }
 
 function isQuoted(value: unknown): boolean {
-  return isObject(value) && isText(value['proto']) && isEndpoint(value['src']) && isEndpoint(value['dst']);
+  return (
+    isObject(value) &&
+    isText(value['proto']) &&
+    isEndpoint(value['src']) &&
+    isEndpoint(value['dst']) &&
+    isMissingOr(value['nat'], (nat) => isList(nat, isTranslation))
+  );
 }
 
 function isCounts(value: unknown): boolean {

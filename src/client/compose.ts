@@ -9,7 +9,7 @@ export function compose(parts: Part[], id: string): PacketEvent {
   const first = parts[0];
   if (first === undefined) throw new RangeError('Expected at least one part');
   const names = new NameBook(parts);
-  const { amends: _, nat: __, drop: ___, ...base } = first.event;
+  const { amends: _, nat: __, drop: ___, judged: ____, wantsBytes: _____, ...base } = first.event;
   const nat = joinNat(parts, names);
   const drop = parts.find(({ event }) => event.drop !== undefined)?.event.drop;
   const last = parts[parts.length - 1]?.event ?? first.event;
@@ -19,12 +19,21 @@ export function compose(parts: Part[], id: string): PacketEvent {
     nodes: [...new Set(parts.flatMap(({ event }) => event.nodes))],
     src: names.named(base.src),
     dst: names.named(base.dst),
-    ...(base.icmp === undefined ? {} : { icmp: joinIcmp(base.icmp, parts) }),
+    ...(base.icmp === undefined ? {} : { icmp: joinIcmp(base.icmp, parts, names) }),
     ...(nat.length === 0 ? {} : { nat }),
     hops: joinHops(parts),
+    ...headersOf(parts),
     ...(drop === undefined ? {} : { drop }),
     verdict: drop === undefined ? last.verdict : 'dropped',
   };
+}
+
+/** The packet's bytes as they were at its first hop and at its last. */
+function headersOf(parts: Part[]): Pick<PacketEvent, 'headers'> {
+  const all = [...new Set(parts.flatMap(({ event }) => event.headers ?? []))];
+  const [first, last] = [all[0], all.at(-1)];
+  if (first === undefined || last === undefined) return {};
+  return { headers: first === last ? [first] : [first, last] };
 }
 
 function joinHops(parts: Part[]): Hop[] {
@@ -56,14 +65,29 @@ function joinNat(parts: Part[], names: NameBook): Translation[] {
 }
 
 /** The round trip seen from furthest away is the requester's; an answer missing anywhere is missing. */
-function joinIcmp(base: IcmpFacts, parts: Part[]): IcmpFacts {
+function joinIcmp(base: IcmpFacts, parts: Part[], names: NameBook): IcmpFacts {
   const facts = parts.flatMap(({ event }) => (event.icmp === undefined ? [] : [event.icmp]));
   const rtts = facts.flatMap(({ rttUs }) => rttUs ?? []);
   const unanswered = facts.flatMap(({ unansweredMs }) => unansweredMs ?? []);
   return {
     ...base,
     ...(rtts.length === 0 ? {} : { rttUs: Math.max(...rtts) }),
+    ...joinError(facts, names),
     ...(unanswered.length === 0 ? {} : { unansweredMs: Math.max(...unanswered) }),
+  };
+}
+
+/** The node that translated the packet which an error is about knows most of it; who made the error was seen, or has the address it came from. */
+function joinError(facts: IcmpFacts[], names: NameBook): Pick<IcmpFacts, 'about' | 'by'> {
+  const quoted = facts.flatMap(({ about }) => about ?? []);
+  const about = quoted.find(({ nat }) => nat !== undefined) ?? quoted[0];
+  const origins = facts.flatMap(({ by }) => by ?? []);
+  const by = origins.find(({ seenBy }) => seenBy === 'kprobe') ?? origins[0];
+  if (about === undefined) return by === undefined ? {} : { by };
+  const nat = about.nat?.map((one) => ({ ...one, before: names.named(one.before), after: names.named(one.after) }));
+  return {
+    about: { ...about, src: names.named(about.src), dst: names.named(about.dst), ...(nat === undefined ? {} : { nat }) },
+    ...(by === undefined ? {} : { by }),
   };
 }
 
@@ -74,7 +98,7 @@ class NameBook {
   constructor(parts: Part[]) {
     if (parts.length < 2) return;
     for (const { event } of parts) {
-      for (const endpoint of [event.src, event.dst, ...(event.nat ?? []).flatMap(({ before, after }) => [before, after])]) {
+      for (const endpoint of endsOf(event)) {
         const key = keyOf(endpoint);
         if (rank(endpoint) > rank(this.#best.get(key))) this.#best.set(key, endpoint);
       }
@@ -85,6 +109,17 @@ class NameBook {
     const best = this.#best.get(keyOf(endpoint));
     return rank(best) > rank(endpoint) && best !== undefined ? best : endpoint;
   }
+}
+
+function endsOf({ src, dst, nat, icmp }: PacketEvent): Endpoint[] {
+  const about = icmp?.about;
+  const translations = [...(nat ?? []), ...(about?.nat ?? [])];
+  return [
+    src,
+    dst,
+    ...(about === undefined ? [] : [about.src, about.dst]),
+    ...translations.flatMap(({ before, after }) => [before, after]),
+  ];
 }
 
 function keyOf({ ip, port }: Endpoint): string {

@@ -23,6 +23,8 @@ export interface ConnectionHandler {
   refused(error: KtraceError): void;
   events(events: KtraceEvent[]): void;
   resolved(resolved: Resolved): void;
+  /** Packets of this stream, since it began, that the agent did not tell for want of captured bytes, and how far the filter reads. */
+  undecided?(packets: number, wantsBytes: number): void;
 }
 
 export interface Timeouts {
@@ -56,7 +58,7 @@ export interface ConnectionOptions {
 }
 
 /** What the agent may answer that no other attempt changes. */
-const FINAL = new Set(['KTRACE_E_NOT_AUTHORIZED', 'KTRACE_E_SUBPROTOCOL', 'KTRACE_E_PROTOCOL']);
+const FINAL = new Set(['KTRACE_E_NOT_AUTHORIZED', 'KTRACE_E_FILTER', 'KTRACE_E_SUBPROTOCOL', 'KTRACE_E_PROTOCOL']);
 
 /** Follows one node through its gate: connects, subscribes, grants credits, and goes on after the connection broke. */
 export class Connection {
@@ -201,6 +203,9 @@ export class Connection {
         break;
       case 'resolved':
         this.#options.handler.resolved(message.resolved);
+        break;
+      case 'undecided':
+        this.#options.handler.undecided?.(message.packets, message.wantsBytes);
         break;
       case 'clock':
         this.#clockTold(Number(message.clock) / 1e6);

@@ -1,4 +1,13 @@
-import { ADMIN_ACCOUNT, AUDIENCE, grantLine, neededScope, type Scope, VIEWER_ACCOUNT } from '../access/scope.ts';
+import {
+  ADMIN_ACCOUNT,
+  AUDIENCE,
+  grantLine,
+  neededScope,
+  PAYLOAD_ADMIN_ACCOUNT,
+  PAYLOAD_VIEWER_ACCOUNT,
+  type Scope,
+  VIEWER_ACCOUNT,
+} from '../access/scope.ts';
 import type { Target } from '../event/target.ts';
 import { EXIT, KtraceError } from '../util/errors.ts';
 import { type Api, ApiError } from './api.ts';
@@ -7,6 +16,8 @@ export interface CredentialsOptions {
   api: Api;
   targets: readonly Target[];
   ktraceNamespace: string;
+  /** What is behind the headers is asked for, too. */
+  payloads?: boolean;
   /** Unix milliseconds. */
   now?: () => number;
   /** Pause between attempts to renew that fail. */
@@ -67,7 +78,9 @@ export class Credentials {
     await this.#minting?.catch(() => undefined);
     const missing = this.#denied ?? this.#needed;
     const user = (await this.#userName()) ?? 'NAME';
-    const what = missing === 'all' ? 'everything' : `namespace ${[...missing].join(', ')}`;
+    const where = missing === 'all' ? 'everything' : `namespace ${[...missing].join(', ')}`;
+    const { payloads = false } = this.#options;
+    const what = payloads ? `the payloads of ${where}` : where;
     // Who may mint no token may often not reach the agents either: that is one thing to be told, not two.
     const isOurs = this.#denied !== undefined && (this.#isForbidden || error.code === 'KTRACE_E_NOT_AUTHORIZED');
     const [code, message] = isOurs
@@ -75,7 +88,7 @@ export class Credentials {
       : [error.code, error.message];
     return new KtraceError(code, message, {
       cause: error,
-      hint: `An administrator can grant it: ${grantLine(missing, user)}`,
+      hint: `An administrator can grant it: ${grantLine(missing, user, payloads)}`,
       exitCode: EXIT.notAuthorized,
     });
   }
@@ -98,9 +111,12 @@ export class Credentials {
     const { ktraceNamespace } = this.#options;
     const namespaces = this.#needed === 'all' ? [] : [...this.#needed];
     // All at once: who may see everything is told the names of both ends, and needs nothing else.
+    const [general, own] = this.#options.payloads
+      ? [PAYLOAD_ADMIN_ACCOUNT, PAYLOAD_VIEWER_ACCOUNT]
+      : [ADMIN_ACCOUNT, VIEWER_ACCOUNT];
     const [admin, ...viewers] = await Promise.all([
-      this.#mint(ktraceNamespace, ADMIN_ACCOUNT),
-      ...namespaces.map((namespace) => this.#mint(namespace, VIEWER_ACCOUNT)),
+      this.#mint(ktraceNamespace, general),
+      ...namespaces.map((namespace) => this.#mint(namespace, own)),
     ]);
     if (this.#abort.signal.aborted) return;
     const denied = namespaces.filter((_, index) => viewers[index] === undefined);

@@ -4,21 +4,44 @@ import { exitTuple } from './part.ts';
 /** Conversations remembered; the one that was quiet for longest is forgotten first. */
 const MAX_FLOWS = 65_536;
 
+interface Known {
+  /** Whose telling is shown. */
+  owner: string | undefined;
+  /** What each node said last to the filter. */
+  judged: Map<string, string | undefined>;
+}
+
 /**
  * Both ends' nodes count a conversation between two pods. It is told once, by the node of its source where that is followed: it alone knows
- * the Service that was asked for. Else by whoever tells it first.
+ * the Service that was asked for. Else by whoever tells it first. Whether it is told at all, all of them say.
  */
 export class FlowOwners {
-  readonly #owners = new Map<string, string>();
+  readonly #known = new Map<string, Known>();
+
+  /** Takes in what a node says to the filter, before it is decided what is shown. */
+  learn(event: FlowEvent, node: string): void {
+    this.#touch(event).judged.set(node, event.judged);
+  }
 
   /** Is this node's telling of the conversation the one to show? Decides, for a conversation not known yet. */
   isShown(event: FlowEvent, node: string): boolean {
+    const known = this.#touch(event);
+    known.owner = event.src.pod?.node === node ? node : (known.owner ?? node);
+    return known.owner === node;
+  }
+
+  /** What all nodes said of the conversation. */
+  judgedOf(event: FlowEvent): (string | undefined)[] {
+    return [...this.#touch(event).judged.values()];
+  }
+
+  #touch(event: FlowEvent): Known {
     const key = flowKey(event);
-    const owner = event.src.pod?.node === node ? node : (this.#owners.get(key) ?? node);
-    this.#owners.delete(key);
-    this.#owners.set(key, owner);
-    if (this.#owners.size > MAX_FLOWS) this.#owners.delete(this.#owners.keys().next().value as string);
-    return owner === node;
+    const known = this.#known.get(key) ?? { owner: undefined, judged: new Map() };
+    this.#known.delete(key);
+    this.#known.set(key, known);
+    if (this.#known.size > MAX_FLOWS) this.#known.delete(this.#known.keys().next().value as string);
+    return known;
   }
 }
 

@@ -1,38 +1,50 @@
-import type { Writable } from 'node:stream';
+import type { Duplex, Writable } from 'node:stream';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Target } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
+import type { LookUp } from '../filter/resolve.ts';
 import { GATE_PORT } from '../protocol/constants.ts';
-import { EXIT, KtraceError } from '../util/errors.ts';
+import { badArgument, EXIT, KtraceError, messageOf } from '../util/errors.ts';
 import { type Api, createApi } from './api.ts';
+import { checkCaptureGoesTo } from './capture-writer.ts';
 import { Credentials } from './credentials.ts';
+import { readFilterFile, watchFilterFile } from './filter-file.ts';
+import type { ReadFilter } from './follow-filter.ts';
+import { FollowOutput } from './follow-output.ts';
 import { Following } from './following.ts';
 import { firstGates, type Gate } from './gates.ts';
 import { contextNamespace, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
+import { startLocalAgent } from './local-agent.ts';
 import { NodeWatch } from './node-watch.ts';
-import { Output } from './output.ts';
+import type { OutputFormat } from './output.ts';
 import { forwardPort } from './port-forward.ts';
-import { palette, wantsColor } from './render/colors.ts';
-import { createPrinter } from './render/printer.ts';
+import { escapeText } from './render/escape.ts';
+import { pastHeadersText, undecidedText } from './snap-text.ts';
 import { isIncomplete, silenceText, summaryText } from './summary.ts';
 import { checkTargets, nodesOf } from './target-objects.ts';
-import { readTargets } from './words.ts';
+import { readFilter, readWords } from './words.ts';
 
 export interface FollowOptions {
   /** `KIND/NAME …`, then the filter's words. */
   words: string[];
+  /** A file that the filter is read from, and again when it changes. */
+  filterFile?: string | undefined;
   selectors: string[];
   namespaces: string[];
   allNamespaces: boolean;
   kubeconfig?: string | undefined;
   context?: string | undefined;
   ktraceNamespace: string;
-  output: 'text' | 'wide' | 'json';
+  output: OutputFormat;
   packets: boolean;
+  /** So many bytes of each packet are captured, from the IP header on, where its headers are fewer. */
+  snapBytes?: number | undefined;
   /** Packets to show before leaving. */
   count?: number | undefined;
   forMs?: number | undefined;
   strict: boolean;
+  /** By an agent of its own on this node, instead of the cluster's. */
+  local?: boolean;
   color?: boolean | undefined;
 }
 
@@ -43,6 +55,10 @@ export interface FollowIo {
   interrupt: AbortSignal;
   env: Readonly<Record<string, string | undefined>>;
   findLab(): { name: string; kubeconfig: string } | undefined;
+  /** The command that runs ktrace on this machine. */
+  command: readonly string[];
+  /** Addresses of hosts that a filter names. */
+  lookUp: LookUp;
 }
 
 /** Beyond so many nodes, only those of the targets and of their peers are followed. */
@@ -52,16 +68,22 @@ const SILENCE_MS = 10_000;
 /** Follows packets until interrupted, or for as long and as many as asked. Gives the exit code; throws KtraceError. */
 export async function runFollow(options: FollowOptions, io: FollowIo): Promise<number> {
   // Mistakes in the words are told before any cluster is asked.
-  readTargets(options, 'default');
+  if (options.output === 'pcapng') checkCaptureGoesTo(io.stdout);
+  const text = filterText(options);
+  const filter = await readFilter(text, io.lookUp);
   const config = loadKubeConfig(
     options,
     kubeSurroundings(io.findLab, (text) => io.stderr.write(`ktrace: ${text}\n`)),
   );
-  const targets = readTargets(options, contextNamespace(config));
+  const { targets } = readWords(options, contextNamespace(config));
+  for (const note of pastHeaders(filter, options.snapBytes)) io.stderr.write(`ktrace: ${note}\n`);
+  const surroundings = { options, io, config, targets, filter, filterText: text };
   const api = createApi(config);
-  const credentials = new Credentials({ api, targets, ktraceNamespace: options.ktraceNamespace });
+  if (options.local === true) return followLocally({ ...surroundings, api });
+  const { ktraceNamespace, snapBytes } = options;
+  const credentials = new Credentials({ api, targets, ktraceNamespace, payloads: snapBytes !== undefined });
   try {
-    return await followAs(credentials, { options, io, config, targets, api });
+    return await followAs(credentials, { ...surroundings, api });
   } catch (error) {
     throw await credentials.explain(error);
   } finally {
@@ -81,11 +103,43 @@ async function followAs(credentials: Credentials, surroundings: Surroundings): P
   });
   if (gates === undefined) return EXIT.interrupted;
   const wanted = gates.size <= MAX_NODES ? undefined : await targetNodes(await nodesOf(api, targets, io.interrupt), gates);
+  const watch = new NodeWatch({ api, namespace: options.ktraceNamespace, gates, wanted });
   return follow({
     ...surroundings,
-    credentials,
-    watch: new NodeWatch({ api, namespace: options.ktraceNamespace, gates, wanted }),
+    watch,
+    tokens: () => credentials.tokens(),
+    dial: async (node, signal) => {
+      await credentials.fresh();
+      return forwardPort(surroundings.config, watch.gateOf(node), GATE_PORT, signal);
+    },
+    onBegin: (following) => {
+      credentials.onRenewed = () => following.authenticate();
+    },
   });
+}
+
+async function followLocally(surroundings: Surroundings): Promise<number> {
+  const { api, config, targets, io } = surroundings;
+  await checkTargets(api, targets, io.interrupt);
+  const agent = await startLocalAgent({
+    api,
+    config,
+    command: io.command,
+    env: io.env,
+    signal: io.interrupt,
+    uid: process.getuid?.(),
+  });
+  try {
+    return await follow({
+      ...surroundings,
+      watch: { start: (following) => following.setNodes(new Set([agent.node])), peers: () => undefined, close: () => undefined },
+      tokens: () => [],
+      dial: () => agent.dial(),
+      onBegin: (_, fail) => agent.ended.catch(fail),
+    });
+  } finally {
+    await agent.close();
+  }
 }
 
 async function targetNodes(nodes: Set<string> | undefined, gates: Map<string, Gate>): Promise<Set<string>> {
@@ -104,16 +158,24 @@ interface Surroundings {
   io: FollowIo;
   config: KubeConfig;
   targets: Target[];
+  filter: ReadFilter | undefined;
+  /** As it was written. */
+  filterText: string;
   api: Api;
 }
 
 interface Parts extends Surroundings {
-  credentials: Credentials;
-  watch: NodeWatch;
+  /** Which nodes there are to be followed. */
+  watch: Pick<NodeWatch, 'start' | 'peers' | 'close'>;
+  /** What says who asks, at this moment. */
+  tokens(): readonly string[];
+  /** A connection to a node's agent. */
+  dial(node: string, signal: AbortSignal): Promise<Duplex>;
+  onBegin(following: Following, fail: (error: unknown) => void): unknown;
 }
 
 /** From here on something is followed; every way out tells the summary. */
-async function follow({ options, io, config, targets, credentials, watch }: Parts): Promise<number> {
+async function follow({ options, io, targets, filter, filterText, watch, tokens, dial, onBegin }: Parts): Promise<number> {
   const timers: NodeJS.Timeout[] = [];
   const end = Promise.withResolvers<number>();
   let shown = 0;
@@ -123,11 +185,12 @@ async function follow({ options, io, config, targets, credentials, watch }: Part
   const following = new Following({
     targets,
     units: options.packets ? 'packets' : 'flows',
-    tokens: () => credentials.tokens(),
-    dial: async (node, signal) => {
-      await credentials.fresh();
-      return forwardPort(config, watch.gateOf(node), GATE_PORT, signal);
-    },
+    headers: options.output === 'pcapng',
+    filter,
+    snapBytes: options.snapBytes,
+    data: options.snapBytes !== undefined && options.output === 'json',
+    tokens,
+    dial,
     tell: (event) => show(event),
     failed: (error) => end.reject(error),
     began: () => {
@@ -136,23 +199,17 @@ async function follow({ options, io, config, targets, credentials, watch }: Part
     nowMs: () => performance.timeOrigin + performance.now(),
   });
   const handler = { full: () => following.pause(), drained: () => following.resume(), gone: () => end.resolve(READER_GONE) };
-  const stdout = new Output(io.stdout, handler);
-  const print = createPrinter(
-    options.output,
-    palette(wantsColor(options.color, io.stdout.isTTY === true, io.env)),
-    palette(wantsColor(options.color, io.stderr.isTTY === true, io.env)),
-  );
+  const output = new FollowOutput(options, io, handler);
   function show(event: KtraceEvent): void {
     if (options.count !== undefined && packets >= options.count) return;
-    const line = print(event);
-    if (line?.to === 'stdout') stdout.line(line.text);
-    else if (line !== undefined) io.stderr.write(`${line.text}\n`);
+    const isShown = output.tell(event);
     if (event.kind !== 'packet' && event.kind !== 'flow') return;
     watch.peers(event);
     shownAtMs = performance.now();
     silences = 0;
-    if (line !== undefined && !(event.kind === 'packet' && event.amends === true)) shown++;
-    if (event.kind === 'packet' && event.amends !== true) packets++;
+    if (!isShown || (event.kind === 'packet' && event.amends === true)) return;
+    shown++;
+    if (event.kind === 'packet') packets++;
     if (packets === options.count) end.resolve(EXIT.ok);
   }
   timers.push(
@@ -166,22 +223,68 @@ async function follow({ options, io, config, targets, credentials, watch }: Part
   const interrupted = (): void => end.resolve(EXIT.interrupted);
   io.interrupt.addEventListener('abort', interrupted);
   if (io.interrupt.aborted) interrupted();
-  credentials.onRenewed = () => following.authenticate();
+  const filterFile =
+    options.filterFile === undefined
+      ? undefined
+      : followFilterFile(options.filterFile, filterText, following, io, options.snapBytes);
+  onBegin(following, (error) => end.reject(error));
   watch.start(following);
   try {
     const code = await end.promise;
     await following.close();
-    await stdout.end();
+    await output.end();
     if (code === READER_GONE) return EXIT.ok;
     const status = following.status();
     io.stderr.write(`ktrace: ${summaryText(status, shown)}\n`);
+    const undecided = undecidedText(status.undecided, options.snapBytes);
+    if (undecided !== undefined) io.stderr.write(`ktrace: ${undecided}\n`);
     return code === EXIT.ok && options.strict && isIncomplete(status) ? EXIT.incomplete : code;
   } finally {
     io.interrupt.removeEventListener('abort', interrupted);
     for (const timer of timers) clearInterval(timer);
+    filterFile?.close();
     watch.close();
     await following.close();
   }
+}
+
+/** The filter's words, of the command line or of a file. Throws usage errors. */
+function filterText(options: FollowOptions): string {
+  const { filter } = readWords(options, 'default');
+  if (options.filterFile === undefined) return filter;
+  if (filter !== '') throw badArgument('-F', 'no filter beside a file of one', filter);
+  return readFilterFile(options.filterFile);
+}
+
+/** What of the filter no packet can match, as no more is captured. */
+function pastHeaders(filter: ReadFilter | undefined, snapBytes = 0): string[] {
+  return (filter?.pastHeaders ?? [])
+    .filter(({ readsTo }) => readsTo > snapBytes)
+    .map(({ term, readsTo }) => `"${escapeText(term)}" matches nothing: ${pastHeadersText(readsTo, snapBytes)}`);
+}
+
+/** Changes the filter when its file does; one that is not understood leaves the one before in force. */
+function followFilterFile(
+  path: string,
+  first: string,
+  following: Following,
+  { stderr, lookUp }: FollowIo,
+  snapBytes: number | undefined,
+): { close(): void } {
+  let isCurrent = {};
+  const say = (text: string): void => void stderr.write(`ktrace: ${text}\n`);
+  const refuse = (error: unknown): void => say(`the filter stays as it was: ${messageOf(error)}`);
+  const change = async (text: string): Promise<void> => {
+    const mine = {};
+    isCurrent = mine;
+    const next = await readFilter(text, lookUp);
+    // A name may take long to look up, and the file may be another one by then.
+    if (isCurrent !== mine) return;
+    following.setFilter(next);
+    for (const note of pastHeaders(next, snapBytes)) say(note);
+    say(next === undefined ? 'no filter from now on' : `the filter is now ${escapeText(next.text)}`);
+  };
+  return watchFilterFile(path, first, (text) => void change(text).catch(refuse), refuse);
 }
 
 /** Not an exit code: whoever read stdout has enough. */

@@ -4,12 +4,21 @@ import type { KtraceEvent, LostStage, NoticeEvent } from '../event/types.ts';
 import type { KtraceError } from '../util/errors.ts';
 import type { ClockEstimate } from './clock.ts';
 import { type Arrival, Connection, type Timeouts } from './connection.ts';
+import { FollowFilter, type ReadFilter } from './follow-filter.ts';
 import { MERGE_DEFAULTS, Merge, type MergeCounts } from './merge.ts';
+import { Undecided } from './undecided.ts';
 import { corrections, WireClocks } from './wire-clocks.ts';
 
 export interface FollowingOptions {
   targets: Target[];
   units: Subscription['units'];
+  /** Asks for the bytes of packets' headers. */
+  headers?: boolean;
+  /** Which of the targets' packets; all where it is not given. */
+  filter?: ReadFilter | undefined;
+  /** Bytes of each packet that are seen, and whether its hops bear them. */
+  snapBytes?: number | undefined;
+  data?: boolean;
   /** What says to the agents who asks, at this moment. */
   tokens?(): readonly string[];
   /** Makes a connection to a node's gate. */
@@ -38,6 +47,10 @@ export interface FollowStatus {
   missing: string[];
   /** Nodes with a time of which nobody can say what was lost. */
   gaps: string[];
+  /** Packets of which less was captured than the filter reads, on the nodes and here, and up to where it reads them. */
+  undecided: { packets: number; wantsBytes: number };
+  /** As the agents have it. */
+  filter: string | undefined;
 }
 
 interface Followed {
@@ -63,9 +76,11 @@ export class Following {
   readonly #options: FollowingOptions;
   readonly #nodes = new Map<string, Followed>();
   readonly #merge: Merge;
+  readonly #filter: FollowFilter;
   readonly #wires = new WireClocks();
   readonly #lost: Partial<Record<LostStage, number>> = {};
   readonly #gaps = new Set<string>();
+  readonly #undecided = new Undecided();
   #corrections = new Map<string, ClockEstimate>();
   #correctedAtMs = 0;
   #hasBegun = false;
@@ -76,10 +91,12 @@ export class Following {
 
   constructor(options: FollowingOptions) {
     this.#options = options;
+    this.#filter = new FollowFilter(options.filter);
     this.#merge = new Merge({
       ...MERGE_DEFAULTS,
       epochMs: Math.floor(options.nowMs() / 1000) * 1000,
       isFollowed: (node) => this.#nodes.get(node)?.state === 'up',
+      decide: (judged) => this.#filter.decide(judged),
       tell: (event) => this.#tell(event),
       crossed: (from, to, gapMs) => this.#wires.crossed(from, to, gapMs, options.nowMs()),
       consumed: (node) => this.#nodes.get(node)?.connection.consumed(1),
@@ -101,6 +118,12 @@ export class Following {
   /** There are new tokens: tells them to the agents before the old ones end. */
   authenticate(): void {
     for (const { connection } of this.#nodes.values()) connection.authenticate();
+  }
+
+  /** Changes which packets are told, while following goes on: nothing is attached anew, nothing is lost. */
+  setFilter(filter: ReadFilter | undefined): void {
+    this.#filter.set(filter);
+    for (const [node, { connection }] of this.#nodes) connection.update(this.#subscriptionFor(node));
   }
 
   /** The reader takes no more for now: nothing is told, and no credit given, until it resumes. */
@@ -132,6 +155,8 @@ export class Following {
       lost: { ...this.#lost },
       missing: names.filter((node) => this.#nodes.get(node)?.state !== 'up'),
       gaps: [...this.#gaps],
+      undecided: this.#undecided.sum(this.#merge.counts.undecided, this.#merge.wantsBytes),
+      filter: this.#filter.text,
     };
   }
 
@@ -146,11 +171,11 @@ export class Following {
   }
 
   #join(node: string, among: number): void {
-    const { targets, units, tokens, dial, nowMs, timeouts, random } = this.#options;
+    const { tokens, dial, nowMs, timeouts, random } = this.#options;
     const connection = new Connection({
       node,
       dial: (signal) => dial(node, signal),
-      subscription: { targets, addresses: this.#addressesFor(node), units },
+      subscription: this.#subscriptionFor(node),
       window: Math.min(WINDOW.most, Math.max(WINDOW.least, Math.floor(WINDOW.total / among))),
       nowMs,
       ...(tokens === undefined ? {} : { tokens }),
@@ -162,6 +187,7 @@ export class Following {
         refused: (error) => this.#refused(node, error),
         events: (events) => this.#events(node, events),
         resolved: (resolved) => this.#resolved(node, resolved),
+        undecided: (packets, wantsBytes) => this.#undecided.told(node, packets, wantsBytes),
       },
     });
     const asked = addressKey(this.#addressesFor(node));
@@ -191,6 +217,7 @@ export class Following {
     const followed = this.#nodes.get(node);
     if (followed === undefined) return;
     followed.state = 'up';
+    if (arrival.how !== 'resumed') this.#undecided.begins(node);
     if (arrival.how !== 'began') this.#tellReturn(node, followed, arrival);
     else if (followed.downSince !== undefined) this.notice('info', 'KTRACE_N_AGENT_BACK', 'the agent is reached now', node);
     else if (followed.isLate) this.notice('info', 'KTRACE_N_AGENT_JOINED', 'this node is followed too now', node);
@@ -237,7 +264,8 @@ export class Following {
     const followed = this.#nodes.get(node);
     if (followed === undefined) return;
     followed.state = 'refused';
-    followed.firstError ??= error;
+    // A connection that broke before says less than that nobody wants us.
+    followed.firstError = error;
     if (this.#hasBegun) this.notice('error', 'KTRACE_N_AGENT_REFUSED', error.message, node);
     this.#failIfNobodyIsLeft();
   }
@@ -317,8 +345,20 @@ export class Following {
     const key = addressKey(addresses);
     if (key === followed.asked) return;
     followed.asked = key;
-    const { targets, units } = this.#options;
-    followed.connection.update({ targets, addresses, units });
+    followed.connection.update(this.#subscriptionFor(node));
+  }
+
+  #subscriptionFor(node: string): Subscription {
+    const { targets, units, headers = false, snapBytes, data = false } = this.#options;
+    return {
+      targets,
+      addresses: this.#addressesFor(node),
+      units,
+      ...this.#filter.wanted,
+      ...(headers ? { headers } : {}),
+      ...(snapBytes === undefined ? {} : { snapBytes }),
+      ...(data ? { data } : {}),
+    };
   }
 
   /** What the other nodes' agents resolved. */

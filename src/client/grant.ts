@@ -3,12 +3,15 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Grant, type GrantObject, grantObjects } from '../access/grant-objects.ts';
 import { badArgument } from '../util/errors.ts';
 import { type Api, ApiError, createApi, listAll } from './api.ts';
+import { collectionPath, objectPath, titleOf } from './kube-object.ts';
 import { kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
 
 export interface GrantOptions {
   /** Undefined with `admin`. */
   namespace: string | undefined;
   admin: boolean;
+  /** Granting: what is behind the headers, too. Revoking: that alone. */
+  payloads: boolean;
   user: string | undefined;
   group: string | undefined;
   dryRun: boolean;
@@ -25,25 +28,48 @@ export interface GrantIo {
 
 /** `ktrace grant`: lets somebody see a namespace, or everything. Doing it again changes nothing. Gives the exit code. */
 export async function runGrant(options: GrantOptions, io: GrantIo): Promise<number> {
-  const { shared, own } = grantObjects(grantOf(options));
-  if (options.dryRun) return printYaml([...shared, ...own], io);
+  const grant = grantOf(options);
+  const parts = [grantObjects(grant), ...(options.payloads ? [grantObjects({ ...grant, payloads: true })] : [])];
+  const objects = parts.flatMap(({ shared, own }) => [...shared, ...own]);
+  if (options.dryRun) return printYaml(objects, io);
   const api = openApi(options, io);
-  for (const object of [...shared, ...own]) io.stdout.write(`${titleOf(object)} ${await put(api, object)}\n`);
+  for (const object of objects) io.stdout.write(`${titleOf(object)} ${await put(api, object)}\n`);
   return 0;
 }
 
-/** `ktrace revoke`: takes back what a grant gave; the last one of a namespace takes its service account along. */
+/**
+ * `ktrace revoke`: takes back what a grant gave, payloads with it or those alone; the last one of a namespace takes its service account
+ * along.
+ */
 export async function runRevoke(options: GrantOptions, io: GrantIo): Promise<number> {
   const grant = grantOf(options);
-  const { shared, own } = grantObjects(grant);
-  if (options.dryRun) return printYaml(own, io);
+  const grants = [{ ...grant, payloads: true }, ...(options.payloads ? [] : [grant])];
+  if (options.dryRun)
+    return printYaml(
+      grants.toReversed().flatMap((one) => grantObjects(one).own),
+      io,
+    );
   const api = openApi(options, io);
-  for (const object of own.toReversed()) io.stdout.write(`${titleOf(object)} ${await remove(api, object)}\n`);
-  const { namespace, ktraceNamespace } = grant;
-  if (namespace === undefined || namespace === ktraceNamespace || (await isStillGranted(api, own))) return 0;
-  const ofNamespace = shared.filter(({ metadata }) => metadata.namespace === namespace);
-  for (const object of ofNamespace.toReversed()) io.stdout.write(`${titleOf(object)} ${await remove(api, object)}\n`);
+  for (const one of grants) await revoke(api, one, options.payloads || one.payloads !== true, io);
   return 0;
+}
+
+/** `tellsAbsence`: says also of what is not there that it is not. */
+async function revoke(api: Api, grant: Grant, tellsAbsence: boolean, { stdout }: GrantIo): Promise<void> {
+  const { shared, own } = grantObjects(grant);
+  let hasChanged = false;
+  const removeAll = async (objects: readonly GrantObject[]): Promise<void> => {
+    for (const object of objects.toReversed()) {
+      const outcome = await remove(api, object);
+      hasChanged ||= outcome === 'deleted';
+      if (tellsAbsence || outcome === 'deleted') stdout.write(`${titleOf(object)} ${outcome}\n`);
+    }
+  };
+  await removeAll(own);
+  const { namespace, ktraceNamespace } = grant;
+  if (!tellsAbsence && !hasChanged) return;
+  if (namespace === undefined || namespace === ktraceNamespace || (await isStillGranted(api, own))) return;
+  await removeAll(shared.filter(({ metadata }) => metadata.namespace === namespace));
 }
 
 function grantOf({ namespace, admin, user, group, ktraceNamespace }: GrantOptions): Grant {
@@ -101,28 +127,6 @@ async function isStillGranted(api: Api, [binding]: GrantObject[]): Promise<boole
   if (binding === undefined) return true;
   const all = await listAll<GrantObject>(api, collectionPath(binding));
   return all.some(({ roleRef, metadata }) => roleRef?.name === binding.roleRef?.name && metadata.name !== binding.metadata.name);
-}
-
-const PLURALS: Record<GrantObject['kind'], string> = {
-  ServiceAccount: 'serviceaccounts',
-  Role: 'roles',
-  RoleBinding: 'rolebindings',
-  ClusterRole: 'clusterroles',
-  ClusterRoleBinding: 'clusterrolebindings',
-};
-
-function collectionPath({ apiVersion, kind, metadata: { namespace } }: GrantObject): string {
-  const root = apiVersion === 'v1' ? '/api/v1' : `/apis/${apiVersion}`;
-  return `${root}${namespace === undefined ? '' : `/namespaces/${encodeURIComponent(namespace)}`}/${PLURALS[kind]}`;
-}
-
-function objectPath(object: GrantObject): string {
-  return `${collectionPath(object)}/${encodeURIComponent(object.metadata.name)}`;
-}
-
-/** As kubectl names it, with its namespace. */
-function titleOf({ kind, metadata: { name, namespace } }: GrantObject): string {
-  return `${kind.toLowerCase()}/${name}${namespace === undefined ? '' : ` in ${namespace}`}`;
 }
 
 function isStatus(error: unknown, status: number): boolean {

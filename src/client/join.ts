@@ -7,8 +7,15 @@ export interface Packet {
   parts: Part[];
   /** Has it been told to the reader? */
   isTold: boolean;
-  /** How many parts it had then. */
-  toldParts: number;
+  /** Decided not to be told: the filter does not match what is known of it. */
+  isFiltered: boolean;
+  /** Among those that the filter does not match: it reads bytes that were not captured. */
+  isUndecided: boolean;
+  /** How many of its parts, but for one, have been counted as joined. */
+  countedJoined: number;
+  /** Packets that were counted as filtered and have become part of this one. */
+  absorbed: number;
+  absorbedUndecided: number;
 }
 
 export interface JoinOptions {
@@ -41,7 +48,16 @@ export class Joiner {
 
   /** Takes a part in. Gives its packet, joined already with every neighbour that is surely its own. */
   add(part: Part): Packet {
-    const packet: Packet = { id: part.event.id, parts: [part], isTold: false, toldParts: 0 };
+    const packet: Packet = {
+      id: part.event.id,
+      parts: [part],
+      isTold: false,
+      isFiltered: false,
+      isUndecided: false,
+      countedJoined: 0,
+      absorbed: 0,
+      absorbedUndecided: 0,
+    };
     this.#packets.set(part, packet);
     this.#index(part);
     return this.#joinNear(part, this.#options.sureNs);
@@ -136,6 +152,9 @@ export class Joiner {
     // The told one lives on, whatever its place: its id is what the reader knows.
     const [kept, gone] = tail.isTold ? [tail, head] : [head, tail];
     kept.parts = [...head.parts, ...tail.parts];
+    kept.countedJoined += gone.countedJoined;
+    kept.absorbed += gone.absorbed + (gone.isFiltered ? 1 : 0);
+    kept.absorbedUndecided += gone.absorbedUndecided + (gone.isUndecided ? 1 : 0);
     for (const part of gone.parts) this.#packets.set(part, kept);
     gone.parts = [];
   }

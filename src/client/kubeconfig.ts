@@ -1,8 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
-import { KubeConfig } from '@kubernetes/client-node';
+import { dirname, join, resolve } from 'node:path';
+import { KubeConfig, loadYaml } from '@kubernetes/client-node';
 import { KtraceError, messageOf } from '../util/errors.ts';
+import { informPlugin, placePlugins } from './exec-plugin.ts';
+import { useProxyOfEnvironment } from './proxy.ts';
 import { didYouMean } from './suggest.ts';
 
 export interface KubeOptions {
@@ -16,7 +18,8 @@ export interface KubeOptions {
 export interface KubeSurroundings {
   env: Readonly<Record<string, string | undefined>>;
   home: string;
-  serviceAccountToken: string;
+  /** Where a pod's `/var/run/secrets/…` begin; empty but in a test. */
+  podRoot: string;
   /** The lab's kubeconfig, when one stands. */
   findLab(): { name: string; kubeconfig: string } | undefined;
   /** Says to the user which cluster was chosen, where that was not theirs. */
@@ -27,11 +30,13 @@ export function kubeSurroundings(findLab: KubeSurroundings['findLab'], note: Kub
   return {
     env: process.env,
     home: homedir(),
-    serviceAccountToken: '/var/run/secrets/kubernetes.io/serviceaccount/token',
+    podRoot: '',
     findLab,
     note,
   };
 }
+
+const POD_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 
 /**
  * The user's cluster. Throws KTRACE_E_KUBECONFIG (unreadable, malformed, without a cluster) or KTRACE_E_CONTEXT_UNKNOWN.
@@ -58,6 +63,8 @@ export function loadKubeConfig(options: KubeOptions, around: KubeSurroundings): 
     );
   }
   allowPlainHttp(config);
+  useProxyOfEnvironment(config, around.env);
+  informPlugin(config);
   return config;
 }
 
@@ -76,9 +83,9 @@ function readConfig(options: KubeOptions, around: KubeSurroundings): KubeConfig 
   }
   const own = join(home, '.kube', 'config');
   if (existsSync(own)) return readFiles([own]);
-  if (existsSync(around.serviceAccountToken) && env['KUBERNETES_SERVICE_HOST'] !== undefined) {
+  if (existsSync(around.podRoot + POD_TOKEN) && env['KUBERNETES_SERVICE_HOST'] !== undefined) {
     const config = new KubeConfig();
-    config.loadFromCluster();
+    config.loadFromCluster(around.podRoot);
     return config;
   }
   const lab = findLab();
@@ -104,23 +111,37 @@ function readFiles(files: string[]): KubeConfig {
 }
 
 function readFile(file: string): KubeConfig {
+  let text: string;
   try {
-    readFileSync(file);
+    text = readFileSync(file, 'utf8');
   } catch (cause) {
     throw new KtraceError('KTRACE_E_KUBECONFIG', `The kubeconfig ${file} cannot be read: ${reasonOf(cause)}`, { cause });
   }
   const config = new KubeConfig();
   try {
     config.loadFromFile(file);
+    useTokenFiles(config, file, text);
   } catch (cause) {
     throw new KtraceError('KTRACE_E_KUBECONFIG', `The kubeconfig ${file} is malformed: ${messageOf(cause).split('\n')[0]}`, {
       cause,
     });
   }
+  placePlugins(config, file);
   if (config.clusters.length === 0 && config.contexts.length === 0) {
     throw new KtraceError('KTRACE_E_KUBECONFIG', `The kubeconfig ${file} is malformed: it has no clusters and no contexts`);
   }
   return config;
+}
+
+/** The library knows `tokenFile` under another name than kubectl. Read again when it may have changed. */
+function useTokenFiles(config: KubeConfig, file: string, text: string): void {
+  const { users } = loadYaml<{ users?: { name?: string; user?: { token?: string; tokenFile?: string } }[] }>(text);
+  for (const { name, user } of users ?? []) {
+    if (!user?.tokenFile || user.token) continue;
+    const tokenFile = resolve(dirname(file), user.tokenFile);
+    const authProvider = { name: 'tokenFile', config: { tokenFile } };
+    config.users = config.users.map((one) => (one.name === name ? { ...one, authProvider } : one));
+  }
 }
 
 /** The library refuses http:// without `insecure-skip-tls-verify`; kubectl does not, and `kubectl proxy` speaks nothing else. */

@@ -21,6 +21,8 @@ export interface MergeOptions {
   maxPackets: number;
   /** Is the node's agent connected? */
   isFollowed(node: string): boolean;
+  /** Whether a record is shown, by what the nodes' parts of it say to the filter. */
+  decide(judged: readonly (string | undefined)[]): 'match' | 'mismatch' | 'beyond';
   /** The event to show. */
   tell(event: KtraceEvent): void;
   /** A packet went from one node to another: how much later it came than it left, by the nodes' own clocks. */
@@ -31,7 +33,7 @@ export interface MergeOptions {
 
 export const MERGE_DEFAULTS = { holdMs: 60, joinMs: 200, retainMs: 10_000, maxPackets: 50_000 };
 
-/** What became of the records that came in: `captured = told + joined + duplicates + amended + invalid`, and what is held still. */
+/** What became of the records that came in: `captured = told + joined + duplicates + amended + filtered + invalid`, and what is held still. */
 export interface MergeCounts {
   captured: number;
   told: number;
@@ -41,6 +43,9 @@ export interface MergeCounts {
   duplicates: number;
   /** Told again with more known; not counted as told. */
   amended: number;
+  /** Not shown because of the filter; `undecided` ones among them because it reads bytes that the packet has and that were not captured. */
+  filtered: number;
+  undecided: number;
   /** Unreadable times. */
   invalid: number;
 }
@@ -59,7 +64,18 @@ interface Held {
  * told when its own time to wait is over. Time is given by the caller, in milliseconds of any steady clock.
  */
 export class Merge {
-  readonly counts: MergeCounts = { captured: 0, told: 0, joined: 0, duplicates: 0, amended: 0, invalid: 0 };
+  readonly counts: MergeCounts = {
+    captured: 0,
+    told: 0,
+    joined: 0,
+    duplicates: 0,
+    amended: 0,
+    filtered: 0,
+    undecided: 0,
+    invalid: 0,
+  };
+  /** Up to where the filter reads the undecided ones, from the IP header on. */
+  wantsBytes = 0;
   readonly #options: MergeOptions;
   readonly #joiner = new Joiner(JOIN_DEFAULTS);
   readonly #queue = new TimeQueue<Held>();
@@ -70,7 +86,7 @@ export class Merge {
   /** By node and its own id, and by what was seen where. */
   readonly #byId = new Map<string, Part>();
   readonly #bySight = new Map<string, Part>();
-  /** Told packets, in the order they are forgotten. */
+  /** Told and filtered packets, in the order they are forgotten. */
   readonly #told = new Map<Packet, number>();
 
   constructor(options: MergeOptions) {
@@ -127,6 +143,8 @@ export class Merge {
     const event =
       correction.offsetMs === 0 ? { ...told } : { ...told, time: timeFrom(this.#options.epochMs, Math.round(timeNs)) };
     // What it amends waits still (both came late, together): for the reader it is the first telling.
+    // What it amends was not told by the agent, as the filter did not match it then.
+    if (known === undefined && event.judged !== undefined) delete event.amends;
     if (known !== undefined && known.event.amends !== true && this.#joiner.packetOf(known)?.isTold === false) delete event.amends;
     const part = partOf(event, node, timeNs, correction.offsetMs * 1e6, correction.uncertaintyMs * 1e6);
     this.#expectations.learn(part);
@@ -168,15 +186,35 @@ export class Merge {
     if (packet !== waiting && this.#held.has(packet)) return;
     this.#expectations.settled(packet.parts);
     this.#tellCrossings(packet.parts);
+    this.counts.joined += packet.parts.length - 1 - packet.countedJoined;
+    packet.countedJoined = packet.parts.length - 1;
+    this.counts.filtered -= packet.absorbed;
+    packet.absorbed = 0;
+    this.counts.undecided -= packet.absorbedUndecided;
+    packet.absorbedUndecided = 0;
+    this.#told.delete(packet);
+    this.#told.set(packet, nowMs + this.#options.retainMs);
+    // What is shown already is told to its end, also what no longer matches.
+    if (!packet.isTold && !this.#isMatched(packet)) return;
     const isAmending = packet.isTold || packet.parts[0]?.event.amends === true;
     const event = compose(packet.parts, packet.id);
     this.#options.tell(isAmending ? { ...event, amends: true } : event);
     if (!packet.isTold) this.counts.told++;
-    this.counts.joined += packet.parts.length - Math.max(1, packet.toldParts);
     packet.isTold = true;
-    packet.toldParts = packet.parts.length;
-    this.#told.delete(packet);
-    this.#told.set(packet, nowMs + this.#options.retainMs);
+  }
+
+  /** Another node's part may make it match later: it is counted as filtered for as long as none does. */
+  #isMatched(packet: Packet): boolean {
+    const outcome = this.#options.decide(packet.parts.map(({ event }) => event.judged));
+    const isFiltered = outcome !== 'match';
+    if (isFiltered !== packet.isFiltered) this.counts.filtered += isFiltered ? 1 : -1;
+    packet.isFiltered = isFiltered;
+    const wantsBytes = Math.max(0, ...packet.parts.map(({ event }) => event.wantsBytes ?? 0));
+    const isUndecided = outcome === 'beyond' && wantsBytes > 0;
+    if (isUndecided !== packet.isUndecided) this.counts.undecided += isUndecided ? 1 : -1;
+    packet.isUndecided = isUndecided;
+    if (isUndecided) this.wantsBytes = Math.max(this.wantsBytes, wantsBytes);
+    return !isFiltered;
   }
 
   #tellCrossings(parts: readonly Part[]): void {
@@ -198,6 +236,7 @@ export class Merge {
       return;
     }
     const { epochMs, holdMs, isFollowed } = this.#options;
+    this.#flowOwners.learn(event, node);
     const moved =
       shift === 0
         ? event
@@ -219,8 +258,13 @@ export class Merge {
       this.counts.duplicates++;
       return;
     }
+    if (this.#options.decide(this.#flowOwners.judgedOf(event)) !== 'match') {
+      this.counts.filtered++;
+      return;
+    }
     this.counts.told++;
-    this.#options.tell(event);
+    const { judged: _, ...shown } = event;
+    this.#options.tell(shown);
   }
 
   /** The same packet at the same hooks at the same time, told by another agent. */

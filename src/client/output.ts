@@ -1,5 +1,10 @@
 import type { Writable } from 'node:stream';
 
+/** What records are printed as, as they come. */
+export type OutputFormat = 'text' | 'wide' | 'json' | 'pcapng';
+/** What records that are all there are printed as: a page sums them up. */
+export type DumpFormat = OutputFormat | 'html';
+
 /** Lines to a stream, many in one write, that knows when its reader is slow or gone. */
 export class Output {
   readonly #stream: Writable;
@@ -26,6 +31,12 @@ export class Output {
     if (this.#isDue) return;
     this.#isDue = true;
     setImmediate(() => this.#flush());
+  }
+
+  /** What is no text; behind the lines before it. */
+  bytes(bytes: Uint8Array): void {
+    this.#flush();
+    if (!this.#isGone && !this.#stream.write(bytes)) this.#handler.full();
   }
 
   /** Resolves when everything has been handed to the system, or the reader is gone. */

@@ -13,6 +13,9 @@ export interface StreamHandler {
   ended(error: KtraceError): void;
 }
 
+/** An answer that is no websocket is read so far. */
+const MAX_REASON_CHARS = 4096;
+
 /** The websocket `ktrace.v1` over a connection that stands already. */
 export class Stream {
   readonly #socket: WebSocket;
@@ -74,8 +77,11 @@ export class Stream {
       }
     });
     socket.on('unexpected-response', (_, response) => {
-      response.resume();
-      this.fail(notUpgraded(response.statusCode ?? 0));
+      let body = '';
+      response.setEncoding('utf8').on('data', (text: string) => {
+        if (body.length < MAX_REASON_CHARS) body += text;
+      });
+      response.on('close', () => this.fail(notUpgraded(response.statusCode ?? 0, body)));
     });
     socket.on('error', (error) => this.fail(asKtraceError(error)));
     socket.on('close', (code) => this.fail(brokenOff(`the websocket closed (${code})`)));
@@ -84,13 +90,34 @@ export class Stream {
   }
 }
 
+/** Why an agent or gate of another version does not talk with us, in its words; undefined for another answer. */
+function otherVersion(body: string): KtraceError | undefined {
+  const { code, message } = parsed(body);
+  if (code !== 'KTRACE_E_SUBPROTOCOL') return undefined;
+  const wanted = /\bktrace\.v\d+\b/.exec(typeof message === 'string' ? message : '')?.[0] ?? 'another one';
+  return new KtraceError('KTRACE_E_SUBPROTOCOL', `This client speaks ${SUBPROTOCOL}, the agent ${wanted}`, {
+    hint: 'Use a client of the version that the agents have: ktrace status shows their image.',
+  });
+}
+
+function parsed(body: string): { code?: unknown; message?: unknown } {
+  try {
+    return (JSON.parse(body) as object | null) ?? {};
+  } catch {
+    return {};
+  }
+}
+
 /** The gate answers 502 to 504 for an agent that is not there (yet): that passes. */
-function notUpgraded(status: number): KtraceError {
+function notUpgraded(status: number, body: string): KtraceError {
   if (status >= 502 && status <= 504)
     return brokenOff(`the gate is there, but its agent does not answer (HTTP status ${status})`);
-  return new KtraceError('KTRACE_E_PROTOCOL', `Expected a websocket of ktrace, got HTTP status ${status}`, {
-    hint: 'Use the same version of ktrace on both sides.',
-  });
+  return (
+    otherVersion(body) ??
+    new KtraceError('KTRACE_E_PROTOCOL', `Expected a websocket of ktrace, got HTTP status ${status}`, {
+      hint: 'Use the same version of ktrace on both sides.',
+    })
+  );
 }
 
 function asKtraceError(error: unknown): KtraceError {

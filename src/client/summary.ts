@@ -1,8 +1,11 @@
 import type { FollowStatus } from './following.ts';
 import { escapeText } from './render/escape.ts';
 
+/** What a follow or a dump came to. */
+type Outcome = Pick<FollowStatus, 'counts' | 'lost' | 'agents' | 'missing' | 'gaps'>;
+
 /** One line on what a follow came to. `shown` counts what was printed of packets and conversations. */
-export function summaryText({ counts, lost, agents, missing, gaps }: FollowStatus, shown: number): string {
+export function summaryText({ counts, lost, agents, missing, gaps }: Outcome, shown: number): string {
   const stages = Object.entries(lost).filter(([, count]) => count > 0);
   const total = stages.reduce((sum, [, count]) => sum + count, 0);
   const byStage = stages.map(([stage, count]) => `${escapeText(stage)} ${count}`).join(', ');
@@ -11,6 +14,8 @@ export function summaryText({ counts, lost, agents, missing, gaps }: FollowStatu
     `${shown} shown`,
     ...(counts.joined > 0 ? [`${counts.joined} joined to another node's`] : []),
     ...(counts.duplicates > 0 ? [`${counts.duplicates} told by another node`] : []),
+    ...(counts.filtered > 0 ? [`${counts.filtered} not matched by the filter`] : []),
+    ...(counts.undecided > 0 ? [`${counts.undecided} of them not decided, for want of captured bytes`] : []),
     ...(counts.invalid > 0 ? [`${counts.invalid} unreadable`] : []),
     total === 0 ? '0 lost' : `${total} lost (${byStage})`,
   ];
@@ -23,24 +28,28 @@ export function summaryText({ counts, lost, agents, missing, gaps }: FollowStatu
 }
 
 /** Was something lost, or a node missing (`--strict`)? */
-export function isIncomplete({ lost, missing, gaps, counts }: FollowStatus): boolean {
+export function isIncomplete({ lost, missing, gaps, counts }: Outcome): boolean {
   return Object.values(lost).some((count) => count > 0) || missing.length > 0 || gaps.length > 0 || counts.invalid > 0;
 }
 
 /** Why nothing was seen for a while, as far as the client can tell. */
-export function silenceText({ agents, agentsUp, pods, addresses, counts }: FollowStatus, seconds: number): string {
+export function silenceText(
+  { agents, agentsUp, pods, addresses, counts, filter }: Omit<FollowStatus, 'undecided'>,
+  seconds: number,
+): string {
   const facts = [
     agentsUp === agents ? `${agents} ${agents === 1 ? 'agent' : 'agents'}` : `${agentsUp} of ${agents} agents reached`,
     `${pods} ${pods === 1 ? 'pod' : 'pods'} resolved`,
     `${addresses} ${addresses === 1 ? 'address' : 'addresses'}`,
     `${counts.captured} events since the start`,
+    ...(filter === undefined ? [] : [`filter "${escapeText(filter)}"`]),
   ];
-  return `no packet matched in ${seconds} s; ${facts.join(', ')}: ${reason(agentsUp, pods, addresses)}`;
+  return `no packet matched in ${seconds} s; ${facts.join(', ')}: ${reason(agentsUp, pods, addresses, filter !== undefined)}`;
 }
 
-function reason(agentsUp: number, pods: number, addresses: number): string {
+function reason(agentsUp: number, pods: number, addresses: number, isFiltered: boolean): string {
   if (agentsUp === 0) return 'no agent is reached';
   if (addresses === 0) return pods === 0 ? 'no running pod is meant by these targets' : 'these pods have no address yet';
   if (pods === 0) return 'no running pod is meant by these targets, and nobody asks for their addresses';
-  return 'they send and receive nothing new';
+  return isFiltered ? 'they send and receive nothing new that the filter matches' : 'they send and receive nothing new';
 }

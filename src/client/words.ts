@@ -1,19 +1,36 @@
 import type { Target } from '../event/target.ts';
+import { LiveFilter } from '../filter/judge.ts';
+import { parseFilter } from '../filter/parse.ts';
+import { termsPastHeaders } from '../filter/past-headers.ts';
+import { printFilter } from '../filter/print.ts';
+import { type LookUp, resolveNames } from '../filter/resolve.ts';
 import { parseTargets, type TargetWords } from '../filter/targets.ts';
 import { parseSelector } from '../kube/selector.ts';
-import { EXIT, KtraceError } from '../util/errors.ts';
+import type { ReadFilter } from './follow-filter.ts';
 
 /**
- * The targets that the words of a follow name. Throws usage errors: those of {@link parseTargets}, KTRACE_E_SELECTOR, and
- * KTRACE_E_FILTER_UNAVAILABLE for words that are a filter.
+ * What the words of a follow name: targets, and a filter of their packets, empty when there is none. Throws usage errors: those of
+ * {@link parseTargets}, KTRACE_E_SELECTOR, KTRACE_E_FILTER.
  */
-export function readTargets(words: Omit<TargetWords, 'defaultNamespace'>, defaultNamespace: string): Target[] {
+export function readWords(
+  words: Omit<TargetWords, 'defaultNamespace'>,
+  defaultNamespace: string,
+): { targets: Target[]; filter: string } {
   const { targets, filterWords } = parseTargets({ ...words, defaultNamespace });
-  // The agents parse it again; here it is told before any cluster is asked.
+  // The agents parse both again; here mistakes are told before any cluster is asked.
   for (const target of targets) if (target.kind === 'selector') parseSelector(target.selector);
-  if (filterWords.length === 0) return targets;
-  throw new KtraceError('KTRACE_E_FILTER_UNAVAILABLE', `This version has no filters yet\n  ${filterWords.join(' ')}\n  ^`, {
-    hint: 'Targets are written KIND/NAME and come first, e.g. pod/web svc/db.',
-    exitCode: EXIT.usage,
-  });
+  const filter = filterWords.join(' ');
+  parseFilter(filter, 'live');
+  return { targets, filter };
+}
+
+/**
+ * A filter as agents take it: every qualifier written out, and addresses in place of hosts' names. Undefined when it has no words.
+ * Throws KTRACE_E_FILTER, KTRACE_E_FILTER_HOST.
+ */
+export async function readFilter(text: string, lookUp: LookUp): Promise<ReadFilter | undefined> {
+  const parsed = parseFilter(text, 'live');
+  if (parsed === undefined) return undefined;
+  const resolved = printFilter(await resolveNames(parsed, text, lookUp));
+  return { text: resolved, filter: new LiveFilter(resolved), pastHeaders: termsPastHeaders(parsed) };
 }

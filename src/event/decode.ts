@@ -4,12 +4,10 @@ import type { ConntrackSeen, Sighting, Tuple } from './sighting.ts';
 
 /** Bytes before each record in a batch: its length (u32, little endian) and four zero bytes. */
 const PREFIX_BYTES = 8;
-/** Room for captured bytes: the last field of the record. */
-const DATA_BYTES = SIGHTING.size - SIGHTING.data;
 
 /**
  * Decodes a batch as the addon hands it over and calls `onSighting` for each record, in order. Gives how many records were malformed
- * (shorter than the layout, or cut off): they are skipped, the caller counts them.
+ * (shorter than its fields, or cut off): they are skipped, the caller counts them.
  */
 export function decodeBatch(batch: Uint8Array, onSighting: (sighting: Sighting) => void): { malformed: number } {
   const view = new DataView(batch.buffer, batch.byteOffset, batch.byteLength);
@@ -18,15 +16,16 @@ export function decodeBatch(batch: Uint8Array, onSighting: (sighting: Sighting) 
   while (offset + PREFIX_BYTES <= batch.byteLength) {
     const length = view.getUint32(offset, true);
     const start = offset + PREFIX_BYTES;
-    if (length < SIGHTING.size || start + length > batch.byteLength) malformed += 1;
-    else onSighting(decodeSighting(view, start));
+    if (length < SIGHTING.data || start + length > batch.byteLength) malformed += 1;
+    else onSighting(decodeSighting(view, start, length));
     offset = start + Math.ceil(length / 8) * 8;
   }
   return { malformed };
 }
 
-/** Decodes one `struct ktrace_sighting` that lies at `at`. */
-function decodeSighting(view: DataView, at: number): Sighting {
+/** Decodes one `struct ktrace_sighting` that lies at `at`; its data goes to the end of its `length` bytes at most. */
+function decodeSighting(view: DataView, at: number, length: number): Sighting {
+  const dataBytes = Math.min(view.getUint16(at + SIGHTING.dataLen, true), length - SIGHTING.data);
   const flags = view.getUint32(at + SIGHTING.flags, true);
   const hook = view.getUint8(at + SIGHTING.hook);
   const proto = view.getUint8(at + SIGHTING.proto);
@@ -36,7 +35,7 @@ function decodeSighting(view: DataView, at: number): Sighting {
     skb: view.getBigUint64(at + SIGHTING.skb, true),
     netns: view.getUint32(at + SIGHTING.netns, true),
     ifindex: view.getUint32(at + SIGHTING.ifindex, true),
-    hook: hook === HOOK.tcIngress ? 'tc-in' : hook === HOOK.tcEgress ? 'tc-out' : 'drop',
+    hook: HOOK_NAMES[hook] ?? 'drop',
     provisional: (flags & FLAG.provisional) !== 0,
     nothingNew: (flags & FLAG.nothingNew) !== 0,
     entry: (flags & FLAG.entry) !== 0,
@@ -62,14 +61,25 @@ function decodeSighting(view: DataView, at: number): Sighting {
             location: view.getBigUint64(at + SIGHTING.dropLocation, true),
           }
         : undefined,
+    rewrite:
+      hook !== HOOK.nat || (flags & FLAG.quoted) !== 0 ? undefined : (flags & FLAG.natSource) !== 0 ? 'source' : 'destination',
+    sent: hook === HOOK.icmpSent ? decodeIcmp(view, at) : undefined,
     payloadHash: view.getUint32(at + SIGHTING.payloadHash, true),
-    data: new Uint8Array(
-      view.buffer,
-      view.byteOffset + at + SIGHTING.data,
-      Math.min(view.getUint16(at + SIGHTING.dataLen, true), DATA_BYTES),
-    ),
+    data: new Uint8Array(view.buffer, view.byteOffset + at + SIGHTING.data, dataBytes),
+    headerBytes: Math.min(view.getUint16(at + SIGHTING.headersLen, true), dataBytes),
   };
 }
+
+const HOOK_NAMES: Record<number, Sighting['hook']> = {
+  [HOOK.tcIngress]: 'tc-in',
+  [HOOK.tcEgress]: 'tc-out',
+  [HOOK.drop]: 'drop',
+  [HOOK.nat]: 'nat',
+  [HOOK.confirmed]: 'confirmed',
+  [HOOK.icmpSent]: 'icmp-sent',
+  [HOOK.icmpReceived]: 'icmp-received',
+  [HOOK.echoAnswered]: 'echo-answered',
+};
 
 /** Decodes a `struct ktrace_tuple`. */
 export function decodeTuple(view: DataView, at: number): Tuple {

@@ -24,6 +24,9 @@ export interface ConntrackSeen {
   remembered: boolean;
 }
 
+/** What the stack does with a packet between its interfaces, seen by fentry or kprobe: no hops. */
+export type StackHook = 'nat' | 'confirmed' | 'icmp-sent' | 'icmp-received' | 'echo-answered';
+
 export interface Sighting {
   /** CLOCK_MONOTONIC. */
   timeNs: bigint;
@@ -33,7 +36,7 @@ export interface Sighting {
   netns: number;
   /** 0: no device. */
   ifindex: number;
-  hook: 'tc-in' | 'tc-out' | 'drop';
+  hook: 'tc-in' | 'tc-out' | 'drop' | StackHook;
   /** Matched only by a Service's address so far: joined later by identity, or discarded. */
   provisional: boolean;
   /** Sent only because every packet was asked for: says nothing new about its flow. */
@@ -58,8 +61,14 @@ export interface Sighting {
   conntrack: ConntrackSeen | undefined;
   tunnel: { kind: 'vxlan' | 'ipip'; vni: number; src: string; dst: string } | undefined;
   drop: { reason: number; location: bigint } | undefined;
+  /** `nat`, and no ICMP error: which end is about to be rewritten; `conntrack` says to what. */
+  rewrite: 'source' | 'destination' | undefined;
+  /** `icmp-sent`: the error that is about to be made; the packet is the one that it is about. */
+  sent: { type: number; code: number; mtu: number } | undefined;
   /** Hash of the first payload bytes. */
   payloadHash: number;
   /** Captured bytes from L3 (of the packet itself, inner when tunnelled). A view: copy it to keep it. */
   data: Uint8Array;
+  /** So many of them are headers; what follows is there because a follower may see it, and for that one alone. */
+  headerBytes: number;
 }

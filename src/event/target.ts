@@ -41,4 +41,44 @@ export interface Subscription {
   addresses: string[];
   /** `flows`: only sightings that say something new. `packets`: every one. */
   units: 'flows' | 'packets';
+  /** With each packet the bytes of its headers, as in a recording. */
+  headers?: true;
+  /** Which of the targets' packets. `revision` names it in the records that were judged by it. */
+  filter?: { text: string; revision: number };
+  /** So many bytes of each packet are seen, from the IP header on, where its headers are fewer. Needs the right to payloads. */
+  snapBytes?: number;
+  /** Told with each hop are the bytes that were seen there. */
+  data?: true;
+}
+
+/** Who had an address, and when, in Unix milliseconds; without `toMs` they have it still. */
+export interface AddressOwner {
+  ip: string;
+  uid: string;
+  fromMs: number;
+  toMs?: number;
+}
+
+/** A pod of a node as its recording knows it. */
+export interface RecordedPod {
+  namespace: string;
+  name: string;
+  uid: string;
+  ips: string[];
+  fromMs: number;
+  toMs?: number;
+}
+
+/** What is asked of a recording. */
+export interface DumpRequest {
+  targets: Target[];
+  owners: AddressOwner[];
+  /** Unix milliseconds, both included. */
+  sinceMs: number;
+  untilMs: number;
+  filter?: { text: string; revision: number };
+  /** What is kept of this incident, instead of the recording. */
+  incident?: string;
+  /** Where a broken transfer goes on, as the agent told it. */
+  after?: string;
 }

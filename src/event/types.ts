@@ -45,7 +45,15 @@ export interface Translation {
   service?: string;
   /** kube-proxy's chains in the order a packet walks them, computed, e.g. `KUBE-SVC-…`, `KUBE-SEP-…`. */
   chains?: string[];
+  /** `kprobe`: the kernel's function that rewrites packets was seen at this one. `conntrack`: read off the connection's entry. */
   seenBy: 'kprobe' | 'conntrack';
+  /** `kprobe` only: when, in nanoseconds since the packet's `time`; negative for one that the node itself sends, before its first hop. */
+  atNs?: number;
+  /**
+   * Of a connection's first packet, where the kernel's function was seen: when the connection entered conntrack's table with this translation, in
+   * nanoseconds since the packet's `time`.
+   */
+  confirmedAtNs?: number;
 }
 
 export interface Tunnel {
@@ -77,11 +85,27 @@ export interface TcpFacts {
   ack: number;
 }
 
-/** The flow that an ICMP error quotes. */
+/** The packet that an ICMP error is about: as its sender sent it, where its translation is known, else as the error quotes it. */
 export interface QuotedFlow {
   proto: string;
   src: Endpoint;
   dst: Endpoint;
+  /** Whose packet it was in its conversation; absent where that is not known. */
+  dir?: 'request' | 'reply';
+  /** What NAT had done to it. */
+  nat?: Translation[];
+}
+
+/** Who made an ICMP error. */
+export interface IcmpOrigin {
+  node: string;
+  /** The interface that refused the packet; for one that is too big, the one it does not fit through. */
+  if?: string;
+  /**
+   * `kprobe`: the kernel was seen making it. `address`: told from the error's source, which is an address of this interface. `way`: its way begins on
+   * this node, no interface brought it.
+   */
+  seenBy: 'kprobe' | 'address' | 'way';
 }
 
 export interface IcmpFacts {
@@ -99,8 +123,10 @@ export interface IcmpFacts {
   unansweredMs?: number;
   /** Fragmentation needed / packet too big: the MTU it says. */
   mtu?: number;
-  /** ICMP errors: the flow it is about. */
+  /** ICMP errors: the packet it is about. */
   about?: QuotedFlow;
+  /** ICMP errors: who made it. */
+  by?: IcmpOrigin;
 }
 
 export interface Drop {
@@ -136,6 +162,8 @@ export interface PacketEvent {
   fragment?: { id: number; offset: number; more: boolean };
   src: Endpoint;
   dst: Endpoint;
+  /** Of a capture file: fewer bytes were captured than its headers have. What is missing is empty, 0 or absent. */
+  cut?: true;
   tcp?: TcpFacts;
   icmp?: IcmpFacts;
   /** In the order they were seen to happen. */
@@ -143,6 +171,15 @@ export interface PacketEvent {
   hops: Hop[];
   drop?: Drop;
   verdict: Verdict;
+  /** Between agent and client only: what this node's part says to the terms of the follow's filter, see `src/filter/judged.ts`. */
+  judged?: string;
+  /** Between agent and client only: up to here, from the IP header on, the follow's filter reads; the packet goes so far, what was captured does not. */
+  wantsBytes?: number;
+  /**
+   * In recordings, dumps and where a follower asks for it, and never printed: base64 of the packet's first bytes from the IP header to the end of
+   * the L4 header.
+   */
+  headers?: string[];
   /** The same for the same packet on every node, whatever NAT did on its way: joins the nodes' parts. */
   fingerprint: string;
 }
@@ -167,9 +204,11 @@ export interface FlowEvent {
   bytes: Counts;
   startTime: string;
   endTime: string;
+  /** As that of a packet. */
+  judged?: string;
 }
 
-export type LostStage = 'kernel-ring' | 'agent-queue' | 'client-socket' | 'recorder';
+export type LostStage = 'kernel-ring' | 'pod-rate' | 'agent-queue' | 'client-socket' | 'recorder';
 
 /** Sightings or records that did not reach the reader. */
 export interface LostEvent {
@@ -177,6 +216,8 @@ export interface LostEvent {
   kind: 'lost';
   node: string;
   stage: LostStage;
+  /** `pod-rate`: whose packets they were, where that is known. */
+  pod?: PodRef;
   count: number;
   from: string;
   to: string;

@@ -47,7 +47,7 @@ const KINDS: Record<string, NamedKind> = {
 const FILTER_STARTS = new Set(
   (
     'not and or host net port portrange src dst tcp udp icmp icmp6 sctp ip ip6 arp ether proto less greater gateway broadcast multicast inbound ' +
-    'outbound vlan len label in drop dropped'
+    'outbound vlan len label iface dropped translated reason outer inner'
   ).split(' '),
 );
 
@@ -145,7 +145,7 @@ function rejectBareWord(word: string, next: string | undefined): void {
     throw usage(
       'KTRACE_E_KIND_MISSING',
       `Expected KIND/NAME, got ${JSON.stringify(`${word} ${next}`)}`,
-      `Write ${word}/${next}.`,
+      `Write ${word}/${next} to follow it; a filter that begins with it is quoted: '${word} ${next}'.`,
     );
   }
   if (NAME.test(word) && !FILTER_STARTS.has(word)) {

@@ -1,7 +1,8 @@
-import { dropReasonName } from '../event/names.ts';
 import type { Sighting, Tuple } from '../event/sighting.ts';
-import { isNoise } from './drop-noise.ts';
+import { noiseFilter } from './drop-noise.ts';
+import { EarlyRewrites } from './early.ts';
 import { fingerprintOf } from './fingerprint.ts';
+import { ErrorsMade } from './icmp-error.ts';
 import { type AssembledPacket, assembled, type NodeView, type OpenPacket, packetEvent } from './packet-event.ts';
 import { conntrackRank } from './translation.ts';
 
@@ -14,6 +15,8 @@ export interface AssemblerOptions {
   quietMs?: number;
   /** A told packet's late sightings amend it for this long, ms: a packet may wait 3 s for its neighbour's address before it is dropped. */
   amendMs?: number;
+  /** Whether the captured bytes are asked for: a filter looks at them. */
+  keepsBytes?(): boolean;
   /** Open and told packets held at most; the oldest is told, or forgotten, first. */
   limit?: number;
 }
@@ -30,6 +33,8 @@ export interface AssemblerCounts {
   discarded: number;
   /** Told, or forgotten, before their time because too many were held. */
   evicted: number;
+  /** What the stack did with packets that were seen at no interface; rewrites that wait for one are not among them yet. */
+  unjoined: number;
 }
 
 /**
@@ -38,28 +43,45 @@ export interface AssemblerCounts {
  * (defragmentation, a clone) the content alone joins.
  */
 export class Assembler {
-  readonly counts: AssemblerCounts = { sightings: 0, begun: 0, told: 0, amended: 0, noise: 0, discarded: 0, evicted: 0 };
+  readonly counts: AssemblerCounts = {
+    sightings: 0,
+    begun: 0,
+    told: 0,
+    amended: 0,
+    noise: 0,
+    discarded: 0,
+    evicted: 0,
+    unjoined: 0,
+  };
   readonly #options: Required<AssemblerOptions>;
   readonly #bySkb = new Map<bigint, OpenPacket>();
   readonly #byContent = new Map<string, OpenPacket>();
   /** In the order they were last touched. */
   readonly #open = new Set<OpenPacket>();
   readonly #told = new Set<OpenPacket>();
+  readonly #errorsMade = new ErrorsMade();
+  readonly #early = new EarlyRewrites();
+  readonly #isNoise: ReturnType<typeof noiseFilter>;
   #serial = 0;
 
   constructor(options: AssemblerOptions) {
-    this.#options = { quietMs: 20, amendMs: 5000, limit: 4096, ...options };
+    this.#options = { quietMs: 20, amendMs: 5000, limit: 4096, keepsBytes: () => false, ...options };
+    this.#isNoise = noiseFilter(options.view);
   }
 
   /** Takes a sighting at `nowMs` (any monotonic clock, the same as in `tick`). */
   add(sighting: Sighting, nowMs: number): void {
     this.counts.sightings += 1;
-    if (sighting.drop !== undefined && this.#isNoise(sighting, sighting.drop)) {
+    if (this.#isNoise(sighting)) {
       this.counts.noise += 1;
       return;
     }
-    // A view would keep its whole batch alive for as long as the packet is held, and nobody asks for bytes yet.
-    sighting.data = NO_BYTES;
+    // A view would keep its whole batch alive for as long as the packet is held.
+    sighting.data = this.#options.keepsBytes() ? sighting.data.slice() : NO_BYTES;
+    if (sighting.hook !== 'tc-in' && sighting.hook !== 'tc-out' && sighting.hook !== 'drop') {
+      this.#addOfStack(sighting, nowMs);
+      return;
+    }
     const fingerprint = fingerprintOf(sighting);
     const packet = this.#find(sighting, fingerprint) ?? this.#begin(sighting, fingerprint);
     if (packet.last !== sighting) {
@@ -68,6 +90,29 @@ export class Assembler {
       if (isTranslated) this.#knowByContent(packet, sighting.tuple);
       if (packet.skbs.at(-1) !== sighting.skb) this.#knowBySkb(packet, sighting.skb);
     }
+    this.#touch(packet, nowMs);
+  }
+
+  /** No hop: what it says is joined to the packet that it is about, or waits for it to be seen at an interface. */
+  #addOfStack(sighting: Sighting, nowMs: number): void {
+    if (sighting.hook === 'icmp-sent') {
+      this.#errorsMade.note(sighting);
+      return;
+    }
+    const fingerprint = fingerprintOf(sighting);
+    const packet = this.#find(sighting, fingerprint);
+    if (packet === undefined) {
+      const isEarly = sighting.hook === 'nat' || sighting.hook === 'confirmed';
+      this.counts.unjoined += isEarly ? this.#early.note(sighting, fingerprint) : 1;
+      return;
+    }
+    packet.stack.push(sighting);
+    if (sighting.hook === 'nat') packet.isProvisional = false;
+    learn(packet, sighting);
+    this.#touch(packet, nowMs);
+  }
+
+  #touch(packet: OpenPacket, nowMs: number): void {
     packet.touchedMs = nowMs;
     if (packet.isTold) this.#told.delete(packet);
     this.#open.add(packet);
@@ -95,11 +140,6 @@ export class Assembler {
     return this.#open.size + this.#told.size;
   }
 
-  #isNoise(sighting: Sighting, { reason, location }: NonNullable<Sighting['drop']>): boolean {
-    const { view } = this.#options;
-    return isNoise(sighting, dropReasonName(view.dropReasons, reason), view.symbol(location));
-  }
-
   #find(sighting: Sighting, fingerprint: number): OpenPacket | undefined {
     if (sighting.entry) return undefined;
     const bySkb = this.#bySkb.get(sighting.skb);
@@ -119,6 +159,8 @@ export class Assembler {
       first: sighting,
       last: sighting,
       sightings: [sighting],
+      stack: sighting.hook === 'tc-out' ? this.#early.take(sighting, fingerprint) : [],
+      madeBy: sighting.hook === 'drop' ? undefined : this.#errorsMade.take(sighting),
       conntrack: sighting.conntrack,
       drop: sighting.hook === 'drop' ? sighting : undefined,
       touchedMs: 0,
@@ -190,11 +232,16 @@ export class Assembler {
 const NO_BYTES = new Uint8Array(0);
 
 function join(packet: OpenPacket, sighting: Sighting): void {
+  // Most hops change nothing: then its bytes are held once.
+  if (Buffer.compare(packet.last.data, sighting.data) === 0) sighting.data = packet.last.data;
   packet.last = sighting;
   packet.sightings.push(sighting);
   if (!sighting.provisional) packet.isProvisional = false;
   if (sighting.hook === 'drop') packet.drop = sighting;
-  const { conntrack } = sighting;
+  learn(packet, sighting);
+}
+
+function learn(packet: OpenPacket, { conntrack }: Sighting): void {
   if (conntrack === undefined) return;
   if (packet.conntrack === undefined || conntrackRank(conntrack) >= conntrackRank(packet.conntrack)) packet.conntrack = conntrack;
 }
@@ -209,8 +256,8 @@ function putInOrder(packet: OpenPacket): void {
 }
 
 function hasPassed({ sightings }: OpenPacket, { hook, ifindex, netns }: Sighting): boolean {
-  // Copies of one packet may be dropped one by one; that passes no hook twice.
-  if (hook === 'drop') return false;
+  // Copies of one packet may be dropped one by one, and NAT rewrites one end after the other; that passes no hook twice.
+  if (hook !== 'tc-in' && hook !== 'tc-out') return false;
   for (const seen of sightings) if (seen.ifindex === ifindex && seen.hook === hook && seen.netns === netns) return true;
   return false;
 }

@@ -55,6 +55,8 @@ export interface FlowTrackerOptions {
 
 const DEFAULT_IDLE_MS: Record<string, number> = { tcp: 120_000, icmp: 10_000, icmp6: 10_000 };
 const OTHER_IDLE_MS = 30_000;
+/** A connection that did not come about: Linux repeats a SYN within 16 s in the first half minute. */
+const HALF_OPEN_IDLE_MS = 20_000;
 /** An entry of the kernel's table that no flow claims is removed when it was not touched for this long. */
 const STALE_NS = 120_000_000_000n;
 
@@ -67,6 +69,8 @@ export class FlowTracker {
   readonly #options: FlowTrackerOptions;
   readonly #flows = new Map<string, Flow>();
   readonly #all = new Set<Flow>();
+  /** Connections that began with a SYN and have not come about: a flood of them goes before what is a conversation. */
+  readonly #halfOpen = new Set<Flow>();
   #serial = 0;
 
   constructor(options: FlowTrackerOptions) {
@@ -105,7 +109,7 @@ export class FlowTracker {
       const total = flow.packets.request + flow.packets.reply;
       const idleMs = nowMs - flow.touchedMs;
       const hasEnded = flow.ended.request && flow.ended.reply && idleMs > 1000;
-      if (hasEnded || idleMs > (this.#options.idleMs?.[flow.proto] ?? DEFAULT_IDLE_MS[flow.proto] ?? OTHER_IDLE_MS)) {
+      if (hasEnded || idleMs > this.#idleLimitMs(flow)) {
         this.#close(flow);
         for (const { key } of groups.get(flow) ?? []) unused.push(key);
       } else if (total !== flow.toldPackets && nowMs - flow.toldMs >= (this.#options.updateMs ?? 10_000)) {
@@ -121,6 +125,11 @@ export class FlowTracker {
   /** Closes and tells all flows, e.g. when nobody follows any more. */
   closeAll(): void {
     for (const flow of this.#all) this.#close(flow);
+  }
+
+  #idleLimitMs(flow: Flow): number {
+    const idleMs = this.#options.idleMs?.[flow.proto] ?? DEFAULT_IDLE_MS[flow.proto] ?? OTHER_IDLE_MS;
+    return this.#halfOpen.has(flow) ? Math.min(idleMs, HALF_OPEN_IDLE_MS) : idleMs;
   }
 
   #begin(packet: AssembledPacket, nowMs: number): Flow {
@@ -144,10 +153,11 @@ export class FlowTracker {
       touchedMs: nowMs,
     };
     this.#all.add(flow);
+    if (event.tcp?.flags === 'S') this.#halfOpen.add(flow);
     this.counts.opened += 1;
     this.#tell(flow, 'open', nowMs);
     if (this.#all.size > (this.#options.limit ?? 65_536)) {
-      const oldest = this.#all.values().next().value;
+      const oldest = this.#halfOpen.values().next().value ?? this.#all.values().next().value;
       if (oldest !== undefined) this.#close(oldest);
       this.counts.evicted += 1;
     }
@@ -187,6 +197,8 @@ export class FlowTracker {
     if (best === undefined) return;
     if (total(best.packets) !== total(flow.packets)) flow.touchedMs = nowMs;
     flow.packets = best.packets;
+    // The third packet of a handshake.
+    if (flow.packets.request > 1 && flow.packets.reply > 0) this.#halfOpen.delete(flow);
     flow.bytes = best.bytes;
     const endNs = best.lastNs + realtimeOffsetNs;
     if (best.lastNs !== 0n && endNs > flow.endNs) flow.endNs = endNs;
@@ -194,6 +206,7 @@ export class FlowTracker {
 
   #close(flow: Flow): void {
     this.#all.delete(flow);
+    this.#halfOpen.delete(flow);
     for (const key of flow.keys) if (this.#flows.get(key) === flow) this.#flows.delete(key);
     this.counts.closed += 1;
     this.#tell(flow, 'close', flow.touchedMs);
@@ -217,7 +230,7 @@ export class FlowTracker {
       endTime: formatUnixNs(flow.endNs),
     };
     if (flow.nat !== undefined)
-      event.nat = flow.nat.map((entry) => ({ ...entry, before: bare(entry.before), after: bare(entry.after) }));
+      event.nat = flow.nat.map(({ kind, before, after, seenBy }) => ({ kind, before: bare(before), after: bare(after), seenBy }));
     this.#options.onFlow({ event, timeMs: Number(flow.startNs / 1_000_000n) });
   }
 }
@@ -269,11 +282,8 @@ function pairKey(proto: string, { src, dst, sport, dport }: Tuple): string {
 function initiatorOf(event: PacketEvent): { src: Endpoint; dst: Endpoint } {
   if (event.dir === 'request') return { src: event.src, dst: event.dst };
   const after = translatedTuple(event);
-  const hasPorts = event.src.port !== undefined;
-  return {
-    src: hasPorts ? { ip: after.dst, port: after.dport } : { ip: after.dst },
-    dst: hasPorts ? { ip: after.src, port: after.sport } : { ip: after.src },
-  };
+  if (event.src.port === undefined) return { src: { ip: after.dst }, dst: { ip: after.src } };
+  return { src: { ip: after.dst, port: after.dport }, dst: { ip: after.src, port: after.sport } };
 }
 
 function isFrom(flow: Flow, end: { ip: string; port?: number }): boolean {

@@ -1,7 +1,11 @@
+import type { Captured } from '../event/captured.ts';
 import { dropReasonName, icmpName, isIcmpError, protocolName, tcpFlagLetters } from '../event/names.ts';
 import type { Sighting } from '../event/sighting.ts';
 import type { Endpoint, Hop, PacketEvent, Verdict } from '../event/types.ts';
 import { formatUnixNs } from '../util/time.ts';
+import { fingerprintOf } from './fingerprint.ts';
+import { errorFacts, errorRewrites } from './icmp-error.ts';
+import { seenRewrites } from './rewrites.ts';
 import { translatedTuple, translationsOf } from './translation.ts';
 
 export type InterfaceKind = 'pod' | 'bridge' | 'tunnel' | 'uplink';
@@ -13,6 +17,8 @@ export interface NodeView {
   interfaceKind(ifindex: number): InterfaceKind | undefined;
   /** The node's own address (its host namespace's). */
   isOwnAddress(ip: string): boolean;
+  /** The interface that has this address of the node's; undefined when none has. */
+  interfaceOfAddress(ip: string): number | undefined;
   /** CLOCK_REALTIME − CLOCK_MONOTONIC, ns. */
   realtimeOffsetNs(): bigint;
   dropReasons: ReadonlyMap<number, string>;
@@ -34,6 +40,10 @@ export interface AssembledPacket {
   nothingNew: boolean;
   /** Interface of each of `event.hops`. */
   hopIfindexes: readonly number[];
+  /** Its bytes (of the packet itself, inner when tunnelled) as captured at the hooks; none when nobody asks. */
+  captured: readonly Captured[];
+  /** Those of each of `event.hops`. */
+  hopCaptured: readonly Captured[];
 }
 
 /** What is known so far of a packet on its way through this node. */
@@ -47,11 +57,35 @@ export interface OpenPacket {
   first: Sighting;
   last: Sighting;
   sightings: Sighting[];
+  /** What the stack did with it between its hops. */
+  stack: Sighting[];
+  /** An ICMP error: the moment it was made, when that was seen. */
+  madeBy: Sighting | undefined;
   conntrack: Sighting['conntrack'];
   drop: Sighting | undefined;
   touchedMs: number;
   isTold: boolean;
   isProvisional: boolean;
+}
+
+/** A packet that was seen once and will not be seen again: one of a capture file. */
+export function lonePacket(sighting: Sighting, id: string): OpenPacket {
+  return {
+    id,
+    skbs: [],
+    contentKeys: [],
+    fingerprint: fingerprintOf(sighting),
+    first: sighting,
+    last: sighting,
+    sightings: [sighting],
+    stack: [],
+    madeBy: undefined,
+    conntrack: undefined,
+    drop: undefined,
+    touchedMs: 0,
+    isTold: false,
+    isProvisional: false,
+  };
 }
 
 /** A packet as it is told, from all that was seen of it. */
@@ -68,7 +102,13 @@ export function assembled(event: PacketEvent, packet: OpenPacket, view: NodeView
     lastIfindex: packet.last.ifindex,
     nothingNew: packet.sightings.every(({ nothingNew }) => nothingNew),
     hopIfindexes: hops.map(({ ifindex }) => ifindex),
+    captured: packet.sightings.map(capturedOf),
+    hopCaptured: hops.map(capturedOf),
   };
+}
+
+function capturedOf({ data, headerBytes }: Sighting): Captured {
+  return { bytes: data, headerBytes };
 }
 
 export function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
@@ -76,7 +116,9 @@ export function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
   const hasPorts = first.proto === 6 || first.proto === 17 || first.proto === 132;
   const proto = protocolName(first.proto);
   const isError = first.icmp !== undefined && isIcmpError(first.ipVersion, first.icmp.type);
-  const nat = conntrack === undefined || isError ? [] : translationsOf(conntrack, hasPorts);
+  const nat = isError
+    ? errorRewrites(packet)
+    : seenRewrites(conntrack === undefined ? [] : translationsOf(conntrack, hasPorts), packet, hasPorts);
   const event: PacketEvent = {
     v: 1,
     kind: 'packet',
@@ -95,7 +137,7 @@ export function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
   if (first.gsoSegs > 1) event.segments = first.gsoSegs;
   if (first.fragment !== undefined) event.fragment = { id: first.ipId, ...first.fragment };
   if (first.tcp !== undefined) event.tcp = { ...first.tcp, flags: tcpFlagLetters(first.tcp.flags) };
-  if (first.icmp !== undefined) event.icmp = icmpFacts(packet);
+  if (first.icmp !== undefined) event.icmp = { ...icmpFacts(packet), ...(isError ? errorFacts(packet, view) : {}) };
   if (nat.length > 0) event.nat = nat;
   event.verdict = verdictOf(packet, translatedTuple(event).dst, view);
   if (packet.drop?.drop !== undefined) {
@@ -130,15 +172,6 @@ function icmpFacts({ first }: OpenPacket): NonNullable<PacketEvent['icmp']> {
     facts.seq = icmp.seq;
   }
   if (icmp.mtu !== 0) facts.mtu = icmp.mtu;
-  if (first.quoted !== undefined) {
-    const { proto, tuple } = first.quoted;
-    const hasPorts = proto === 6 || proto === 17 || proto === 132;
-    facts.about = {
-      proto: protocolName(proto),
-      src: endpoint(tuple.src, tuple.sport, hasPorts),
-      dst: endpoint(tuple.dst, tuple.dport, hasPorts),
-    };
-  }
   return facts;
 }
 
@@ -164,6 +197,8 @@ function hopsOf(packet: OpenPacket, view: NodeView): Hop[] {
 function verdictOf(packet: OpenPacket, finalDst: string, view: NodeView): Verdict {
   const { last } = packet;
   if (packet.drop !== undefined) return 'dropped';
+  if (packet.stack.some(({ hook }) => hook === 'echo-answered')) return 'answered';
+  if (packet.stack.some(({ hook }) => hook === 'icmp-received')) return 'delivered';
   const kind = view.interfaceKind(last.ifindex);
   if (last.hook === 'tc-out') return kind === 'pod' ? 'delivered' : kind === 'bridge' ? 'unknown' : 'forwarded';
   return view.isOwnAddress(finalDst) ? 'delivered' : 'unknown';

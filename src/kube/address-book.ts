@@ -28,6 +28,8 @@ export class AddressBook {
   #firstEnded = 0;
   /** Ended things that were forgotten before their time because there were too many. */
   forgottenEarly = 0;
+  /** Called with an address that nothing is known of, before that is said: whoever keeps it elsewhere claims it now. */
+  onUnknown: (ip: string) => void = () => undefined;
 
   constructor(maxEnded = MAX_ENDED) {
     this.#maxEnded = maxEnded;
@@ -38,7 +40,15 @@ export class AddressBook {
   }
 
   find(ip: string): AddressEntry | undefined {
+    const entry = this.#entries.get(ip);
+    if (entry) return entry;
+    this.onUnknown(ip);
     return this.#entries.get(ip);
+  }
+
+  /** Whether anything is known of an address here, without {@link onUnknown}. */
+  has(ip: string): boolean {
+    return this.#entries.has(ip);
   }
 
   isNode(ip: string): boolean {
@@ -132,7 +142,7 @@ export class AddressBook {
   }
 
   #entry(ip: string): AddressEntry {
-    let entry = this.#entries.get(ip);
+    let entry = this.find(ip);
     if (!entry) {
       entry = { node: undefined, pod: undefined, service: undefined, ports: undefined };
       this.#entries.set(ip, entry);

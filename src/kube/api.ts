@@ -78,7 +78,9 @@ async function send(
   const options: RequestOptions = { method: sent === undefined ? 'GET' : 'POST' };
   await access.applyToHTTPSOptions(options);
   const type = sent === undefined ? {} : { 'content-type': 'application/json' };
-  options.headers = { ...options.headers, ...type, accept: 'application/json', 'user-agent': 'ktrace' };
+  // Lists of a large cluster come to a hundred megabytes, and to a tenth of that compressed. Watches are never compressed.
+  const packed = sent === undefined && !url.searchParams.has('watch') ? { 'accept-encoding': 'gzip' } : {};
+  options.headers = { ...options.headers, ...type, ...packed, accept: 'application/json', 'user-agent': 'ktrace' };
   signal.throwIfAborted();
   const body = await new Promise<IncomingMessage>((resolve, reject) => {
     const request = (url.protocol === 'http:' ? requestHttp : requestHttps)(url, { ...options, signal });

@@ -1,13 +1,16 @@
 import type { IncomingMessage } from 'node:http';
 import { StringDecoder } from 'node:string_decoder';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
 import { ApiError } from './api.ts';
 
 /** No page of a list and no line of a watch is longer. */
 const MAX_BODY_BYTES = 256 * 1024 * 1024;
 const MAX_LINE_CHARS = 16 * 1024 * 1024;
+const unpack = promisify(gunzip);
 
 /**
- * The whole body as JSON.
+ * The whole body as JSON, unpacked where it is gzip.
  * @param idleMs how long the server may be silent in between
  * @throws ApiError when it breaks off, is silent too long, too long itself, or no JSON
  */
@@ -19,8 +22,10 @@ export async function readJson(body: IncomingMessage, idleMs: number): Promise<u
     if (size > MAX_BODY_BYTES) throw new ApiError(`an answer of more than ${MAX_BODY_BYTES} bytes`);
     chunks.push(chunk);
   }
+  const whole = Buffer.concat(chunks, size);
   try {
-    return JSON.parse(Buffer.concat(chunks, size).toString('utf8'));
+    const isPacked = body.headers['content-encoding'] === 'gzip';
+    return JSON.parse((isPacked ? await unpack(whole, { maxOutputLength: MAX_BODY_BYTES }) : whole).toString('utf8'));
   } catch {
     throw new ApiError('an answer that is not JSON');
   }

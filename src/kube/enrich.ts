@@ -23,7 +23,7 @@ export function enrichPacket(
   if (podOfHop) applySender(packet, podOfHop);
   if (nat) enrichNat(packet, nat, isReply, packet.nodes[0], names, timeMs);
   if (podOfHop) applyReceiver(packet, last ?? packet.dst, podOfHop);
-  if (packet.icmp?.about) enrichQuoted(packet.icmp.about, names, timeMs);
+  if (packet.icmp?.about) enrichQuoted(packet.icmp.about, packet.nodes[0], names, timeMs);
 }
 
 /**
@@ -38,9 +38,10 @@ export function enrichFlow(flow: FlowEvent, names: Names, timeMs: number, known?
   if (known?.dst) setPod((flow.nat && lastTo(flow.nat, false)) ?? flow.dst, known.dst);
 }
 
-function enrichQuoted(about: QuotedFlow, names: Names, timeMs: number): void {
+function enrichQuoted(about: QuotedFlow, node: string | undefined, names: Names, timeMs: number): void {
   fill(about.src, about.proto, names, timeMs);
   fill(about.dst, about.proto, names, timeMs);
+  if (about.nat) enrichNat(about, about.nat, about.dir === 'reply', node, names, timeMs);
 }
 
 function enrichNat(

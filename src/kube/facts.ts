@@ -1,4 +1,5 @@
 import { addressIn, canonicalIp } from './addresses.ts';
+import { type PodHealth, podHealth } from './health.ts';
 import { at, intern, labelsAt, listAt, portAt, textAt, textsAt, timeAt } from './raw.ts';
 import type { L4 } from './types.ts';
 
@@ -24,11 +25,15 @@ export interface PodFact {
   endedMs: number | undefined;
   /** Succeeded or Failed: its addresses are free. */
   isFinished: boolean;
+  health: PodHealth;
 }
 
 export interface ServiceFact {
   namespace: string;
   name: string;
+  uid: string | undefined;
+  /** `ClusterIP`, `NodePort`, `LoadBalancer`, `ExternalName`. */
+  type: string | undefined;
   createdMs: number | undefined;
   clusterIps: string[];
   externalIps: string[];
@@ -44,6 +49,7 @@ export interface EndpointFact {
   ip: string;
   node: string | undefined;
   pod: { namespace: string; name: string; uid: string } | undefined;
+  isReady: boolean;
 }
 
 export interface SliceFact {
@@ -83,6 +89,7 @@ export function podFact(raw: unknown): PodFact | undefined {
     since: sinceOf(raw),
     endedMs: endedOf(raw),
     isFinished: phase === 'Succeeded' || phase === 'Failed',
+    health: podHealth(raw),
   };
 }
 
@@ -92,10 +99,13 @@ export function serviceFact(raw: unknown): ServiceFact | undefined {
   if (name === undefined || namespace === undefined) return undefined;
   const spec = at(raw, 'spec');
   const clusterIps = textsAt(spec, 'clusterIPs');
+  const type = textAt(spec, 'type');
   const balancers = listAt(raw, 'status', 'loadBalancer', 'ingress').map((one) => at(one, 'ip'));
   return {
     name: intern(name),
     namespace: intern(namespace),
+    uid: textAt(raw, 'metadata', 'uid'),
+    type: type === undefined ? undefined : intern(type),
     createdMs: timeAt(raw, 'metadata', 'creationTimestamp'),
     clusterIps: addresses(clusterIps.length > 0 ? clusterIps : [at(spec, 'clusterIP')]),
     externalIps: addresses(listAt(spec, 'externalIPs')),
@@ -196,7 +206,9 @@ function endpointFacts(raw: unknown): EndpointFact[] {
   const pod = isPod ? { uid, name, namespace: intern(namespace) } : undefined;
   const nodeName = textAt(raw, 'nodeName');
   const node = nodeName === undefined ? undefined : intern(nodeName);
-  return addresses(listAt(raw, 'addresses')).map((ip) => ({ ip, node, pod }));
+  // Absent means ready (EndpointConditions of discovery.k8s.io/v1).
+  const isReady = at(raw, 'conditions', 'ready') !== false;
+  return addresses(listAt(raw, 'addresses')).map((ip) => ({ ip, node, pod, isReady }));
 }
 
 /**

@@ -1,10 +1,10 @@
-import type { PodRef } from '../event/types.ts';
+import type { PodRef, ServiceRef } from '../event/types.ts';
 import { AddressBook, type NodeOwner, portKey } from './address-book.ts';
 import { Ranges } from './addresses.ts';
 import { holderAt } from './claims.ts';
 import type { NodeFact, PodFact, ServiceFact, SliceFact } from './facts.ts';
 import { ownerAt, PodBook, type PodRecord } from './pod-book.ts';
-import { type EndpointRecord, ServiceBook, type ServiceRecord } from './service-book.ts';
+import { type EndpointRecord, ServiceBook, type ServiceRecord, type ServiceWithSlices } from './service-book.ts';
 import type { Names, Owner, ProxyMode, ServicePort } from './types.ts';
 
 /** What has changed in an index. */
@@ -176,8 +176,18 @@ export class NamesIndex implements Names {
     return this.#services.find(namespace, name);
   }
 
+  /** All Services with their EndpointSlices. */
+  servicesWithSlices(): Iterable<ServiceWithSlices> {
+    return this.#services.withSlices();
+  }
+
   endpoints(namespace: string, name: string): Iterable<EndpointRecord> {
     return this.#services.endpoints(namespace, name);
+  }
+
+  /** Where a Service's port (by its name) is answered. */
+  endpointAddresses({ namespace, name, port }: ServiceRef): Iterable<{ ip: string; port: number }> {
+    return this.#services.endpointAddresses(namespace, name, port);
   }
 
   /** Services that have one of these addresses as an endpoint. */

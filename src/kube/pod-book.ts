@@ -1,7 +1,8 @@
 import type { PodRef } from '../event/types.ts';
 import type { AddressBook } from './address-book.ts';
 import { currentHolder, RETENTION_MS } from './claims.ts';
-import type { EndpointFact, PodFact } from './facts.ts';
+import type { PodFact } from './facts.ts';
+import { type RemotePod, type RemotePodFact, RemotePods, remotePod } from './remote-pods.ts';
 import type { Owner } from './types.ts';
 
 /** A pod as it was from one moment on: labels change. Newest first. */
@@ -21,6 +22,8 @@ export interface PodRecord {
   ips: readonly string[];
   /** How many endpoints name it. */
   endpoints: number;
+  /** The addresses that it held last, and since when. */
+  held: { ips: readonly string[]; fromMs: number } | undefined;
   /** When its last container ended, if all have. */
   endedMs: number | undefined;
   /** When it was over; Infinity while it lasts. */
@@ -36,14 +39,17 @@ const SLICE_LAG_MS = 5000;
 /** The pods that are or were: those of this node in full, those of others by name. */
 export class PodBook {
   readonly #pods = new Map<string, PodRecord>();
+  /** Those of other nodes that are in {@link #pods} not yet. */
+  readonly #remote = new RemotePods();
   readonly #addresses: AddressBook;
 
   constructor(addresses: AddressBook) {
     this.#addresses = addresses;
+    addresses.onUnknown = (ip) => this.#recall([ip]);
   }
 
   get size(): number {
-    return this.#pods.size;
+    return this.#pods.size + this.#remote.size;
   }
 
   find(uid: string): PodRecord | undefined {
@@ -56,12 +62,14 @@ export class PodBook {
   }
 
   refAt(uid: string, timeMs: number): PodRef | undefined {
-    const pod = this.#pods.get(uid);
+    const remote = this.#pods.has(uid) ? undefined : this.#remote.find(uid);
+    const pod = remote ? this.#keepInFull(remote) : this.#pods.get(uid);
     return pod && timeMs <= pod.goneMs + RETENTION_MS ? ownerAt(pod, timeMs).pod : undefined;
   }
 
   /** A pod of this node was added or has changed. */
   upsert(fact: PodFact, nowMs: number): void {
+    this.#recall(fact.ips);
     const known = this.#pods.get(fact.uid);
     const pod = known ?? this.#add(fact.uid, refOf(fact), nowMs);
     if (known && !sameRef(known.version.owner.pod, fact)) this.#change(known, refOf(fact), nowMs);
@@ -71,8 +79,11 @@ export class PodBook {
     pod.endedMs = fact.endedMs;
     const ips = fact.isFinished ? [] : fact.ips;
     for (const ip of pod.ips) if (!ips.includes(ip)) this.#release(pod, ip, nowMs);
-    for (const ip of ips) this.#claimOwn(pod, ip, fact.since, nowMs);
-    if (fact.isFinished && !known) this.#claimFinished(pod, fact, nowMs);
+    const begun = ips.flatMap((ip) => this.#claimOwn(pod, ip, fact.since, nowMs) ?? []);
+    const held = pod.held !== undefined && ips.some((ip) => pod.ips.includes(ip)) ? [pod.held.fromMs] : [];
+    if (begun.length > 0) pod.held = { ips, fromMs: Math.min(...held, ...begun) };
+    // Over before it could be told that it had an address.
+    if (fact.isFinished && pod.held === undefined) this.#claimFinished(pod, fact, nowMs);
     pod.ips = ips;
   }
 
@@ -84,26 +95,55 @@ export class PodBook {
     return true;
   }
 
-  /** An EndpointSlice names a pod of another node. The record has to be handed back with {@link dropEndpoint}. */
-  addEndpoint(fact: EndpointFact & { pod: NonNullable<EndpointFact['pod']> }, isFirstList: boolean, nowMs: number): PodRecord {
-    const { uid, namespace, name } = fact.pod;
-    const ref: PodRef = { namespace, name, uid };
-    if (fact.node !== undefined) ref.node = fact.node;
-    const pod = this.#pods.get(uid) ?? this.#add(uid, ref, nowMs);
-    pod.endpoints += 1;
-    if (pod.isOwn) return pod;
-    pod.goneMs = Number.POSITIVE_INFINITY;
-    if (!pod.ips.includes(fact.ip)) pod.ips = [...pod.ips, fact.ip];
-    const holder = currentHolder(this.#addresses.find(fact.ip)?.pod);
-    // This node's pods are told by themselves: whoever may write EndpointSlices cannot rename them.
-    if (holder !== pod && !holder?.isOwn)
-      this.#addresses.claimPod(fact.ip, pod, isFirstList ? 0 : this.#sliceStart(fact.ip, nowMs));
-    return pod;
+  /** An EndpointSlice names a pod of another node. What is given has to be handed back with {@link dropEndpoint}. */
+  addEndpoint(fact: RemotePodFact, isFirstList: boolean, nowMs: number): RemotePod {
+    const { ip, pod } = fact;
+    const known = this.#remote.at(ip);
+    if (known?.uid === pod.uid) {
+      known.endpoints += 1;
+      return known;
+    }
+    if (!known && !this.#addresses.has(ip) && !this.#pods.has(pod.uid))
+      return this.#remote.add(fact, isFirstList ? 0 : nowMs - SLICE_LAG_MS);
+    const fromMs = isFirstList ? 0 : this.#sliceStart(ip, nowMs);
+    const added = remotePod(fact, fromMs, undefined);
+    this.#keepInFull(added);
+    return added;
   }
 
-  dropEndpoint(pod: PodRecord, nowMs: number): void {
+  dropEndpoint(remote: RemotePod, nowMs: number): void {
+    if (!remote.record && remote.endpoints > 1) {
+      remote.endpoints -= 1;
+      return;
+    }
+    const pod = remote.record ?? this.#keepInFull(remote);
     pod.endpoints -= 1;
-    if (pod.endpoints === 0 && !pod.isOwn) this.#end(pod, pod.version.owner.pod.uid, nowMs);
+    if (pod.endpoints === 0 && !pod.isOwn) this.#end(pod, remote.uid, nowMs);
+  }
+
+  /** Keeps in full who holds these addresses: somebody asks, or another is about to get them. */
+  #recall(ips: readonly string[]): void {
+    for (const ip of ips) {
+      const pod = this.#remote.at(ip);
+      if (pod) this.#keepInFull(pod);
+    }
+  }
+
+  /** Makes the record of a pod of another node, with its claim on its address. */
+  #keepInFull(remote: RemotePod): PodRecord {
+    const { ip, namespace, name, uid, node, fromMs } = remote;
+    this.#remote.take(remote);
+    const ref: PodRef = node === undefined ? { namespace, name, uid } : { namespace, name, uid, node };
+    const pod = this.#pods.get(uid) ?? this.#add(uid, ref, fromMs);
+    remote.record = pod;
+    pod.endpoints += remote.endpoints;
+    if (pod.isOwn) return pod;
+    pod.goneMs = Number.POSITIVE_INFINITY;
+    if (!pod.ips.includes(ip)) pod.ips = [...pod.ips, ip];
+    const holder = currentHolder(this.#addresses.find(ip)?.pod);
+    // This node's pods are told by themselves: whoever may write EndpointSlices cannot rename them.
+    if (holder !== pod && !holder?.isOwn) this.#addresses.claimPod(ip, pod, fromMs);
+    return pod;
   }
 
   #add(uid: string, ref: PodRef, nowMs: number): PodRecord {
@@ -113,6 +153,7 @@ export class PodBook {
       isOwn: false,
       hostNetwork: false,
       ips: NO_IPS,
+      held: undefined,
       endpoints: 0,
       endedMs: undefined,
       goneMs: Number.POSITIVE_INFINITY,
@@ -130,12 +171,12 @@ export class PodBook {
   }
 
   /**
-   * An address of a pod of this node. Where another pod still holds it or held it last, the address changed hands between
+   * An address of a pod of this node; gives since when, where it is new. Where another pod still holds it or held it last, the address changed hands between
    * that one's last sign of life and the first of this one: the API server tells of both only later.
    */
-  #claimOwn(pod: PodRecord, ip: string, since: PodFact['since'], nowMs: number): void {
+  #claimOwn(pod: PodRecord, ip: string, since: PodFact['since'], nowMs: number): number | undefined {
     const newest = this.#addresses.find(ip)?.pod;
-    if (currentHolder(newest) === pod) return;
+    if (currentHolder(newest) === pod) return undefined;
     let fromMs = Math.min(since?.ms ?? nowMs, nowMs);
     if (newest) {
       const lastSignMs = newest.holder.endedMs ?? newest.fromMs;
@@ -143,16 +184,20 @@ export class PodBook {
       fromMs = since?.exact && fromMs > newest.fromMs ? Math.max(fromMs, lastSignMs) : Math.max(fromMs, endMs);
     }
     this.#addresses.claimPod(ip, pod, fromMs);
+    return fromMs;
   }
 
-  /** A pod that was over when it was first told: it held its address once, if nobody else does now. */
+  /** A pod that was over when its address was first told: it held that once, if nobody else does now. */
   #claimFinished(pod: PodRecord, fact: PodFact, nowMs: number): void {
     const endMs = fact.endedMs ?? nowMs;
     if (endMs < nowMs - RETENTION_MS) return;
     for (const ip of fact.ips) {
-      if (this.#addresses.find(ip)?.pod) continue;
-      this.#addresses.claimPod(ip, pod, Math.min(fact.since?.ms ?? endMs, endMs));
+      const fromMs = Math.min(fact.since?.ms ?? endMs, endMs);
+      const newest = this.#addresses.find(ip)?.pod;
+      if (newest !== undefined && newest.toMs > fromMs) continue;
+      this.#addresses.claimPod(ip, pod, fromMs);
       this.#addresses.releasePod(ip, pod, endMs, nowMs);
+      pod.held = { ips: fact.ips, fromMs };
     }
   }
 
@@ -185,7 +230,8 @@ export function ownerAt(pod: PodRecord, timeMs: number): Owner & { kind: 'pod' }
 
 const NO_IPS: readonly string[] = [];
 
-function refOf(fact: PodFact): PodRef {
+/** A pod as records name it. */
+export function refOf(fact: PodFact): PodRef {
   const ref: PodRef = { namespace: fact.namespace, name: fact.name, uid: fact.uid, labels: fact.labels, node: fact.node };
   if (fact.owner !== undefined) ref.owner = fact.owner;
   return ref;

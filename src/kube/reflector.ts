@@ -34,7 +34,8 @@ export const REFLECTOR_DEFAULTS: ReflectorOptions = {
   backoffMaxMs: 15_000,
   listTimeoutMs: 30_000,
   watchIdleMs: 90_000,
-  pageSize: 500,
+  // Larger pages leave more garbage behind at the start: with 500 an agent in a cluster of 8,000 Services took 40 MB more.
+  pageSize: 200,
   random: Math.random,
   now: Date.now,
 };
@@ -42,6 +43,8 @@ export const REFLECTOR_DEFAULTS: ReflectorOptions = {
 /** What a reflector has gone through, for metrics. */
 export interface ReflectorCounts {
   lists: number;
+  /** Pages of lists that were answered. */
+  pages: number;
   watches: number;
   failures: number;
   events: number;
@@ -62,7 +65,7 @@ const MAX_FRUITLESS_WATCHES = 3;
  */
 export class Reflector<T> {
   readonly name: string;
-  readonly counts: ReflectorCounts = { lists: 0, watches: 0, failures: 0, events: 0, unusable: 0 };
+  readonly counts: ReflectorCounts = { lists: 0, pages: 0, watches: 0, failures: 0, events: 0, unusable: 0 };
   readonly #api: Api;
   readonly #path: string;
   readonly #query: Record<string, string>;
@@ -130,6 +133,7 @@ export class Reflector<T> {
       const response = await this.#get(query, listTimeoutMs);
       if (response.status === 410 && next !== undefined) this.#pagesExpired = true;
       await throwUnlessOk(response, listTimeoutMs);
+      this.counts.pages += 1;
       const page = await readJson(response.body, listTimeoutMs);
       const items = at(page, 'items');
       const version = textAt(page, 'metadata', 'resourceVersion');

@@ -1,6 +1,7 @@
 import { type AddressBook, portKey, type ServiceOwner } from './address-book.ts';
 import type { EndpointFact, ServiceFact, SliceFact } from './facts.ts';
-import type { PodBook, PodRecord } from './pod-book.ts';
+import type { PodBook } from './pod-book.ts';
+import type { RemotePod } from './remote-pods.ts';
 import type { L4, ServicePort } from './types.ts';
 
 /** A Service as it is now. */
@@ -12,16 +13,24 @@ export interface ServiceRecord {
   heldNodePorts: { key: number; port: ServicePort }[];
 }
 
-/** An endpoint as it is kept: 20,000 of them are usual. `pod` only for pods of other nodes. */
-export interface EndpointRecord {
-  ip: string;
-  node: string | undefined;
-  pod: PodRecord | undefined;
-}
+/**
+ * An endpoint as it is kept: 150,000 of them are possible. Those that are pods of other nodes are {@link RemotePod}s; `own`: the pod of this node
+ * that it is.
+ */
+export type EndpointRecord = RemotePod | { ip: string; node: string | undefined; own: EndpointFact['pod']; uid?: undefined };
 
+/** Another object whenever something of it has changed. */
 export interface SliceRecord {
   ports: { name: string; port: number; proto: L4 }[];
   endpoints: EndpointRecord[];
+  /** Places in `endpoints` of those that are not ready. */
+  unready: readonly number[];
+}
+
+/** A Service with its EndpointSlices. */
+export interface ServiceWithSlices {
+  fact: ServiceFact;
+  slices: readonly SliceRecord[];
 }
 
 /** Services with their addresses and ports, and their EndpointSlices. */
@@ -43,8 +52,8 @@ export class ServiceBook {
     return this.#services.get(`${namespace}/${name}`);
   }
 
-  all(): IterableIterator<ServiceRecord> {
-    return this.#services.values();
+  *withSlices(): Generator<ServiceWithSlices> {
+    for (const [key, { fact }] of this.#services) yield { fact, slices: [...(this.#slices.get(key)?.values() ?? [])] };
   }
 
   get serviceCount(): number {
@@ -68,6 +77,15 @@ export class ServiceBook {
   /** All endpoints of a Service. */
   *endpoints(namespace: string, name: string): Generator<EndpointRecord> {
     for (const slice of this.#slices.get(`${namespace}/${name}`)?.values() ?? []) yield* slice.endpoints;
+  }
+
+  /** The endpoints' addresses with what their slice has for a port of this name. */
+  *endpointAddresses(namespace: string, name: string, portName: string): Generator<{ ip: string; port: number }> {
+    for (const slice of this.#slices.get(`${namespace}/${name}`)?.values() ?? []) {
+      for (const { name: named, port } of slice.ports) {
+        if (named === portName) for (const { ip } of slice.endpoints) yield { ip, port };
+      }
+    }
   }
 
   /** Keys `namespace/name` of the Services that have one of these addresses as an endpoint. */
@@ -108,11 +126,11 @@ export class ServiceBook {
     const service = `${fact.namespace}/${fact.service}`;
     const wasOf = this.#serviceOfSlice.get(key);
     const before = wasOf === undefined ? undefined : this.#slices.get(wasOf)?.get(key);
-    if (before && wasOf === service && sameSlice(before, fact, this.#node)) return false;
+    if (before && wasOf === service && sameSlice(before, fact)) return false;
     const endpoints = fact.endpoints.map((one) => this.#endpoint(one, isFirstList, nowMs));
     if (before) this.removeSlice(key, nowMs);
     const slices = this.#slices.get(service) ?? new Map<string, SliceRecord>();
-    this.#slices.set(service, slices.set(key, { ports: fact.ports, endpoints }));
+    this.#slices.set(service, slices.set(key, { ports: fact.ports, endpoints, unready: unreadyOf(fact) }));
     this.#serviceOfSlice.set(key, service);
     return true;
   }
@@ -125,16 +143,16 @@ export class ServiceBook {
     slices.delete(key);
     if (slices.size === 0) this.#slices.delete(service);
     this.#serviceOfSlice.delete(key);
-    for (const one of slice.endpoints) if (one.pod) this.#pods.dropEndpoint(one.pod, nowMs);
+    for (const one of slice.endpoints) if (one.uid !== undefined) this.#pods.dropEndpoint(one, nowMs);
     return true;
   }
 
   /** Pods of this node are told by themselves, with more; an endpoint says no more about them. */
   #endpoint(fact: EndpointFact, isFirstList: boolean, nowMs: number): EndpointRecord {
-    const { pod } = fact;
-    const isElsewhere = pod !== undefined && fact.node !== this.#node;
-    const record = isElsewhere ? this.#pods.addEndpoint({ ...fact, pod }, isFirstList, nowMs) : undefined;
-    return { ip: fact.ip, node: fact.node, pod: record };
+    const { ip, node, pod } = fact;
+    return pod !== undefined && node !== this.#node
+      ? this.#pods.addEndpoint({ ip, node, pod }, isFirstList, nowMs)
+      : { ip, node, own: pod };
   }
 
   #claim(fact: ServiceFact, owner: ServiceOwner, fromMs: number): ServiceRecord {
@@ -187,14 +205,22 @@ function sameFact(a: ServiceFact, b: ServiceFact): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-function sameSlice(record: SliceRecord, fact: SliceFact, node: string): boolean {
+const NONE: readonly number[] = [];
+
+function unreadyOf({ endpoints }: SliceFact): readonly number[] {
+  const places = endpoints.flatMap(({ isReady }, place) => (isReady ? [] : [place]));
+  return places.length === 0 ? NONE : places;
+}
+
+function sameSlice(record: SliceRecord, fact: SliceFact): boolean {
   return (
     record.endpoints.length === fact.endpoints.length &&
     JSON.stringify(record.ports) === JSON.stringify(fact.ports) &&
     fact.endpoints.every((one, i) => {
       const known = record.endpoints[i];
-      const uid = one.node === node ? undefined : one.pod?.uid;
-      return known?.ip === one.ip && known.node === one.node && known.pod?.version.owner.pod.uid === uid;
-    })
+      const uid = known !== undefined && 'own' in known ? known.own?.uid : known?.uid;
+      return known?.ip === one.ip && known.node === one.node && uid === one.pod?.uid;
+    }) &&
+    record.unready.join() === unreadyOf(fact).join()
   );
 }

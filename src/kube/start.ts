@@ -1,3 +1,4 @@
+import type { PodTrouble } from '../event/incident.ts';
 import type { Target } from '../event/target.ts';
 import type { NoticeEvent } from '../event/types.ts';
 import { type KubeAccess, openApi } from './api.ts';
@@ -35,6 +36,8 @@ export interface Kube {
   onChange(listener: () => void): () => void;
   /** KTRACE_N_API_UNREACHABLE and KTRACE_N_API_BACK. */
   onNotice(listener: (notice: NoticeEvent) => void): () => void;
+  /** What goes wrong with this node's pods, see {@link PodTrouble}. */
+  onTrouble(listener: (trouble: PodTrouble) => void): () => void;
   /** When the first lists are all in. Rejects with KTRACE_E_CLOSED when closed before. */
   synced(): Promise<void>;
   /** How up to date the names are, for readiness and metrics. */
@@ -66,6 +69,7 @@ export function startKube(options: KubeOptions): Kube {
     resolve: (targets, extra = []) => resolveTargets(targets, index, extra),
     onChange: (listener) => index.onChange(listener),
     onNotice: (listener) => watch.onNotice(listener),
+    onTrouble: (listener) => watch.onTrouble(listener),
     synced: () => watch.synced,
     state: () => watch.state(),
     close() {

@@ -1,4 +1,5 @@
 import type { ResolvedPod, Target } from '../event/target.ts';
+import { isOfOneHost } from '../util/address.ts';
 import type { NamesIndex } from './names-index.ts';
 import type { PodRecord } from './pod-book.ts';
 import { parseSelector, selects } from './selector.ts';
@@ -51,7 +52,8 @@ function addTarget(
     const node = index.findNode(target.name);
     for (const ip of node ? [...node.ips, ...node.networkIps] : []) addresses.add(ip);
     if (target.name !== index.node) return node !== undefined;
-    for (const ip of index.localAddresses) addresses.add(ip);
+    // What every node has for itself would be another node's own to the agents that are told these addresses.
+    for (const ip of index.localAddresses) if (!isOfOneHost(ip)) addresses.add(ip);
   }
   const isMeant = podTest(target, index.node);
   let found = target.kind === 'node';

@@ -1,8 +1,10 @@
+import type { PodTrouble } from '../event/incident.ts';
 import type { NoticeEvent } from '../event/types.ts';
 import { KtraceError } from '../util/errors.ts';
 import type { Api } from './api.ts';
 import { nodeFact, type PodFact, podFact, serviceFact, sliceFact } from './facts.ts';
 import type { NamesIndex } from './names-index.ts';
+import { PodTroubles } from './pod-troubles.ts';
 import { REFLECTOR_DEFAULTS, Reflector, type ReflectorCounts, type ReflectorOptions } from './reflector.ts';
 
 export interface WatchOptions {
@@ -27,15 +29,22 @@ export interface Watch {
   readonly synced: Promise<void>;
   state(): WatchState;
   onNotice(listener: (notice: NoticeEvent) => void): () => void;
+  /** What goes wrong with the node's pods from now on. */
+  onTrouble(listener: (trouble: PodTrouble) => void): () => void;
   close(): void;
 }
 
 /** Keeps an index equal to the API server's pods of its node, Services, EndpointSlices and Nodes. */
 export function watchCluster(api: Api, index: NamesIndex, options: WatchOptions): Watch {
   const listeners = new Set<(notice: NoticeEvent) => void>();
+  const troubleListeners = new Set<(trouble: PodTrouble) => void>();
+  const troubles = new PodTroubles(options.now, (trouble) => {
+    for (const listener of troubleListeners) listener(trouble);
+  });
   const synced = Promise.withResolvers<void>();
   synced.promise.catch(() => undefined);
-  const reflectors = reflectorsOf(api, index, { ...REFLECTOR_DEFAULTS, now: options.now, ...options.reflector }, () => onState());
+  const reflectorOptions = { ...REFLECTOR_DEFAULTS, now: options.now, ...options.reflector };
+  const reflectors = reflectorsOf(api, index, troubles, reflectorOptions, () => onState());
   const sweeper = setInterval(() => index.sweep(), SWEEP_EVERY_MS).unref();
   let isTold = false;
   let timer: NodeJS.Timeout | undefined;
@@ -88,10 +97,15 @@ export function watchCluster(api: Api, index: NamesIndex, options: WatchOptions)
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    onTrouble(listener) {
+      troubleListeners.add(listener);
+      return () => troubleListeners.delete(listener);
+    },
     close() {
       clearTimeout(timer);
       clearInterval(sweeper);
       listeners.clear();
+      troubleListeners.clear();
       for (const one of reflectors) one.close();
       synced.reject(new KtraceError('KTRACE_E_CLOSED', 'The watch of the API server was closed before its first lists were in'));
     },
@@ -102,7 +116,13 @@ const SWEEP_EVERY_MS = 30_000;
 
 type Running = Pick<Reflector<unknown>, 'name' | 'counts' | 'stale' | 'isSynced' | 'run' | 'close'>;
 
-function reflectorsOf(api: Api, index: NamesIndex, options: ReflectorOptions, onState: () => void): Running[] {
+function reflectorsOf(
+  api: Api,
+  index: NamesIndex,
+  troubles: PodTroubles,
+  options: ReflectorOptions,
+  onState: () => void,
+): Running[] {
   const pods = new Reflector(
     'pods',
     api,
@@ -111,9 +131,19 @@ function reflectorsOf(api: Api, index: NamesIndex, options: ReflectorOptions, on
     {
       // An API server that knows no field selectors must not make other nodes' pods this one's.
       reduce: (raw) => only(podFact(raw), index.node),
-      replace: (all) => index.replacePods(all),
-      put: (one) => index.putPod(one),
-      drop: (one) => index.dropPod(one.uid),
+      // Troubles before names: who is told of one finds the pod as it was.
+      replace(all) {
+        troubles.replace(all);
+        index.replacePods(all);
+      },
+      put(one) {
+        troubles.put(one);
+        index.putPod(one);
+      },
+      drop(one) {
+        troubles.drop(one);
+        index.dropPod(one.uid);
+      },
     },
     onState,
     options,

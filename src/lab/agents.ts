@@ -10,9 +10,11 @@ import { API_ADDRESS, API_PORT, nodeNamed } from './plan.ts';
 import { isRunning } from './proc.ts';
 import { type LabProcess, logTail, recordedProcess, startProcess, stopProcess } from './processes.ts';
 import { projectRoot } from './program.ts';
+import { readState } from './state.ts';
 import { waitFor } from './wait.ts';
 
-const READY_TIMEOUT_MS = 20_000;
+/** One that ends is noticed at once; an emulated machine takes 40 s for six of them. */
+const READY_TIMEOUT_MS = 90_000;
 
 /** Where a node's agent listens. */
 export function agentSocket(directory: string, node: string): string {
@@ -40,6 +42,14 @@ export function ktraceEnvironment(): NodeJS.ProcessEnv {
   return { PATH: path };
 }
 
+/** What the Dockerfile sets, and why it does stands there: memory measured in the lab is memory as the image takes it. */
+const IMAGE_ENVIRONMENT = {
+  NODE_OPTIONS: '--max-semi-space-size=4',
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_MMAP_THRESHOLD_: '131072',
+  MALLOC_TRIM_THRESHOLD_: '131072',
+};
+
 /** Starts a node's agent, as root in the node's namespace. */
 export function startAgent(lab: string, directory: string, node: string, flags: readonly string[] = []): LabProcess {
   const socket = agentSocket(directory, node);
@@ -50,18 +60,30 @@ export function startAgent(lab: string, directory: string, node: string, flags: 
     agentName(node),
     [
       ...['ip', 'netns', 'exec', namespaceOf(lab, nodeNamed(node)), ktraceCommand(), 'agent', '--node', node],
-      ...['--socket', socket, ...flags],
+      ...['--socket', socket, ...recordFlags(directory, node), ...flags],
     ],
     // As a pod has it: the agent finds the API server and its own rights without a kubeconfig.
     {
       ...ktraceEnvironment(),
-      // As the image has it: a young generation of 16 MiB grows the agent by three times that under load.
-      NODE_OPTIONS: '--max-semi-space-size=4',
+      ...IMAGE_ENVIRONMENT,
       KUBERNETES_SERVICE_HOST: API_ADDRESS,
       KUBERNETES_SERVICE_PORT: String(API_PORT),
       KTRACE_SERVICE_ACCOUNT: serviceAccountOf(directory),
     },
   );
+}
+
+/** Where a node's agent records, in a lab that records. */
+export function recordingDirectory(directory: string, node: string): string {
+  return join(directory, node, 'recording');
+}
+
+/** Labs live in memory (/run): a recording may take little of it. */
+const RECORD_BYTES = 64 * 1024 * 1024;
+
+function recordFlags(directory: string, node: string): string[] {
+  if (readState(directory)?.records !== true) return [];
+  return ['--record', recordingDirectory(directory, node), '--record-bytes', String(RECORD_BYTES)];
 }
 
 /** Starts a gate in its pod's namespace, as a user without any right. */

@@ -21,7 +21,7 @@ export async function runLabUp(options: { name?: string; agents?: boolean; traff
     isInterrupted = true;
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  const lab = await labUp({ ...options, progress: (text) => io.stderr.write(`lab: ${text}\n`) });
+  const lab = await labUp({ ...options, records: true, progress: (text) => io.stderr.write(`lab: ${text}\n`) });
   process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   if (isInterrupted) {
     await lab.down();

@@ -5,7 +5,7 @@ import { agentName, isAgentReady, startAgent, startGate, stopAgent, waitForAgent
 import { callApi } from './api-client.ts';
 import { startApiServer } from './api-process.ts';
 import { createPodNetwork, deletePodNetwork, namespaceOf } from './network.ts';
-import { endpointSlices, podObject } from './objects.ts';
+import { crashedPodObject, endpointSlices, podObject } from './objects.ts';
 import { type LabNode, type LabPod, labNodes, labServices, vethName } from './plan.ts';
 import { identify, isRunning, type ProcessId } from './proc.ts';
 import { endAll, recordedProcess, stopProcess } from './processes.ts';
@@ -101,6 +101,15 @@ export class Lab {
     if (this.#state().traffic) startPod(this.name, this.directory, pod, this.pods);
     if (pod.workload === 'gate' && this.hasAgents) startGate(this.name, this.directory, pod);
     await this.#publishEndpoints();
+    return pod;
+  }
+
+  /** Ends all that runs in a pod, and says of its container what a kubelet would: that it ended so. The pod stays, with its address. */
+  async crashPod(name: string, ended: { exitCode: number; reason: string }): Promise<LabPod> {
+    const pod = this.pod(name);
+    await endAll(() => processesIn(namespaceOf(this.name, pod)), 'SIGKILL');
+    const path = `/api/v1/namespaces/${pod.namespace}/pods/${name}`;
+    await callApi(this.directory, 'PUT', path, crashedPodObject(pod, ended));
     return pod;
   }
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { arch, release } from 'node:os';
 import { KTRACE_NAMESPACE } from '../protocol/constants.ts';
 import { accessObjects } from './access-objects.ts';
 import type { ApiObject } from './api/types.ts';
@@ -47,6 +48,16 @@ export function podObject(pod: LabPod, created: string = timestamp(new Date())):
     },
     status: podStatus(nodeOf(pod), [pod.ip, pod.ip6], pod.workload, created),
   };
+}
+
+/** The same of a pod whose container has ended, and is not started again yet. */
+export function crashedPodObject(pod: LabPod, ended: { exitCode: number; reason: string }, now: Date = new Date()): ApiObject {
+  const object = podObject(pod);
+  const at = timestamp(now);
+  const conditions = ['Ready', 'ContainersReady'].map((type) => ({ type, status: 'False', lastTransitionTime: at }));
+  const state = { terminated: { ...ended, startedAt: at, finishedAt: at } };
+  const containerStatuses = [{ name: pod.workload, ready: false, started: false, restartCount: 0, state }];
+  return { ...object, status: { ...(object['status'] as object), conditions, containerStatuses } };
 }
 
 /** The two EndpointSlices (IPv4 and IPv6) of a Service; none for the family in which it has no endpoint. */
@@ -149,6 +160,7 @@ function nodeObject(node: LabNode, created: string): ApiObject {
         { type: 'Hostname', address: node.name },
       ],
       conditions: [{ type: 'Ready', status: 'True', reason: 'KubeletReady', lastTransitionTime: created }],
+      nodeInfo: { architecture: arch() === 'x64' ? 'amd64' : arch(), kernelVersion: release(), operatingSystem: 'linux' },
     },
   };
 }

@@ -16,6 +16,8 @@ export interface LabState {
   apiPort: number;
   agents: boolean;
   traffic: boolean;
+  /** Agents record what pods do. */
+  records: boolean;
 }
 
 /** Where labs live: one directory each. */

@@ -26,6 +26,8 @@ export interface LabOptions {
   agentFlags?: readonly string[];
   /** Start the pods' servers and clients. Default true. */
   traffic?: boolean;
+  /** Agents record what the pods do, for `ktrace dump`. Default false; `ktrace lab up` records. */
+  records?: boolean;
   /** The lab belongs to this process: when the process is gone, the next start removes it. Default false. */
   bound?: boolean;
   /** Directory of all labs. Default `KTRACE_LAB_DIR`, else `/run/ktrace-lab`. */
@@ -110,6 +112,7 @@ function startingState(name: string, options: LabOptions, agents: boolean): LabS
     apiPort: 0,
     agents,
     traffic: options.traffic ?? true,
+    records: options.records ?? false,
   };
 }
 

@@ -79,6 +79,8 @@ function wrapAddon(addon: RawAddon): NativeModule {
     realtimeOffsetNs: () => addon.realtimeOffsetNs(),
     btf: wrapBtf(addon.btf),
     tcxSupported: () => addon.tcxSupported(),
+    tryFentry: () => addon.tryFentry(),
+    tryKprobe: () => addon.tryKprobe(),
     removeStaleFilters(prefix) {
       checkText('prefix', prefix);
       return addon.removeStaleFilters(prefix);
@@ -102,6 +104,10 @@ function wrapBtf(btf: NativeModule['btf']): NativeModule['btf'] {
       checkText('struct', struct);
       checkText('member', member);
       return btf.hasMember(struct, member);
+    },
+    functionParameters(names) {
+      for (const name of names) checkText('names', name);
+      return btf.functionParameters(names);
     },
     tracepointArguments(name) {
       checkText('name', name);

@@ -14,11 +14,13 @@ const rawObjects = new WeakMap<BpfObject, RawBpfObject>();
  */
 export function openObject(addon: RawAddon, path: string, options: BpfObjectOptions = {}): BpfObject {
   checkText('path', path);
-  const { config = {}, expect = {}, mapSizes = {}, without = [], moduleBtf } = options;
+  const { config = {}, expect = {}, mapSizes = {}, without = [], only = [], targets = {}, moduleBtf, shareMapsOf } = options;
   checkRecord('config', config, checkBytes);
   checkRecord('expect', expect, checkBytes);
   checkRecord('mapSizes', mapSizes, (name, value) => checkInteger(name, value, 1));
   for (const program of without) checkText('without', program);
+  for (const program of only) checkText('only', program);
+  checkRecord('targets', targets, checkText);
   if (moduleBtf !== undefined && !/^\w+$/.test(moduleBtf)) checkOneOf('moduleBtf', moduleBtf, ['the name of a kernel module']);
   if (!addon.btf.available()) {
     throw new KtraceError('KTRACE_E_BTF', `The kernel has no type information (BTF) at ${btfPath()}`, {
@@ -26,7 +28,8 @@ export function openObject(addon: RawAddon, path: string, options: BpfObjectOpti
     });
   }
   try {
-    return wrap(new addon.BpfObject(path, { config, expect, mapSizes, without, moduleBtf }));
+    const shared = shareMapsOf === undefined ? undefined : rawObject(shareMapsOf);
+    return wrap(new addon.BpfObject(path, { config, expect, mapSizes, without, only, targets, moduleBtf }, shared));
   } catch (error) {
     if (!(error instanceof Error) || !('code' in error) || error.code !== 'KTRACE_E_LAYOUT') throw error;
     throw new KtraceError('KTRACE_E_LAYOUT', `${path}: ${error.message}`, {
@@ -76,6 +79,13 @@ function wrap(raw: RawBpfObject): BpfObject {
       checkText('program', program);
       raw.mapSetProgram(map, index, program);
     },
+    mapSetCode(map, index, code, maps) {
+      checkText('map', map);
+      checkInteger('index', index);
+      checkBytes('code', code);
+      for (const name of maps) checkText('maps', name);
+      raw.mapSetCode(map, index, code, maps);
+    },
     setGlobal(name, value) {
       checkText('name', name);
       checkBytes(`variable ${name}`, value);
@@ -95,6 +105,11 @@ function wrap(raw: RawBpfObject): BpfObject {
     attachTracing(program) {
       checkText('program', program);
       return raw.attachTracing(program);
+    },
+    attachKprobe(program, kernelFunction) {
+      checkText('program', program);
+      checkText('kernelFunction', kernelFunction);
+      return raw.attachKprobe(program, kernelFunction);
     },
     detach(handle) {
       checkInteger('handle', handle, 1);

@@ -2,7 +2,7 @@ import type { Address, BpfObject, LinkChange, LinkWatcher, NativeModule, RingRea
 
 /** The addon's own exports (native/src/addon.cc). It trusts its arguments' types: only the wrappers beside this file call it. */
 export interface RawAddon {
-  BpfObject: new (path: string, options: RawOpenOptions) => RawBpfObject;
+  BpfObject: new (path: string, options: RawOpenOptions, shared: RawBpfObject | undefined) => RawBpfObject;
   RingReader: new (
     object: RawBpfObject,
     map: string,
@@ -18,6 +18,8 @@ export interface RawAddon {
   defaultRouteInterfaces(): number[];
   realtimeOffsetNs(): bigint;
   tcxSupported(): boolean;
+  tryFentry(): void;
+  tryKprobe(): void;
   removeStaleFilters(prefix: string): number;
   btf: NativeModule['btf'];
 }
@@ -32,5 +34,7 @@ export interface RawOpenOptions {
   expect: Record<string, Uint8Array>;
   mapSizes: Record<string, number>;
   without: string[];
+  only: string[];
+  targets: Record<string, string>;
   moduleBtf: string | undefined;
 }

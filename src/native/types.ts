@@ -68,6 +68,11 @@ export interface BpfObject {
   mapInfo(map: string): { keyBytes: number; valueBytes: number; maxEntries: number };
   /** Puts a program into a program array. */
   mapSetProgram(map: string, index: number, program: string): void;
+  /**
+   * Loads a tc program of these instructions (8 bytes each, as the kernel takes them) and puts it into a program array, in place of what was there.
+   * `BPF_PSEUDO_MAP_IDX` in a wide load stands for the map of this object with that index in `maps`. The array alone keeps the program.
+   */
+  mapSetCode(map: string, index: number, code: Uint8Array, maps: readonly string[]): void;
   /** Writes a global variable of .data or .bss (not of .rodata once loaded), in place by mmap; 4 and 8 bytes at once, more in pieces. */
   setGlobal(name: string, value: Uint8Array): void;
   getGlobal(name: string): Buffer;
@@ -80,6 +85,8 @@ export interface BpfObject {
   attachTc(program: string, ifindex: number, direction: 'ingress' | 'egress', how: 'tcx' | 'clsact'): number;
   /** tp_btf, fentry, fexit. */
   attachTracing(program: string): number;
+  /** To the beginning of a kernel function, a module's too, by its name. */
+  attachKprobe(program: string, kernelFunction: string): number;
   detach(handle: number): void;
   testRun(program: string, data: Uint8Array, ifindex?: number, repeat?: number): TestRunResult;
   programInfo(program: string): ProgramInfo;
@@ -94,6 +101,12 @@ export interface BpfObjectOptions {
   mapSizes?: Record<string, number>;
   /** Programs not to load. */
   without?: string[];
+  /** Programs to load, and no others; those whose section begins with `?` are loaded only when they are named here. */
+  only?: string[];
+  /** The kernel functions that programs of fentry are for, by program. Modules' functions need CAP_SYS_ADMIN (libbpf 1.1 asks for their BTF by id). */
+  targets?: Record<string, string>;
+  /** Use this object's maps and global variables instead of own ones; what is fixed at load stays each object's own. */
+  shareMapsOf?: BpfObject;
   /** `const volatile` variables that the object must bring with exactly these values, else KTRACE_E_LAYOUT tells both. */
   expect?: Record<string, Uint8Array>;
   /** A kernel module (e.g. `nf_conntrack`) whose types CO-RE shall find too; ignored where it has no BTF of its own. */
@@ -152,7 +165,13 @@ export interface NativeModule {
      * the leading void*; undefined when there is no such tracepoint.
      */
     tracepointArguments(name: string): string[] | undefined;
+    /** By name: the names of the parameters of every function of this name that the kernel and its modules have types of. */
+    functionParameters(names: readonly string[]): Record<string, string[][]>;
   };
+  /** Throws what the kernel says to a program of fentry, attached to one of its own functions and detached again. */
+  tryFentry(): void;
+  /** Throws what the kernel says to a program for kprobes; it is loaded and not attached. */
+  tryKprobe(): void;
   /** True when the running kernel has tcx (6.6+), found out without attaching anything. */
   tcxSupported(): boolean;
   /** Removes clsact filters whose program name starts with `prefix` on all interfaces, living ones of this process too, and a clsact qdisc

@@ -1,5 +1,9 @@
 import { z } from 'zod';
-import type { Resolved } from '../event/target.ts';
+import type { Incident } from '../event/incident.ts';
+import { CAPTURE } from '../event/layout.ts';
+import type { NodeReport } from '../event/node-report.ts';
+import type { RecordedService } from '../event/service.ts';
+import type { RecordedPod, Resolved } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 
 /**
@@ -23,23 +27,64 @@ const targetSchema = z.discriminatedUnion('kind', [
 ]);
 
 const address = z.union([z.ipv4(), z.ipv6()]);
+const unixMs = z.number().min(0).max(8_640_000_000_000_000);
+const filter = z.strictObject({ text: z.string().min(1).max(8192), revision: z.int().min(0).max(0xffff_ffff) });
 
 /** Client → agent. */
 export const clientMessageSchema = z.discriminatedUnion('type', [
   /** First, and again before the token ends. Tokens of several owners add up, a newer one takes the place of its owner's older one. */
   z.strictObject({ type: z.literal('auth'), token: z.string().max(16384) }),
+  /** How the node is: what its kernel allows, what is attached. Answered once, by `doctor`; needs what following the node needs. */
+  z.strictObject({ type: z.literal('doctor') }),
   /** Starts following, or changes what is followed while it runs: the stream goes on, nothing in between is lost. */
   z.strictObject({
     type: z.literal('subscribe'),
     targets: z.array(targetSchema).min(1).max(256),
     addresses: z.array(address).max(65536).default([]),
     units: z.enum(['flows', 'packets']).default('flows'),
+    /** With each packet `headers`: what a capture is made of. */
+    headers: z.literal(true).exactOptional(),
+    /**
+     * Which of the targets' packets: a filter with addresses in place of hosts' names, else `error` KTRACE_E_FILTER. What no other node's part
+     * can make match is not sent. What is sent bears `judged`: `revision`, a colon, and for each different term in the order of the filter
+     * `1` true, `0` not true here, `x` not to be told from the captured bytes.
+     */
+    filter: filter.exactOptional(),
+    /** So many bytes of each packet, from the IP header on, the filter sees where the headers are fewer. Needs the right to payloads. */
+    snapBytes: z.int().min(1).max(CAPTURE.most).exactOptional(),
+    /** Hops bear the bytes that were seen there: the first, and each where they are others. */
+    data: z.literal(true).exactOptional(),
     /** Continue a stream whose connection broke: `seq` is the last batch that arrived. */
     resume: z.strictObject({ instance: z.string().max(64), session: z.string().max(64), seq: z.int().min(0) }).exactOptional(),
   }),
+  /** What the node has recorded of these targets: which pods, since when, where something is missing. Answered once, by `recorded`. */
+  z.strictObject({
+    type: z.literal('recorded'),
+    targets: z.array(targetSchema).min(1).max(256),
+    /** Also the Services of these targets, or that had an endpoint among their pods, as they were between two times; an older agent refuses it. */
+    services: z.strictObject({ sinceMs: unixMs, untilMs: unixMs }).exactOptional(),
+  }),
+  /**
+   * The records of these targets between two times, Unix milliseconds. `owners`: who had which address, as all nodes' `recorded` say. Answered by
+   * `records` within the credits, then `dumped`. Takes the place of `subscribe` on its connection.
+   */
+  z.strictObject({
+    type: z.literal('dump'),
+    targets: z.array(targetSchema).min(1).max(256),
+    owners: z
+      .array(z.strictObject({ ip: address, uid: name, fromMs: unixMs, toMs: unixMs.exactOptional() }))
+      .max(65536)
+      .default([]),
+    sinceMs: unixMs,
+    untilMs: unixMs,
+    filter: filter.exactOptional(),
+    /** Of these records what the node keeps of an incident, by its id, instead of what its recording still has. */
+    incident: z.string().min(1).max(64).exactOptional(),
+    after: z.string().max(256).exactOptional(),
+  }),
   /**
    * Lets the agent send this many events more on this connection (a new connection begins at none); `ack` is the last batch
-   * that arrived, which the agent may then forget. Only after `subscribe`.
+   * that arrived, which the agent may then forget. Only after `subscribe` or `dump`.
    */
   z.strictObject({ type: z.literal('credit'), events: z.int().min(0).max(1_000_000), ack: z.int().min(0).exactOptional() }),
 ]);
@@ -70,6 +115,38 @@ export type AgentMessage =
    * `client-socket` stands in the place of the events that were cut.
    */
   | { type: 'events'; seq: number; events: KtraceEvent[] }
+  /**
+   * So many packets of this stream were not told because the filter reads bytes of them that were not captured, up to `wantsBytes` from the IP
+   * header on. Since the stream began, as it grows; what is told with `judged` is not among it.
+   */
+  | { type: 'undecided'; packets: number; wantsBytes: number }
+  | { type: 'doctor'; report: NodeReport }
+  /** Unix milliseconds. `pods`: those of the targets that were this node's; `known`: some that were recorded and may be seen, by namespace/name. */
+  | {
+      type: 'recorded';
+      fromMs: number;
+      toMs: number;
+      pods: RecordedPod[];
+      known: string[];
+      gaps: { fromMs: number; toMs: number }[];
+      damaged: { name: string; at: number; bytes: number }[];
+      /** Incidents of the targets' pods that may be seen; an older agent does not tell. */
+      incidents?: Incident[];
+      /** Those that may be seen, where it was asked for; so many more were too many for a message. */
+      services?: RecordedService[];
+      servicesCut?: number;
+    }
+  /** `after` is where a transfer that breaks behind this message goes on. Every event costs one credit. */
+  | { type: 'records'; after: string; events: KtraceEvent[] }
+  /** All has been told. `filtered` and `withheld` count what was not. */
+  | {
+      type: 'dumped';
+      read: number;
+      told: number;
+      filtered: number;
+      withheld: number;
+      damaged: { name: string; at: number; bytes: number }[];
+    }
   /** Heartbeat, at least every 10 s when nothing else is sent; with the node's clock. */
   | { type: 'clock'; clock: string }
   /** The connection closes after this. */

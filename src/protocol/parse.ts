@@ -94,6 +94,15 @@ const count: Check = {
   expected: 'a whole number',
   holds: (value) => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0,
 };
+const amount: Check = { expected: 'a number', holds: (value) => typeof value === 'number' };
+const listOf = (what: string, isItem: (item: unknown) => boolean): Check => ({
+  expected: `an array of ${what}`,
+  holds: (value) => Array.isArray(value) && value.every(isItem),
+});
+const optional = ({ expected, holds }: Check): Check => ({
+  expected,
+  holds: (value) => value === undefined || holds(value),
+});
 const objectsWith = (field: string): Check => ({
   expected: `an array of objects with ${field}`,
   holds: (value) => Array.isArray(value) && value.every((item) => isObject(item) && typeof item[field] === 'string'),
@@ -117,11 +126,100 @@ function isResolvedPod(pod: unknown): boolean {
   );
 }
 
+function isRecordedPod(pod: unknown): boolean {
+  return (
+    isObject(pod) &&
+    areTexts(pod, 'namespace', 'name', 'uid') &&
+    areNumbers(pod, 'fromMs') &&
+    Array.isArray(pod['ips']) &&
+    pod['ips'].every((ip) => typeof ip === 'string')
+  );
+}
+
+function isDamage(value: unknown): boolean {
+  return isObject(value) && areTexts(value, 'name') && areNumbers(value, 'at', 'bytes');
+}
+
+function isIncident(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    areTexts(value, 'id') &&
+    areNumbers(value, 'atMs', 'fromMs', 'toMs', 'records', 'cut') &&
+    typeof value['isWhole'] === 'boolean' &&
+    isObject(value['pod']) &&
+    areTexts(value['pod'], 'namespace', 'name', 'uid') &&
+    isListOf(value['causes'], 'kind', 'text')
+  );
+}
+
+function isRecordedService(value: unknown): boolean {
+  const hasIntervals = (list: unknown, isItem: (item: JsonObject) => boolean): boolean =>
+    Array.isArray(list) &&
+    list.every(
+      (item) => isObject(item) && areNumbers(item, 'fromMs') && isListOf(item['ports'], 'name', 'proto') && isItem(item),
+    );
+  return (
+    isObject(value) &&
+    areTexts(value, 'namespace', 'name') &&
+    hasIntervals(value['states'], ({ ips }) => Array.isArray(ips) && ips.every((ip) => typeof ip === 'string')) &&
+    hasIntervals(
+      value['endpoints'],
+      ({ ip, pod }) =>
+        typeof ip === 'string' && (pod === undefined || (isObject(pod) && areTexts(pod, 'namespace', 'name', 'uid'))),
+    )
+  );
+}
+
+const report: Check = { expected: 'a report of a node', holds: isNodeReport };
+
+/** As far as it is walked when it is printed. */
+function isNodeReport(value: unknown): boolean {
+  if (!isObject(value) || !areTexts(value, 'node', 'version') || typeof value['works'] !== 'boolean') return false;
+  const { kernel, reason } = value;
+  return (
+    isObject(kernel) &&
+    areTexts(kernel, 'release', 'arch') &&
+    (reason === undefined || typeof reason === 'string') &&
+    isListOf(value['capabilities'], 'name', 'for') &&
+    isListOf(value['hooks'], 'name', 'backend', 'state') &&
+    (value['hooks'] as JsonObject[]).every((hook) => hook['reason'] === undefined || typeof hook['reason'] === 'string') &&
+    isListOf(value['interfaces'], 'name', 'kind') &&
+    isListOf(value['lacks'], 'what', 'why', 'remedy')
+  );
+}
+
+function isListOf(value: unknown, ...fields: string[]): boolean {
+  return Array.isArray(value) && value.every((item) => isObject(item) && areTexts(item, ...fields));
+}
+
+function areTexts(object: JsonObject, ...fields: string[]): boolean {
+  return fields.every((field) => typeof object[field] === 'string');
+}
+
+function areNumbers(object: JsonObject, ...fields: string[]): boolean {
+  return fields.every((field) => typeof object[field] === 'number');
+}
+
 const AGENT_SHAPES: Record<AgentMessage['type'], Record<string, Check>> = {
   hello: { node: text, instance: text, version: text, hooks: objectsWith('name'), clock: nanoseconds },
   subscribed: { session: text, resumed: flag, missed: count, resolved },
   resolved: { resolved },
   events: { seq: count, events: objectsWith('kind') },
+  undecided: { packets: count, wantsBytes: count },
+  doctor: { report },
+  recorded: {
+    fromMs: amount,
+    toMs: amount,
+    pods: listOf('recorded pods', isRecordedPod),
+    known: listOf('names', (item) => typeof item === 'string'),
+    gaps: listOf('gaps', (item) => isObject(item) && areNumbers(item, 'fromMs', 'toMs')),
+    damaged: listOf('damages', isDamage),
+    incidents: optional(listOf('incidents', isIncident)),
+    services: optional(listOf('recorded Services', isRecordedService)),
+    servicesCut: optional(count),
+  },
+  records: { after: text, events: objectsWith('kind') },
+  dumped: { read: count, told: count, filtered: count, withheld: count, damaged: listOf('damages', isDamage) },
   clock: { clock: nanoseconds },
   error: { code: text, message: text },
   bye: { reason: text },

@@ -38,3 +38,10 @@ export function addressBytes(text: string): Uint8Array | undefined {
   const ipv6 = address.kind() === 'ipv4' ? (address as ipaddr.IPv4).toIPv4MappedAddress() : (address as ipaddr.IPv6);
   return Uint8Array.from(ipv6.toByteArray());
 }
+
+/** Loopback and link-local addresses: each host or link has its own of the same text. */
+export function isOfOneHost(text: string): boolean {
+  if (!ipaddr.isValid(text)) return false;
+  const range = ipaddr.parse(text).range();
+  return range === 'loopback' || range === 'linkLocal';
+}

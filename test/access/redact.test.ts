@@ -59,7 +59,20 @@ const translation: fc.Arbitrary<Translation> = fc.oneof(
   fc.record({ kind: fc.constantFrom('dnat', 'snat'), before: anyEnd, after: anyEnd, seenBy: fc.constant('conntrack') }),
 ) as fc.Arbitrary<Translation>;
 
-const about = fc.record({ proto: fc.constant('udp'), src: anyEnd, dst: anyEnd });
+const about = fc.record(
+  {
+    proto: fc.constant('udp'),
+    src: anyEnd,
+    dst: anyEnd,
+    nat: fc.array(
+      fc.record({ kind: fc.constant('dnat' as const), before: anyEnd, after: anyEnd, seenBy: fc.constant('kprobe' as const) }),
+      {
+        maxLength: 2,
+      },
+    ),
+  },
+  { requiredKeys: ['proto', 'src', 'dst'] },
+);
 const icmp = fc.option(about, { nil: undefined }).map((quoted) => ({
   type: 3,
   code: 3,
@@ -96,7 +109,7 @@ function endsOf(event: PacketEvent | FlowEvent): Endpoint[] {
     event.src,
     event.dst,
     ...(event.nat ?? []).flatMap(({ before, after }) => [before, after]),
-    ...(about ? [about.src, about.dst] : []),
+    ...(about ? [about.src, about.dst, ...(about.nat ?? []).flatMap(({ before, after }) => [before, after])] : []),
   ];
 }
 
@@ -192,6 +205,10 @@ describe('what somebody may see', () => {
     const lost: KtraceEvent = { v: 1, kind: 'lost', node: 'host1', stage: 'kernel-ring', count: 3, from: 'a', to: 'b' };
     const notice: KtraceEvent = { v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_API_UNREACHABLE', text: 'x' };
     assert.equal(redact(lost, ALLOWED), lost);
+    const [ours, theirs] = ['mine', 'elsewhere'].map((namespace) => ({ namespace, name: 'noisy', uid: 'u' }));
+    const cut: KtraceEvent = { ...lost, stage: 'pod-rate', pod: ours! };
+    assert.equal(redact(cut, ALLOWED), cut);
+    assert.deepEqual(redact({ ...cut, pod: theirs! }, ALLOWED), { ...lost, stage: 'pod-rate' });
     assert.equal(redact(notice, ALLOWED), notice);
   });
 });

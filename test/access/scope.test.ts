@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { covers, grantLine, neededScope, type Scope } from '../../src/access/scope.ts';
+import { covers, grantLine, intersection, neededScope, type Scope } from '../../src/access/scope.ts';
 import type { Target } from '../../src/event/target.ts';
 
 describe('what following needs', () => {
@@ -34,6 +34,17 @@ describe('what following needs', () => {
   it('is granted by a line that a shell takes as it is written', () => {
     assert.equal(grantLine(new Set(['shop']), 'jane@example.com'), 'ktrace grant shop --user jane@example.com');
     assert.equal(grantLine('all', "o'hara; rm"), "ktrace grant --admin --user 'o'\\''hara; rm'");
+    assert.equal(grantLine(new Set(['shop']), 'jane', true), 'ktrace grant shop --payloads --user jane');
+    assert.equal(grantLine('all', 'jane', true), 'ktrace grant --admin --payloads --user jane');
     assert.equal(grantLine(new Set(['a', 'b']), 'jane'), 'ktrace grant a --user jane && ktrace grant b --user jane');
+  });
+
+  it('is what both rights allow, where two are needed', () => {
+    const [a, ab] = [new Set(['a']), new Set(['a', 'b'])];
+    assert.deepEqual(intersection('all', ab), ab);
+    assert.deepEqual(intersection(ab, 'all'), ab);
+    assert.deepEqual(intersection(a, ab), a);
+    assert.deepEqual(intersection(a, new Set(['b'])), new Set());
+    assert.equal(intersection('all', 'all'), 'all');
   });
 });

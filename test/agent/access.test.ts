@@ -50,6 +50,29 @@ async function errorOf(client: StreamClient): Promise<string | undefined> {
 }
 
 describe('a stream of somebody who may see a part', () => {
+  it('is not changed to one with payloads by who may see none, while nobody can be asked', async (t) => {
+    const access = saying(ALICE);
+    const { connect } = await serve(t, {}, access);
+    const client = connect({ autoCredit: true });
+    await follows(client);
+    access.says = AWAY;
+    client.say({ type: 'subscribe', targets: [{ kind: 'namespace', name: 'a' }], snapBytes: 1500 });
+    assert.equal(await errorOf(client), 'KTRACE_E_AUTHORIZATION_UNAVAILABLE');
+  });
+
+  it('with payloads is resumed only by who may see them', async (t) => {
+    const access = saying({ ...ALICE, payloads: true });
+    const { connect, feed } = await serve(t, {}, access);
+    const [first, second] = [connect(), connect()];
+    const session = await follows(first, { snapBytes: 64 });
+    access.says = ALICE;
+    const resume = { instance: feed.instance, session, seq: 0 };
+    assert.equal((await second.subscribe({ resume })).resumed, false);
+    const third = connect();
+    access.says = { ...ALICE, payloads: true };
+    assert.equal((await third.subscribe({ snapBytes: 64, resume })).resumed, true);
+  });
+
   it('holds only that part, and nothing of the other ends but addresses', async (t) => {
     const { connect, feed } = await serve(t, {}, saying(ALICE));
     const client = connect({ autoCredit: true });

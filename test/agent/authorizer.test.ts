@@ -30,11 +30,13 @@ class FakeReviewer implements Reviewer {
     { username }: Reviewed,
     what: { verb: string; group: string; resource: string; namespace?: string },
   ): Promise<boolean> {
-    assert.deepEqual([what.verb, what.group, what.resource], ['watch', 'ktrace.dev', 'flows']);
-    const asked = `${username} ${what.namespace ?? '*'}`;
+    assert.equal(what.group, 'ktrace.dev');
+    const right = `${what.verb} ${what.resource}`;
+    assert.ok(['watch flows', 'get payloads'].includes(right), right);
+    const asked = `${username} ${what.namespace ?? '*'}${right === 'get payloads' ? ' payloads' : ''}`;
     this.accessesAsked.push(asked);
     if (this.isAway) throw new Error('connection refused');
-    return this.rights.has(asked) || this.rights.has(`${username} *`);
+    return this.rights.has(asked) || this.rights.has(asked.replace(/ \S+( payloads)?$/, ' *$1'));
   }
 }
 
@@ -57,10 +59,48 @@ function setUp(): {
   return { reviewer, authorize, clock, ask };
 }
 
+/** With what is behind the headers. */
+const withPayloads = (authorize: Authorize, tokens: string[], ...targets: Target[]) =>
+  authorize(tokens, { targets, addresses: [], units: 'flows', snapBytes: 64 } satisfies Subscription);
+
 const denied = (text: RegExp) => (error: { code: string; message: string; hint: string }) =>
   error.code === 'KTRACE_E_NOT_AUTHORIZED' && text.test(`${error.message} ${error.hint}`);
 
 describe('authorization', () => {
+  it('shows payloads to who may get them, in their namespaces alone, and asks for that right only where they are asked for', async () => {
+    const { reviewer, authorize, ask } = setUp();
+    const [viewer, admin] = [
+      'system:serviceaccount:a:ktrace-payload-viewer',
+      'system:serviceaccount:ktrace:ktrace-payload-admin',
+    ];
+    reviewer.users.set('token-p', { username: viewer });
+    reviewer.users.set('token-all', { username: admin });
+    for (const right of [`${viewer} a`, `${viewer} a payloads`, `${admin} *`, `${admin} * payloads`]) reviewer.rights.add(right);
+    assert.deepEqual(await withPayloads(authorize, ['token-p'], A), {
+      identity: viewer,
+      allowed: new Set(['a']),
+      payloads: true,
+    });
+    assert.deepEqual(await withPayloads(authorize, ['token-all'], ALL), { identity: admin, allowed: 'all', payloads: true });
+    const line = /may not get payloads\.ktrace\.dev in namespace a .*ktrace grant a --payloads --user NAME$/;
+    await assert.rejects(withPayloads(authorize, ['token-a'], A), denied(line));
+    const wide = /may not get payloads\.ktrace\.dev in all namespaces .*ktrace grant --admin --payloads --user NAME$/;
+    await assert.rejects(withPayloads(authorize, ['token-admin'], ALL), denied(wide));
+    await assert.rejects(withPayloads(authorize, [], A), denied(/ktrace grant a --payloads --user NAME$/));
+    const asked = reviewer.accessesAsked.length;
+    await ask(['token-b'], B);
+    assert.ok(reviewer.accessesAsked.slice(asked).every((right) => !right.endsWith('payloads')));
+  });
+
+  it('shows no more packets with payloads than those whose payloads may be seen, whoever else sees all packets', async () => {
+    const { reviewer, authorize } = setUp();
+    const viewer = 'system:serviceaccount:a:ktrace-payload-viewer';
+    reviewer.users.set('token-p', { username: viewer });
+    for (const right of [`${viewer} a`, `${viewer} a payloads`]) reviewer.rights.add(right);
+    const { allowed } = await withPayloads(authorize, ['token-p', 'token-admin'], A);
+    assert.deepEqual(allowed, new Set(['a']));
+  });
+
   it('lets a viewer see its namespace, an administrator everything, and says which', async () => {
     const { ask } = setUp();
     assert.deepEqual(await ask(['token-a'], A), { identity: 'system:serviceaccount:a:ktrace-viewer', allowed: new Set(['a']) });

@@ -22,10 +22,15 @@ describe('parseAgentConfig', () => {
       serviceAccount: undefined,
       logLevel: 'info',
       ringBytes: 8388608,
+      podRate: 2000,
       attach: 'auto',
+      probes: 'auto',
       object: undefined,
       maxClients: 32,
       authorization: 'on',
+      withParent: false,
+      record: undefined,
+      export: undefined,
       clockSkewMs: 0,
     });
   });

@@ -1,4 +1,5 @@
 import type { Counter, Feed, Follower, HookState, Sink } from '../../src/agent/feed.ts';
+import type { NodeReport } from '../../src/event/node-report.ts';
 import type { Resolved, Subscription } from '../../src/event/target.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 
@@ -22,8 +23,26 @@ export class FakeFeed implements Feed {
     return [{ name: 'tc', backend: 'tcx', state: 'on' }];
   }
 
+  report(): NodeReport {
+    return {
+      v: 1,
+      node: this.node,
+      version: '0.1.0',
+      kernel: { release: '6.18.0', arch: 'x64', btf: true },
+      capabilities: [{ name: 'BPF', has: true, for: 'loading programs' }],
+      hooks: this.hooks(),
+      interfaces: [{ name: 'veth1', kind: 'pod', attached: true }],
+      lacks: [],
+      works: true,
+    };
+  }
+
   nowNs(): bigint {
     return BigInt(Date.now()) * 1_000_000n;
+  }
+
+  vxlanPort(): number | undefined {
+    return 8472;
   }
 
   follow(subscription: Subscription, sink: Sink): Follower {
@@ -39,9 +58,9 @@ export class FakeFeed implements Feed {
     };
   }
 
-  publish(event: KtraceEvent): void {
+  publish(event: KtraceEvent, captured?: readonly Uint8Array[]): void {
     for (const { subscription, sink } of this.followers) {
-      if (subscription.targets.some((target) => isMeant(target, event))) sink.event(event);
+      if (subscription.targets.some((target) => isMeant(target, event))) sink.event(event, captured);
     }
   }
 
@@ -73,6 +92,21 @@ export function packet(number: number, namespace = 'default'): PacketEvent {
     verdict: 'forwarded',
     fingerprint: String(number),
   };
+}
+
+/** An ICMP error to a pod that may be seen, about a flow that may not. */
+export function aboutSecret(): { event: PacketEvent; bytes: Uint8Array } {
+  const about = { proto: 'tcp', src: { ip: '10.244.9.9', port: 1 }, dst: { ip: '10.244.9.8', port: 6379 } };
+  const event: PacketEvent = {
+    ...packet(1, 'a'),
+    proto: 'icmp',
+    src: { ip: '10.0.0.1', world: true },
+    dst: { ip: '10.244.1.2', pod: { namespace: 'a', name: 'mine', uid: 'u1', labels: {} } },
+    icmp: { type: 3, code: 3, name: 'port-unreachable', about },
+  };
+  const head = [0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 244, 1, 2];
+  const quote = [0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 244, 9, 9, 10, 244, 9, 8, 0, 1, 0x18, 0xeb, 0, 0, 0, 0];
+  return { event, bytes: Uint8Array.from([...head, 3, 3, 0, 0, 0, 0, 0, 0, ...quote]) };
 }
 
 function isMeant(target: Subscription['targets'][number], event: KtraceEvent): boolean {

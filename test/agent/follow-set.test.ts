@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytesOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
-import { followedSet, kernelTargets } from '../../src/agent/follow-set.ts';
+import { followedSet, kernelTargets, type Resolve } from '../../src/agent/follow-set.ts';
 import { servicePortKey } from '../../src/agent/tracer.ts';
 import { ADDRESS } from '../../src/event/layout.ts';
 import type { Subscription } from '../../src/event/target.ts';
@@ -10,7 +10,11 @@ import type { ServiceAddress } from '../../src/kube/types.ts';
 const POD = { namespace: 'default', name: 'web', uid: 'u', node: 'host1', ips: ['10.244.1.2'] };
 const SERVICE: ServiceAddress = { ip: '10.96.0.10', port: 80, proto: 'tcp' };
 
-function set(more: Partial<Subscription> = {}, resolved: { addresses?: string[]; serviceAddresses?: ServiceAddress[] } = {}) {
+function set(
+  more: Partial<Subscription> = {},
+  resolved: { addresses?: string[]; serviceAddresses?: ServiceAddress[] } = {},
+  newborn: string[] = [],
+) {
   const asked: unknown[] = [];
   const subscription: Subscription = {
     targets: [{ kind: 'pod', namespace: 'default', name: 'web' }],
@@ -18,10 +22,11 @@ function set(more: Partial<Subscription> = {}, resolved: { addresses?: string[];
     units: 'flows',
     ...more,
   };
-  const followed = followedSet(subscription, (targets, extra) => {
+  const resolve: Resolve = (targets, extra) => {
     asked.push(targets, extra);
     return { pods: [POD], addresses: ['10.244.1.2'], serviceAddresses: [SERVICE], ...resolved };
-  });
+  };
+  const followed = followedSet(subscription, resolve, newborn);
   return { followed, asked };
 }
 
@@ -34,6 +39,14 @@ test('own addresses are told to others, and theirs are followed like own ones', 
   assert.deepEqual(asked[1], ['10.244.3.3'], 'Services of others’ addresses are asked for');
   assert.equal(followed.wantsEveryPacket, false);
   assert.equal(set({ units: 'packets' }).followed.wantsEveryPacket, true);
+});
+
+test('who follows all pods follows new ones before their names are there, and who follows one does not', () => {
+  const { followed, asked } = set({ targets: [{ kind: 'all' }] }, {}, ['10.244.1.2', '10.244.1.9']);
+  assert.deepEqual(followed.resolved.addresses, ['10.244.1.2', '10.244.1.9']);
+  assert.ok(followed.addresses.has('10.244.1.9'));
+  assert.deepEqual(asked[1], ['10.244.1.2', '10.244.1.9']);
+  assert.ok(!set({}, {}, ['10.244.1.9']).followed.addresses.has('10.244.1.9'));
 });
 
 test('the kernel gets followed, Service and node addresses, each with its bit', () => {

@@ -246,6 +246,26 @@ describe('a websocket', () => {
     await eventually(() => feed.followers.size === 0);
   });
 
+  it('is cut after a broken frame though its client never closes', async (t) => {
+    const { server, socketPath } = await serve(t, { closingMs: 30 });
+    const raw = connectNet({ path: socketPath, allowHalfOpen: true });
+    t.after(() => raw.destroy());
+    const lines = [
+      'GET /v1/stream HTTP/1.1',
+      'Host: agent',
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      'Sec-WebSocket-Version: 13',
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+      'Sec-WebSocket-Protocol: ktrace.v1',
+    ];
+    raw.on('error', () => undefined).resume();
+    raw.write(`${lines.join('\r\n')}\r\n\r\n`);
+    await eventually(() => server.clients === 1);
+    raw.write(Buffer.alloc(300, 0xff));
+    await eventually(() => server.clients === 0);
+  });
+
   it('ends when no subscription comes in time', async (t) => {
     const { connect } = await serve(t, { handshakeMs: 30 });
     const client = connect();

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import type { KtraceEvent } from '../../src/event/types.ts';
 import { MAX_AGENT_FRAME_BYTES, STREAM_PATH, SUBPROTOCOL } from '../../src/protocol/constants.ts';
@@ -13,6 +14,8 @@ export interface ClientOptions {
   headers?: Record<string, string>;
   /** Answers each batch with as many credits and an acknowledgement. */
   autoCredit?: boolean;
+  /** Over a connection that stands already. */
+  connection?: Duplex;
 }
 
 /** A plain `ktrace.v1` client that remembers all it was told. */
@@ -29,6 +32,8 @@ export class StreamClient {
       perMessageDeflate: false,
       maxPayload: MAX_AGENT_FRAME_BYTES,
       headers: options.headers ?? {},
+      // Node's types ask for a net.Socket and need only a Duplex.
+      ...(options.connection === undefined ? {} : { createConnection: () => options.connection as never }),
     });
     this.socket.on('message', (data) => {
       const message = parseAgentMessage(String(data));

@@ -70,6 +70,27 @@ test('each namespace has a token of its own, and who may see everything needs on
   assert.deepEqual(owners(admin), ['ktrace/ktrace-admin']);
 });
 
+test('who asks for payloads is the accounts that see them, and a refusal names the line that helps', async (t) => {
+  const open = (state: Fake, ...targets: Target[]): Credentials => {
+    const credentials = new Credentials({ api: state.api, targets, ktraceNamespace: 'ktrace', payloads: true });
+    t.after(() => credentials.close());
+    return credentials;
+  };
+  const viewer = open(fake('a/ktrace-viewer', 'a/ktrace-payload-viewer', 'ktrace/ktrace-admin'), A);
+  await viewer.fresh();
+  assert.deepEqual(owners(viewer), ['a/ktrace-payload-viewer']);
+  const admin = open(fake('a/ktrace-payload-viewer', 'ktrace/ktrace-payload-admin'), A);
+  await admin.fresh();
+  assert.deepEqual(owners(admin), ['ktrace/ktrace-payload-admin']);
+  const without = open(fake('a/ktrace-viewer'), A);
+  await without.fresh();
+  const denied = new KtraceError('KTRACE_E_NOT_AUTHORIZED', 'no', { exitCode: 4 });
+  const told = (await without.explain(denied)) as KtraceError;
+  assert.equal(told.exitCode, 4);
+  assert.match(told.message, /^jane may not see the payloads of namespace a with ktrace/);
+  assert.match(told.hint ?? '', /: ktrace grant a --payloads --user jane$/);
+});
+
 test('who may have no token goes on without, and a refusal names the line that helps', async (t) => {
   const cases: [Fake, Target[], RegExp, RegExp][] = [
     [fake(), [A], /^jane may not see namespace a /, /ktrace grant a --user jane$/],

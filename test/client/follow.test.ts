@@ -5,15 +5,18 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { type FollowOptions, runFollow } from '../../src/client/follow.ts';
-import type { KtraceEvent } from '../../src/event/types.ts';
-import { hop, packet, pod } from './events.ts';
+import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
+import { flow, hop, packet, pod } from './events.ts';
 import { FakeAgent, rawServer, until } from './fake-agent.ts';
 import { type FakeApi, gatePod, startFakeApi } from './fake-api.ts';
 
 class Sink extends Writable {
   text = '';
+  /** What was written at once. */
+  readonly chunks: Buffer[] = [];
   override _write(chunk: Buffer, _: string, done: () => void): void {
     this.text += chunk;
+    this.chunks.push(chunk);
     done();
   }
 }
@@ -59,8 +62,12 @@ function configOf(server: string): unknown {
   };
 }
 
-function run(t: TestContext, kubeconfig: string, options: Partial<FollowOptions> = {}) {
-  const stdout = new Sink();
+function run(
+  t: TestContext,
+  kubeconfig: string,
+  options: Partial<FollowOptions> = {},
+  stdout: Sink & { isTTY?: boolean } = new Sink(),
+) {
   const stderr = new Sink();
   const interrupt = new AbortController();
   const done = runFollow(
@@ -77,7 +84,7 @@ function run(t: TestContext, kubeconfig: string, options: Partial<FollowOptions>
       color: false,
       ...options,
     },
-    { stdout, stderr, interrupt: interrupt.signal, env: {}, findLab: () => undefined },
+    { stdout, stderr, interrupt: interrupt.signal, env: {}, findLab: () => undefined, command: [], lookUp: async () => [] },
   );
   done.catch(() => undefined);
   t.after(async () => {
@@ -90,6 +97,22 @@ function run(t: TestContext, kubeconfig: string, options: Partial<FollowOptions>
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as KtraceEvent);
   return { done, stdout, stderr, interrupt, events };
+}
+
+/** An ICMP echo request, as the header's bytes are told. */
+const ECHO = Buffer.from('45000054000040004001000000000000000000000800000000010001', 'hex').toString('base64');
+/** Types of pcapng's blocks. */
+const [SECTION, INTERFACE, NAMES, STATISTICS, PACKET] = [0x0a0d0d0a, 1, 4, 5, 6];
+
+/** The blocks in each of these pieces, which are whole. */
+function typesIn(chunks: readonly Buffer[]): number[][] {
+  return chunks
+    .filter(({ length }) => length > 0)
+    .map((chunk) => {
+      const types: number[] = [];
+      for (let at = 0; at < chunk.length; at += chunk.readUInt32LE(at + 4)) types.push(chunk.readUInt32LE(at));
+      return types;
+    });
 }
 
 function ping(node: string, id: string): KtraceEvent {
@@ -121,6 +144,56 @@ test('a follow through port-forwards prints what the agents tell, and leaves aft
   assert.equal(await done, 0);
   assert.equal(events().length, 3);
   assert.match(stderr.text, /ktrace: 4 captured, 3 shown, 0 lost; 2 nodes\n$/);
+});
+
+test('a filter that reads behind the headers is warned of at the start, and what it missed is told at the end', async (t) => {
+  const { agents, kubeconfig } = await cluster(t, ['host1']);
+  const { done, stderr, interrupt, events } = run(t, kubeconfig, { words: ['udp[20:2] == 0x1234 or tcp[13] == 2'] });
+  const agent = agents[0] as FakeAgent;
+  await until(() => agent.credits > 0, 'it is subscribed');
+  assert.equal(
+    stderr.text,
+    'ktrace: "udp[20:2] = 4660" matches nothing: it reads up to byte 42 from the IP header on at least, and the headers alone are captured; --snaplen 42 would capture them\n',
+  );
+  agent.send({ type: 'undecided', packets: 7, wantsBytes: 42 });
+  agent.emit({ ...(ping('host1', 'p1') as PacketEvent), judged: '1:x0', wantsBytes: 42 });
+  agent.emit({ v: 1, kind: 'notice', level: 'info', code: 'KTRACE_N_TEST', text: 'the end' });
+  await until(() => events().length === 1, 'all has arrived');
+  interrupt.abort();
+  assert.equal(await done, 130);
+  assert.match(
+    stderr.text,
+    /\nktrace: 8 packets were captured shorter than the filter reads, up to byte 42 from the IP header on, and not matched; --snaplen 42 would have decided\n$/,
+  );
+});
+
+test('a snap length is asked of the agents, with the bytes where JSON is printed, and its own limit is what is warned of', async (t) => {
+  const { agents, kubeconfig } = await cluster(t, ['host1']);
+  const words = ['udp[20:2] == 0x1234 or udp[60] = 1 or udp[1480] = 1'];
+  const { done, stderr, interrupt } = run(t, kubeconfig, { words, snapBytes: 64 });
+  const agent = agents[0] as FakeAgent;
+  await until(() => agent.credits > 0, 'it is subscribed');
+  const [subscribe] = agent.received;
+  assert.ok(subscribe?.type === 'subscribe');
+  assert.deepEqual([subscribe.snapBytes, subscribe.data], [64, true]);
+  const captured = 'no more than 64 bytes and the headers are captured';
+  assert.deepEqual(stderr.text.trimEnd().split('\n'), [
+    `ktrace: "udp[60] = 1" matches nothing: it reads up to byte 81 from the IP header on at least, and ${captured}; --snaplen 81 would capture them`,
+    `ktrace: "udp[1480] = 1" matches nothing: it reads up to byte 1501 from the IP header on at least, and ${captured}; more than 1500 bytes are never captured`,
+  ]);
+  agent.send({ type: 'undecided', packets: 1, wantsBytes: 50 });
+  interrupt.abort();
+  await done;
+  const asText = run(t, kubeconfig, { snapBytes: 1500, output: 'text' });
+  await until(
+    () => agent.received.some((message) => message.type === 'subscribe' && message.snapBytes === 1500),
+    'it asks again',
+  );
+  assert.ok(
+    agent.received.every((message) => message.type !== 'subscribe' || message.snapBytes !== 1500 || message.data === undefined),
+  );
+  asText.interrupt.abort();
+  await asText.done;
 });
 
 test('a megabyte of events passes a port-forward whole', async (t) => {
@@ -159,6 +232,67 @@ test('broken port-forwards are made again; with --strict what was lost on the wa
   assert.deepEqual(kinds, ['packet', 'KTRACE_N_AGENT_DOWN', 'KTRACE_N_AGENT_BACK', 'lost', 'packet']);
 });
 
+test('a follow into a capture writes each packet at once, names before it, and what nodes lost at its end', async (t) => {
+  const { agents, kubeconfig } = await cluster(t, ['host1']);
+  const { done, stdout, stderr, interrupt } = run(t, kubeconfig, { output: 'pcapng' });
+  const agent = agents[0] as FakeAgent;
+  await until(() => agent.credits > 0, 'it is subscribed');
+  const asked = agent.received.find(({ type }) => type === 'subscribe');
+  assert.ok(asked?.type === 'subscribe' && asked.headers === true);
+  // Who reads a pipe learns that it is a capture before there is a packet.
+  assert.deepEqual(typesIn(stdout.chunks), [[SECTION]]);
+  const told = ping('host1', 'p1') as PacketEvent;
+  agent.emit({ ...told, headers: [ECHO] });
+  await until(() => stdout.chunks.length === 2, 'the first is written');
+  agent.emit({ ...ping('host1', 'p2'), headers: [ECHO] } as PacketEvent);
+  await until(() => stdout.chunks.length === 3, 'the second is written');
+  // Neither what is told again, nor a conversation, nor a packet without bytes.
+  agent.emit({ ...told, headers: [ECHO], amends: true }, ping('host1', 'p3'));
+  agent.emit(flow({ id: 'f1', node: 'host1', src: pod('a', '10.244.1.2', 'host1'), dst: pod('b', '10.244.1.3', 'host1') }));
+  agent.emit({ v: 1, kind: 'lost', node: 'host1', stage: 'pod-rate', count: 7, from: '', to: '' });
+  await until(() => stderr.text.includes('lost 7'), 'the loss is told');
+  interrupt.abort();
+  assert.equal(await done, 130);
+  assert.deepEqual(typesIn(stdout.chunks), [[SECTION], [NAMES, INTERFACE, PACKET], [PACKET], [STATISTICS]]);
+  const [, first, , last] = stdout.chunks;
+  for (const text of ['a.default', 'b.default', 'host1/veth1', 'delivered']) assert.ok(first?.includes(text), text);
+  // Of the statistics: the number of the interface, 8 bytes of time, one option.
+  assert.equal(last?.readBigUInt64LE(24), 7n);
+  assert.match(stderr.text, /ktrace: 1 packets are not in the capture: none of their bytes are known\n/);
+  assert.match(stderr.text, /6 captured, 2 shown, 7 lost \(pod-rate 7\); 1 node\n$/);
+});
+
+test('a follow into a capture leaves after -c packets of it, and quietly when its reader does', async (t) => {
+  const { agents, kubeconfig } = await cluster(t, ['host1']);
+  const agent = agents[0] as FakeAgent;
+  const counted = run(t, kubeconfig, { output: 'pcapng', count: 2 });
+  await until(() => agent.credits > 0, 'it is subscribed');
+  agent.emit(ping('host1', 'p1'));
+  for (const id of ['p2', 'p3', 'p4']) agent.emit({ ...ping('host1', id), headers: [ECHO] } as PacketEvent);
+  assert.equal(await counted.done, 0);
+  assert.equal(
+    typesIn(counted.stdout.chunks)
+      .flat()
+      .filter((type) => type === PACKET).length,
+    2,
+  );
+  const left = run(t, kubeconfig, { output: 'pcapng' });
+  await until(() => agent.connections === 2 && agent.credits > 0, 'it is subscribed again');
+  left.stdout.destroy(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
+  assert.equal(await left.done, 0);
+  assert.equal(left.stderr.text, '');
+});
+
+test('a follow into a capture is refused where it would go to a terminal, before a cluster is asked', async (t) => {
+  const stdout = Object.assign(new Sink(), { isTTY: true });
+  const { done } = run(t, '/nowhere/config', { output: 'pcapng' }, stdout);
+  await assert.rejects(done, {
+    code: 'KTRACE_E_ARGUMENT',
+    exitCode: 2,
+    message: /a file or a pipe for -o pcapng, got "?a terminal/,
+  });
+});
+
 test('a reader that closes its end ends the follow quietly', async (t) => {
   const { agents, kubeconfig } = await cluster(t, ['host1']);
   const { done, stdout, stderr } = run(t, kubeconfig);
@@ -179,7 +313,11 @@ test('mistakes and missing things are clear errors with their exit codes', async
     [{ words: ['pod/a'], namespaces: ['defalt'] }, 'KTRACE_E_NAMESPACE_UNKNOWN', 1, /Did you mean default/],
     [{ namespaces: ['kube-sytem'] }, 'KTRACE_E_NAMESPACE_UNKNOWN', 1, /Did you mean kube-system/],
     [{ words: ['node/host9'] }, 'KTRACE_E_NODE_UNKNOWN', 1, /kubectl get nodes/],
-    [{ words: ['tcp', 'port', '80'] }, 'KTRACE_E_FILTER_UNAVAILABLE', 2, /KIND\/NAME/],
+    [{ words: ['tcp', 'port', 'x80'] }, 'KTRACE_E_FILTER', 2, /Give its number/],
+    [{ words: ['ether', 'host', '0a:58:0a:f4:00:01'] }, 'KTRACE_E_FILTER', 2, /Write "host"/],
+    [{ words: ['host', 'nobody.invalid'] }, 'KTRACE_E_FILTER_HOST', 2, /Give its address/],
+    [{ words: ['tcp'], filterFile: '/nowhere/filter' }, 'KTRACE_E_ARGUMENT', 2, /^$/],
+    [{ filterFile: '/nowhere/filter' }, 'KTRACE_E_ARGUMENT', 2, /^$/],
     [{ words: ['frontend'] }, 'KTRACE_E_KIND_MISSING', 2, /pod\/frontend/],
     [{ context: 'fak' }, 'KTRACE_E_CONTEXT_UNKNOWN', 1, /Did you mean fake/],
     [{ kubeconfig: '/nowhere/config' }, 'KTRACE_E_KUBECONFIG', 1, /^$/],

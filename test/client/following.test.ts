@@ -286,3 +286,21 @@ test('an agent that refuses the user ends the follow with the exit code for it',
   await until(() => errors.length > 0, 'it is refused');
   assert.equal(errors[0]?.exitCode, 4);
 });
+
+test('who is refused after a connection broke is told the refusal, not the break', async (t) => {
+  const agents = await Promise.all(['host1', 'host2'].map((node) => agentOf(t, node)));
+  const { errors, codes } = start(t, agents);
+  await until(() => agents.every(({ credits }) => credits > 0), 'both are followed');
+  for (const agent of agents) {
+    agent.answers = false;
+    agent.cut();
+  }
+  await until(() => codes().filter((code) => code === 'KTRACE_N_AGENT_DOWN').length === 2, 'both are down');
+  await until(() => agents.every(({ connections }) => connections === 2), 'both are reached again');
+  for (const agent of agents) agent.send({ type: 'error', code: 'KTRACE_E_NOT_AUTHORIZED', message: 'The account is gone' });
+  await until(() => errors.length > 0, 'it has failed');
+  assert.deepEqual(
+    errors.map(({ code, exitCode }) => ({ code, exitCode })),
+    [{ code: 'KTRACE_E_NOT_AUTHORIZED', exitCode: 4 }],
+  );
+});

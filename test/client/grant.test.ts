@@ -73,6 +73,7 @@ async function run(what: typeof runGrant, options: Partial<GrantOptions>): Promi
   const defaults: GrantOptions = {
     namespace: undefined,
     admin: false,
+    payloads: false,
     user: undefined,
     group: undefined,
     dryRun: false,
@@ -101,6 +102,36 @@ test('a grant makes the account, what it sees, and who may be it; again it chang
   assert.ok(again.split('\n').every((line) => line === '' || line.endsWith(' unchanged')));
   assert.deepEqual([...objects], before);
   assert.ok(writes.every((write) => write.startsWith('POST')));
+});
+
+test('payloads are granted beside the packets, by an account of their own, and taken back with them or alone', async (t) => {
+  const { objects, kubeconfig } = await server(t);
+  await run(runGrant, { namespace: 'shop', user: 'jane', kubeconfig });
+  const plain = [...objects.keys()];
+  await run(runGrant, { namespace: 'shop', user: 'jane', payloads: true, kubeconfig });
+  const roles = '/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles';
+  assert.deepEqual(objects.get(`${roles}/ktrace-payload-viewer`)?.rules, [
+    { apiGroups: ['ktrace.dev'], resources: ['flows'], verbs: ['get', 'watch'] },
+    { apiGroups: ['ktrace.dev'], resources: ['payloads'], verbs: ['get'] },
+  ]);
+  assert.doesNotMatch(JSON.stringify(objects.get(`${roles}/ktrace-viewer`)), /payloads/);
+  assert.deepEqual(objects.get(`${roles}/ktrace-payload-viewer-token`)?.rules, [
+    { apiGroups: [''], resources: ['serviceaccounts/token'], resourceNames: ['ktrace-payload-viewer'], verbs: ['create'] },
+  ]);
+  const both = [...objects.keys()];
+  await run(runRevoke, { namespace: 'shop', user: 'jane', payloads: true, kubeconfig });
+  assert.deepEqual([...objects.keys()], plain, 'the payloads alone');
+  await run(runGrant, { namespace: 'shop', user: 'jane', payloads: true, kubeconfig });
+  assert.deepEqual([...objects.keys()].sort(), both.sort());
+  const said = await run(runRevoke, { namespace: 'shop', user: 'jane', kubeconfig });
+  assert.deepEqual([...objects.keys()], ['/apis/rbac.authorization.k8s.io/v1/namespaces/ktrace/roles/ktrace-connect']);
+  assert.doesNotMatch(said, /not there/);
+  await run(runGrant, { admin: true, user: 'jane', payloads: true, kubeconfig });
+  assert.match(
+    JSON.stringify(objects.get('/apis/rbac.authorization.k8s.io/v1/clusterroles/ktrace-payload-admin')?.rules),
+    /payloads/,
+  );
+  assert.doesNotMatch(JSON.stringify(objects.get('/apis/rbac.authorization.k8s.io/v1/clusterroles/ktrace-admin')), /payloads/);
 });
 
 test('a role that was widened by hand is put right, its labels left', async (t) => {

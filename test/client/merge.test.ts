@@ -20,6 +20,7 @@ function harness(options: Partial<MergeOptions> = {}) {
     epochMs: EPOCH_MS,
     isFollowed: () => true,
     crossed: () => undefined,
+    decide: () => 'match',
     tell: (event) => told.push(event),
     consumed: (node) => {
       consumed[node] = (consumed[node] ?? 0) + 1;

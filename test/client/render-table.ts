@@ -30,6 +30,7 @@ const back = [
 ];
 const echo = { type: 8, code: 0, name: 'echo-request', id: 7, seq: 1 };
 const time = '2026-11-22T08:45:00.123456789Z';
+const NOISY = { namespace: 'default', name: 'noisy', uid: 'u9' };
 
 /** Every kind of event once: text, wide and JSON are checked against the same. */
 export const RENDER_TABLE: [string, KtraceEvent][] = [
@@ -176,6 +177,10 @@ export const RENDER_TABLE: [string, KtraceEvent][] = [
   ],
   ['a conversation that begins', flow({ id: '11', node: 'host1', state: 'open', src: frontend, dst: service, nat: [dnat] })],
   ['a conversation that ended', flow({ id: '11', node: 'host1', state: 'close', src: frontend, dst: service, nat: [dnat] })],
+  [
+    'events of a pod over its rate',
+    { v: 1, kind: 'lost', node: 'host1', stage: 'pod-rate', pod: NOISY, count: 36_172, from: time, to: time },
+  ],
   ['lost events', { v: 1, kind: 'lost', node: 'host1', stage: 'kernel-ring', count: 128, from: time, to: time }],
   [
     'a notice',

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
+import type { PacketEvent } from '../../src/event/types.ts';
+import { waitFor } from '../../src/lab/wait.ts';
 import { hopNames } from '../lab/support/events.ts';
 import type { KtraceProcess } from '../lab/support/follow-process.ts';
-import { getJson, ktrace, kubectl, SKIP } from './support/cluster.ts';
+import { getJson, ktrace, kubectl, SKIP, until } from './support/cluster.ts';
 import { chainsOnNode, findNetwork, type Network, wayBetween } from './support/network.ts';
+import { readyPods } from './support/product.ts';
 import { assertSound, beginsToSee, clientPorts, fromPort } from './support/suite.ts';
 import { World } from './support/world.ts';
 
@@ -30,13 +33,14 @@ suite('a real cluster that changes while it is followed', { skip: SKIP, timeout:
     await kubectl('-n', world.namespace, 'rollout', 'status', 'deployment/server', '--timeout=120s');
     world.server = await world.podOf('server');
     assert.notEqual(world.server.uid, old.uid);
-    const from = port();
-    const request = ['curl', '-sS', '-m', '10', '--retry', '10', '--retry-connrefused', '--local-port', String(from)];
-    await world.inPod('deploy/client', ...request, `http://${world.clusterIp}/`);
-    const syn = await follow.packet(
-      'the SYN to the new pod',
-      (packet) => fromPort(from, 'S')(packet) && packet.nodes.length === 2,
-    );
+    const syn = await until('a SYN to the new pod, told by both nodes', async () => {
+      // On a busy machine the agents may learn of the pod after the first request to it.
+      const from = port();
+      const request = ['curl', '-sS', '-m', '10', '--retry', '10', '--retry-connrefused', '--local-port', String(from)];
+      await world.inPod('deploy/client', ...request, `http://${world.clusterIp}/`);
+      const isIt = (packet: PacketEvent) => fromPort(from, 'S')(packet) && packet.nodes.length === 2;
+      return waitFor(() => follow.packets.find(isIt), 3000, 50);
+    });
     const [dnat] = syn.nat ?? [];
     assert.equal(dnat?.after.pod?.uid, world.server.uid);
     assert.equal(dnat.after.pod.name, world.server.name);
@@ -62,15 +66,8 @@ suite('a real cluster that changes while it is followed', { skip: SKIP, timeout:
   test('all that was told is sound: nothing twice, no node taken for a pod', () => assertSound({ world, follow }));
 
   test('an agent that is deleted is back in the follow when its DaemonSet has replaced it', async () => {
-    const agents = await getJson<{ items: { metadata: { name: string }; spec: { nodeName: string } }[] }>(
-      'pods',
-      '-n',
-      'ktrace',
-      '-l',
-      'app.kubernetes.io/component=agent',
-    );
-    const agent = agents.items.find(({ spec }) => spec.nodeName === world.nodeB);
-    await kubectl('-n', 'ktrace', 'delete', 'pod', agent?.metadata.name ?? '', '--wait=true');
+    const agent = (await readyPods('agent')).find(({ node }) => node === world.nodeB);
+    await kubectl('-n', 'ktrace', 'delete', 'pod', agent?.name ?? '', '--wait=true');
     await follow.until('that the agent went', () => follow.notices.some(({ node }) => node === world.nodeB));
     await kubectl('-n', 'ktrace', 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=120s');
     const from = follow.events.length;

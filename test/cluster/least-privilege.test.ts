@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { beside, kubectl, SKIP } from './support/cluster.ts';
+import { SKIP } from './support/cluster.ts';
+import { deploy } from './support/product.ts';
 import { assertSound, clientPorts, type Followed, followWorld, fromPort } from './support/suite.ts';
 
-const OVERLAYS = join(import.meta.dirname, '..', '..', 'deploy', 'overlays');
-const BASE = join(import.meta.dirname, '..', '..', 'deploy', 'base');
 /** Bits of include/uapi/linux/capability.h: NET_ADMIN, SYSLOG, PERFMON, BPF. */
 const NEEDED = (1n << 12n) | (1n << 34n) | (1n << 38n) | (1n << 39n);
 
@@ -14,13 +12,12 @@ suite('an agent without privileges beyond the capabilities that it needs', { ski
   const port = clientPorts();
 
   before(async () => {
-    await deploy(join(OVERLAYS, 'least-privilege'));
-    await kubectl('-n', 'ktrace', 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=180s');
+    await deploy('overlays/least-privilege');
     followed = await followWorld();
   });
   after(async () => {
     await followed?.close();
-    await deploy(BASE);
+    await deploy('base');
   });
 
   test('holds four capabilities, and its root cannot be written to', async () => {
@@ -54,10 +51,3 @@ suite('an agent without privileges beyond the capabilities that it needs', { ski
 
   test('all that was told is sound: nothing twice, nothing lost, no node taken for a pod', () => assertSound(followed));
 });
-
-async function deploy(folder: string): Promise<void> {
-  const { stdout } = await beside(['kubectl', 'kustomize', folder]);
-  const image = process.env['KTRACE_IMAGE'] || 'localhost/ktrace:0.1.0';
-  const manifest = stdout.replaceAll('localhost/ktrace:0.1.0', image);
-  await beside(['kubectl', 'apply', '-f', '-'], manifest);
-}

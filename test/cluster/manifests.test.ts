@@ -1,12 +1,58 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
-import { beside, getJson, SKIP, until } from './support/cluster.ts';
+import { apply, beside, getJson, type Output, SKIP } from './support/cluster.ts';
+import { productIsReady, readyPods, scrape } from './support/product.ts';
 
 const DEPLOY = join(import.meta.dirname, '..', '..', 'deploy');
 const AGENT = 'system:serviceaccount:ktrace:ktrace-agent';
 const GATE = 'system:serviceaccount:ktrace:ktrace-gate';
+
+/** What the Prometheus operator's kind is made of, as far as a manifest of ours has to be checked against it. */
+const LABEL = {
+  type: 'object',
+  properties: { sourceLabels: { type: 'array', items: { type: 'string' } }, targetLabel: { type: 'string' } },
+};
+const ENDPOINT = {
+  type: 'object',
+  properties: {
+    port: { type: 'string' },
+    path: { type: 'string' },
+    interval: { type: 'string' },
+    relabelings: { type: 'array', items: LABEL },
+  },
+};
+const SELECTOR = { type: 'object', properties: { matchLabels: { type: 'object', additionalProperties: { type: 'string' } } } };
+const SPEC = {
+  type: 'object',
+  required: ['selector'],
+  properties: { selector: SELECTOR, podMetricsEndpoints: { type: 'array', items: ENDPOINT } },
+};
+const POD_MONITOR_CRD = {
+  apiVersion: 'apiextensions.k8s.io/v1',
+  kind: 'CustomResourceDefinition',
+  metadata: { name: 'podmonitors.monitoring.coreos.com' },
+  spec: {
+    group: 'monitoring.coreos.com',
+    scope: 'Namespaced',
+    names: { kind: 'PodMonitor', plural: 'podmonitors', singular: 'podmonitor', listKind: 'PodMonitorList' },
+    versions: [
+      { name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: { type: 'object', properties: { spec: SPEC } } } },
+    ],
+  },
+};
+
+/** What the API server says to a folder's objects. */
+async function dryRun(folder: string): Promise<Output> {
+  const { stdout } = await beside(['kubectl', 'kustomize', folder]);
+  return beside(['kubectl', 'apply', '--server-side', '--force-conflicts', '--dry-run=server', '-f', '-'], stdout);
+}
+
+/** Not those that kubectl has about its own note of an earlier apply. */
+function warningsIn({ stderr }: Output): string[] {
+  return stderr.split('\n').filter((line) => /warning/i.test(line) && !line.includes('last-applied-configuration'));
+}
 
 interface Container {
   securityContext?: { privileged?: boolean; capabilities?: { drop?: string[] } };
@@ -14,29 +60,67 @@ interface Container {
 }
 interface DaemonSet {
   spec: { template: { spec: { hostNetwork?: boolean; hostPID?: boolean; containers: Container[]; volumes: object[] } } };
-  status: { desiredNumberScheduled: number; numberReady: number };
 }
 
 suite('the manifests on a real API server', { skip: SKIP, timeout: 300_000 }, () => {
   test('base and every overlay are rendered, and the API server takes all of them', async () => {
     const overlays = readdirSync(join(DEPLOY, 'overlays')).map((name) => join(DEPLOY, 'overlays', name));
     assert.ok(overlays.length > 0);
-    for (const folder of [join(DEPLOY, 'base'), ...overlays]) {
-      const { stdout } = await beside(['kubectl', 'kustomize', folder]);
-      const told = await beside(['kubectl', 'apply', '--dry-run=server', '-f', '-'], stdout);
-      assert.match(told.stdout, /daemonset\.apps\/ktrace-agent \w+ \(server dry run\)/, folder);
-      assert.doesNotMatch(told.stderr, /warning/i, folder);
+    const isForOperator = (folder: string) => folder.endsWith('monitoring');
+    for (const folder of [join(DEPLOY, 'base'), ...overlays].filter((one) => !isForOperator(one))) {
+      const told = await dryRun(folder);
+      assert.match(told.stdout, /daemonset\.apps\/ktrace-agent serverside-applied \(server dry run\)/, folder);
+      assert.deepEqual(warningsIn(told), [], folder);
     }
   });
 
-  test('an agent and a gate are ready on every node, whatever its taints', async () => {
-    const nodes = await getJson<{ items: object[] }>('nodes');
-    for (const name of ['ktrace-agent', 'ktrace-gate']) {
-      await until(`${name} on every node`, async () => {
-        const { status } = await getJson<DaemonSet>('daemonset', name, '-n', 'ktrace');
-        return status.desiredNumberScheduled === nodes.items.length && status.numberReady === nodes.items.length;
-      });
+  test('the monitoring overlay is taken where the Prometheus operator has its kind, and told to be unknown where not', async (t) => {
+    const folder = join(DEPLOY, 'overlays', 'monitoring');
+    const { stdout: present } = await beside([
+      'kubectl',
+      'get',
+      'crd',
+      POD_MONITOR_CRD.metadata.name,
+      '--ignore-not-found',
+      '-o',
+      'name',
+    ]);
+    if (present === '') {
+      await assert.rejects(dryRun(folder), /no matches for kind "PodMonitor"|could not find the requested resource/);
+      t.after(() => beside(['kubectl', 'delete', 'crd', POD_MONITOR_CRD.metadata.name]));
+      await apply([POD_MONITOR_CRD]);
+      await beside(['kubectl', 'wait', '--for=condition=Established', `crd/${POD_MONITOR_CRD.metadata.name}`, '--timeout=30s']);
     }
+    const told = await dryRun(folder);
+    assert.match(told.stdout, /podmonitor\.monitoring\.coreos\.com\/ktrace serverside-applied \(server dry run\)/);
+    assert.match(told.stdout, /configmap\/ktrace-dashboard serverside-applied \(server dry run\)/);
+    assert.deepEqual(warningsIn(told), []);
+  });
+
+  test('every metric of the dashboard is one that a scrape of a gate gives, over the network as Prometheus does it', async () => {
+    await productIsReady();
+    const [gate] = await readyPods('gate');
+    assert.ok(gate !== undefined);
+    const page = await scrape(gate);
+    const exported = new Set(page.split('\n').flatMap((line) => /^# TYPE (\S+)/.exec(line)?.[1] ?? []));
+    const dashboard = readFileSync(join(DEPLOY, 'overlays', 'monitoring', 'dashboard.json'), 'utf8');
+    const asked = new Set(dashboard.match(/\b(?:ktrace|process)_[a-z_]+\b/g));
+    assert.ok(asked.size > 15, `${asked.size} metrics on the dashboard`);
+    assert.deepEqual(
+      [...asked].filter((metric) => !exported.has(metric)),
+      [],
+    );
+  });
+
+  test('an agent and a gate are ready on every node, whatever its taints', async () => {
+    await productIsReady();
+    const { items } = await getJson<{ items: { metadata: { name: string } }[] }>('nodes');
+    const nodes = items.map(({ metadata }) => metadata.name).sort();
+    for (const component of ['agent', 'gate'] as const)
+      assert.deepEqual(
+        (await readyPods(component)).map(({ node }) => node),
+        nodes,
+      );
   });
 
   test('the gate has no right, no capability and no network of the host, and both have their bounds', async () => {

@@ -46,7 +46,10 @@ test('a record is decoded field by field', () => {
     },
     tunnel: { kind: 'vxlan', vni: 1, src: '192.168.0.1', dst: 'fd00::2' },
     drop: undefined,
+    rewrite: undefined,
+    sent: undefined,
     payloadHash: 99,
+    headerBytes: 2,
   });
 });
 
@@ -92,11 +95,27 @@ test('a record that is too short is counted, and those after it are decoded', ()
   assert.equal(malformed, 2);
 });
 
-test('a longer record of a later version is decoded by what is known of it', () => {
-  const longer = new Uint8Array(SIGHTING.size + 24);
-  longer.set(fullRecord());
-  const { sightings, malformed } = decode(batch([longer, fullRecord()]));
-  assert.deepEqual([sightings.length, malformed], [2, 0]);
+test('a record ends with its captured bytes, which may be few or many, and has no more of them than it holds', () => {
+  const head = fullRecord().subarray(0, SIGHTING.data);
+  const of = (bytes: number, dataLen: number, headersLen: number): Uint8Array => {
+    const whole = new Uint8Array(SIGHTING.data + bytes).fill(7);
+    whole.set(head);
+    const view = new DataView(whole.buffer);
+    view.setUint16(SIGHTING.dataLen, dataLen, true);
+    view.setUint16(SIGHTING.headersLen, headersLen, true);
+    return whole;
+  };
+  const { sightings, malformed } = decode(batch([of(0, 0, 0), of(40, 40, 28), of(1500, 1500, 52), of(40, 1500, 1400)]));
+  assert.equal(malformed, 0);
+  assert.deepEqual(
+    sightings.map(({ data, headerBytes }) => [data.length, headerBytes]),
+    [
+      [0, 0],
+      [40, 28],
+      [1500, 52],
+      [40, 40],
+    ],
+  );
 });
 
 test('a batch cut off anywhere is counted as malformed and never read past its end', () => {

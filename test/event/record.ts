@@ -47,6 +47,7 @@ export function fullRecord(): Uint8Array {
     tunnelVni: 1,
     gsoSegs: 3,
     dataLen: 3,
+    headersLen: 2,
     hook: HOOK.tcEgress,
     ipVersion: 4,
     proto: 6,
@@ -64,7 +65,7 @@ export function fullRecord(): Uint8Array {
 
 const SIZES: Record<number, string[]> = {
   8: ['timeNs', 'skb', 'dropLocation'],
-  2: ['gsoSegs', 'fragmentOffset', 'icmpId', 'icmpSeq', 'icmpMtu', 'dataLen'],
+  2: ['gsoSegs', 'fragmentOffset', 'icmpId', 'icmpSeq', 'icmpMtu', 'dataLen', 'headersLen'],
   1: ['hook', 'ipVersion', 'proto', 'quotedProto', 'icmpType', 'icmpCode', 'tcpFlags', 'tunnelKind'],
 };
 

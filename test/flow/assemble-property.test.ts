@@ -2,28 +2,44 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Sighting } from '../../src/event/sighting.ts';
-import { assembling, hops, sighting, tuple, WAY_OUT } from './sightings.ts';
+import { assembling, conntrack, hops, sighting, tuple, WAY_OUT } from './sightings.ts';
 
-/** A packet of its own content; its sk_buff may have been another packet's before, and may change at the tunnel. */
+const HOPS = ['veth1 in', 'cni0 in', 'flannel.1 out', 'eth0 out'];
+
+/**
+ * A packet of its own content; its sk_buff may have been another packet's before, and may change at the tunnel. What the node itself sends has no
+ * entry hook, and begins at the tunnel. It is seen at `seen` hooks at most: then it is handed to a socket, or freed.
+ */
 interface Packet {
   skb: number;
   isMoved: boolean;
   isTranslated: boolean;
+  isOwn: boolean;
+  seen: number;
 }
 
 const packets: fc.Arbitrary<Packet[]> = fc.array(
-  fc.record({ skb: fc.integer({ min: 1, max: 4 }), isMoved: fc.boolean(), isTranslated: fc.boolean() }),
+  fc.record({
+    skb: fc.integer({ min: 1, max: 4 }),
+    isMoved: fc.boolean(),
+    isTranslated: fc.boolean(),
+    isOwn: fc.boolean(),
+    seen: fc.integer({ min: 1, max: 4 }),
+  }),
   { minLength: 1, maxLength: 60 },
 );
 
-function sightingsOf({ skb, isMoved, isTranslated }: Packet, n: number): Sighting[] {
-  return WAY_OUT.map((hop, step) =>
+const wayOf = ({ isOwn, seen }: Packet) => (isOwn ? WAY_OUT.slice(2) : WAY_OUT).slice(0, seen);
+
+function sightingsOf(packet: Packet, n: number): Sighting[] {
+  const { skb, isMoved, isTranslated, isOwn } = packet;
+  return wayOf(packet).map((hop, step) =>
     sighting({
       ...hop,
-      skb: BigInt(step >= 2 && isMoved ? skb + 100 : skb),
+      skb: BigInt((step >= 2 || (isOwn && step === 1)) && isMoved ? skb + 100 : skb),
       tcp: { flags: 0x10, seq: n * 1448, ack: 7 },
       ipId: 0,
-      tuple: tuple('10.244.1.2', 40_000, isTranslated && step === 0 ? '10.96.0.10' : '10.244.2.10', 80),
+      tuple: tuple('10.244.1.2', 40_000, isTranslated && !isOwn && step === 0 ? '10.96.0.10' : '10.244.2.10', 80),
     }),
   );
 }
@@ -51,7 +67,57 @@ test('packets whose sightings are interleaved over a few reused sk_buffs are nev
       assembler.flush();
       assert.equal(told.length, all.length);
       assert.equal(new Set(told.map(({ event }) => event.tcp?.seq)).size, all.length);
-      for (const packet of told) assert.deepEqual(hops(packet), ['veth1 in', 'cni0 in', 'flannel.1 out', 'eth0 out']);
+      for (const packet of told) {
+        const { seen, isOwn } = all[(packet.event.tcp?.seq ?? 0) / 1448] as Packet;
+        assert.deepEqual(hops(packet), (isOwn ? HOPS.slice(2) : HOPS).slice(0, seen));
+      }
+    }),
+  );
+});
+
+/**
+ * Packets of the same content between the same ends, each with an sk_buff that no other one has at that time: retransmissions, or datagrams without
+ * an id; all of a pod, or all of the node itself.
+ */
+const twins: fc.Arbitrary<Packet[]> = fc.boolean().chain((isOwn) =>
+  fc.array(
+    fc.integer({ min: 1, max: 3 }).map((skb) => ({ skb, isMoved: false, isTranslated: false, isOwn, seen: 4 })),
+    { minLength: 2, maxLength: 40 },
+  ),
+);
+
+test('packets of one content are never joined, also where they are on their way at once or one has the sk_buff of the other', () => {
+  fc.assert(
+    fc.property(twins, fc.array(fc.nat(), { minLength: 1, maxLength: 50 }), (all, picks) => {
+      const { assembler, told } = assembling();
+      for (const { sighting: seen } of interleave(all, picks))
+        assembler.add({ ...seen, tcp: { flags: 0x10, seq: 1, ack: 7 } }, 0);
+      assembler.flush();
+      assert.equal(told.length, all.length);
+      assert.equal(new Set(told.map(({ event }) => event.id)).size, all.length);
+      for (const packet of told) assert.deepEqual(hops(packet), all[0]?.isOwn ? HOPS.slice(2) : HOPS);
+    }),
+  );
+});
+
+test('what the stack does with a packet is told of that packet alone, whichever had its sk_buff before', () => {
+  fc.assert(
+    fc.property(packets, fc.array(fc.nat(), { minLength: 1, maxLength: 50 }), (all, picks) => {
+      const { assembler, told } = assembling();
+      for (const { sighting: seen } of interleave(all, picks)) {
+        assembler.add(seen, 0);
+        // NAT of the packet that has just been seen: its own number is the port it is translated to.
+        const port = (seen.tcp?.seq ?? 0) / 1448 + 1;
+        const reply = tuple('10.244.2.10', port, '10.244.1.2', 40_000);
+        assembler.add({ ...seen, entry: false, hook: 'nat', rewrite: 'destination', conntrack: conntrack(seen.tuple, reply) }, 0);
+      }
+      assembler.flush();
+      assert.equal(told.length, all.length);
+      for (const { event } of told) {
+        const seen = (event.nat ?? []).filter(({ seenBy }) => seenBy === 'kprobe');
+        assert.deepEqual([...new Set(seen.map(({ after }) => after.port))], [(event.tcp?.seq ?? 0) / 1448 + 1]);
+      }
+      assert.equal(assembler.counts.unjoined, 0);
     }),
   );
 });

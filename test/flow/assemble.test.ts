@@ -209,8 +209,11 @@ test('an ICMP error tells the flow it is about, and no translation as its own', 
       proto: 1,
       icmp: { type: 3, code: 4, id: 0, seq: 0, mtu: 1400 },
       quoted: { proto: 17, tuple: tuple('10.244.1.2', 53, '10.244.2.10', 5353) },
-      conntrack: conntrack(tuple('1.1.1.1', 1, '2.2.2.2', 2), tuple('3.3.3.3', 2, '1.1.1.1', 1)),
+      conntrack: conntrack(tuple('10.244.1.2', 53, '10.244.2.10', 5353), tuple('10.244.2.10', 5353, '10.244.1.2', 53), {
+        isReply: true,
+      }),
       tuple: tuple('192.168.0.2', 0, '10.244.1.2', 0),
+      ifindex: UPLINK,
     }),
     0,
   );
@@ -221,7 +224,7 @@ test('an ICMP error tells the flow it is about, and no translation as its own', 
     code: 4,
     name: 'fragmentation-needed',
     mtu: 1400,
-    about: { proto: 'udp', src: { ip: '10.244.1.2', port: 53 }, dst: { ip: '10.244.2.10', port: 5353 } },
+    about: { proto: 'udp', src: { ip: '10.244.1.2', port: 53 }, dst: { ip: '10.244.2.10', port: 5353 }, dir: 'request' },
   });
   assert.equal(event.nat, undefined);
   assert.equal(event.src.port, undefined);

@@ -51,8 +51,11 @@ export function sighting(fields: Partial<Sighting> = {}): Sighting {
     conntrack: undefined,
     tunnel: undefined,
     drop: undefined,
+    rewrite: undefined,
+    sent: undefined,
     payloadHash: 0,
     data: new Uint8Array(0),
+    headerBytes: fields.data?.length ?? 0,
     ...fields,
   };
 }
@@ -85,6 +88,7 @@ export const view: NodeView = {
   interfaceName: (ifindex) => NAMES[ifindex] ?? `#${ifindex}`,
   interfaceKind: (ifindex) => KINDS[ifindex],
   isOwnAddress: (ip) => ip === '192.168.0.1',
+  interfaceOfAddress: (ip) => (ip === '192.168.0.1' ? UPLINK : undefined),
   realtimeOffsetNs: () => 1_700_000_000_000_000_000n,
   dropReasons: new Map([
     [2, 'SKB_DROP_REASON_NOT_SPECIFIED'],

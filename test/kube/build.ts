@@ -76,7 +76,7 @@ export function rawService(name: string, spec: RawObject, namespace = 'default')
 export function rawSlice(
   name: string,
   service: string,
-  endpoints: { ip: string; pod?: string; node?: string }[],
+  endpoints: { ip: string; pod?: string; podNamespace?: string; node?: string; ready?: boolean }[],
   namespace = 'default',
 ): RawObject {
   return {
@@ -85,7 +85,11 @@ export function rawSlice(
     endpoints: endpoints.map((one) => ({
       addresses: [one.ip],
       nodeName: one.node ?? 'host2',
-      targetRef: one.pod === undefined ? undefined : { kind: 'Pod', namespace, name: one.pod, uid: `uid-${one.pod}` },
+      conditions: one.ready === undefined ? {} : { ready: one.ready },
+      targetRef:
+        one.pod === undefined
+          ? undefined
+          : { kind: 'Pod', namespace: one.podNamespace ?? namespace, name: one.pod, uid: `uid-${one.pod}` },
     })),
   };
 }

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { gzipSync } from 'node:zlib';
 import type { KubeAccess } from '../../src/kube/api.ts';
 import type { RawObject } from './fixtures.ts';
 
@@ -67,7 +68,7 @@ export async function fakeApi(): Promise<FakeApi> {
     requests.push({ kind, verb, query: url.searchParams });
     const fault = faults.get(`${kind} ${verb}`)?.shift();
     if (fault && fault(response, request) !== false) return;
-    if (verb === 'list') list(kind, url.searchParams, response);
+    if (verb === 'list') list(kind, url.searchParams, response, request.headers['accept-encoding'] === 'gzip');
     else watch(kind, Number(url.searchParams.get('resourceVersion')), response);
   });
   server.on('connection', (socket) => {
@@ -75,12 +76,15 @@ export async function fakeApi(): Promise<FakeApi> {
     socket.on('close', () => sockets.delete(socket));
   });
 
-  function list(kind: Kind, query: URLSearchParams, response: ServerResponse): void {
+  /** Packed where it is asked for, as a real server does from 128 kB on. */
+  function list(kind: Kind, query: URLSearchParams, response: ServerResponse, isPacked: boolean): void {
     const all = [...of(kind).values()];
     const from = Number(query.get('continue') ?? 0);
     const to = from + Number(query.get('limit') ?? all.length);
     const more = to < all.length ? { continue: String(to) } : {};
-    response.end(JSON.stringify({ metadata: { resourceVersion: String(version), ...more }, items: all.slice(from, to) }));
+    const text = JSON.stringify({ metadata: { resourceVersion: String(version), ...more }, items: all.slice(from, to) });
+    if (isPacked) response.setHeader('content-encoding', 'gzip');
+    response.end(isPacked ? gzipSync(text) : text);
   }
 
   function watch(kind: Kind, from: number, response: ServerResponse): void {

@@ -110,6 +110,21 @@ describe('an address over time', () => {
     );
   });
 
+  it('of a pod that had ended when its address was told was its own until then, after who had it before', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'before', ip: '10.0.0.1' });
+    clock.set(T0 + 2 * SECOND);
+    index.dropPod('uid-before');
+    clock.set(T0 + 10 * SECOND);
+    putPod(index, { name: 'short' });
+    clock.set(T0 + 13 * SECOND);
+    putPod(index, { name: 'short', ip: '10.0.0.1', phase: 'Failed', readyMs: T0 + 11 * SECOND, endedMs: T0 + 12 * SECOND });
+    assert.equal(podAt(index, '10.0.0.1', T0 + 11 * SECOND), 'short');
+    assert.equal(podAt(index, '10.0.0.1', T0 + SECOND), 'before');
+    const [short] = [...index.ownPods()];
+    assert.deepEqual([short?.ips, short?.held], [[], { ips: ['10.0.0.1'], fromMs: T0 + 10 * SECOND }]);
+  });
+
   it('of a finished pod in the first list is not taken from the pod that has it now, in either order', () => {
     for (const order of [0, 1]) {
       const { index } = start();

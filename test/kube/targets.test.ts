@@ -61,6 +61,13 @@ describe('targets on a node of the real cluster', () => {
     assert.deepEqual(headless.addresses.sort(), ['10.244.1.4', '10.244.2.4']);
   });
 
+  it('are a node’s addresses, but none that other hosts have as well', () => {
+    const node = new NamesIndex({ node: 'host1' });
+    node.setLocalAddresses(['127.0.0.1', '::1', 'fe80::ecee:eeff:feee:eeee', '169.254.1.1', '10.244.0.1', 'fd00:10:244::1']);
+    const { addresses } = resolveTargets([{ kind: 'node', name: 'host1' }], node);
+    assert.deepEqual(addresses, ['10.244.0.1', 'fd00:10:244::1']);
+  });
+
   it('are a node’s addresses, and only on that node its pods', () => {
     const far = resolveTargets([{ kind: 'node', name: 'host3' }], index);
     assert.deepEqual([far.addresses.sort(), far.pods], [['10.244.2.0', '10.244.2.1', '192.168.60.13'], []]);

@@ -138,6 +138,8 @@ const FAULTS: Record<string, Fault> = {
     setImmediate(() => response.destroy());
     return true;
   },
+  'answers what is packed and cannot be unpacked': (response) =>
+    void response.setHeader('content-encoding', 'gzip').end('{"metadata":') === undefined,
   'answers with nothing': (response) => void response.end() === undefined,
   'answers JSON of another shape': (response) => void response.end('{"kind":"Status"}\n') === undefined,
   'sends an unknown kind of event': (response) =>

@@ -3,6 +3,8 @@ import { spawn } from 'node:child_process';
 import { after, before, suite, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { AUDIENCE } from '../../src/access/scope.ts';
+import type { NodeReport } from '../../src/event/node-report.ts';
+import type { RecordedService } from '../../src/event/service.ts';
 import type { Target } from '../../src/event/target.ts';
 import type { Endpoint, FlowEvent, KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import { agentSocket } from '../../src/lab/agents.ts';
@@ -34,7 +36,7 @@ suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
   const tokens: Record<string, string | undefined> = {};
 
   before(async () => {
-    lab = await labUp({ name, bound: true });
+    lab = await labUp({ name, bound: true, records: true });
     assert.equal(await ktrace('grant', 'kube-system', '--user', 'lab-nobody', '--kubeconfig', lab.kubeconfig), 0);
     const key = readTokens(lab.directory).signingKey;
     const sign = async (namespace: string, account: string, audience = AUDIENCE, seconds = 600): Promise<string> => {
@@ -86,6 +88,108 @@ suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
       });
     }
   }
+
+  /** What the agent of a node says to a token that asks for a recording. */
+  async function dump(
+    token: string | undefined,
+    target: Target,
+  ): Promise<{ errors: string[]; events: KtraceEvent[]; pods: string[]; known: string[]; services: RecordedService[] }> {
+    const client = new StreamClient(unixUrl(agentSocket(lab.directory, NODE)));
+    await client.hello();
+    if (token !== undefined) client.say({ type: 'auth', token });
+    client.say({ type: 'recorded', targets: [target], services: { sinceMs: 0, untilMs: Date.now() } });
+    await client.until(() => client.all('recorded').length > 0 || client.closed !== undefined);
+    const [recorded] = client.all('recorded');
+    if (client.closed === undefined) {
+      client.say({ type: 'dump', targets: [target], owners: [], sinceMs: Date.now() - 600_000, untilMs: Date.now() });
+      client.say({ type: 'credit', events: 100_000 });
+      await client.until(() => client.all('dumped').length > 0 || client.closed !== undefined);
+    }
+    const answer = {
+      errors: client.all('error').map(({ code }) => code),
+      events: client.all('records').flatMap(({ events }) => events),
+      pods: (recorded?.pods ?? []).map(({ namespace, name }) => `${namespace}/${name}`),
+      known: recorded?.known ?? [],
+      services: recorded?.services ?? [],
+    };
+    await client.leave();
+    return answer;
+  }
+
+  for (const who of WHO) {
+    for (const [what, target] of Object.entries(TARGETS)) {
+      const isLetIn = LETS_IN[who]?.includes(what) === true;
+      test(`${who} ${isLetIn ? 'may dump' : 'is denied the dump of'} ${what}`, async () => {
+        const { errors, events, pods, known, services } = await dump(tokens[who], target);
+        assert.deepEqual(errors, isLetIn ? [] : ['KTRACE_E_NOT_AUTHORIZED']);
+        if (!isLetIn) assert.deepEqual([events, pods, known, services], [[], [], [], []]);
+      });
+    }
+  }
+
+  test('of what was recorded the viewer of A sees A by name, and of B addresses alone, as live', async () => {
+    await until(
+      'records of the pod',
+      async () => (await dump(tokens['viewer of A'], TARGETS['a pod in A'] as Target)).events.length > 20,
+      30_000,
+    );
+    const { events, known } = await dump(tokens['viewer of A'], TARGETS['a pod in A'] as Target);
+    const records = recordsIn(events);
+    assert.deepEqual(namespacesIn(records), ['default']);
+    // Services are taken down once a second.
+    const services = await until(
+      'its Service',
+      async () => {
+        const told = (await dump(tokens['viewer of A'], TARGETS['a pod in A'] as Target)).services;
+        return told.length > 0 && told;
+      },
+      10_000,
+    );
+    assert.deepEqual(
+      services.map(({ name: service }) => service),
+      ['frontend'],
+    );
+    const text = JSON.stringify([records, known, services]);
+    for (const word of ['kube-dns', 'kube-system', 'coredns', 'k8s-app']) assert.ok(!text.includes(word), word);
+  });
+
+  for (const who of WHO) {
+    const answer = who === 'administrator' ? 'doctor' : 'error';
+    test(`${who} ${answer === 'error' ? 'may not ask' : 'may ask'} how a node is`, async () => {
+      const client = new StreamClient(unixUrl(agentSocket(lab.directory, NODE)));
+      await client.hello();
+      if (tokens[who] !== undefined) client.say({ type: 'auth', token: tokens[who] });
+      client.say({ type: 'doctor' });
+      await client.until(() => client.all('doctor').length > 0 || client.closed !== undefined);
+      assert.deepEqual(
+        [client.all('doctor').length, client.all('error').map(({ code }) => code)],
+        answer === 'doctor' ? [1, []] : [0, ['KTRACE_E_NOT_AUTHORIZED']],
+      );
+      await client.leave();
+    });
+  }
+
+  test('doctor asks every node, and each says what it has and why not the rest', async () => {
+    const asked = await run(['doctor', '-o', 'json', '--kubeconfig', lab.kubeconfig]);
+    assert.equal(asked.code, 0, asked.stderr);
+    const reports = asked.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as NodeReport);
+    assert.deepEqual(
+      reports.map(({ node, works }) => [node, works]),
+      [
+        ['host1', true],
+        ['host2', true],
+        ['host3', true],
+      ],
+    );
+    for (const { hooks, interfaces, kernel } of reports) {
+      assert.ok(kernel.btf && hooks.some(({ name, state }) => name === 'tc' && state !== 'unavailable'));
+      assert.ok(interfaces.some(({ name, kind }) => name === 'cni0' && kind === 'bridge'));
+      for (const { state, reason } of hooks) assert.ok(state !== 'unavailable' || reason);
+    }
+  });
 
   /** Waits for records whose other end is in the other namespace too. */
   async function recordsOf(who: string, what: string): Promise<(PacketEvent | FlowEvent)[]> {

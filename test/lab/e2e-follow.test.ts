@@ -50,7 +50,9 @@ suite('following the guestbook', { skip: SKIP, timeout: 180_000 }, () => {
 
   test('nothing is lost and nothing comes twice', () => {
     assert.deepEqual(
-      everything.events.filter(({ kind }) => kind === 'lost' || kind === 'notice'),
+      everything.events.filter(
+        (event) => event.kind === 'lost' || (event.kind === 'notice' && event.code !== 'KTRACE_N_NO_PROBES'),
+      ),
       [],
     );
     assertNothingTwice(everything.packets);

@@ -5,13 +5,14 @@ import { SKIP } from './lab-fixture.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { TracedNode, way } from './support/traced-node.ts';
 
-suite('drops of a followed pod’s packets', { skip: SKIP, timeout: 60_000 }, () => {
+suite('drops of a followed pod’s packets', { skip: SKIP, timeout: 120_000 }, () => {
   let net: Net;
   let node: TracedNode;
   before(async () => {
     net = twoNodes();
     await net.serve('b');
-    node = await TracedNode.following(net, { node: 'node1', addresses: ['10.9.1.2'] });
+    // Both by one: where tc means clsact, a second agent on a node takes the first one's filters for what was left behind.
+    node = await TracedNode.following(net, { node: 'node1', addresses: ['10.9.1.2', 'fd00:9::2'] });
   });
   after(() => net.close());
 
@@ -23,7 +24,8 @@ suite('drops of a followed pod’s packets', { skip: SKIP, timeout: 60_000 }, ()
     net.try('a', 'echo x > /dev/udp/10.9.1.3/4001');
     const { drop, hops, nodes } = await node.packet('the drop', isDropTo('10.9.1.3', 4001));
     assert.equal(drop?.reason, 'NETFILTER_DROP');
-    assert.match(drop.at, /^[a-z_]\w+$/, 'a kernel function');
+    // Loaded with the rule, after the agent's start, where it is a module.
+    assert.match(drop.at, /^(nft_do_chain|nf_hook_slow)$/);
     assert.deepEqual(
       hops.map((hop) => `${hop.if} ${hop.dir}`),
       ['veth-a in'],
@@ -35,7 +37,8 @@ suite('drops of a followed pod’s packets', { skip: SKIP, timeout: 60_000 }, ()
     net.exec('node1', 'nft', 'add table inet ktt');
     net.exec('node1', 'nft', 'add chain inet ktt forwarded { type filter hook forward priority 0; }');
     net.exec('node1', 'nft', 'add rule inet ktt forwarded tcp dport 4002 drop');
-    net.try('a', 'timeout 0.3 bash -c "exec 3<>/dev/tcp/10.9.1.3/4002"');
+    // Tries on until the namespaces go.
+    net.spawn('a', ['bash', '-c', 'exec 3<>/dev/tcp/10.9.1.3/4002']);
     const packet = await node.packet('the drop', isDropTo('10.9.1.3', 4002));
     assert.equal(packet.drop?.reason, 'NETFILTER_DROP');
     assert.equal(packet.tcp?.flags, 'S');
@@ -57,6 +60,7 @@ suite('drops of a followed pod’s packets', { skip: SKIP, timeout: 60_000 }, ()
     net.try('a', 'echo x > /dev/udp/198.51.100.7/4003');
     const packet = await node.packet('the drop', isDropTo('198.51.100.7', 4003));
     assert.match(packet.drop?.reason ?? '', /NOROUTES|NOT_SPECIFIED|UNREACHABLE/);
+    assert.equal(packet.drop?.at, 'ip_error');
     const error = await node.packet('the error', (each) => each.icmp?.about?.dst.port === 4003);
     assert.equal(error.icmp?.name, 'host-unreachable');
     assert.equal(error.icmp.about?.src.ip, '10.9.1.2');
@@ -79,18 +83,17 @@ suite('drops of a followed pod’s packets', { skip: SKIP, timeout: 60_000 }, ()
     net.exec('a', 'ip', '-6', 'route', 'add', 'fd00:9::/64', 'dev', 'eth0');
     net.ip('node1', 'addr add fd00:9::1/128 dev veth-a nodad');
     net.exec('node1', 'ip', '-6', 'route', 'add', 'fd00:9::2/128', 'dev', 'veth-a');
-    const node6 = await TracedNode.following(net, { node: 'node1', addresses: ['fd00:9::2'] });
     net.try('a', 'echo x > /dev/udp/fd00:9::1/4005');
-    const packet = await node6.packet('the drop', isDropTo('fd00:9::1', 4005));
+    const packet = await node.packet('the drop', isDropTo('fd00:9::1', 4005));
     assert.equal(packet.drop?.reason, 'NO_SOCKET');
-    const error = await node6.packet('the error', (each) => each.icmp?.about?.dst.port === 4005);
+    const error = await node.packet('the error', (each) => each.icmp?.about?.dst.port === 4005);
     assert.equal(error.icmp?.name, 'port-unreachable');
-    await node6.close();
+    assert.equal(error.verdict, 'delivered');
   });
 
   test('are not what arrives: of an answered request and a whole connection nothing is dropped', async () => {
     assert.ok(net.try('a', 'ping -n -c2 -i0.2 10.9.1.3'));
-    assert.ok(net.try('a', 'exec 3<>/dev/tcp/10.9.1.3/8080; echo hello >&3; read -t 2 line <&3; test "$line" = hello'));
+    assert.ok(net.try('a', 'exec 3<>/dev/tcp/10.9.1.3/8080; echo hello >&3; read -r line <&3; test "$line" = hello'));
     await node.packet(
       'the reply',
       (each) => each.icmp?.name === 'echo-reply' && each.icmp.seq === 2 && each.icmp.rttUs !== undefined,

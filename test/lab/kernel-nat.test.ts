@@ -31,7 +31,7 @@ interface Chunk {
   verification: number;
 }
 
-suite('translations', { skip: SKIP, timeout: 60_000 }, () => {
+suite('translations', { skip: SKIP, timeout: 120_000 }, () => {
   let net: Net;
   before(async () => {
     net = twoNodes();

@@ -117,7 +117,7 @@ suite('the API server, through @kubernetes/client-node', { skip: SKIP, timeout: 
       [true, 'system:serviceaccount:default:ktrace-viewer', ['ktrace.dev']],
     );
     assert.equal((await review('https://kubernetes.default.svc'))?.authenticated, undefined);
-    await assert.rejects(ask('ktrace-lab-viewer', 'ktrace-viewer', 599), failsWith(400, /less than 10 minutes/));
+    await assert.rejects(ask('ktrace-lab-viewer', 'ktrace-viewer', 599), failsWith(422, /less than 10 minutes/));
     await assert.rejects(
       ask('ktrace-lab-nobody'),
       failsWith(403, /cannot create resource "serviceaccounts\/token" in API group "" in the namespace "default"/),

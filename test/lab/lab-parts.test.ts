@@ -37,9 +37,10 @@ test('label selectors of every form match as Kubernetes matches them', () => {
 });
 
 test('field selectors know names, nodes and phases and refuse the rest', () => {
-  assert.ok(fieldSelector('spec.nodeName=host1,metadata.name!=b')(POD));
-  assert.ok(!fieldSelector('metadata.name=b')(POD));
-  assert.throws(() => fieldSelector('spec.colour=red'), { status: 400 });
+  assert.ok(fieldSelector('spec.nodeName=host1,metadata.name!=b', 'pods')(POD));
+  assert.ok(!fieldSelector('metadata.name=b', 'pods')(POD));
+  assert.throws(() => fieldSelector('spec.colour=red', 'pods'), { status: 400 });
+  assert.throws(() => fieldSelector('spec.nodeName=host1', 'configmaps'), { status: 400 });
 });
 
 test('the DNS answers addresses of the asked family, and NXDOMAIN for names it does not know', () => {

@@ -35,9 +35,22 @@ describe('parseClientMessage', () => {
       ],
       addresses: ['10.0.0.1', 'fd00::1'],
       units: 'packets',
+      snapBytes: 1500,
+      data: true,
+      headers: true,
       resume: { instance: 'i', session: 's', seq: 3 },
     };
     assert.deepEqual(parseClientMessage(JSON.stringify(full)), full);
+    const dump = {
+      type: 'dump',
+      targets: [{ kind: 'all' }],
+      owners: [],
+      sinceMs: 0,
+      untilMs: 1,
+      incident: '00000001',
+      after: 'a',
+    };
+    assert.deepEqual(parseClientMessage(JSON.stringify(dump)), dump);
     assert.deepEqual(parseClientMessage('{"type":"credit","events":5,"ack":2}'), { type: 'credit', events: 5, ack: 2 });
   });
 
@@ -45,13 +58,17 @@ describe('parseClientMessage', () => {
     ['', /Expected a JSON text frame/],
     ['null', /Expected a JSON object for a message, got null/],
     ['[]', /got an array of 0/],
-    ['{"type":"x"}', /'auth' \| 'subscribe' \| 'credit' for "x" type, got "x"/],
+    ['{"type":"x"}', /'auth' \| 'doctor' \| 'subscribe' \| 'recorded' \| 'dump' \| 'credit' for "x" type, got "x"/],
     ['{"targets":[]}', /for a message type, got nothing/],
     ['{"type":"subscribe","targets":[]}', /targets, got an array of 0/],
     ['{"type":"subscribe","targets":[{"kind":"all"},{"kind":"pods"}]}', /for "subscribe" targets 1 kind, got "pods"/],
     ['{"type":"subscribe","targets":[{"kind":"pod","name":"a"}]}', /targets 0 namespace, got nothing/],
     ['{"type":"subscribe","targets":[{"kind":"all"}],"addresses":["10.0.0.256"]}', /addresses 0, got "10.0.0.256"/],
     ['{"type":"subscribe","targets":[{"kind":"all"}],"units":1}', /units, got 1/],
+    ['{"type":"subscribe","targets":[{"kind":"all"}],"snapBytes":1501}', /snapBytes, got 1501/],
+    ['{"type":"subscribe","targets":[{"kind":"all"}],"snapBytes":0}', /snapBytes, got 0/],
+    ['{"type":"subscribe","targets":[{"kind":"all"}],"data":false}', /data, got false/],
+    ['{"type":"subscribe","targets":[{"kind":"all"}],"headers":1}', /headers, got 1/],
     ['{"type":"credit","events":1.5}', /expected int.* for "credit" events, got 1.5/],
     ['{"type":"credit","events":1,"more":1}', /Unrecognized key: "more"/],
   ];
@@ -102,6 +119,21 @@ describe('parseClientMessage', () => {
 
 describe('parseAgentMessage', () => {
   const resolved = { pods: [{ namespace: 'a', name: 'b', uid: 'c', node: 'd', ips: ['10.0.0.1'] }], addresses: ['10.0.0.1'] };
+  const endpoint = { ip: '10.0.0.1', ports: [{ name: '', proto: 'tcp', port: 80 }], fromMs: 1 };
+  const state = { ips: ['10.96.0.1'], ports: [{ name: 'http', proto: 'tcp', port: 80 }], fromMs: 1 };
+  const service = { namespace: 'shop', name: 'web', states: [state], endpoints: [endpoint] };
+  const recorded = { type: 'recorded', fromMs: 0, toMs: 1, pods: [], known: [], gaps: [], damaged: [] };
+  const incident = {
+    id: '00000001',
+    pod: { namespace: 'a', name: 'b', uid: 'c' },
+    atMs: 2,
+    causes: [{ kind: 'exited', text: 'it ended' }],
+    fromMs: 1,
+    toMs: 3,
+    records: 4,
+    cut: 0,
+    isWhole: true,
+  };
   const good = [
     {
       type: 'hello',
@@ -115,6 +147,9 @@ describe('parseAgentMessage', () => {
     { type: 'resolved', resolved },
     { type: 'events', seq: 1, events: [{ kind: 'packet' }, { kind: 'of the future' }] },
     { type: 'clock', clock: '1' },
+    recorded,
+    { ...recorded, incidents: [incident] },
+    { ...recorded, services: [service], servicesCut: 0 },
     { type: 'error', code: 'KTRACE_E_X', message: 'm', hint: 'h' },
     { type: 'bye', reason: 'r' },
   ];
@@ -136,6 +171,13 @@ describe('parseAgentMessage', () => {
     ['{"type":"events","seq":-1,"events":[]}', /a whole number for events.seq, got -1/],
     ['{"type":"clock","clock":"soon"}', /nanoseconds in decimal/],
     ['{"type":"resolved","resolved":{"pods":[{}],"addresses":[]}}', /resolved pods and addresses/],
+    [JSON.stringify({ ...recorded, incidents: [{ ...incident, pod: {} }] }), /an array of incidents for recorded.incidents/],
+    ...[{ ip: 1 }, { pod: {} }, { ports: 1 }, { fromMs: 'x' }].map((wrong): [string, RegExp] => [
+      JSON.stringify({ ...recorded, services: [{ ...service, endpoints: [{ ...endpoint, ...wrong }] }] }),
+      /an array of recorded Services for recorded.services/,
+    ]),
+    [JSON.stringify({ ...recorded, servicesCut: -1 }), /a whole number for recorded.servicesCut/],
+    [JSON.stringify({ ...recorded, incidents: 1 }), /an array of incidents for recorded.incidents, got 1/],
     ['{"type":"error","code":1,"message":""}', /a string for error.code/],
   ];
   for (const [text, message] of bad) {

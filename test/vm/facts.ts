@@ -9,9 +9,21 @@ export interface NodeReport {
     dropReasons: number;
     hasSymbols: boolean;
   };
-  ready: { hooks: { name: string; backend: string; state: string }[]; attached: number; failures: number };
+  ready: { hooks: { name: string; backend: string; state: string; reason?: string }[]; attached: number; failures: number };
+  /** As they changed last, if they did. */
+  hooks?: { name: string; backend: string; state: string }[];
+  /** By the kernel's own statistics, where they were asked for (else zero). */
+  runs: { program: string; runs: number; ns: number }[];
   counts: {
-    stats: { matched: number; emitted: number; counted: number; lostRing: number; lostScratch: number };
+    stats: {
+      matched: number;
+      emitted: number;
+      counted: number;
+      cut: number;
+      filtered: number;
+      lostRing: number;
+      lostScratch: number;
+    };
     malformed: number;
     recursionMisses: number;
   };
@@ -48,10 +60,14 @@ function factOf(packet: PacketEvent): string | undefined {
     `${text(packet.src)} → ${text(packet.dst)}`,
     ...nat.map(({ kind, before, after }) => `${kind} ${text(before)} → ${text(after)}`),
     ...(about === undefined ? [] : [`about ${about.proto} ${text(about.src)} → ${text(about.dst)}`]),
+    ...(about?.nat ?? []).map(({ kind, after }) => `${kind} → ${text(after)}`),
+    ...(icmp?.mtu === undefined ? [] : [`mtu ${icmp.mtu}`]),
+    ...(icmp?.by === undefined ? [] : [`by ${icmp.by.node}`]),
     hops
       .map(({ if: name, dir, tunnel }) => `${dir} ${name}${tunnel === undefined ? '' : ` (${tunnel.src} → ${tunnel.dst})`}`)
       .join(', '),
-    packet.verdict,
+    // Whether the kernel itself answers a ping is seen only where its functions are.
+    packet.verdict === 'answered' ? 'delivered' : packet.verdict,
     drop === undefined ? '' : `${drop.reason} at ${drop.at}`,
   ]
     .filter((part) => part !== '')

@@ -14,6 +14,8 @@ export interface MachineOptions {
   onLine(line: string): void;
   /** The machine is killed when it is not done by then. */
   limitMs: number;
+  /** Where a disk is served as NBD; the machine has it as /dev/vda. */
+  diskSocket?: string;
 }
 
 /**
@@ -21,26 +23,39 @@ export interface MachineOptions {
  * Rejects with the end of the console when the machine hangs, panics, or ends without having run the command.
  */
 export async function runInMachine(image: KernelImage, options: MachineOptions): Promise<number> {
+  const code = await runOnce(image, options);
+  if (typeof code === 'number') return code;
+  throw new Error(code);
+}
+
+/** Likewise, until the signal: then the machine is gone within a moment, whatever it does. Rejects when it ended before. */
+export async function cutPowerOf(image: KernelImage, power: AbortSignal, options: MachineOptions): Promise<void> {
+  const outcome = await runOnce(image, options, power);
+  if (!power.aborted) throw new Error(`It ended before its power was cut: ${outcome}`);
+}
+
+async function runOnce(image: KernelImage, options: MachineOptions, power?: AbortSignal): Promise<number | string> {
   const folder = mkdtempSync(join(tmpdir(), 'ktrace-vm-'));
   try {
     const initramfs = join(folder, 'initramfs');
     const console = join(folder, 'console');
     writeInitramfs(initramfs, image, options.command);
-    const code = await boot(qemuArguments(image, initramfs, console), options);
-    if (typeof code === 'number') return code;
-    throw new Error(`${image.release}: ${code}. The end of its console:\n${lastLines(console)}`);
+    const outcome = await boot(qemuArguments(image, initramfs, console, options.diskSocket), options, power);
+    if (typeof outcome === 'number') return outcome;
+    return `${image.release}: ${outcome}. The end of its console:\n${lastLines(console)}`;
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
 /** The command's exit code, or what became of the machine instead. */
-function boot(args: string[], { onLine, limitMs }: MachineOptions): Promise<number | string> {
+function boot(args: string[], { onLine, limitMs }: MachineOptions, power?: AbortSignal): Promise<number | string> {
   return new Promise((resolve, reject) => {
     // Whatever ends us ends the machine.
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'qemu-system-x86_64', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     const kill = () => child.kill('SIGKILL');
     process.once('exit', kill);
+    power?.addEventListener('abort', kill, { once: true });
     let ended: number | undefined;
     let said = '';
     let last = 'nothing';
@@ -72,7 +87,9 @@ function boot(args: string[], { onLine, limitMs }: MachineOptions): Promise<numb
 }
 
 /** Two serial lines: the kernel's console goes to a file, what the command says to our stdout. A panic ends the machine. */
-function qemuArguments(image: KernelImage, initramfs: string, console: string): string[] {
+function qemuArguments(image: KernelImage, initramfs: string, console: string, diskSocket: string | undefined): string[] {
+  const disk =
+    diskSocket === undefined ? [] : ['-drive', `file=nbd+unix:///?socket=${diskSocket},format=raw,if=virtio,cache=writeback`];
   return [
     ...[
       '-accel',
@@ -92,6 +109,7 @@ function qemuArguments(image: KernelImage, initramfs: string, console: string): 
     ...['-serial', `file:${console}`, '-serial', 'stdio'],
     ...['-fsdev', 'local,id=r,path=/,security_model=none,readonly=on,multidevs=remap'],
     ...['-device', 'virtio-9p-pci,fsdev=r,mount_tag=root'],
+    ...disk,
   ];
 }
 

@@ -3,7 +3,7 @@ import type { Palette } from './colors.ts';
 import { escapeText } from './escape.ts';
 
 /** Whom an endpoint belongs to: `default/web`, `svc default/web`, `node host1`; undefined for an address that has no name. */
-function ownerText({ pod, service, node }: Endpoint, paint: Palette): string | undefined {
+export function ownerText({ pod, service, node }: Endpoint, paint: Palette): string | undefined {
   if (pod !== undefined) return paint.pod(escapeText(`${pod.namespace}/${pod.name}`));
   if (service !== undefined) return paint.service(escapeText(`svc ${service.namespace}/${service.name}`));
   if (node !== undefined) return paint.node(escapeText(`node ${node}`));
@@ -24,7 +24,7 @@ export function fullEndpointText(endpoint: Endpoint, paint: Palette): string {
 }
 
 /** `10.244.1.2:80`, `[fd00::1]:80`, or without a port the bare address. */
-function addressText({ ip, port }: Endpoint): string {
+export function addressText({ ip, port }: Endpoint): string {
   const address = escapeText(ip);
   if (port === undefined) return address;
   return `${address.includes(':') ? `[${address}]` : address}:${port}`;

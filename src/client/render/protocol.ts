@@ -25,8 +25,14 @@ function icmpWords(icmp: IcmpFacts, paint: Palette): string[] {
   if (icmp.mtu !== undefined) words.push(`mtu ${icmp.mtu}`);
   if (icmp.rttUs !== undefined) words.push(paint.good(durationText(icmp.rttUs)));
   if (icmp.about !== undefined) {
-    const { proto, src, dst } = icmp.about;
+    const { proto, src, dst, dir, nat = [] } = icmp.about;
     words.push(`about ${escapeText(proto)} ${endpointText(src, paint)} -> ${endpointText(dst, paint)}`);
+    for (const { kind, after } of nat) {
+      const sign = kind === 'snat' ? 'as' : dir === 'reply' ? '<=' : '=>';
+      words.push(`${paint.translation(sign)} ${endpointText(after, paint)}`);
+    }
   }
+  if (icmp.by !== undefined)
+    words.push(`by ${escapeText(icmp.by.node)}${icmp.by.if === undefined ? '' : `/${escapeText(icmp.by.if)}`}`);
   return words;
 }

@@ -42,6 +42,7 @@ function packetText(event: PacketEvent, detail: Detail, paint: Palette): string 
     event.nodes.map((node) => paint.node(escapeText(node))).join('>'),
     endsText(event, detail, paint),
     protocolText(event, paint),
+    event.cut === true ? paint.warning('cut short') : '',
     ...translationWords(event, detail, paint),
     paint.dim(detail === 'wide' ? wideHops(event.hops) : hopsText(event.hops)),
     outcomeText(event, paint),
@@ -115,6 +116,8 @@ function outcomeText(event: PacketEvent, paint: Palette): string {
     const seen = last === undefined ? '' : `, last seen ${escapeText(`${last.node} ${last.if}`)} ${last.dir}`;
     return paint.bad(`no answer in ${durationText(icmp.unansweredMs * 1000)}${seen}`);
   }
+  // A capture file says nothing of what became of a packet.
+  if (event.nodes.length === 0) return '';
   const color = verdict === 'delivered' || verdict === 'answered' ? paint.good : verdict === 'dropped' ? paint.bad : paint.dim;
   return `${color(escapeText(verdict))}${event.amends === true ? paint.dim(' (told again)') : ''}`;
 }
@@ -134,8 +137,10 @@ function flowText(event: FlowEvent, detail: Detail, paint: Palette): string {
   return paint.dim(words.join(' '));
 }
 
-function lostText({ node, stage, count }: LostEvent, paint: Palette): string {
-  return paint.bad(`lost ${count} ${count === 1 ? 'event' : 'events'} of ${escapeText(node)} (${escapeText(stage)})`);
+function lostText({ node, stage, count, pod }: LostEvent, paint: Palette): string {
+  const whose = pod === undefined ? '' : `${escapeText(pod.namespace)}/${escapeText(pod.name)} on `;
+  const what = count === 1 ? 'event' : 'events';
+  return paint.bad(`lost ${count} ${what} of ${whose}${escapeText(node)} (${escapeText(stage)})`);
 }
 
 function noticeText({ node, level, code, text }: NoticeEvent, paint: Palette): string {

@@ -7,7 +7,11 @@ export interface User {
   username: string;
   uid: string;
   groups: string[];
+  extra?: Record<string, string[]>;
 }
+
+/** Who comes without any credentials. */
+export const ANONYMOUS: User = { username: 'system:anonymous', uid: '', groups: ['system:unauthenticated'] };
 
 /** The audience of tokens for the API server itself. */
 export const API_AUDIENCE = 'https://kubernetes.default.svc';

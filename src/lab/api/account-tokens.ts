@@ -1,6 +1,6 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import type { User } from './access.ts';
-import { badRequest } from './status.ts';
+import { invalid } from './status.ts';
 import { findResource, type Store } from './store.ts';
 import type { ApiObject, Resource } from './types.ts';
 
@@ -8,6 +8,8 @@ interface Claims {
   aud: string[];
   exp: number;
   iat: number;
+  /** Of this token alone. */
+  jti: string;
   sub: string;
   'kubernetes.io': { namespace: string; serviceaccount: { name: string; uid: string } };
 }
@@ -18,17 +20,28 @@ const LEAST_SECONDS = 600;
 /**
  * Answers a TokenRequest for a service account: a JWT for the audiences and the time that are asked for.
  *
- * @throws ApiError 400 for a time that is too short
+ * @throws ApiError 422 for a time that is too short
  */
 export function requestToken(key: string, account: ApiObject, body: unknown, audience: string, now = Date.now()): object {
   const request = (body ?? {}) as { spec?: { audiences?: string[]; expirationSeconds?: number } };
   const seconds = request.spec?.expirationSeconds ?? 3600;
-  if (seconds < LEAST_SECONDS)
-    throw badRequest('spec.expirationSeconds: Invalid value: may not specify a duration less than 10 minutes');
-  const audiences = request.spec?.audiences ?? [];
-  const { token, exp } = signAccountToken(key, account, audiences.length > 0 ? audiences : [audience], seconds, now);
+  if (seconds < LEAST_SECONDS) {
+    const about = { group: 'authentication.k8s.io', kind: 'TokenRequest', name: '' };
+    const text = 'may not specify a duration less than 10 minutes';
+    throw invalid(about, { field: 'spec.expirationSeconds', reason: 'Invalid', value: seconds, text });
+  }
+  const asked = request.spec?.audiences ?? [];
+  const audiences = asked.length > 0 ? asked : [audience];
+  const { token, exp } = signAccountToken(key, account, audiences, seconds, now);
   const expirationTimestamp = `${new Date(exp * 1000).toISOString().slice(0, 19)}Z`;
-  return { kind: 'TokenRequest', apiVersion: 'authentication.k8s.io/v1', ...request, status: { token, expirationTimestamp } };
+  const { name, namespace, uid } = account.metadata;
+  return {
+    kind: 'TokenRequest',
+    apiVersion: 'authentication.k8s.io/v1',
+    metadata: { name, namespace, uid, creationTimestamp: `${new Date(now).toISOString().slice(0, 19)}Z` },
+    spec: { audiences, expirationSeconds: seconds, boundObjectRef: null },
+    status: { token, expirationTimestamp },
+  };
 }
 
 /** A token as the server signs it, also with a time that it would not give. */
@@ -39,6 +52,7 @@ export function signAccountToken(key: string, account: ApiObject, aud: string[],
     aud,
     exp: iat + seconds,
     iat,
+    jti: randomUUID(),
     sub: `system:serviceaccount:${namespace}:${name}`,
     'kubernetes.io': { namespace, serviceaccount: { name, uid } },
   };
@@ -51,12 +65,17 @@ export function verifyAccountToken(key: string, store: Store, token: string, aud
   const [head = '', body = '', signed = ''] = token.split('.');
   const [expected, given] = [Buffer.from(signature(key, `${head}.${body}`)), Buffer.from(signed)];
   if (expected.length !== given.length || !timingSafeEqual(expected, given)) return undefined;
-  const { aud, exp, sub, 'kubernetes.io': of } = JSON.parse(Buffer.from(body, 'base64url').toString('utf8')) as Claims;
+  const { aud, exp, jti, sub, 'kubernetes.io': of } = JSON.parse(Buffer.from(body, 'base64url').toString('utf8')) as Claims;
   if (exp * 1000 <= Date.now() || !aud.includes(audience)) return undefined;
   const accounts = store.list(findResource('/api/v1', 'serviceaccounts') as Resource, of.namespace);
   const { name, uid } = of.serviceaccount;
   if (!accounts.some(({ metadata }) => metadata.name === name && metadata.uid === uid)) return undefined;
-  return { username: sub, uid, groups: ['system:serviceaccounts', `system:serviceaccounts:${of.namespace}`] };
+  return {
+    username: sub,
+    uid,
+    groups: ['system:serviceaccounts', `system:serviceaccounts:${of.namespace}`],
+    extra: { 'authentication.kubernetes.io/credential-id': [`JTI=${jti}`] },
+  };
 }
 
 function encode(value: object): string {

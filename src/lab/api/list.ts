@@ -14,7 +14,15 @@ export class Lister {
     this.#store = store;
   }
 
-  list(resource: Resource, namespace: string | undefined, match: Match, limit: number, token: string): Record<string, unknown> {
+  /** @param isWhole nothing is selected: only then does the server count what is left */
+  list(
+    resource: Resource,
+    namespace: string | undefined,
+    match: Match,
+    limit: number,
+    token: string,
+    isWhole: boolean,
+  ): Record<string, unknown> {
     const { version, rest } = token === '' ? this.#start(resource, namespace, match) : this.#resume(token);
     const items = limit > 0 ? rest.slice(0, limit) : rest;
     const left = rest.slice(items.length);
@@ -23,7 +31,9 @@ export class Lister {
       apiVersion: resource.apiVersion,
       metadata: {
         resourceVersion: String(version),
-        ...(left.length === 0 ? {} : { continue: this.#keep(version, left), remainingItemCount: left.length }),
+        ...(left.length === 0
+          ? {}
+          : { continue: this.#keep(version, left), ...(isWhole ? { remainingItemCount: left.length } : {}) }),
       },
       // Items of a list carry neither kind nor apiVersion on a real server.
       items: items.map(({ kind: _kind, apiVersion: _apiVersion, ...item }) => item),
@@ -35,7 +45,7 @@ export class Lister {
   }
 
   #resume(token: string): { version: number; rest: ApiObject[] } {
-    if (!/^[0-9a-f-]{36}$/.test(token)) throw badRequest('continue key is not valid');
+    if (!/^[0-9a-f-]{36}$/.test(token)) throw badRequest('invalid continue token: continue key is not valid');
     const pending = this.#pending.get(token);
     if (pending === undefined) throw continueExpired();
     return pending;

@@ -1,4 +1,4 @@
-import { ApiError, badRequest } from './status.ts';
+import { ApiError, badRequest, unprocessable } from './status.ts';
 import type { ApiObject } from './types.ts';
 
 /**
@@ -11,7 +11,7 @@ export function applyPatch(object: ApiObject, contentType: string, patch: unknow
   if (type === 'application/json-patch+json') return jsonPatch(copy, patch);
   if (type === 'application/merge-patch+json' || type === 'application/strategic-merge-patch+json')
     return merge(copy, patch) as ApiObject;
-  throw new ApiError(415, 'UnsupportedMediaType', `the body of the request was in an unknown format: ${type}`);
+  throw new ApiError(415, 'UnsupportedMediaType', '415: Unsupported Media Type', {});
 }
 
 type Json = Record<string, unknown>;
@@ -35,7 +35,8 @@ function jsonPatch(object: ApiObject, patch: unknown): ApiObject {
       .map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'));
     const last = keys.pop() ?? '';
     const parent = keys.reduce<unknown>((at, key) => (at as Json | undefined)?.[key], object);
-    if (typeof parent !== 'object' || parent === null) throw new ApiError(422, 'Invalid', `the path ${path} does not exist`);
+    if (typeof parent !== 'object' || parent === null) throw unprocessable();
+    if (op !== 'add' && !(last in parent)) throw unprocessable();
     if (Array.isArray(parent)) patchList(parent, op, last, value);
     else if (op === 'remove') delete (parent as Json)[last];
     else (parent as Json)[last] = value;

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { messageOf } from '../../util/errors.ts';
 import { namespaceOf } from '../network.ts';
-import { type ApiContext, authenticate, authorize } from './handler.ts';
+import { type ApiContext, authenticate, authorizeForward } from './handler.ts';
 import type { NamespaceSockets } from './namespace-sockets.ts';
 import { parsePath, type ResourcePath } from './request.ts';
 import { ApiError, badRequest, noSuchPath, statusObject } from './status.ts';
@@ -55,8 +55,7 @@ export class PortForwarder {
     const user = authenticate(this.#context, request);
     if (target?.resource.plural !== 'pods' || target.subresource !== 'portforward' || target.name === undefined)
       throw noSuchPath();
-    // A websocket begins with a GET, which the real server authorizes as `get` or `create` by release; here it is `create`.
-    authorize(this.#context, user, 'create', target);
+    authorizeForward(this.#context, user, target);
     return this.#context.store.get(target.resource, target.namespace, target.name);
   }
 
@@ -106,15 +105,25 @@ function join(client: WebSocket, peer: Socket): void {
 }
 
 function portOf(query: URLSearchParams): number {
-  const text = query.get('ports') ?? query.get('port') ?? '';
+  const text = query.get('ports') ?? query.get('port');
+  if (text === null) throw new PlainRefusal('query parameter "port" is required');
   const port = Number(text);
   if (!/^\d+$/.test(text) || port < 1 || port > 65535)
-    throw badRequest(`query parameter "port" is required, got ${JSON.stringify(text)}`);
+    throw badRequest(`cannot convert to []int32: parsing ${JSON.stringify(text)}: invalid syntax`);
   return port;
 }
 
+/** What the kubelet refuses comes as a text. */
+class PlainRefusal extends ApiError {
+  constructor(message: string) {
+    super(400, 'BadRequest', message);
+  }
+}
+
 function refuse(socket: Duplex, error: ApiError): void {
-  const body = JSON.stringify(statusObject(error));
-  const head = `HTTP/1.1 ${error.status} ${error.reason}\r\ncontent-type: application/json\r\nconnection: close`;
+  const isPlain = error instanceof PlainRefusal;
+  const body = isPlain ? error.message : JSON.stringify(statusObject(error));
+  const type = isPlain ? 'text/plain' : 'application/json';
+  const head = `HTTP/1.1 ${error.status} ${error.reason}\r\ncontent-type: ${type}\r\nconnection: close`;
   socket.end(`${head}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
 }

@@ -17,30 +17,44 @@ interface Rule {
 }
 
 interface Binding {
+  kind: string;
   metadata: ApiObject['metadata'];
   roleRef: { kind: string; name: string };
   subjects?: { kind: string; name: string; namespace?: string }[];
 }
 
+type SubjectOf = NonNullable<Binding['subjects']>[number];
+
 /**
  * Whether the Roles and bindings that the server holds let somebody do this, as the RBAC authorizer decides (Kubernetes
- * `plugin/pkg/auth/authorizer/rbac`): a ClusterRoleBinding counts everywhere, a RoleBinding in its namespace.
+ * `plugin/pkg/auth/authorizer/rbac`): a ClusterRoleBinding counts everywhere, a RoleBinding in its namespace. Gives why they do, in the
+ * words of the real one; undefined: they do not.
  */
-export function isAllowed(store: Store, who: Subject, attempt: Attempt): boolean {
-  if (who.groups.includes('system:masters')) return true;
+export function ruling(store: Store, who: Subject, attempt: Attempt): string | undefined {
+  if (who.groups.includes('system:masters')) return '';
   // The real server binds these to all who are authenticated.
-  if (attempt.verb === 'create' && attempt.resource.startsWith('selfsubject')) return true;
+  if (attempt.verb === 'create' && attempt.resource.startsWith('selfsubject') && !who.groups.includes('system:unauthenticated'))
+    return '';
   const bindings = [
     ...listOf(store, 'clusterrolebindings'),
     ...(attempt.namespace === undefined ? [] : listOf(store, 'rolebindings', attempt.namespace)),
   ] as unknown as Binding[];
-  return bindings
-    .filter(({ subjects }) => subjects?.some((subject) => isMeant(subject, who)))
-    .flatMap((binding) => rulesOf(store, binding))
-    .some((rule) => permits(rule, attempt));
+  for (const binding of bindings) {
+    const subject = binding.subjects?.find((one) => isMeant(one, who));
+    if (subject !== undefined && rulesOf(store, binding).some((rule) => permits(rule, attempt)))
+      return reasonOf(binding, subject);
+  }
+  return undefined;
 }
 
-function isMeant({ kind, name, namespace }: NonNullable<Binding['subjects']>[number], { username, groups }: Subject): boolean {
+function reasonOf({ kind, metadata, roleRef }: Binding, subject: SubjectOf): string {
+  const binding = metadata.namespace === undefined ? metadata.name : `${metadata.name}/${metadata.namespace}`;
+  const whom = subject.namespace === undefined ? subject.name : `${subject.name}/${subject.namespace}`;
+  const role = `${roleRef.kind} ${JSON.stringify(roleRef.name)}`;
+  return `RBAC: allowed by ${kind} ${JSON.stringify(binding)} of ${role} to ${subject.kind} ${JSON.stringify(whom)}`;
+}
+
+function isMeant({ kind, name, namespace }: SubjectOf, { username, groups }: Subject): boolean {
   if (kind === 'Group') return groups.includes(name);
   return username === (kind === 'ServiceAccount' ? `system:serviceaccount:${namespace}:${name}` : name);
 }

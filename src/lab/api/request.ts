@@ -1,4 +1,6 @@
 import type { IncomingMessage } from 'node:http';
+import { messageOf } from '../../util/errors.ts';
+import { RESOURCES } from './resources.ts';
 import { badRequest } from './status.ts';
 import { findResource } from './store.ts';
 import type { Resource } from './types.ts';
@@ -28,8 +30,13 @@ export function parsePath(path: string): ResourcePath | undefined {
   return resource === undefined ? undefined : { resource, namespace: undefined, name: parts[1], subresource: parts[2] };
 }
 
-/** The request's body as JSON; undefined when it is empty. */
-export async function readJson(request: IncomingMessage): Promise<unknown> {
+/** Whether a path begins as those of a group that is served. */
+export function isKnownRoot(path: string): boolean {
+  return RESOURCES.some(({ root }) => path.startsWith(`${root}/`));
+}
+
+/** The request's body as JSON; undefined when it is empty. @param kind what it should be */
+export async function readJson(request: IncomingMessage, kind = ''): Promise<unknown> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -40,7 +47,10 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   if (size === 0) return undefined;
   try {
     return JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  } catch {
-    throw badRequest('the body is no JSON');
+  } catch (error) {
+    const type = kind === '' ? '' : ` (must be of type ${kind})`;
+    throw badRequest(
+      `the object provided is unrecognized${type}: couldn't get version/kind; json parse error: ${messageOf(error)}`,
+    );
   }
 }

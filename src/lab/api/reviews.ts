@@ -1,7 +1,7 @@
 import type { Tokens } from '../tokens.ts';
 import { API_AUDIENCE, type User, userOfToken } from './access.ts';
-import { isAllowed, type Subject } from './rbac.ts';
-import { badRequest } from './status.ts';
+import { ruling, type Subject } from './rbac.ts';
+import { badRequest, invalid } from './status.ts';
 import type { Store } from './store.ts';
 
 /** Resources that are asked, not stored: a POST is answered with the same object and its `status`. */
@@ -33,15 +33,30 @@ interface ReviewBody {
   };
 }
 
+/** The real server names no kind in what it says of these. */
+const REVIEW = { group: 'authorization.k8s.io', kind: '', name: '' };
+
 /** Answers a review as the real server would, with the lab's users and the Roles that it holds. */
 export function review(path: string, body: unknown, asker: User, tokens: Tokens, store: Store): Record<string, unknown> {
   const request = (body ?? {}) as ReviewBody;
   switch (REVIEWS[path]) {
     case 'tokenreviews':
+      if (!request.spec?.token) throw badRequest('token is required for TokenReview in authentication');
       return { ...request, status: tokenStatus(request, tokens, store) };
     case 'selfsubjectreviews':
-      return { ...request, status: { userInfo: asker } };
+      return {
+        ...request,
+        metadata: { creationTimestamp: `${new Date().toISOString().slice(0, 19)}Z` },
+        status: { userInfo: asker },
+      };
     case 'subjectaccessreviews':
+      if (!request.spec?.user && (request.spec?.groups ?? []).length === 0)
+        throw invalid(REVIEW, {
+          field: 'spec.user',
+          reason: 'Invalid',
+          value: '',
+          text: 'at least one of user or group must be specified',
+        });
       return {
         ...request,
         status: accessStatus(request, { username: request.spec?.user ?? '', groups: request.spec?.groups ?? [] }, store),
@@ -68,11 +83,12 @@ function accessStatus(request: ReviewBody, user: Subject, store: Store): Record<
   const attributes = request.spec?.resourceAttributes;
   if (attributes === undefined) {
     if (request.spec?.nonResourceAttributes === undefined) {
-      throw badRequest('spec: Invalid value: exactly one of nonResourceAttributes or resourceAttributes must be specified');
+      const text = 'exactly one of nonResourceAttributes or resourceAttributes must be specified';
+      throw invalid(REVIEW, { field: 'spec.resourceAttributes', reason: 'Invalid', text });
     }
     return { allowed: false };
   }
-  const allowed = isAllowed(store, user, {
+  const reason = ruling(store, user, {
     user: user.username,
     verb: attributes.verb ?? '',
     group: attributes.group ?? '',
@@ -82,5 +98,6 @@ function accessStatus(request: ReviewBody, user: Subject, store: Store): Record<
     ...(attributes.subresource === undefined || attributes.subresource === '' ? {} : { subresource: attributes.subresource }),
     ...(attributes.name === undefined || attributes.name === '' ? {} : { name: attributes.name }),
   });
-  return allowed ? { allowed: true, reason: 'RBAC: allowed by a binding of the lab' } : { allowed: false };
+  if (reason === undefined) return { allowed: false };
+  return { allowed: true, ...(reason === '' ? {} : { reason }) };
 }

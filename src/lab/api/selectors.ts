@@ -18,7 +18,7 @@ export function labelSelector(text: string): Match {
  *
  * @throws ApiError 400 for other fields, as the real server answers
  */
-export function fieldSelector(text: string): Match {
+export function fieldSelector(text: string, plural: string): Match {
   const tests = text
     .split(',')
     .filter((term) => term !== '')
@@ -26,16 +26,24 @@ export function fieldSelector(text: string): Match {
       const match = /^([^=!]+)(==|=|!=)(.*)$/.exec(term);
       if (match === null) throw badRequest(`invalid field selector ${JSON.stringify(term)}`);
       const [, field = '', operator, value = ''] = match;
-      const read = FIELDS[field];
-      if (read === undefined) throw badRequest(`field label not supported: ${field}`);
+      const read = FIELDS[field] ?? (plural === 'pods' ? POD_FIELDS[field] : undefined);
+      if (read === undefined) throw badRequest(unknownField(field, plural));
       return (object: ApiObject) => (read(object) === value) === (operator !== '!=');
     });
   return (object) => tests.every((test) => test(object));
 }
 
+function unknownField(field: string, plural: string): string {
+  if (plural === 'pods') return `field label not supported: ${field}`;
+  return `${JSON.stringify(field)} is not a known field selector: only "metadata.name", "metadata.namespace"`;
+}
+
 const FIELDS: Record<string, (object: ApiObject) => unknown> = {
   'metadata.name': (object) => object.metadata.name,
   'metadata.namespace': (object) => object.metadata.namespace ?? '',
+};
+
+const POD_FIELDS: typeof FIELDS = {
   'spec.nodeName': (object) => (object['spec'] as { nodeName?: string } | undefined)?.nodeName ?? '',
   'status.phase': (object) => (object['status'] as { phase?: string } | undefined)?.phase ?? '',
 };

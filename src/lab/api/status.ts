@@ -22,7 +22,7 @@ export function statusObject(error: ApiError): Record<string, unknown> {
     metadata: {},
     status: 'Failure',
     message: error.message,
-    reason: error.reason,
+    ...(error.reason === '' ? {} : { reason: error.reason }),
     ...(error.details === undefined ? {} : { details: error.details }),
     code: error.status,
   };
@@ -32,7 +32,7 @@ export function notFound(resource: Resource, name: string): ApiError {
   return new ApiError(404, 'NotFound', `${qualified(resource)} "${name}" not found`, details(resource, name));
 }
 
-/** For a path that no resource answers. */
+/** For a path in a known group that no resource answers. */
 export function noSuchPath(): ApiError {
   return new ApiError(404, 'NotFound', 'the server could not find the requested resource', {});
 }
@@ -74,8 +74,45 @@ export function forbidden(attempt: Attempt): ApiError {
     403,
     'Forbidden',
     `${what}${which} is forbidden: User "${attempt.user}" cannot ${attempt.verb} resource "${resource}" in API group "${attempt.group}" ${where}`,
-    { ...(attempt.name === undefined ? {} : { name: attempt.name }), kind: attempt.resource },
+    {
+      ...(attempt.name === undefined ? {} : { name: attempt.name }),
+      ...(attempt.group === '' ? {} : { group: attempt.group }),
+      kind: attempt.resource,
+    },
   );
+}
+
+/** An object, or a question, that breaks a rule. */
+export interface Fault {
+  field: string;
+  /** `Required`: it is missing. */
+  reason: 'Required' | 'Invalid' | 'Forbidden';
+  /** What came; undefined where nothing did. */
+  value?: unknown;
+  text: string;
+}
+
+export function invalid({ group, kind, name }: { group: string; kind: string; name: string }, fault: Fault): ApiError {
+  const { field, reason, value, text } = fault;
+  const said =
+    reason === 'Required'
+      ? `Required value: ${text}`
+      : reason === 'Forbidden'
+        ? `Forbidden: ${text}`
+        : `Invalid value: ${JSON.stringify(value ?? null)}: ${text}`;
+  const causes = [{ reason: `FieldValue${reason}`, message: said, field }];
+  const what = `${kind}${group === '' ? '' : `.${group}`} ${JSON.stringify(name)}`;
+  return new ApiError(422, 'Invalid', `${what} is invalid: ${field}: ${said}`, {
+    ...(name === '' ? {} : { name }),
+    ...(group === '' ? {} : { group }),
+    ...(kind === '' ? {} : { kind }),
+    causes,
+  });
+}
+
+/** The server itself found something wrong with a patch, and tells no more. */
+export function unprocessable(): ApiError {
+  return new ApiError(422, 'Invalid', 'the server rejected our request due to an error in our request', {});
 }
 
 /** The watch cache no longer holds what came after this version. */
@@ -87,6 +124,16 @@ export function continueExpired(): ApiError {
   const text =
     'The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.';
   return new ApiError(410, 'Expired', text);
+}
+
+export function methodNotAllowed(): ApiError {
+  return new ApiError(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource', {});
+}
+
+export function initialEventsNeedMatch(): ApiError {
+  const about = { group: 'meta.k8s.io', kind: 'ListOptions', name: '' };
+  const text = 'sendInitialEvents requires setting resourceVersionMatch to NotOlderThan';
+  return invalid(about, { field: 'resourceVersionMatch', reason: 'Forbidden', text });
 }
 
 export function badRequest(message: string): ApiError {

@@ -62,13 +62,18 @@ export class Store {
       .map(([, object]) => object);
   }
 
+  find(resource: Resource, namespace: string | undefined, name: string): ApiObject | undefined {
+    return this.#objects.get(keyOf(resource, namespace, name));
+  }
+
   get(resource: Resource, namespace: string | undefined, name: string): ApiObject {
-    const object = this.#objects.get(keyOf(resource, namespace, name));
+    const object = this.find(resource, namespace, name);
     if (object === undefined) throw notFound(resource, name);
     return object;
   }
 
-  create(resource: Resource, object: ApiObject): ApiObject {
+  /** @param isDry gives what would be, and changes nothing */
+  create(resource: Resource, object: ApiObject, isDry = false): ApiObject {
     const key = keyOf(resource, object.metadata.namespace, object.metadata.name);
     if (this.#objects.has(key)) throw alreadyExists(resource, object.metadata.name);
     const created = {
@@ -79,21 +84,30 @@ export class Store {
         uid: object.metadata.uid ?? randomUUID(),
       },
     };
-    return this.#write('ADDED', resource, created, undefined);
+    return isDry ? created : this.#write('ADDED', resource, created, undefined);
   }
 
   /** Replaces an object; a version in it that is not the present one is a conflict. */
-  replace(resource: Resource, object: ApiObject): ApiObject {
+  replace(resource: Resource, object: ApiObject, isDry = false): ApiObject {
     const previous = this.get(resource, object.metadata.namespace, object.metadata.name);
     const expected = object.metadata.resourceVersion;
     if (expected !== undefined && expected !== previous.metadata.resourceVersion) throw conflict(resource, object.metadata.name);
-    const kept = { uid: previous.metadata.uid, creationTimestamp: previous.metadata['creationTimestamp'] };
-    return this.#write('MODIFIED', resource, { ...object, metadata: { ...object.metadata, ...kept } } as ApiObject, previous);
+    const { uid, creationTimestamp, resourceVersion } = previous.metadata;
+    const kept = { uid, creationTimestamp, resourceVersion };
+    const replaced = { ...object, metadata: { ...object.metadata, ...kept } } as ApiObject;
+    return isDry ? replaced : this.#write('MODIFIED', resource, replaced, previous);
   }
 
   delete(resource: Resource, namespace: string | undefined, name: string): ApiObject {
     const previous = this.get(resource, namespace, name);
     return this.#write('DELETED', resource, structuredClone(previous), previous);
+  }
+
+  /** Deletes all that is in a namespace. */
+  empty(namespace: string): void {
+    for (const object of [...this.#objects.values()]) {
+      if (object.metadata.namespace === namespace) this.delete(resourceOf(object), namespace, object.metadata.name);
+    }
   }
 
   /** Changes after a version, oldest first; undefined when some of them are forgotten. */

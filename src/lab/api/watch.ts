@@ -18,6 +18,8 @@ export interface WatchOptions {
   bookmarkEveryMs: number;
 }
 
+const BOOKMARK_BEFORE_END_MS = 2000;
+
 /** Serves one watch as lines of JSON until the client leaves or the time is over. A version too old is told as an ERROR event, code 410. */
 export function serveWatch(store: Store, response: ServerResponse, options: WatchOptions): void {
   response.writeHead(200, { 'content-type': 'application/json', 'transfer-encoding': 'chunked' });
@@ -36,10 +38,15 @@ export function serveWatch(store: Store, response: ServerResponse, options: Watc
   const bookmarks = setInterval(() => {
     if (options.bookmarks) send('BOOKMARK', bookmark(store, options.resource, false));
   }, options.bookmarkEveryMs);
+  // A last one, for who will watch on from there (`cacheWatcher.nextBookmarkTime`).
+  const last = setTimeout(() => {
+    if (options.bookmarks) send('BOOKMARK', bookmark(store, options.resource, false));
+  }, options.timeoutMs - BOOKMARK_BEFORE_END_MS);
   const end = setTimeout(() => response.end(), options.timeoutMs);
   response.on('close', () => {
     unwatch();
     clearInterval(bookmarks);
+    clearTimeout(last);
     clearTimeout(end);
   });
 }
@@ -75,7 +82,6 @@ function bookmark(store: Store, resource: Resource, endsInitialEvents: boolean):
     apiVersion: resource.apiVersion,
     metadata: {
       resourceVersion: String(store.version),
-      creationTimestamp: null,
       ...(endsInitialEvents ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}),
     },
   };

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { apply, getJson, kubectl, TOOLS_IMAGE, until } from './cluster.ts';
+import { productIsReady } from './product.ts';
 
 export interface Pod {
   name: string;
@@ -21,6 +22,7 @@ interface RawNode {
 /**
  * A namespace of its own with `client` on one node and `server` on another: `server` serves HTTP on 8080 behind a NodePort Service's
  * port 80 (named `http`), and 9999 as well, which no Service knows. A privileged pod on every node looks at the node itself.
+ * When it is there, so is the product: an earlier test file may just have rolled it.
  */
 export class World {
   readonly namespace = `ktrace-test-${randomBytes(3).toString('hex')}`;
@@ -88,6 +90,7 @@ export class World {
     }
     const [nodeA, nodeB] = [...this.nodes.keys()].sort();
     if (nodeA === undefined || nodeB === undefined) throw new Error('Expected a cluster of at least two nodes');
+    await productIsReady();
     await kubectl('create', 'namespace', this.namespace);
     await kubectl('label', 'namespace', this.namespace, 'pod-security.kubernetes.io/enforce=privileged');
     await apply(this.#manifest(nodeA, nodeB));
@@ -106,6 +109,24 @@ export class World {
     );
     this.clusterIp = service.spec.clusterIP;
     this.nodePort = service.spec.ports[0]?.nodePort ?? 0;
+    await this.#serves();
+  }
+
+  /** kube-proxy and DNS learn of a Service in their own time: until both nodes' pods reach it, by its name and on the NodePort. */
+  async #serves(): Promise<void> {
+    const urls = [
+      'http://server/',
+      ...[this.nodeA, this.nodeB].map((node) => `http://${this.nodes.get(node)}:${this.nodePort}/`),
+    ];
+    const ask = ['curl', '-sSf', '-o', '/dev/null', '-m', '5', '--fail-early', ...urls];
+    for (const pod of ['deploy/client', 'deploy/server']) {
+      await until(`${pod} reaches ${urls.join(', ')}`, () =>
+        this.inPod(pod, ...ask).then(
+          () => true,
+          () => false,
+        ),
+      );
+    }
   }
 
   #manifest(nodeA: string, nodeB: string): object[] {

@@ -105,7 +105,8 @@ export class KtraceProcess {
   }
 
   #signal(signal: NodeJS.Signals): void {
-    if (this.#isGroup && this.child.exitCode === null && this.child.pid !== undefined) process.kill(-this.child.pid, signal);
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    if (this.#isGroup && this.child.pid !== undefined) process.kill(-this.child.pid, signal);
     else this.child.kill(signal);
   }
 }

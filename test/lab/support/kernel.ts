@@ -17,6 +17,7 @@ export function openTracer(more: Partial<TracerOptions> = {}): Tracer {
     objectPath: OBJECT_PATH,
     netns: ownNetns(),
     ringBytes: 1 << 20,
+    podRate: 0,
     attach: 'auto' as const,
   };
   return new Tracer({ ...defaults, ...more });
@@ -72,7 +73,7 @@ export class Bench {
   }
 }
 
-/** matched = emitted + counted + lost, by the kernel's own counters, none of them made by subtraction. */
-export function isAccounted({ matched, emitted, counted, lostRing, lostScratch }: KernelStats): boolean {
-  return matched === emitted + counted + lostRing + lostScratch;
+/** matched = emitted + counted + cut + filtered + lost, by the kernel's own counters, none of them made by subtraction. */
+export function isAccounted({ matched, emitted, counted, cut, filtered, lostRing, lostScratch }: KernelStats): boolean {
+  return matched === emitted + counted + cut + filtered + lostRing + lostScratch;
 }

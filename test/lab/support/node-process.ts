@@ -1,7 +1,9 @@
 /** A node's pipeline without Kubernetes, in the namespace it is started in; {@link TracedNode} talks with it by messages. */
+import type { Follower } from '../../../src/agent/feed.ts';
 import { Interfaces } from '../../../src/agent/interfaces.ts';
+import { KernelSymbols } from '../../../src/agent/kernel-symbols.ts';
 import { Pipeline } from '../../../src/agent/pipeline.ts';
-import { readSymbols } from '../../../src/agent/symbols.ts';
+import type { Subscription } from '../../../src/event/target.ts';
 import { loadNative } from '../../../src/native/load.ts';
 import type { NativeModule } from '../../../src/native/types.ts';
 import { createLog } from '../../../src/util/log.ts';
@@ -10,7 +12,14 @@ import type { Ask, NodeOptions, NodeState } from './traced-node.ts';
 
 const options = JSON.parse(process.argv[2] ?? '{}') as NodeOptions;
 const native = withoutConntrack(loadNative(), options.withoutConntrack === true);
-const tracer = openTracer({ native, ringBytes: options.ringBytes ?? 1 << 20, attach: options.attach ?? 'auto' });
+const tracer = openTracer({
+  native,
+  ringBytes: options.ringBytes ?? 1 << 20,
+  attach: options.attach ?? 'auto',
+  podRate: options.podRate ?? 0,
+  // What the kernel's functions say of a translation is read by the same types.
+  probes: options.withoutConntrack === true ? 'none' : 'auto',
+});
 const attachedAtMs: Record<number, number> = {};
 const attach = tracer.attach.bind(tracer);
 tracer.attach = (ifindex, kind, hasLinkLayer) => {
@@ -24,7 +33,7 @@ const pipeline = new Pipeline({
   native,
   tracer,
   interfaces,
-  symbols: readSymbols(),
+  symbols: new KernelSymbols(),
   log,
   naming: {
     resolve: () => ({ pods: [], addresses: options.addresses, serviceAddresses: options.serviceAddresses ?? [] }),
@@ -36,14 +45,29 @@ const pipeline = new Pipeline({
 });
 interfaces.onOwnAddressesChange = () => pipeline.resolveAgain();
 
-let follower: { close(): void } | undefined;
+let follower: Follower | undefined;
 function follow(): number {
   const started = performance.now();
-  follower = pipeline.follow(
-    { targets: [{ kind: 'all' }], addresses: [], units: options.units ?? 'flows' },
-    { event: (event) => process.send?.({ event }), resolved: () => {} },
-  );
+  follower = pipeline.follow(subscription(options.filter), {
+    event: (event) => process.send?.({ event }),
+    resolved: () => {},
+  });
   return performance.now() - started;
+}
+
+function changeFilter(text: string): number {
+  const started = performance.now();
+  follower?.update(subscription(text));
+  return performance.now() - started;
+}
+
+function subscription(filter: string | undefined): Subscription {
+  return {
+    targets: [{ kind: 'all' }],
+    addresses: [],
+    units: options.units ?? 'flows',
+    ...(filter === undefined ? {} : { filter: { text: filter, revision: 1 } }),
+  };
 }
 
 function state(tookMs = 0): NodeState {
@@ -52,6 +76,7 @@ function state(tookMs = 0): NodeState {
     misses: tracer.recursionMisses(),
     hooks: tracer.hooks(),
     attached: tracer.attachedInterfaces,
+    kernelFilter: pipeline.kernelFilter,
     programIds: Object.fromEntries(tracer.object.programs().map((program) => [program, tracer.object.programInfo(program).id])),
     counts: { ...pipeline.assembler.counts },
     malformed: pipeline.malformed,
@@ -64,6 +89,7 @@ function state(tookMs = 0): NodeState {
 process.on('message', (ask: Ask) => {
   let tookMs = 0;
   if (ask === 'follow') tookMs = follow();
+  if (typeof ask === 'object') tookMs = changeFilter(ask.filter);
   if (ask === 'unfollow') follower?.close();
   if (ask === 'close') {
     pipeline.close();

@@ -15,18 +15,29 @@ export interface NodeOptions {
   serviceAddresses?: ServiceAddress[];
   units?: 'flows' | 'packets';
   ringBytes?: number;
+  /** The follower's; nobody judges by it here but the kernel. */
+  filter?: string;
+  /** Sightings a second of one pod; no bound unless given. */
+  podRate?: number;
   attach?: 'auto' | 'tcx' | 'clsact';
   /** As on a kernel whose BTF lacks conntrack's types. */
   withoutConntrack?: boolean;
 }
 
-export type Ask = 'state' | 'follow' | 'unfollow' | 'close';
+/** Node's arguments for the process: its source, or what that was made into beside this (test/vm/plain-script.ts). */
+const NODE_PROCESS = import.meta.url.endsWith('.ts')
+  ? ['--import', 'tsx', fileURLToPath(new URL('node-process.ts', import.meta.url))]
+  : [fileURLToPath(new URL('node-process.mjs', import.meta.url))];
+
+export type Ask = 'state' | 'follow' | 'unfollow' | 'close' | { filter: string };
 
 export interface NodeState {
   stats: KernelStats;
   misses: number;
   hooks: HookState[];
   attached: number;
+  /** What the kernel decides of the follower's filter. */
+  kernelFilter?: string | undefined;
   /** By program name. */
   programIds: Record<string, number>;
   counts: AssemblerCounts;
@@ -54,8 +65,7 @@ export class TracedNode {
 
   /** Starts it in the namespace of its name, loaded, following nobody. */
   static async start(net: Net, options: NodeOptions): Promise<TracedNode> {
-    const script = fileURLToPath(new URL('node-process.ts', import.meta.url));
-    const node = new TracedNode(net.spawn(options.node, [process.execPath, '--import', 'tsx', script, JSON.stringify(options)]));
+    const node = new TracedNode(net.spawn(options.node, [process.execPath, ...NODE_PROCESS, JSON.stringify(options)]));
     await node.#answer();
     return node;
   }
@@ -104,9 +114,10 @@ export class TracedNode {
   #answer(): Promise<NodeState> {
     return new Promise((resolve, reject) => {
       const failed = () => reject(new Error('the node’s process has ended'));
-      this.child.once('exit', failed);
+      // Not at its exit: what it said last may come after that, and never after the channel's end.
+      this.child.once('disconnect', failed);
       this.#answers.push((state) => {
-        this.child.off('exit', failed);
+        this.child.off('disconnect', failed);
         resolve(state);
       });
     });

@@ -2,13 +2,17 @@
 # scenario.sh PREFIX COMMAND …: two nodes with a pod each, a Service between them, and traffic; what both nodes' kernel side tells of it on stdout. A node's kernel side is COMMAND,
 # which gets the node's name and the addresses to follow, see node.ts.
 #
+# KTRACE_CLOCK_JUMP_S, where it is set, is by how many seconds the machine's clock is set forward while both trace. In a guest only.
+#
 #   PREFIX-pod1 10.244.1.2 ─ vethpod1 ─ cni0 10.244.1.1 ─ PREFIX-host1 172.18.0.1 ═ flannel.1 ═ 172.18.0.2 PREFIX-host2 ─ … ─ 10.244.2.2 PREFIX-pod2
 #   Service 10.96.0.10: 80/tcp → 10.244.2.2:8080 (answers), 53/udp → 10.244.2.2:5353 (nobody listens). host2 forwards nothing to port 81.
+#   Service 10.96.0.11: 80/tcp → 10.244.1.2:8080 (answers, pod1 itself among others), and as NodePort 172.18.0.1:30080. What pods send elsewhere is masqueraded.
 set -eu
 prefix=$1
 shift
 command=("$@")
 work=$(mktemp -d)
+. "$(dirname "$0")/common.sh"
 jobs=()
 
 cleanup() {
@@ -18,13 +22,6 @@ cleanup() {
 	rm -rf "$work"
 }
 trap cleanup EXIT
-
-# Not `ip netns exec`: that mounts a /sys of its own.
-within() {
-	local name=$1
-	shift
-	nsenter "--net=/run/netns/$prefix-$name" -- "$@"
-}
 
 make_node() {
 	local n=$1 peer=$2 host="$prefix-host$1" pod="$prefix-pod$1"
@@ -43,6 +40,11 @@ make_node() {
 	within "host$n" sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1
 	within "host$n" iptables -t nat -A PREROUTING -d 10.96.0.10 -p tcp --dport 80 -j DNAT --to-destination 10.244.2.2:8080
 	within "host$n" iptables -t nat -A PREROUTING -d 10.96.0.10 -p udp --dport 53 -j DNAT --to-destination 10.244.2.2:5353
+	within "host$n" iptables -t nat -A PREROUTING -d 10.96.0.11 -p tcp --dport 80 -j DNAT --to-destination 10.244.1.2:8080
+	within "host$n" iptables -t nat -A PREROUTING -d "172.18.0.$n" -p tcp --dport 30080 -j DNAT --to-destination 10.244.1.2:8080
+	within "host$n" iptables -t nat -A POSTROUTING -s "10.244.$n.0/24" ! -d 10.244.0.0/16 -j MASQUERADE
+	within "host$n" iptables -t nat -A POSTROUTING -s "10.244.$n.2" -d "10.244.$n.2" -j MASQUERADE
+	ip netns exec "$host" bridge link set dev "vethpod$n" hairpin on
 }
 
 make_tunnel() {
@@ -56,21 +58,6 @@ make_tunnel() {
 	ip -n "$host" neigh add "10.244.$peer.0" lladdr "0a:00:00:00:00:0$peer" dev flannel.1
 	ip netns exec "$host" bridge fdb add "0a:00:00:00:00:0$peer" dev flannel.1 dst "172.18.0.$peer"
 	ip -n "$host" route add "10.244.$peer.0/24" via "10.244.$peer.0" dev flannel.1 onlink
-}
-
-# until_true WHAT COMMAND …: waits at most 150 s, and while $running background processes live.
-running=0
-until_true() {
-	local what=$1 end=$((SECONDS + 150))
-	shift
-	until "$@"; do
-		if [ "$SECONDS" -ge "$end" ] || [ "$(jobs -rp | wc -l)" -lt "$running" ]; then
-			echo "$what: not within 150 s, or a process has ended"
-			cat "$work"/*
-			exit 1
-		fi
-		sleep 0.05
-	done
 }
 
 start_node() {
@@ -91,9 +78,11 @@ echo "network is up"
 
 nsenter "--net=/run/netns/$prefix-pod2" -- busybox nc -ll -p 8080 -e /bin/cat &
 jobs+=($!)
+nsenter "--net=/run/netns/$prefix-pod1" -- busybox nc -ll -p 8080 -e /bin/cat &
+jobs+=($!)
 start_node 1
 start_node 2
-running=3
+watched=("${jobs[@]}")
 until_true "host1 is ready" grep -q '^{"ready"' "$work/host1"
 until_true "host2 is ready" grep -q '^{"ready"' "$work/host2"
 echo "both nodes trace"
@@ -103,10 +92,32 @@ within pod1 bash -c 'exec 3<> /dev/tcp/10.96.0.10/80; echo hello >&3; read -r -t
 within pod1 timeout 1 bash -c ': < /dev/tcp/10.244.2.2/81' 2> /dev/null || true
 within pod1 bash -c 'echo hello > /dev/udp/10.96.0.10/53'
 within pod1 ping -q -c 1 -W 1 -t 1 10.244.2.2 || true
+# Through NAT to outside, and the port unreachable that comes back to the masqueraded address.
+within pod1 ping -q -c 1 -W 10 172.18.0.2
+within pod1 bash -c 'echo hello > /dev/udp/172.18.0.2/9'
+# Without a way on: the packet ends where its route is an error.
+ip -n "$prefix-host1" route add unreachable 198.51.100.0/24
+within pod1 bash -c 'echo hello > /dev/udp/198.51.100.7/9'
+within pod1 bash -c 'exec 3<> /dev/tcp/10.96.0.11/80; echo hello >&3; read -r -t 20 answer <&3; echo "from itself: $answer"'
+within host2 bash -c 'exec 3<> /dev/tcp/172.18.0.1/30080; echo hello >&3; read -r -t 20 answer <&3; echo "by the NodePort: $answer"'
+# A datagram that does not fit through the tunnel, behind a Service.
+ip -n "$prefix-host1" link set flannel.1 mtu 1000
+within pod1 bash -c 'head -c 1300 /dev/zero > /dev/udp/10.96.0.10/53'
+if [ -n "${KTRACE_CLOCK_JUMP_S:-}" ]; then
+	date -s "@$(($(date +%s) + KTRACE_CLOCK_JUMP_S))"
+	month=$(date -u +%Y-%m)
+	# The clock is read every few seconds: another ping until one has the new time.
+	has_new_time() {
+		within pod1 ping -q -c 1 -W 2 10.244.2.2 > /dev/null
+		grep -q "\"kind\":\"packet\".*\"time\":\"$month" "$work/$1"
+	}
+	until_true "host1 tells the new time" has_new_time host1
+	until_true "host2 tells the new time" has_new_time host2
+fi
 echo "traffic is over"
 
-running=0
-kill "${jobs[@]:1}"
+watched=()
+kill "${jobs[@]:2}"
 until_true "host1 has told all" grep -q '^{"counts"' "$work/host1"
 until_true "host2 has told all" grep -q '^{"counts"' "$work/host2"
 for name in host1 host2; do

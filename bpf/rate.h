@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
+/*
+ * How much of one pod is told: a flood of one must not take the ring, the flow table and the agent's time from all others. What is over its
+ * rate is cut where its way on this node begins, for the whole of that way, and counted. The packets themselves are not touched.
+ */
+#ifndef KTRACE_RATE_H
+#define KTRACE_RATE_H
+
+#include <linux/in.h>
+#include <linux/in6.h>
+#include "event.h"
+#include "maps.h"
+
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+/* One flow gets this part of its pod's rate, and so do flows that are new. */
+#define RATE_PART 4
+/* Where packets of many pods pass, the bound is wider: who came in over a pod's interface was held to its rate there already. */
+#define RATE_LATER 4
+/* With --packets data is told, too. */
+#define RATE_EVERY_PACKET 25
+/* Nothing may come at once that does not fit into a second. */
+#define RATE_BURST_NS 1000000000ULL
+/* A packet does not stay on a node for longer. */
+#define CUT_LASTS_NS 1000000000ULL
+
+/*
+ * A token bucket as the time at which the next token is due (GCRA): one word, no division. Two CPUs at once may both have the last token.
+ * False when it is empty.
+ */
+static __always_inline bool take(__u64 *due_ns, __u64 now_ns, __u64 interval_ns)
+{
+	__u64 due = *due_ns < now_ns ? now_ns : *due_ns;
+
+	if (due - now_ns >= RATE_BURST_NS)
+		return false;
+	*due_ns = due + interval_ns;
+	return true;
+}
+
+/* NAT leaves these alone: tells a packet from an earlier one that had the same sk_buff. */
+static __always_inline __u32 mark_of(const struct ktrace_sighting *s)
+{
+	return s->len << 16 ^ (s->proto == IPPROTO_TCP ? s->tcp_seq : s->icmp_seq);
+}
+
+static __always_inline bool looks_like_answer(const struct ktrace_sighting *s)
+{
+	if (s->proto == IPPROTO_TCP)
+		return s->tcp_flags & TCP_RST || (s->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+	if (s->proto == IPPROTO_ICMP)
+		return s->icmp_type == 0 || s->flags & KTRACE_QUOTED;
+	return s->proto == IPPROTO_ICMPV6 && (s->icmp_type == 129 || s->flags & KTRACE_QUOTED);
+}
+
+static __always_inline bool begins(const struct ktrace_sighting *s)
+{
+	if (s->proto == IPPROTO_TCP)
+		return (s->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	return (s->proto == IPPROTO_ICMP && s->icmp_type == 8) || (s->proto == IPPROTO_ICMPV6 && s->icmp_type == 128);
+}
+
+/*
+ * A pod that is flooded answers, and its answers must not use up what it may say of its own: those to a conversation that was told are held
+ * to a rate for each followed peer, those to anybody else to one of their own.
+ */
+static __always_inline enum ktrace_rate_class class_at_pod(const struct ktrace_sighting *s, struct scratch *scratch)
+{
+	struct ktrace_flow_key *turned = &scratch->turned_key;
+	bool is_icmp = s->proto == IPPROTO_ICMP || s->proto == IPPROTO_ICMPV6;
+
+	if (begins(s))
+		return KTRACE_RATE_OWN;
+	__builtin_memset(turned, 0, sizeof(*turned));
+	__builtin_memcpy(turned->tuple.src, s->tuple.dst, 16);
+	__builtin_memcpy(turned->tuple.dst, s->tuple.src, 16);
+	/* The id of an echo stays in its place. */
+	turned->tuple.sport = is_icmp ? s->tuple.sport : s->tuple.dport;
+	turned->tuple.dport = is_icmp ? s->tuple.dport : s->tuple.sport;
+	turned->ifindex = s->ifindex;
+	turned->hook = KTRACE_HOOK_TC_EGRESS;
+	turned->proto = s->proto;
+	if (bpf_map_lookup_elem(&flows, turned))
+		return KTRACE_RATE_ANSWER;
+	return looks_like_answer(s) ? KTRACE_RATE_ANSWER_TO_UNTOLD : KTRACE_RATE_OWN;
+}
+
+/* The followed end, the sender first. What nobody follows has no rate of its own: an address can be made up. */
+static __always_inline void set_rate_address(struct ktrace_rate_key *key, const struct ktrace_sighting *s, __u32 kinds)
+{
+	if (kinds & KTRACE_ADDRESS_FOLLOWED)
+		__builtin_memcpy(key->address, s->tuple.src, 16);
+	else if (kinds >> 16 & KTRACE_ADDRESS_FOLLOWED)
+		__builtin_memcpy(key->address, s->tuple.dst, 16);
+}
+
+static __always_inline void set_rate_key(const struct ktrace_sighting *s, struct scratch *scratch, __u32 entry_kind)
+{
+	struct ktrace_rate_key *key = &scratch->cut.key;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	key->ifindex = s->hook == KTRACE_HOOK_DROP ? s->netns : s->ifindex;
+	if (s->hook == KTRACE_HOOK_DROP) {
+		key->rate_class = KTRACE_RATE_DROP;
+		set_rate_address(key, s, scratch->kinds);
+	} else if (entry_kind == KTRACE_INTERFACE_POD) {
+		key->rate_class = class_at_pod(s, scratch);
+		if (key->rate_class == KTRACE_RATE_ANSWER && scratch->kinds >> 16 & KTRACE_ADDRESS_FOLLOWED)
+			__builtin_memcpy(key->address, s->tuple.dst, 16);
+	} else {
+		if (entry_kind)
+			key->rate_class = KTRACE_RATE_UPLINK;
+		else if (s->hook == KTRACE_HOOK_TC_INGRESS)
+			key->rate_class = KTRACE_RATE_LATER_IN;
+		else
+			key->rate_class = KTRACE_RATE_LATER_OUT;
+		set_rate_address(key, s, scratch->kinds);
+	}
+}
+
+/* The packet was cut where it came in. Counts it to the same rate. */
+static __always_inline bool was_cut(const struct ktrace_sighting *s, __u64 skb)
+{
+	struct ktrace_rate *rate;
+	struct cut *cut;
+
+	if (s->time_ns > last_cut_ns + CUT_LASTS_NS)
+		return false;
+	cut = bpf_map_lookup_elem(&cuts, &skb);
+	if (!cut || cut->mark != mark_of(s) || s->time_ns > cut->time_ns + CUT_LASTS_NS)
+		return false;
+	rate = bpf_map_lookup_elem(&rates, &cut->key);
+	if (rate)
+		__sync_fetch_and_add(&rate->cut, 1);
+	return true;
+}
+
+static __always_inline bool takes_of_all(struct scratch *scratch, struct ktrace_rate *rate, struct ktrace_flow *flow,
+					 __u64 now_ns, __u64 interval_ns)
+{
+	__u64 *part = flow ? &flow->told_due_ns : &rate->new_due_ns;
+
+	if (!every_packet && scratch->cut.key.rate_class != KTRACE_RATE_DROP &&
+	    !take(part, now_ns, interval_ns * RATE_PART))
+		return false;
+	return take(&rate->due_ns, now_ns, interval_ns);
+}
+
+/*
+ * Whether there is room for one more sighting of whom this packet is to be charged to. entry_kind: kind of the interface where the packet's
+ * way on this node begins, 0 when this is a later hook. flow: 0 when it is new, or a drop.
+ */
+static __always_inline bool is_within_rate(const struct ktrace_sighting *s, struct scratch *scratch,
+					   struct ktrace_flow *flow, __u32 entry_kind, __u64 skb)
+{
+	__u64 interval_ns = cfg_told_interval_ns;
+	struct ktrace_rate *rate, fresh = {};
+
+	if (!interval_ns)
+		return true;
+	if (every_packet)
+		interval_ns /= RATE_EVERY_PACKET;
+	if (!entry_kind && was_cut(s, skb))
+		return false;
+	set_rate_key(s, scratch, entry_kind);
+	if (scratch->cut.key.rate_class >= KTRACE_RATE_LATER_IN)
+		interval_ns /= RATE_LATER;
+	rate = bpf_map_lookup_elem(&rates, &scratch->cut.key);
+	if (!rate) {
+		bpf_map_update_elem(&rates, &scratch->cut.key, &fresh, BPF_NOEXIST);
+		rate = bpf_map_lookup_elem(&rates, &scratch->cut.key);
+		if (!rate)
+			return true;
+	}
+	if (takes_of_all(scratch, rate, flow, s->time_ns, interval_ns)) {
+		/* An earlier packet may have left its mark on this sk_buff. */
+		if (entry_kind && s->time_ns <= last_cut_ns + CUT_LASTS_NS)
+			bpf_map_delete_elem(&cuts, &skb);
+		return true;
+	}
+	__sync_fetch_and_add(&rate->cut, 1);
+	if (entry_kind) {
+		scratch->cut.mark = mark_of(s);
+		scratch->cut.time_ns = s->time_ns;
+		bpf_map_update_elem(&cuts, &skb, &scratch->cut, BPF_ANY);
+		last_cut_ns = s->time_ns;
+	}
+	return false;
+}
+
+#endif

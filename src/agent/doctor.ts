@@ -1,0 +1,83 @@
+import { readFileSync } from 'node:fs';
+import { arch, release } from 'node:os';
+import type { HookReport, Lack, NodeReport } from '../event/node-report.ts';
+import type { Interfaces } from './interfaces.ts';
+import { PROBES } from './probe-plan.ts';
+import type { Tracer } from './tracer.ts';
+
+/** Bits of the kernel's capability sets (include/uapi/linux/capability.h), and what each is for. */
+const CAPABILITIES = [
+  { name: 'BPF', bit: 39, for: 'loading programs' },
+  { name: 'PERFMON', bit: 38, for: 'programs that read the kernel’s memory; kprobes' },
+  { name: 'NET_ADMIN', bit: 12, for: 'programs at interfaces' },
+  { name: 'SYSLOG', bit: 34, for: 'names of the kernel functions where packets are dropped' },
+  { name: 'SYS_ADMIN', bit: 21, for: 'fentry on functions of modules; kprobe takes its place' },
+] as const;
+
+const REQUIRED: readonly string[] = ['BPF', 'PERFMON', 'NET_ADMIN'];
+
+/** A node as its agent sees it. */
+export function diagnose(node: string, version: string, tracer: Tracer, interfaces: Interfaces): NodeReport {
+  const hooks = tracer.hooks();
+  const list = interfaces.list();
+  return {
+    ...machine(node, version, true),
+    hooks,
+    interfaces: list,
+    lacks: lacksOf(hooks),
+    works: true,
+    ...(list.length === 0 ? { reason: 'there is no interface of a pod network here (yet)' } : {}),
+  };
+}
+
+/** A node where the programs could not even be loaded. */
+export function brokenNode(node: string, version: string, hasBtf: boolean, reason: string): NodeReport {
+  const machineFacts = machine(node, version, hasBtf);
+  // Without PERFMON the verifier applies other rules, and what it says of a program is not what is wrong.
+  const missing = machineFacts.capabilities.filter(({ name, has }) => !has && REQUIRED.includes(name)).map(({ name }) => name);
+  const needed =
+    missing.length === 0 ? '' : `Programs need the capabilities ${REQUIRED.join(', ')}, and ${missing.join(', ')} is not there\n`;
+  return { ...machineFacts, hooks: [], interfaces: [], lacks: [], works: false, reason: `${needed}${reason}` };
+}
+
+function machine(
+  node: string,
+  version: string,
+  btf: boolean,
+): Pick<NodeReport, 'v' | 'node' | 'version' | 'kernel' | 'capabilities'> {
+  return { v: 1, node, version, kernel: { release: release(), arch: arch(), btf }, capabilities: capabilities() };
+}
+
+/** @param status text of /proc/self/status */
+export function capabilities(status = readFileSync('/proc/self/status', 'latin1')): NodeReport['capabilities'] {
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
+  return CAPABILITIES.map(({ name, bit, for: purpose }) => ({
+    name,
+    has: ((effective >> BigInt(bit)) & 1n) === 1n,
+    for: purpose,
+  }));
+}
+
+const DROPS_REMEDY = 'Linux 5.17 or later, with BTF';
+const CONNTRACK_REMEDY = 'load nf_conntrack before the agent starts, on a kernel whose modules have BTF';
+
+function lacksOf(hooks: readonly HookReport[]): Lack[] {
+  return hooks.flatMap(({ name, state, reason = '' }): Lack[] => {
+    if (state !== 'unavailable') return [];
+    if (name === 'drops') return [{ what: 'packets that the kernel drops', why: reason, remedy: DROPS_REMEDY }];
+    if (name === 'conntrack') return [{ what: 'translations', why: reason, remedy: CONNTRACK_REMEDY }];
+    const probe = PROBES.find((one) => one.name === name);
+    return probe === undefined ? [] : [{ what: probe.tells, why: reason, remedy: probeRemedy(reason) }];
+  });
+}
+
+function probeRemedy(reason: string): string {
+  if (/no kprobes/.test(reason)) return 'a kernel with CONFIG_KPROBES and CONFIG_KPROBE_EVENTS (every distribution’s has them)';
+  if (/perf_event_open/.test(reason))
+    return 'let the agent have CAP_PERFMON and the system call perf_event_open (seccomp); kernel.perf_event_paranoid=2, or CAP_SYS_ADMIN';
+  if (/module is not loaded/.test(reason))
+    return 'nothing to do where it is not needed: when the module is loaded, the agent takes it up';
+  if (/switched off/.test(reason)) return 'start the agent with --probes auto';
+  if (/BTF/.test(reason)) return 'a kernel whose modules have BTF (CONFIG_DEBUG_INFO_BTF_MODULES)';
+  return 'please report the reason with `uname -r`';
+}

@@ -1,0 +1,218 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { redact } from '../access/redact.ts';
+import type { DumpRequest, RecordedPod } from '../event/target.ts';
+import type { KtraceEvent, PodRef } from '../event/types.ts';
+import { MAX_BATCH_BYTES, MAX_BATCH_EVENTS } from '../protocol/constants.ts';
+import type { AgentMessage, ClientMessage } from '../protocol/messages.ts';
+import { KtraceError } from '../util/errors.ts';
+import type { Access } from './authorizer.ts';
+import { type DumpSelection, dumpSelection } from './dump-selection.ts';
+import { unpatched } from './headers.ts';
+import { placesOf, textOf } from './record-places.ts';
+import type { Recorder } from './recorder.ts';
+import { type Damage, type Places, type RecordBlock, readOwners, readRecords } from './recording.ts';
+import { answerServices } from './services-answer.ts';
+import { SessionFilter } from './session-filter.ts';
+
+/** What is told of damaged pieces and of pods that were known, at most. */
+const MOST_TOLD = 100;
+
+/** What the node's recording has of these targets, as far as this access goes. */
+export async function answerRecorded(
+  recorder: Recorder,
+  { targets, services }: Omit<Extract<ClientMessage, { type: 'recorded' }>, 'type'>,
+  access: Access,
+): Promise<Extract<AgentMessage, { type: 'recorded' }>> {
+  recorder.flush();
+  const damaged: Damage[] = [];
+  const owners = await readOwners(recorder, (damage) => damaged.push(damage));
+  const selection = dumpSelection(targets, []);
+  const nowMs = Date.now();
+  const shown = owners.pods.filter(({ pod }) => isAllowed(access, pod));
+  const pods = shown.filter(({ pod }) => selection.isPod(pod));
+  const uids = new Set(pods.map(({ pod }) => pod.uid));
+  const servicesTold =
+    services === undefined
+      ? {}
+      : await answerServices(recorder, { ...services, selection, isTargetsPod: (uid) => uids.has(uid), access }, (damage) =>
+          damaged.push(damage),
+        );
+  return {
+    type: 'recorded',
+    fromMs: recorder.stores.share.segments()[0]?.beginMs ?? owners.firstRunMs ?? nowMs,
+    toMs: nowMs,
+    pods: pods.map(({ pod, ips, fromMs, toMs }): RecordedPod => {
+      const { namespace, name, uid } = pod;
+      return { namespace, name, uid, ips, fromMs, ...(toMs === Infinity ? {} : { toMs }) };
+    }),
+    known: [...new Set(shown.map(({ pod }) => `${pod.namespace}/${pod.name}`))].slice(-MOST_TOLD),
+    gaps: owners.gaps,
+    ...servicesTold,
+    damaged: [...recorder.incidents.damaged, ...damaged].slice(0, MOST_TOLD),
+    incidents: recorder.incidents.list().filter(({ pod }) => isAllowed(access, pod) && selection.isPod(pod)),
+  };
+}
+
+function isAllowed({ allowed }: Access, { namespace }: PodRef): boolean {
+  return allowed === 'all' || allowed.has(namespace);
+}
+
+export interface DumpOptions {
+  recorder: Recorder;
+  request: DumpRequest;
+  access: Access;
+  vxlanPort(): number | undefined;
+  send(message: AgentMessage): void;
+  /** Resolves when the connection takes more. */
+  roomToSend(): Promise<void>;
+  failed(error: unknown): void;
+}
+
+/** One answer to `dump`: reads no faster than its client gives credits for. */
+export class Dump {
+  readonly #options: DumpOptions;
+  readonly #selection: DumpSelection;
+  readonly #filter: SessionFilter | undefined;
+  readonly #idKey = randomBytes(12).toString('hex');
+  readonly #counts = { read: 0, told: 0, filtered: 0, withheld: 0 };
+  readonly #damaged: Damage[] = [];
+  #access: Access;
+  #credits = 0;
+  #wake: (() => void) | undefined;
+  #isClosed = false;
+
+  /** Throws KTRACE_E_FILTER, KTRACE_E_SELECTOR, KTRACE_E_PROTOCOL. */
+  constructor(options: DumpOptions) {
+    const { request, recorder, vxlanPort } = options;
+    this.#options = options;
+    this.#access = options.access;
+    this.#selection = dumpSelection(request.targets, request.owners);
+    this.#filter =
+      request.filter === undefined ? undefined : new SessionFilter(request.filter, { node: recorder.node, vxlanPort });
+    const after = request.after === undefined ? undefined : placesOf(request.after);
+    this.#run(after).catch((error: unknown) => {
+      if (!this.#isClosed) options.failed(error);
+    });
+  }
+
+  credit(events: number): void {
+    this.#credits += events;
+    this.#wake?.();
+  }
+
+  allow(access: Access): void {
+    this.#access = access;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#wake?.();
+  }
+
+  async #run(after: Places | undefined): Promise<void> {
+    const { send } = this.#options;
+    for await (const { raw, places } of this.#blocks(after)) {
+      if (this.#isClosed) return;
+      const events = this.#eventsOf(raw);
+      await this.#tell(events, textOf(places));
+      // Others on the loop come in between two blocks.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    if (!this.#isClosed) send({ type: 'dumped', ...this.#counts, damaged: this.#damaged });
+  }
+
+  #blocks(after: Places | undefined): AsyncGenerator<RecordBlock> {
+    const { recorder, request } = this.#options;
+    const { sinceMs, untilMs, incident } = request;
+    const onDamage = (damage: Damage): void => {
+      if (this.#damaged.length < MOST_TOLD) this.#damaged.push(damage);
+    };
+    if (incident !== undefined) {
+      const found = recorder.incidents.find(incident);
+      // One that may not be seen is none.
+      if (found === undefined || !isAllowed(this.#access, found.pod)) throw unknownIncident(recorder.node, incident);
+      return recorder.incidents.read(incident, after, onDamage);
+    }
+    recorder.flush();
+    return readRecords(recorder, { sinceMs, untilMs, keys: this.#selection.keys, after, onDamage });
+  }
+
+  #eventsOf(raw: Buffer): KtraceEvent[] {
+    const events: KtraceEvent[] = [];
+    for (const line of raw.toString('utf8').split('\n')) {
+      if (line === '') continue;
+      this.#counts.read += 1;
+      const seen = this.#seen(unpatched(JSON.parse(line) as KtraceEvent));
+      if (seen !== undefined) events.push(seen);
+    }
+    return events;
+  }
+
+  /** Chosen, redacted, then filtered: a filter sees what its asker may see, as live. */
+  #seen(event: KtraceEvent): KtraceEvent | undefined {
+    const { request } = this.#options;
+    const timeMs = timeOf(event);
+    if (timeMs < request.sinceMs || timeMs > request.untilMs) return undefined;
+    if (event.kind === 'lost') {
+      if (event.pod !== undefined && !this.#selection.isPod(event.pod)) return undefined;
+      return redact(event, this.#access.allowed);
+    }
+    if (event.kind === 'notice' || !this.#selection.isOf(event, timeMs)) return undefined;
+    const redacted = redact(event, this.#access.allowed);
+    if (redacted === undefined) {
+      this.#counts.withheld += 1;
+      return undefined;
+    }
+    const shown = redacted === event || !('id' in redacted) ? redacted : { ...redacted, id: this.#disguised(redacted.id) };
+    if (this.#filter === undefined) return shown;
+    const captured = event.kind === 'packet' ? (event.headers ?? []).map((text) => Buffer.from(text, 'base64')) : [];
+    const { passed } = this.#filter.pass(shown, event, captured);
+    if (passed === undefined) this.#counts.filtered += 1;
+    return passed;
+  }
+
+  #disguised(id: string): string {
+    return createHash('sha256').update(`${this.#idKey} ${id}`).digest('base64url').slice(0, 16);
+  }
+
+  /** What of a block is told twice after a broken transfer is known to the client by how many came behind `after`. */
+  async #tell(events: KtraceEvent[], after: string): Promise<void> {
+    for (let at = 0; at < events.length; ) {
+      await this.#room();
+      if (this.#isClosed) return;
+      const batch: KtraceEvent[] = [];
+      for (let bytes = 0; batch.length < Math.min(this.#credits, MAX_BATCH_EVENTS) && bytes < MAX_BATCH_BYTES; ) {
+        const event = events[at + batch.length];
+        if (event === undefined) break;
+        batch.push(event);
+        bytes += JSON.stringify(event).length;
+      }
+      at += batch.length;
+      this.#credits -= batch.length;
+      this.#counts.told += batch.length;
+      // A place is told with the last of its block: a transfer that breaks within one begins with that block again.
+      this.#options.send({ type: 'records', after: at === events.length ? after : '', events: batch });
+    }
+  }
+
+  async #room(): Promise<void> {
+    while (this.#credits === 0 && !this.#isClosed) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    await this.#options.roomToSend();
+  }
+}
+
+function timeOf(event: KtraceEvent): number {
+  const time =
+    event.kind === 'packet' ? event.time : event.kind === 'flow' ? event.endTime : event.kind === 'lost' ? event.to : '';
+  return Date.parse(time);
+}
+
+function unknownIncident(node: string, id: string): KtraceError {
+  return new KtraceError('KTRACE_E_INCIDENT_UNKNOWN', `Node ${node} keeps no incident ${id}`, {
+    hint: 'ktrace dump --incidents lists those that are kept.',
+  });
+}

@@ -1,0 +1,68 @@
+import type { Subscription } from '../event/target.ts';
+import type { Expression } from '../filter/ast.ts';
+import { kernelPart, kernelPartText, unionOf } from '../filter/kernel-part.ts';
+import { kernelProgram } from '../filter/kernel-program.ts';
+import { parseFilter } from '../filter/parse.ts';
+import { messageOf } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import type { Tracer } from './tracer.ts';
+
+/** Parts that the kernel is given the union of; with more of them it leaves nothing out, and user space decides alone. */
+const MAX_PARTS = 8;
+/** Ports that tunnels of other nodes may have: flannel's, IANA's, Weave's. */
+const USUAL_VXLAN_PORTS = [8472, 4789, 6784];
+
+/** The part of the followers' filters that the kernel decides, kept as they come, change and go. */
+export class KernelFilter {
+  readonly #tracer: Pick<Tracer, 'setFilter'>;
+  readonly #log: Logger;
+  #text: string | undefined;
+  /** What it was made of: asked again and again, it is made anew only for something else. */
+  #madeOf = '';
+
+  constructor(tracer: Pick<Tracer, 'setFilter'>, log: Logger) {
+    this.#tracer = tracer;
+    this.#log = log;
+  }
+
+  /** What the kernel is asked for at this moment; undefined: nothing is left out there. */
+  get text(): string | undefined {
+    return this.#text;
+  }
+
+  /** Takes effect at once. What the kernel refuses is left to user space. */
+  update(subscriptions: readonly Subscription[], vxlanPorts: readonly number[]): void {
+    const madeOf = JSON.stringify([subscriptions.map(({ filter }) => filter?.text), vxlanPorts]);
+    if (madeOf === this.#madeOf) return;
+    this.#madeOf = madeOf;
+    const part = partOfAll(subscriptions, [...USUAL_VXLAN_PORTS, ...vxlanPorts]);
+    const text = part === undefined ? undefined : kernelPartText(part);
+    if (text === this.#text) return;
+    this.#text = undefined;
+    const program = part === undefined ? undefined : kernelProgram(part);
+    try {
+      this.#tracer.setFilter(program);
+      if (program !== undefined) this.#text = text;
+    } catch (error) {
+      this.#tracer.setFilter(undefined);
+      this.#log.warn({ err: messageOf(error), filter: text }, 'the kernel does not take the filter: user space decides alone');
+    }
+  }
+}
+
+/** One follower who may be told of every packet, and nothing is left out. */
+function partOfAll(subscriptions: readonly Subscription[], vxlanPorts: readonly number[]): Expression | undefined {
+  const texts = new Set(subscriptions.map(({ filter }) => filter?.text));
+  const parts = new Map<string, Expression>();
+  for (const text of texts) {
+    const part = text === undefined ? undefined : partOf(text, vxlanPorts);
+    if (part === undefined) return undefined;
+    parts.set(kernelPartText(part), part);
+  }
+  return parts.size > MAX_PARTS ? undefined : unionOf([...parts.values()]);
+}
+
+function partOf(text: string, vxlanPorts: readonly number[]): Expression | undefined {
+  const expression = parseFilter(text, 'live');
+  return expression === undefined ? undefined : kernelPart(expression, vxlanPorts);
+}

@@ -1,0 +1,78 @@
+import type { LostEvent, PodRef } from '../event/types.ts';
+import { type Cut, CutRates } from './cut-rates.ts';
+import type { KernelStats, Tracer } from './tracer.ts';
+
+export interface LossesOptions {
+  node: string;
+  tracer: Pick<Tracer, 'stats' | 'rates'>;
+  /** The pod that something is charged to. */
+  podOf(cut: Cut): PodRef | undefined;
+  /** UTC in nanoseconds. */
+  now(): string;
+}
+
+/** What the kernel side did not send, as events for the followers: every count is told once. */
+export class Losses {
+  readonly #options: LossesOptions;
+  readonly #rates = new CutRates();
+  #ring = 0;
+  #cut = 0;
+  #since = '';
+
+  constructor(options: LossesOptions) {
+    this.#options = options;
+  }
+
+  /** What was lost before this moment is nobody's to hear. */
+  start(): void {
+    const { tracer, now } = this.#options;
+    this.#rates.take(tracer.rates());
+    const stats = tracer.stats();
+    this.#ring = ringLosses(stats);
+    this.#cut = stats.cut;
+    this.#since = now();
+  }
+
+  /** What was lost since the last time. */
+  take(): LostEvent[] {
+    const { node, tracer, now } = this.#options;
+    const stats = tracer.stats();
+    const span = { from: this.#since, to: now() };
+    this.#since = span.to;
+    const events: LostEvent[] = [];
+    const ring = ringLosses(stats) - this.#ring;
+    this.#ring += ring;
+    if (ring > 0) events.push({ v: 1, kind: 'lost', node, stage: 'kernel-ring', count: ring, ...span });
+    if (stats.cut === this.#cut) return events;
+    for (const [pod, count] of this.#cutByPod()) {
+      events.push({ v: 1, kind: 'lost', node, stage: 'pod-rate', count, ...(pod && { pod }), ...span });
+    }
+    return events;
+  }
+
+  /** The rates are read before their sum: what is in the sum and was charged to nobody known, or not yet, is told without a pod. */
+  #cutByPod(): Map<PodRef | undefined, number> {
+    const { tracer, podOf } = this.#options;
+    const byUid = new Map<string, { pod: PodRef; count: number }>();
+    let known = 0;
+    for (const cut of this.#rates.take(tracer.rates())) {
+      const pod = podOf(cut);
+      if (pod === undefined) continue;
+      known += cut.count;
+      const sum = byUid.get(pod.uid);
+      if (sum === undefined) byUid.set(pod.uid, { pod, count: cut.count });
+      else sum.count += cut.count;
+    }
+    const rest = tracer.stats().cut - this.#cut - known;
+    // A run that has charged a pod and not counted itself yet makes the rest negative: the next sum has it.
+    this.#cut += known + Math.max(0, rest);
+    const byPod = new Map<PodRef | undefined, number>();
+    for (const { pod, count } of byUid.values()) byPod.set(pod, count);
+    if (rest > 0) byPod.set(undefined, rest);
+    return byPod;
+  }
+}
+
+function ringLosses({ lostRing, lostScratch }: KernelStats): number {
+  return lostRing + lostScratch;
+}

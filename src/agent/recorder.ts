@@ -1,0 +1,338 @@
+import { utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { endsOf } from '../event/ends.ts';
+import type { FlowEvent, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
+import type { ServiceWithSlices } from '../kube/service-book.ts';
+import { PLAIN_VERSION } from '../store/block.ts';
+import { BlockBuilder, type BuiltBlock } from '../store/block-builder.ts';
+import { Dictionaries, twice } from '../store/dictionaries.ts';
+import type { NameLine } from '../store/owners.ts';
+import { SegmentStore } from '../store/segment-store.ts';
+import type { ServiceLine } from '../store/services.ts';
+import { Shares } from '../store/shares.ts';
+import type { Logger } from '../util/log.ts';
+import { formatUnixNs } from '../util/time.ts';
+import type { Feed, Follower, Sink } from './feed.ts';
+import { patched, withHeaders } from './headers.ts';
+import { Incidents, type IncidentsOptions } from './incidents.ts';
+import { LateNames } from './late-names.ts';
+import { PodCuts } from './pod-cuts.ts';
+import { type OwnPod, PodNames } from './pod-names.ts';
+import { ReadLimiter } from './read-limiter.ts';
+import type { RecordConfig } from './record-config.ts';
+import { keysOf, servicesOf } from './record-keys.ts';
+import { ServiceNames } from './service-names.ts';
+
+export interface RecorderOptions {
+  config: RecordConfig;
+  feed: Pick<Feed, 'node' | 'instance' | 'follow' | 'nowNs'>;
+  ownPods(): Iterable<OwnPod>;
+  isPodAddress(ip: string): boolean;
+  /** Fills in, in place, whom a record's ends belonged to. */
+  name(event: PacketEvent | FlowEvent): void;
+  /** All Services of the cluster; undefined: none are recorded. */
+  services?: () => Iterable<ServiceWithSlices>;
+  notice(notice: Pick<NoticeEvent, 'code' | 'text' | 'level'>): void;
+  withdraw(code: NoticeEvent['code'], by?: Pick<NoticeEvent, 'code' | 'text' | 'level'>): void;
+  lost(event: LostEvent): void;
+  log: Logger;
+  /** For tests: shorter times around an incident. */
+  incidents?: Pick<IncidentsOptions, 'beforeMs' | 'afterMs'>;
+}
+
+/** Parts of the budget: what is within pods' shares, what is over them, names of pods, Services with their endpoints. */
+const PARTS = { share: 0.7, excess: 0.12, names: 0.04, services: 0.04 } as const;
+export type RecordLane = keyof typeof PARTS;
+const INCIDENTS_PART = 0.1;
+/** So many segments a part has. Those of Services are larger: each begins with all of them. */
+const SEGMENTS = { share: 16, excess: 16, names: 16, services: 8 } as const;
+/** What a Service or an endpoint takes at the beginning of a segment, at most half of which this may be. */
+const SERVICE_BYTES = 64;
+const MAX_SEGMENT_BYTES = 16 * 1024 * 1024;
+const SYNC_MS = 1000;
+const QUEUE_BYTES = 2 * 1024 * 1024;
+const EXCESS_PER_SECOND = 200;
+/** A disk that has stood still for this long is left behind. */
+const CLOSE_MS = 2000;
+
+/** Records what all pods of the node do, into segments on disk. One more follower of the feed: nobody waits for it. */
+export class Recorder implements Sink {
+  readonly wantsBytes = true;
+  readonly stores: Record<RecordLane, SegmentStore>;
+  readonly limiter: ReadLimiter;
+  /** What went wrong with the node's pods. */
+  readonly incidents: Incidents;
+  readonly services: ServiceNames;
+  readonly counts = { records: 0, tooLong: 0, cut: 0 };
+  readonly #options: RecorderOptions;
+  readonly #dictionaries = new Dictionaries();
+  readonly #builders = { share: new BlockBuilder('records', this.#dictionaries), excess: new BlockBuilder('records') };
+  readonly #shares: Shares;
+  readonly #cuts = new PodCuts();
+  readonly #late: LateNames;
+  readonly #podNames: PodNames;
+  readonly #lastRunMs: number | undefined;
+  readonly #beganMs: number;
+  readonly #follower: Follower;
+  readonly #timer: NodeJS.Timeout;
+  #lostCount = 0;
+  #lostSince: string | undefined;
+  #isTroubled = false;
+
+  static async start(options: RecorderOptions): Promise<Recorder> {
+    const { directory, budgetBytes, ageMs } = options.config;
+    let recorder: Recorder | undefined;
+    const open = (lane: RecordLane): Promise<SegmentStore> => {
+      const part = budgetBytes * PARTS[lane];
+      return SegmentStore.open({
+        directory: join(directory, lane),
+        budgetBytes: part,
+        ageMs,
+        segmentBytes: segmentBytesOf(lane, budgetBytes),
+        queueBytes: QUEUE_BYTES,
+        ...(lane === 'names' || lane === 'services' ? { version: PLAIN_VERSION } : {}),
+        opening: () => recorder?.opening(lane) ?? [],
+        onLost: (count) => recorder?.wasLost(count),
+        onTrouble: (why) => recorder?.trouble(why),
+      });
+    };
+    const [share, excess, names, services] = await Promise.all([open('share'), open('excess'), open('names'), open('services')]);
+    const stores = { share, excess, names, services };
+    const limiter = new ReadLimiter();
+    const incidents = await Incidents.open({
+      directory: join(directory, 'incidents'),
+      budgetBytes: budgetBytes * INCIDENTS_PART,
+      recorder: { stores, limiter },
+      settled: () => recorder?.settled(),
+      nowMs: () => Number(options.feed.nowNs() / 1_000_000n),
+      log: options.log,
+      ...options.incidents,
+    });
+    recorder = new Recorder(options, stores, limiter, incidents);
+    return recorder;
+  }
+
+  private constructor(
+    options: RecorderOptions,
+    stores: Record<RecordLane, SegmentStore>,
+    limiter: ReadLimiter,
+    incidents: Incidents,
+  ) {
+    this.#options = options;
+    this.stores = stores;
+    this.limiter = limiter;
+    this.incidents = incidents;
+    const { budgetBytes, ageMs } = options.config;
+    this.#shares = new Shares({ budgetBytes: budgetBytes * PARTS.share, ageMs, excessPerSecond: EXCESS_PER_SECOND });
+    this.#beganMs = this.#nowMs();
+    const { isPodAddress, name } = options;
+    this.#late = new LateNames({ isPodAddress, name, write: (event) => this.#write(event), nowMs: () => this.#nowMs() });
+    const before = Object.values(stores).map(({ lastWrittenMs }) => lastWrittenMs ?? 0);
+    this.#lastRunMs = Math.max(...before) || undefined;
+    const { node, instance: run } = options.feed;
+    this.#podNames = new PodNames({ run, ownPods: options.ownPods, beganMs: this.#beganMs });
+    const most = Math.floor(segmentBytesOf('services', budgetBytes) / 2 / 2 / SERVICE_BYTES);
+    this.services = new ServiceNames({ node, run, services: options.services ?? (() => []), most });
+    this.#note('names', [this.#runLine()]);
+    this.podsChanged();
+    this.#follower = options.feed.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' }, this);
+    this.#timer = setInterval(() => this.#tick(), SYNC_MS);
+  }
+
+  /** What became of records of pods that the API server had not told of. */
+  get lateNames(): Readonly<LateNames['counts']> {
+    return this.#late.counts;
+  }
+
+  get node(): string {
+    return this.#options.feed.node;
+  }
+
+  event(event: KtraceEvent, captured?: readonly Uint8Array[]): void {
+    if (event.kind === 'notice' || (event.kind === 'lost' && event.stage === 'recorder')) return;
+    if (event.kind === 'lost') this.#add('share', JSON.stringify(event), event.pod === undefined ? [] : [event.pod.uid]);
+    else {
+      const whole = withHeaders(event, captured);
+      if (!this.#late.take(whole)) this.#write(whole);
+    }
+  }
+
+  resolved(): void {
+    // Whose pods these are is known from the names.
+  }
+
+  /** Notes who came and who went. */
+  podsChanged(): void {
+    this.#note('names', this.#podNames.take(this.#nowMs()));
+    this.#late.release();
+  }
+
+  /** What a segment begins with: it explains itself when those before it are gone. */
+  opening(lane: RecordLane): BuiltBlock[] {
+    if (lane === 'names') return this.#namesBlocks([this.#runLine(), ...this.#podNames.all()]);
+    if (lane === 'services') return this.#namesBlocks([this.#runLine(), ...this.services.all()]);
+    return lane === 'share' ? this.#dictionaries.opening() : [];
+  }
+
+  wasLost(count: number): void {
+    this.#lostSince ??= this.#time();
+    this.#lostCount += count;
+  }
+
+  trouble(why: string | undefined): void {
+    const { notice, withdraw, log } = this.#options;
+    if ((why !== undefined) === this.#isTroubled) return;
+    this.#isTroubled = why !== undefined;
+    if (why !== undefined) {
+      const text = `what happens on this node is not recorded: ${why}`;
+      log.warn({ why }, 'the recorder cannot write');
+      notice({ code: 'KTRACE_N_RECORDER', level: 'warn', text });
+    } else {
+      log.info('the recorder writes again');
+      withdraw('KTRACE_N_RECORDER', {
+        code: 'KTRACE_N_RECORDER',
+        level: 'info',
+        text: 'what happens on this node is recorded again',
+      });
+    }
+  }
+
+  /** Puts all on its way to the disk, for who is about to read. */
+  flush(): void {
+    for (const lane of ['share', 'excess'] as const) this.#flushLane(lane);
+  }
+
+  /** All that is known so far is on disk, or the disk fails. */
+  async settled(): Promise<void> {
+    this.#late.release();
+    this.flush();
+    await Promise.all([this.stores.share.settled(), this.stores.excess.settled()]);
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#follower.close();
+    this.#late.release(true);
+    this.flush();
+    const closed = Promise.all([this.incidents.close(), ...Object.values(this.stores).map((store) => store.close())]);
+    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, CLOSE_MS).unref())]);
+  }
+
+  #write(event: PacketEvent | FlowEvent): void {
+    for (const name of servicesOf(event)) this.services.use(name);
+    const owner = ownerOf(event, this.node);
+    const line = JSON.stringify(patched(event));
+    const lane = this.#shares.charge(owner?.uid ?? '', line.length * this.#builders.share.ratio, this.#nowMs());
+    if (lane === 'cut') {
+      this.counts.cut += 1;
+      this.#cuts.add(owner, this.#time());
+    } else this.#add(lane, line, keysOf(event));
+  }
+
+  #add(lane: 'share' | 'excess', line: string, keys: Iterable<string>): void {
+    const builder = this.#builders[lane];
+    if (builder.add(line, this.#nowMs(), keys) === 0) {
+      this.counts.tooLong += 1;
+      this.wasLost(1);
+      return;
+    }
+    this.counts.records += 1;
+    if (builder.isFull) this.#flushLane(lane);
+  }
+
+  #flushLane(lane: 'share' | 'excess'): void {
+    if (!this.#builders[lane].isEmpty) this.stores[lane].append(this.#builders[lane].take());
+    const dictionary = lane === 'share' ? this.#dictionaries.due(this.#nowMs()) : undefined;
+    if (dictionary !== undefined && this.stores.share.append(twice(dictionary))) this.#dictionaries.use(dictionary);
+  }
+
+  #tick(): void {
+    const { lost } = this.#options;
+    this.#late.release();
+    for (const event of this.#cuts.take(this.node, this.#time())) {
+      lost(event);
+      this.#add('share', JSON.stringify(event), event.pod === undefined ? [] : [event.pod.uid]);
+    }
+    if (this.#lostCount > 0) {
+      const event = this.#lostEvent();
+      lost(event);
+      // Where nothing can be written this would be lost again, and told again.
+      if (!this.#isTroubled) this.#add('share', JSON.stringify(event), []);
+    }
+    this.#note('services', this.services.take(this.#nowMs()));
+    this.flush();
+    this.#shares.forget(this.#nowMs());
+    for (const store of Object.values(this.stores)) store.tick();
+    this.#markAlive();
+  }
+
+  /** That it ran until now, though there was nothing to write. */
+  #markAlive(): void {
+    const newest = this.stores.names.segments().at(-1);
+    if (newest === undefined || this.#isTroubled) return;
+    const now = new Date(this.#nowMs());
+    utimes(newest.path, now, now).catch(() => undefined);
+  }
+
+  #lostEvent(): LostEvent {
+    const to = this.#time();
+    const event: LostEvent = {
+      v: 1,
+      kind: 'lost',
+      node: this.node,
+      stage: 'recorder',
+      count: this.#lostCount,
+      from: this.#lostSince ?? to,
+      to,
+    };
+    this.#lostCount = 0;
+    this.#lostSince = undefined;
+    return event;
+  }
+
+  #note(lane: 'names' | 'services', lines: readonly (NameLine | ServiceLine)[]): void {
+    if (lines.length === 0) return;
+    for (const block of this.#namesBlocks(lines)) this.stores[lane].append(block);
+  }
+
+  /** As many blocks as it takes: a pod whose name is not there could not be dumped by it. */
+  #namesBlocks(lines: readonly (NameLine | ServiceLine)[]): BuiltBlock[] {
+    const builder = new BlockBuilder('names');
+    const blocks: BuiltBlock[] = [];
+    const take = () => blocks.push({ ...builder.take(), count: 0 });
+    for (const line of lines) {
+      if (builder.isFull) take();
+      if (builder.add(JSON.stringify(line), this.#nowMs(), []) > 0) continue;
+      this.counts.tooLong += 1;
+      this.wasLost(1);
+    }
+    if (!builder.isEmpty) take();
+    return blocks;
+  }
+
+  #runLine(): NameLine {
+    const afterMs = this.#lastRunMs;
+    const { node, instance: run } = this.#options.feed;
+    return { run, node, atMs: this.#beganMs, ...(afterMs === undefined ? {} : { afterMs }) };
+  }
+
+  #nowMs(): number {
+    return Number(this.#options.feed.nowNs() / 1_000_000n);
+  }
+
+  #time(): string {
+    return formatUnixNs(this.#options.feed.nowNs());
+  }
+}
+
+function segmentBytesOf(lane: RecordLane, budgetBytes: number): number {
+  return Math.min(MAX_SEGMENT_BYTES, Math.floor((budgetBytes * PARTS[lane]) / SEGMENTS[lane]));
+}
+
+/** Whom a record is charged to: the node's own pod that it is of, its sender before its receiver. */
+function ownerOf(event: PacketEvent | FlowEvent, node: string): PodRef | undefined {
+  const isRequest = event.kind === 'flow' || event.dir === 'request';
+  const ends = endsOf(event);
+  if (!isRequest) ends.reverse();
+  return ends.find(({ pod }) => pod?.node === node)?.pod;
+}

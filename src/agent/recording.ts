@@ -1,0 +1,99 @@
+import type { RecordedService } from '../event/service.ts';
+import { mayHold } from '../store/bloom.ts';
+import type { NameLine, Recorded } from '../store/owners.ts';
+import { recordedOwners } from '../store/owners.ts';
+import { type Place, readSegments, type SegmentBlock } from '../store/segment-reader.ts';
+import { recordedServices, type ServiceLine } from '../store/services.ts';
+import type { Recorder } from './recorder.ts';
+
+/** A record is told later than what it tells of: the end of a conversation after the longest time that it may be quiet. */
+const LATE_MS = 150_000;
+
+/** A damaged piece of a recording. */
+export interface Damage {
+  name: string;
+  at: number;
+  bytes: number;
+}
+
+export interface ReadRecordsOptions {
+  sinceMs: number;
+  untilMs: number;
+  /** A block is read when one of these may be in it; undefined: every one. */
+  keys: readonly string[] | undefined;
+  /** Where a broken transfer goes on, for both parts of the recording. */
+  after: Places | undefined;
+  onDamage(damage: Damage): void;
+}
+
+export interface Places {
+  share: Place;
+  excess: Place;
+}
+
+/** A block of records, with where its part of the recording goes on behind it. */
+export interface RecordBlock {
+  raw: Buffer;
+  places: Places;
+}
+
+/** Who owned what on this node, as far back as its recording goes. */
+export async function readOwners(recorder: Recorder, onDamage: (damage: Damage) => void): Promise<Recorded> {
+  return recordedOwners(linesOf<NameLine>(recorder, 'names', onDamage));
+}
+
+/** What the wanted Services were, and which endpoints they had, as far back as the recording goes. */
+export async function readServices(
+  recorder: Recorder,
+  wants: (namespace: string, name: string) => boolean,
+  onDamage: (damage: Damage) => void,
+): Promise<RecordedService[]> {
+  return recordedServices(linesOf<ServiceLine>(recorder, 'services', onDamage), wants);
+}
+
+/** Line by line: each segment begins with all of them anew, which must not all be in memory. */
+async function* linesOf<Line>(
+  recorder: Recorder,
+  lane: 'names' | 'services',
+  onDamage: (damage: Damage) => void,
+): AsyncGenerator<Line> {
+  const options = { wants: () => true, onDamage, onRead: (bytes: number) => recorder.limiter.read(bytes) };
+  for await (const { raw } of readSegments(recorder.stores[lane].segments(), undefined, options)) {
+    for (const line of raw.toString('utf8').split('\n')) if (line !== '') yield JSON.parse(line) as Line;
+  }
+}
+
+/** The blocks that may hold what is asked for, of both parts of the recording, in order of time. One block of each is held at a time. */
+export async function* readRecords(
+  recorder: Pick<Recorder, 'stores' | 'limiter'>,
+  options: ReadRecordsOptions,
+): AsyncGenerator<RecordBlock> {
+  const { sinceMs, untilMs, keys, after, onDamage } = options;
+  const lane = (name: keyof Places): AsyncGenerator<SegmentBlock> =>
+    readSegments(recorder.stores[name].segments(), after?.[name], {
+      wants: ({ fromMs, toMs, bloom }) =>
+        toMs >= sinceMs && fromMs <= untilMs + LATE_MS && (keys === undefined || keys.some((key) => mayHold(bloom, key))),
+      onDamage,
+      onRead: (bytes) => recorder.limiter.read(bytes),
+    });
+  const lanes = { share: lane('share'), excess: lane('excess') };
+  const places: Places = after ?? { share: START, excess: START };
+  const heads = { share: await next(lanes.share), excess: await next(lanes.excess) };
+  for (;;) {
+    const { share, excess } = heads;
+    if (share === undefined && excess === undefined) return;
+    const name =
+      excess === undefined || (share !== undefined && share.header.fromMs <= excess.header.fromMs) ? 'share' : 'excess';
+    const block = heads[name] as SegmentBlock;
+    places[name] = { segment: block.segment, byte: block.endsAt };
+    yield { raw: block.raw, places: { ...places } };
+    heads[name] = await next(lanes[name]);
+  }
+}
+
+const START: Place = { segment: '', byte: 0 };
+
+async function next(blocks: AsyncGenerator<SegmentBlock>): Promise<SegmentBlock | undefined> {
+  const result = await blocks.next();
+  return result.done === true ? undefined : result.value;
+}

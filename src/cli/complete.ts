@@ -1,0 +1,173 @@
+import type { Command, Option } from 'commander';
+import { COMPLETED_KINDS, type Names } from '../client/completion.ts';
+
+/** What the shell does with the candidates, in kubectl's numbers (those of cobra). */
+export const DIRECTIVE = { default: 0, noSpace: 2, noFile: 4 } as const;
+
+export interface Completion {
+  /** Each with a description behind a tab, where there is one. */
+  candidates: string[];
+  directive: number;
+}
+
+/** Words that a filter goes on with, everywhere and on a follow alone; values are not known. */
+const FILTER_WORDS =
+  'host net port portrange src dst proto tcp udp sctp icmp icmp6 ip ip6 and or not less greater inner outer iface'.split(' ');
+const CLUSTER_WORDS = ['pod', 'svc', 'ns', 'node', 'label', 'dropped', 'translated', 'reason'];
+/** Those that a name of the cluster stands behind. */
+const NAMING_WORDS = new Set(['pod', 'svc', 'ns', 'node']);
+
+/** Those that take a file. */
+const FILE_OPTIONS = new Set(['--kubeconfig', '--filter-file', '--write']);
+
+/** Which options take names of the cluster. */
+const NAMED_OPTIONS: Record<string, string> = { '--namespace': 'ns', '--ktrace-namespace': 'ns', '--node': 'node' };
+
+/**
+ * Candidates for the last of `words`, which is as far as the user has typed it. `names` asks the cluster that the words before mean
+ * (`--context`, `--kubeconfig`).
+ */
+export async function complete(
+  program: Command,
+  words: string[],
+  names: (kube: { context?: string; kubeconfig?: string }) => Names,
+): Promise<Completion> {
+  const typed = words.at(-1) ?? '';
+  const before = words.slice(0, -1);
+  const { command, depth } = commandOf(program, before);
+  const given = before.slice(depth);
+  const cluster = () => names(kubeFlags(command, given));
+  const [option, value] = optionAt(command, given, typed);
+  if (option !== undefined) return completeValue(option, value, typed, cluster);
+  if (typed.startsWith('-')) return only(flagsOf(command), typed);
+  const subcommands = command.commands.filter((one) => !isHidden(one)).map((one) => `${one.name()}\t${one.description()}`);
+  if (subcommands.length > 0)
+    return only([...subcommands, ...(command === program ? ['help\tshow help of a command'] : [])], typed);
+  return completeArgument(command, given, typed, cluster);
+}
+
+/** The innermost command that the words name, and how many words that takes. */
+function commandOf(program: Command, words: string[]): { command: Command; depth: number } {
+  let command = program;
+  let depth = 0;
+  for (const word of words) {
+    const next: Command | undefined = command.commands.find((one) => one.name() === word);
+    if (next === undefined) break;
+    command = next;
+    depth += 1;
+  }
+  return { command, depth };
+}
+
+/** The option whose value is typed: behind it, or in one word with it (`--output=js`). */
+function optionAt(command: Command, given: string[], typed: string): [Option | undefined, string] {
+  const joined = /^(--[^=]+)=(.*)$/s.exec(typed);
+  if (joined !== null) return [valueOption(command, joined[1] as string), joined[2] as string];
+  return [valueOption(command, given.at(-1) ?? ''), typed];
+}
+
+function valueOption(command: Command, flag: string): Option | undefined {
+  return command.options.find(
+    (option) => (option.long === flag || option.short === flag) && (option.required || option.optional),
+  );
+}
+
+async function completeValue(option: Option, value: string, typed: string, cluster: () => Names): Promise<Completion> {
+  const lead = typed.slice(0, typed.length - value.length);
+  const kind = NAMED_OPTIONS[option.long ?? ''];
+  if (FILE_OPTIONS.has(option.long ?? '')) return { candidates: [], directive: DIRECTIVE.default };
+  const values =
+    option.argChoices ??
+    (option.long === '--context'
+      ? cluster().contexts()
+      : kind === undefined
+        ? []
+        : await cluster().ofKind(kind, value, undefined));
+  return only(
+    values.map((one) => lead + one),
+    typed,
+  );
+}
+
+async function completeArgument(command: Command, given: string[], typed: string, cluster: () => Names): Promise<Completion> {
+  switch (command.name()) {
+    case 'follow':
+    case 'dump':
+      return completeFollow(command, given, typed, cluster);
+    case 'grant':
+    case 'revoke':
+      return only(await cluster().ofKind('ns', typed, undefined), typed);
+    case 'read':
+      return words(command, given).length === 0 ? { candidates: [], directive: DIRECTIVE.default } : only(FILTER_WORDS, typed);
+    case 'filter':
+      return only([...FILTER_WORDS, ...CLUSTER_WORDS], typed);
+    case 'completion':
+      return only(['bash', 'zsh', 'fish', 'powershell'], typed);
+    default:
+      return { candidates: [], directive: DIRECTIVE.noFile };
+  }
+}
+
+/** Targets come first, then the filter, in which some words have names of the cluster behind them. */
+async function completeFollow(command: Command, given: string[], typed: string, cluster: () => Names): Promise<Completion> {
+  const filter = words(command, given).filter((word) => !word.includes('/'));
+  const namespace = namespaceOf(given);
+  const last = given.at(-1) ?? '';
+  if (filter.length > 0 && NAMING_WORDS.has(last)) return only(await cluster().ofKind(last, typed, namespace), typed);
+  const candidates = [...FILTER_WORDS, ...CLUSTER_WORDS].filter((word) => word.startsWith(typed));
+  if (filter.length > 0) return only(candidates, typed);
+  if (typed.includes('/')) return completeTarget(typed, namespace, cluster);
+  const kinds = COMPLETED_KINDS.map((one) => `${one}/`).filter((one) => one.startsWith(typed));
+  // A blank behind a kind would be in the way of its name.
+  return {
+    candidates: [...kinds, ...candidates],
+    directive: DIRECTIVE.noFile | (candidates.length === 0 ? DIRECTIVE.noSpace : 0),
+  };
+}
+
+async function completeTarget(typed: string, namespace: string | undefined, cluster: () => Names): Promise<Completion> {
+  const slash = typed.indexOf('/');
+  const kind = typed.slice(0, slash);
+  const names = await cluster().ofKind(kind, typed.slice(slash + 1), namespace);
+  return { candidates: names.map((name) => `${kind}/${name}`), directive: DIRECTIVE.noFile };
+}
+
+function namespaceOf(given: string[]): string | undefined {
+  for (const [index, word] of given.entries()) {
+    if (word === '-n' || word === '--namespace') return given[index + 1];
+    const joined = /^(?:--namespace=|-n)(.+)$/.exec(word);
+    if (joined !== null) return joined[1];
+  }
+  return undefined;
+}
+
+function kubeFlags(command: Command, given: string[]): { context?: string; kubeconfig?: string } {
+  const flags: { context?: string; kubeconfig?: string } = {};
+  for (const name of ['context', 'kubeconfig'] as const) {
+    if (valueOption(command, `--${name}`) === undefined) continue;
+    const at = given.indexOf(`--${name}`);
+    const value = at >= 0 ? given[at + 1] : given.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3);
+    if (value !== undefined) flags[name] = value;
+  }
+  return flags;
+}
+
+/** The words before that are neither options nor their values. */
+function words(command: Command, given: string[]): string[] {
+  return given.filter((word, index) => !word.startsWith('-') && valueOption(command, given[index - 1] ?? '') === undefined);
+}
+
+function flagsOf(command: Command): string[] {
+  const own = command.options
+    .filter(({ hidden }) => !hidden)
+    .map(({ long, short, description }) => `${long ?? short}\t${description}`);
+  return [...own, '--help\tshow help'];
+}
+
+function only(candidates: readonly string[], typed: string): Completion {
+  return { candidates: candidates.filter((one) => one.startsWith(typed)), directive: DIRECTIVE.noFile };
+}
+
+function isHidden(command: Command): boolean {
+  return (command as unknown as { _hidden?: boolean })._hidden === true;
+}

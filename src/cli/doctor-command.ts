@@ -1,0 +1,28 @@
+import { hostname } from 'node:os';
+import { defaultObject } from '../agent/object-path.ts';
+import { runDoctor, tellReports } from '../client/doctor.ts';
+import { findStandingLab } from '../lab/state.ts';
+import { readSettings } from '../util/settings.ts';
+import { interruption } from './interruption.ts';
+import { readVersion } from './version.ts';
+
+/** `ktrace doctor`: the flags as the parser gives them; the exit code. */
+export async function doctorCommand(flags: Record<string, unknown>): Promise<number> {
+  const output = flags['output'] as 'text' | 'json';
+  if (flags['local'] === true) {
+    const { localReport } = await import('./doctor-local.ts');
+    const settings = readSettings({}, process.env);
+    const report = localReport({
+      node: settings.text('node') ?? hostname(),
+      version: readVersion(),
+      objectPath: settings.text('object') ?? defaultObject(),
+      probes: settings.oneOf('probes', ['auto', 'fentry', 'kprobe', 'none']) ?? 'auto',
+    });
+    return tellReports([report], output, process.stdout);
+  }
+  const text = (flag: string): string | undefined => flags[flag] as string | undefined;
+  return runDoctor(
+    { kubeconfig: text('kubeconfig'), context: text('context'), ktraceNamespace: text('ktraceNamespace') ?? 'ktrace', output },
+    { stdout: process.stdout, stderr: process.stderr, interrupt: interruption(), findLab: () => findStandingLab() },
+  );
+}

@@ -1,0 +1,46 @@
+import { remedy } from '../client/snap-text.ts';
+import type { LinkLayer } from '../event/link-layer.ts';
+import type { Expression } from '../filter/ast.ts';
+import { compileFilter } from '../filter/compile.ts';
+import { disassemble } from '../filter/disassemble.ts';
+import { kernelPart, kernelPartText } from '../filter/kernel-part.ts';
+import { parseFilter } from '../filter/parse.ts';
+import { termsPastHeaders } from '../filter/past-headers.ts';
+import { printFilter } from '../filter/print.ts';
+import { isInherent, type Term, termsOf } from '../filter/terms.ts';
+import { messageOf } from '../util/errors.ts';
+
+/** The VXLAN port that is taken for the cluster's: flannel's, and IANA's. */
+const VXLAN_PORTS = [8472, 4789];
+
+/** What `ktrace filter` prints. Names of hosts are left as they are: a program needs their addresses. Throws KTRACE_E_FILTER. */
+export function filterText(text: string, { disassemble: isProgram, link }: { disassemble?: true; link: LinkLayer }): string {
+  const expression = parseFilter(text);
+  if (isProgram === true) return disassemble(compileFilter(expression, link));
+  if (expression === undefined) return 'every packet';
+  return `${printFilter(expression)}\n${onFollow(text).join('\n')}`;
+}
+
+/** Who decides it on a follow. */
+function onFollow(text: string): string[] {
+  let expression: Expression | undefined;
+  try {
+    expression = parseFilter(text, 'live');
+  } catch (error) {
+    return [`  on a follow:    refused: ${messageOf(error).split('\n', 1)[0] ?? ''}`];
+  }
+  const part = expression === undefined ? undefined : kernelPart(expression, VXLAN_PORTS);
+  const rest = expression === undefined ? [] : termsOf(expression).terms.filter((term) => !isInherent(term));
+  return [
+    `  in the kernel:  ${part === undefined ? 'nothing: each term may be true of a packet elsewhere' : kernelPartText(part)}`,
+    `  in user space:  ${rest.length === 0 ? 'nothing more' : rest.map(termText).join(', ')}`,
+    ...(expression === undefined ? [] : termsPastHeaders(expression)).map(
+      ({ term, readsTo }) =>
+        `  payload:        ${term} reads up to byte ${readsTo} at least; ${remedy(readsTo, 'captures them')}`,
+    ),
+  ];
+}
+
+function termText({ primitive, scope }: Term): string {
+  return `${scope === 'any' ? '' : `${scope} `}${printFilter(primitive)}`;
+}

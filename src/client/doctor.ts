@@ -1,0 +1,91 @@
+import type { Writable } from 'node:stream';
+import type { NodeReport } from '../event/node-report.ts';
+import { GATE_PORT } from '../protocol/constants.ts';
+import { EXIT, KtraceError } from '../util/errors.ts';
+import { createApi } from './api.ts';
+import { Credentials } from './credentials.ts';
+import { firstGates, type Gate } from './gates.ts';
+import { kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
+import { askNode } from './node-question.ts';
+import { forwardPort } from './port-forward.ts';
+import { reportLines } from './render/doctor.ts';
+import { safeJson } from './render/escape.ts';
+
+export interface DoctorOptions {
+  kubeconfig?: string | undefined;
+  context?: string | undefined;
+  ktraceNamespace: string;
+  output: 'text' | 'json';
+}
+
+export interface DoctorIo {
+  stdout: Writable;
+  stderr: Writable;
+  interrupt: AbortSignal;
+  findLab(): { name: string; kubeconfig: string } | undefined;
+}
+
+/** A node that could not be asked. */
+export interface SilentNode {
+  v: 1;
+  node: string;
+  works: false;
+  reason: string;
+}
+
+/** Agents are asked so many at a time. */
+const AT_ONCE = 8;
+
+/**
+ * `ktrace doctor`: every node as its agent sees it. Needs what following a node needs. Gives 0 when packets can be told on every node, 1 when not.
+ * @throws KtraceError as a follow does: no agent (3), not authorized (4)
+ */
+export async function runDoctor(options: DoctorOptions, io: DoctorIo): Promise<number> {
+  const config = loadKubeConfig(
+    options,
+    kubeSurroundings(io.findLab, (text) => io.stderr.write(`ktrace: ${text}\n`)),
+  );
+  const api = createApi(config);
+  const credentials = new Credentials({ api, targets: [{ kind: 'all' }], ktraceNamespace: options.ktraceNamespace });
+  try {
+    const [gates] = await Promise.all([firstGates(api, options.ktraceNamespace, io.interrupt), credentials.fresh()]);
+    const ask = async (gate: Gate): Promise<NodeReport | SilentNode> => {
+      try {
+        return await askNode({
+          node: gate.node,
+          dial: (signal) => forwardPort(config, gate, GATE_PORT, signal),
+          tokens: () => credentials.tokens(),
+          interrupt: io.interrupt,
+        });
+      } catch (error) {
+        if (!(error instanceof KtraceError) || error.exitCode === EXIT.notAuthorized) throw error;
+        return { v: 1, node: gate.node, works: false, reason: error.message };
+      }
+    };
+    const reports = await inTurns(
+      [...gates.values()].sort((a, b) => a.node.localeCompare(b.node)),
+      ask,
+    );
+    return tellReports(reports, options.output, io.stdout);
+  } catch (error) {
+    throw await credentials.explain(error);
+  } finally {
+    credentials.close();
+  }
+}
+
+/** Prints the reports, one JSON object a line or as text; gives the exit code. */
+export function tellReports(reports: readonly (NodeReport | SilentNode)[], output: 'text' | 'json', stdout: Writable): number {
+  for (const report of reports) {
+    stdout.write(output === 'json' ? `${safeJson(report)}\n` : `${reportLines(report).join('\n')}\n`);
+  }
+  return reports.every(({ works }) => works) ? EXIT.ok : EXIT.failure;
+}
+
+/** A few at a time, in order. */
+export async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let at = 0; at < items.length; at += AT_ONCE)
+    results.push(...(await Promise.all(items.slice(at, at + AT_ONCE).map(work))));
+  return results;
+}

@@ -1,0 +1,219 @@
+import type { DumpRequest } from '../event/target.ts';
+import type { KtraceEvent } from '../event/types.ts';
+import type { AgentMessage } from '../protocol/messages.ts';
+import { KtraceError, messageOf } from '../util/errors.ts';
+import { checkEvent } from './check-event.ts';
+import { type ClockEstimate, NodeClock } from './clock.ts';
+import { agentRefusal, type NodeAccess } from './node-question.ts';
+import { Stream } from './stream.ts';
+
+export interface DumpNodeOptions extends NodeAccess {
+  request: DumpRequest;
+  /** Unix milliseconds, of a clock that is never stepped. */
+  nowMs(): number;
+  /** The transfer broke and is tried again. */
+  onBroken(error: KtraceError): void;
+  pauseMs?: number;
+  /** Without a word for so long, a connection is broken. */
+  silenceMs?: number;
+}
+
+export type Dumped = Extract<AgentMessage, { type: 'dumped' }>;
+
+/** Records on their way or waiting, of one node. */
+const WINDOW = 2048;
+const ATTEMPTS = 5;
+const PAUSE_MS = 500;
+const SILENCE_MS = 40_000;
+
+/**
+ * The records of one node, in the order of its recording, pulled one by one. A transfer that breaks goes on behind the last block that came whole;
+ * what came of the next one already is passed over.
+ */
+export class DumpNode {
+  /** What the agent said at the end. */
+  dumped: Dumped | undefined;
+  /** Why no more came. */
+  failure: KtraceError | undefined;
+  readonly node: string;
+  readonly #options: DumpNodeOptions;
+  readonly #clock = new NodeClock();
+  #events: KtraceEvent[] = [];
+  #at = 0;
+  #wake: (() => void) | undefined;
+  #stream: Stream | undefined;
+  #after: string | undefined;
+  /** Events that came behind {@link #after}, and of these so many are to come again. */
+  #since = 0;
+  #again = 0;
+  #open = 0;
+  #consumed = 0;
+  #attempts = 0;
+  #isClosed = false;
+
+  constructor(options: DumpNodeOptions) {
+    this.node = options.node;
+    this.#options = options;
+    void this.#run();
+  }
+
+  /** The node's clock, roughly: a recording is not moved by less than what can be known of it. */
+  clock(): ClockEstimate {
+    const estimate = this.#clock.estimate();
+    if (estimate === undefined || Math.abs(estimate.offsetMs) <= estimate.uncertaintyMs + LEAST_OFFSET_MS) {
+      return { offsetMs: 0, uncertaintyMs: LEAST_OFFSET_MS };
+    }
+    return { offsetMs: Math.round(estimate.offsetMs), uncertaintyMs: estimate.uncertaintyMs + LEAST_OFFSET_MS };
+  }
+
+  /** The next record; undefined at the end, or when the node failed. */
+  async next(): Promise<KtraceEvent | undefined> {
+    while (this.#at >= this.#events.length) {
+      if (this.dumped !== undefined || this.failure !== undefined || this.#isClosed) return undefined;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    const event = this.#events[this.#at++];
+    if (this.#at === this.#events.length) {
+      this.#events = [];
+      this.#at = 0;
+    }
+    this.#consumed += 1;
+    if (this.#consumed >= WINDOW / 2) this.#grant();
+    return event;
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#wake?.();
+    await this.#stream?.close();
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      const error = await this.#attempt();
+      // Nobody waits for another attempt at what is not wanted any more.
+      this.#isClosed ||= this.#options.interrupt.aborted;
+      if (this.dumped !== undefined || this.#isClosed) break;
+      if (FINAL.has(error.code) || ++this.#attempts >= ATTEMPTS) {
+        this.failure = error;
+        break;
+      }
+      this.#options.onBroken(error);
+      await new Promise((resolve) => setTimeout(resolve, (this.#options.pauseMs ?? PAUSE_MS) * 2 ** (this.#attempts - 1)));
+      if (this.#isClosed) break;
+    }
+    this.#wake?.();
+  }
+
+  async #attempt(): Promise<KtraceError> {
+    const { node, dial, interrupt, nowMs, silenceMs = SILENCE_MS } = this.#options;
+    let stream: Stream | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      const duplex = await dial(AbortSignal.any([interrupt, AbortSignal.timeout(silenceMs)]));
+      const openedMs = nowMs();
+      this.#again = this.#since;
+      this.#open = 0;
+      this.#consumed = 0;
+      return await new Promise<KtraceError>((resolve) => {
+        const expect = (): void => {
+          clearTimeout(timer);
+          timer = setTimeout(() => stream?.fail(silent(node, silenceMs)), silenceMs);
+        };
+        expect();
+        stream = new Stream(duplex, {
+          opened: () => undefined,
+          message: (message) => {
+            expect();
+            this.#take(message, openedMs);
+            if (this.dumped !== undefined) void stream?.close().then(() => resolve(DONE));
+          },
+          ended: resolve,
+        });
+        this.#stream = stream;
+      });
+    } catch (error) {
+      if (error instanceof KtraceError) return error;
+      return new KtraceError('KTRACE_E_CONNECTION', `The gate of node ${node} cannot be reached: ${messageOf(error)}`, {
+        cause: error,
+      });
+    } finally {
+      clearTimeout(timer);
+      this.#stream = undefined;
+    }
+  }
+
+  #take(message: AgentMessage, openedMs: number): void {
+    const { node, tokens, request, nowMs } = this.#options;
+    switch (message.type) {
+      case 'hello':
+        if (message.node !== node) {
+          throw new KtraceError('KTRACE_E_PROTOCOL', `Expected the agent of node ${node}, got that of ${message.node}`);
+        }
+        this.#clock.answered(openedMs, Number(message.clock) / 1e6, nowMs());
+        for (const token of tokens()) this.#stream?.send({ type: 'auth', token });
+        this.#stream?.send({ type: 'dump', ...request, ...(this.#after === undefined ? {} : { after: this.#after }) });
+        this.#grant();
+        break;
+      case 'records':
+        this.#records(message.events, message.after);
+        break;
+      case 'dumped':
+        this.dumped = message;
+        this.#wake?.();
+        break;
+      case 'error':
+        this.#stream?.fail(agentRefusal(node, message));
+        break;
+      case 'bye':
+        this.#stream?.fail(new KtraceError('KTRACE_E_CONNECTION', `The agent of node ${node} said good-bye: ${message.reason}`));
+        break;
+    }
+  }
+
+  #records(events: KtraceEvent[], after: string): void {
+    for (const event of events) checkEvent(event);
+    this.#attempts = 0;
+    this.#open -= events.length;
+    const known = Math.min(this.#again, events.length);
+    this.#again -= known;
+    this.#consumed += known;
+    this.#since += events.length - known;
+    for (let at = known; at < events.length; at++) this.#events.push(events[at] as KtraceEvent);
+    if (after !== '') {
+      this.#after = after;
+      this.#since = 0;
+      this.#again = 0;
+    }
+    if (known > 0) this.#grant();
+    this.#wake?.();
+  }
+
+  #grant(): void {
+    const waiting = this.#events.length - this.#at;
+    const more = WINDOW - waiting - this.#open;
+    this.#consumed = 0;
+    if (more <= 0) return;
+    this.#open += more;
+    this.#stream?.send({ type: 'credit', events: more });
+  }
+}
+
+const LEAST_OFFSET_MS = 5;
+const FINAL = new Set([
+  'KTRACE_E_NOT_AUTHORIZED',
+  'KTRACE_E_NOT_RECORDING',
+  'KTRACE_E_INCIDENT_UNKNOWN',
+  'KTRACE_E_PROTOCOL',
+  'KTRACE_E_SUBPROTOCOL',
+  'KTRACE_E_FILTER',
+  'KTRACE_E_SELECTOR',
+  'KTRACE_E_INTERNAL',
+]);
+const DONE = new KtraceError('KTRACE_E_CLOSED', 'The transfer is done');
+
+function silent(node: string, ms: number): KtraceError {
+  return new KtraceError('KTRACE_E_STALLED', `The agent of node ${node} said nothing for ${ms / 1000} s`);
+}

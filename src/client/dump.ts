@@ -1,0 +1,215 @@
+import type { Writable } from 'node:stream';
+import type { AddressOwner, Target } from '../event/target.ts';
+import type { KtraceEvent, LostStage } from '../event/types.ts';
+import type { LookUp } from '../filter/resolve.ts';
+import { badArgument, EXIT, type KtraceError } from '../util/errors.ts';
+import { DumpFile, type Manifest } from './dump-file.ts';
+import { mergeRecordings } from './dump-merge.ts';
+import { DumpNode } from './dump-node.ts';
+import { type DumpScope, type Recordings, withRecordings } from './dump-nodes.ts';
+import { DumpOutput } from './dump-output.ts';
+import { FollowFilter } from './follow-filter.ts';
+import { findIncident, type NodeIncident } from './incidents.ts';
+import type { RecordedAnswer } from './node-question.ts';
+import type { DumpFormat } from './output.ts';
+import { RecordedNames } from './recorded-names.ts';
+import { unknownPods, unrecordedTime } from './recorded-range.ts';
+import { escapeText } from './render/escape.ts';
+import { endpointOwners, NamedServices } from './services.ts';
+import { isIncomplete, summaryText } from './summary.ts';
+import { readFilter, readWords } from './words.ts';
+
+/** Its words: `KIND/NAME …`, then the filter's. */
+export interface DumpOptions extends DumpScope {
+  /** What is kept of this incident, instead of what is recorded of the targets and between the times. */
+  incident?: string | undefined;
+  /** Unix milliseconds. */
+  sinceMs: number;
+  untilMs: number;
+  /** Undefined: nothing is printed. */
+  output: DumpFormat | undefined;
+  /** A file to write. */
+  file?: string | undefined;
+  strict: boolean;
+  color?: boolean | undefined;
+}
+
+export interface DumpIo {
+  stdout: Writable & { isTTY?: boolean };
+  stderr: Writable & { isTTY?: boolean };
+  interrupt: AbortSignal;
+  env: Readonly<Record<string, string | undefined>>;
+  findLab(): { name: string; kubeconfig: string } | undefined;
+  lookUp: LookUp;
+}
+
+/** Prints or writes what the nodes have recorded of the targets. Gives the exit code; throws KtraceError. */
+export async function runDump(options: DumpOptions, io: DumpIo): Promise<number> {
+  if (options.sinceMs >= options.untilMs) {
+    throw badArgument('--since', 'a time before --until', new Date(options.sinceMs).toISOString());
+  }
+  // Mistakes in the words are told before any cluster is asked.
+  const { filter: filterText } = readWords(options, 'default');
+  const filter = await readFilter(filterText, io.lookUp);
+  const { sinceMs, untilMs } = options;
+  return withRecordings({ ...options, services: { sinceMs, untilMs } }, io, (targets, recordings) =>
+    gather({ options, io, targets, filter: new FollowFilter(filter), recordings }),
+  );
+}
+
+interface Gathering {
+  options: DumpOptions;
+  io: DumpIo;
+  targets: Target[];
+  filter: FollowFilter;
+  recordings: Recordings;
+}
+
+/** Fetches what the nodes have, and merges it. */
+async function gather({ options, io, filter, recordings, ...gathering }: Gathering): Promise<number> {
+  const { asked, answers } = recordings;
+  const incident = options.incident === undefined ? undefined : findIncident(recordings, options.incident);
+  const { targets, sinceMs, untilMs } = incident === undefined ? { ...options, ...gathering } : rangeOf(incident);
+  if (incident === undefined) {
+    const isPast = unrecordedTime(answers, sinceMs, untilMs) ?? unknownPods(answers, targets, sinceMs, untilMs);
+    if (isPast !== undefined) throw isPast;
+  }
+  const missing = new Set(asked.flatMap(({ access, answer }) => (answer === undefined ? [access.node] : [])));
+  const gaps = new Set<string>();
+  const lost: Partial<Record<LostStage, number>> = {};
+  const manifest: Manifest = {
+    v: 1,
+    made: new Date().toISOString(),
+    targets,
+    ...(filter.text === undefined ? {} : { filter: filter.text }),
+    since: new Date(sinceMs).toISOString(),
+    until: new Date(untilMs).toISOString(),
+    nodes: asked.map(({ access }) => access.node),
+    missing: [...missing],
+  };
+  const file = options.file === undefined ? undefined : await DumpFile.create(options.file, manifest);
+  const output = new DumpOutput(options, io);
+  output.describe({ manifest });
+  const owners = [...ownersOf(answers, incident?.pod.uid), ...endpointOwners(recordings, targets)];
+  const named = new NamedServices();
+  const names = new RecordedNames(asked);
+  const say = (level: 'info' | 'warn', code: `KTRACE_N_${string}`, text: string, node: string) =>
+    tell({ v: 1, kind: 'notice', node, level, code, text });
+  async function tell(event: KtraceEvent): Promise<void> {
+    if (event.kind === 'lost') lost[event.stage] = (lost[event.stage] ?? 0) + event.count;
+    if (file !== undefined) named.note(event);
+    await file?.add(event);
+    await output.tell(event);
+  }
+  const broken: { node: string; error: KtraceError }[] = [];
+  const sources = asked
+    .filter(({ answer }) => answer !== undefined)
+    .map(
+      ({ access }) =>
+        new DumpNode({
+          ...access,
+          request: {
+            targets,
+            owners,
+            sinceMs,
+            untilMs,
+            ...filter.wanted,
+            // The other nodes tell what their recordings still have of the same pod and time.
+            ...(incident?.node === access.node ? { incident: incident.id } : {}),
+          },
+          nowMs: () => performance.timeOrigin + performance.now(),
+          onBroken: (error) => broken.push({ node: access.node, error }),
+        }),
+    );
+  try {
+    for (const { access, answer, error } of asked) {
+      const { node } = access;
+      if (error !== undefined) await say('warn', 'KTRACE_N_AGENT_DOWN', `${error.message}; what it recorded is missing`, node);
+      for (const gap of answer?.gaps ?? []) {
+        if (gap.toMs < sinceMs || gap.fromMs > untilMs) continue;
+        gaps.add(node);
+        await say('warn', 'KTRACE_N_RECORD_GAP', `nothing was recorded from ${utc(gap.fromMs)} to ${utc(gap.toMs)}`, node);
+      }
+      if (answer !== undefined && answer.fromMs > sinceMs && incident?.node !== node) {
+        await say('info', 'KTRACE_N_RECORD_BEGINS', `the recording begins at ${utc(answer.fromMs)}`, node);
+      }
+    }
+    const counts = await mergeRecordings(sources, {
+      epochMs: Math.floor(sinceMs / 1000) * 1000,
+      isFollowed: (node) => !missing.has(node),
+      came: (event) => names.name(event),
+      decide: (judged) => filter.decide(judged),
+      tell,
+      isInterrupted: () => io.interrupt.aborted || output.isGone,
+    });
+    const filtered = sources.reduce((sum, { dumped }) => sum + (dumped?.filtered ?? 0), 0);
+    for (const { node, dumped, failure } of sources) {
+      if (failure !== undefined) {
+        missing.add(node);
+        await say('warn', 'KTRACE_N_AGENT_DOWN', `${failure.message}; what it recorded is missing in part`, node);
+      }
+      for (const { name, at, bytes } of dumped?.damaged ?? []) {
+        gaps.add(node);
+        await say('warn', 'KTRACE_N_RECORD_DAMAGED', `${bytes} bytes of ${name} at ${at} are damaged and were passed over`, node);
+      }
+    }
+    if (io.interrupt.aborted) {
+      const text = 'the dump was interrupted: what comes after is missing';
+      await tell({ v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_DUMP_INTERRUPTED', text });
+    }
+    const status = {
+      agents: asked.length,
+      agentsUp: answers.length,
+      pods: owners.length,
+      addresses: owners.length,
+      counts: { ...counts, filtered: counts.filtered + filtered },
+      lost,
+      missing: [...missing],
+      gaps: [...gaps],
+      filter: filter.text,
+    };
+    const summary = summaryText(status, output.shown);
+    const ended = { ...manifest, missing: [...missing] };
+    let isWithoutServices = false;
+    if (file !== undefined && !io.interrupt.aborted) {
+      const { services, lacks } = await named.ask(asked, { sinceMs, untilMs });
+      await file.services(services);
+      for (const text of lacks) io.stderr.write(`ktrace: ${escapeText(text)}\n`);
+      isWithoutServices = lacks.length > 0;
+    }
+    await file?.end(ended, summary);
+    output.describe({ manifest: ended, summary });
+    await output.end();
+    if (!output.isGone) io.stderr.write(`ktrace: ${summary}${retold(broken)}\n`);
+    if (io.interrupt.aborted) return EXIT.interrupted;
+    return options.strict && (isIncomplete(status) || isWithoutServices) ? EXIT.incomplete : EXIT.ok;
+  } finally {
+    await file?.close();
+    await output.end();
+    await Promise.all(sources.map((source) => source.close()));
+  }
+}
+
+/** An incident's records are of one pod and one time. */
+function rangeOf({ pod, fromMs, toMs }: NodeIncident): { targets: Target[]; sinceMs: number; untilMs: number } {
+  const { namespace, name } = pod;
+  return { targets: [{ kind: 'pod', namespace, name }], sinceMs: fromMs, untilMs: toMs };
+}
+
+/** Who of the targets (or this one pod) had which address when, on all nodes: by this a node knows the other end of what it saw. */
+function ownersOf(answers: readonly RecordedAnswer[], only: string | undefined): AddressOwner[] {
+  return answers.flatMap(({ pods }) =>
+    pods
+      .filter(({ uid }) => only === undefined || uid === only)
+      .flatMap(({ uid, ips, fromMs, toMs }) => ips.map((ip) => ({ ip, uid, fromMs, ...(toMs === undefined ? {} : { toMs }) }))),
+  );
+}
+
+function retold(broken: readonly { node: string }[]): string {
+  if (broken.length === 0) return '';
+  return `; the transfer broke ${broken.length} times and went on (${[...new Set(broken.map(({ node }) => node))].join(', ')})`;
+}
+
+function utc(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,59 @@
+import type { KtraceEvent } from '../event/types.ts';
+import { CaptureWriter, checkCaptureGoesTo } from './capture-writer.ts';
+import type { FollowIo, FollowOptions } from './follow.ts';
+import { Output } from './output.ts';
+import { palette, wantsColor } from './render/colors.ts';
+import { createPrinter } from './render/printer.ts';
+
+/** What a follow prints, as it comes: text and JSON by the line, a capture by the packet, so that who reads a pipe sees each at once. */
+export class FollowOutput {
+  readonly #stderr: FollowIo['stderr'];
+  readonly #output: Output;
+  readonly #print: ReturnType<typeof createPrinter>;
+  readonly #capture: CaptureWriter | undefined;
+  #isGone = false;
+
+  /** Begins a capture. Throws KTRACE_E_ARGUMENT where one would go to a terminal. `handler` is that of {@link Output}. */
+  constructor(
+    { output, color }: Pick<FollowOptions, 'output' | 'color'>,
+    { stdout, stderr, env }: Pick<FollowIo, 'stdout' | 'stderr' | 'env'>,
+    handler: ConstructorParameters<typeof Output>[1],
+  ) {
+    if (output === 'pcapng') checkCaptureGoesTo(stdout);
+    this.#stderr = stderr;
+    this.#output = new Output(stdout, {
+      ...handler,
+      gone: (error) => {
+        this.#isGone = true;
+        handler.gone(error);
+      },
+    });
+    const [data, talk] = [stdout, stderr].map(({ isTTY }) => palette(wantsColor(color, isTTY === true, env)));
+    const format = output === 'pcapng' ? 'text' : output;
+    this.#print = createPrinter(format, data ?? palette(false), talk ?? palette(false));
+    if (output !== 'pcapng') return;
+    this.#capture = new CaptureWriter();
+    this.#output.bytes(this.#capture.begin());
+  }
+
+  /** Whether the record is among the data now; what is told of the tracing itself goes to stderr in text, and beside a capture. */
+  tell(event: KtraceEvent): boolean {
+    const bytes = this.#capture?.of(event);
+    if (bytes !== undefined) this.#output.bytes(bytes);
+    if (this.#capture !== undefined && (event.kind === 'packet' || event.kind === 'flow')) return bytes !== undefined;
+    const line = this.#print(event);
+    if (line?.to === 'stdout') this.#output.line(line.text);
+    else if (line !== undefined) this.#stderr.write(`${line.text}\n`);
+    return line !== undefined;
+  }
+
+  /** Writes what stands at a capture's end, and waits until all has been handed over. */
+  async end(): Promise<void> {
+    if (this.#capture !== undefined && !this.#isGone) {
+      this.#output.bytes(this.#capture.end());
+      const without = this.#capture.withoutText();
+      if (without !== undefined) this.#stderr.write(`ktrace: ${without}\n`);
+    }
+    await this.#output.end();
+  }
+}

@@ -1,0 +1,144 @@
+import { join } from 'node:path';
+import type { Writable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { EXIT, KtraceError } from '../../util/errors.ts';
+import { type Api, ApiError, createApi } from '../api.ts';
+import { objectPath, titleOf } from '../kube-object.ts';
+import { kubeSurroundings, loadKubeConfig } from '../kubeconfig.ts';
+import { escapeText } from '../render/escape.ts';
+import { applyManifest } from './apply.ts';
+import { deployFolder, type Manifest, renderManifests } from './manifests.ts';
+import { type Problem, problemsOf, problemText, type Readiness, readinessOf } from './readiness.ts';
+
+export interface InstallOptions {
+  /** Undefined: the one that the manifests name. */
+  image: string | undefined;
+  leastPrivilege: boolean;
+  wait: boolean;
+  timeoutMs: number;
+  dryRun: boolean;
+  ktraceNamespace: string;
+  kubeconfig: string | undefined;
+  context: string | undefined;
+}
+
+export interface InstallIo {
+  stdout: Writable;
+  stderr: Writable;
+  /** Aborted when the user interrupts. */
+  interrupt: AbortSignal;
+  findLab(): { name: string; kubeconfig: string } | undefined;
+}
+
+const POLL_MS = 1000;
+/** Trouble that is still there after so long is told while it is waited on. */
+const TROUBLE_MS = 10_000;
+
+/** `ktrace install`: makes the objects, then waits until all pods are ready. Doing it again changes what differs. Gives the exit code. */
+export async function runInstall(options: InstallOptions, io: InstallIo): Promise<number> {
+  const manifests = renderManifests({
+    folder: join(deployFolder(), options.leastPrivilege ? 'overlays/least-privilege' : 'base'),
+    namespace: options.ktraceNamespace,
+    image: options.image,
+  });
+  const api = openApi(options, io);
+  await rejectForeignNamespace(api, options.ktraceNamespace);
+  for (const manifest of manifests) {
+    const outcome = await applyManifest(api, manifest, options.dryRun).catch(explainMissingNamespace(options.dryRun, manifest));
+    io.stdout.write(`${escapeText(titleOf(manifest))} ${outcome}${options.dryRun ? ' (dry run)' : ''}\n`);
+  }
+  if (options.dryRun || !options.wait) return EXIT.ok;
+  return awaitReadiness(api, manifests, options, io);
+}
+
+export function openApi(
+  { kubeconfig, context }: Pick<InstallOptions, 'kubeconfig' | 'context'>,
+  { findLab, stderr }: InstallIo,
+): Api {
+  const note = (text: string) => void stderr.write(`ktrace: ${text}\n`);
+  return createApi(loadKubeConfig({ kubeconfig, context }, kubeSurroundings(findLab, note)));
+}
+
+/** What else is in a namespace would become privileged with it, and go with it at the end: only one of our own is taken. */
+async function rejectForeignNamespace(api: Api, name: string): Promise<void> {
+  const object = { apiVersion: 'v1', kind: 'Namespace', metadata: { name } };
+  let present: Manifest;
+  try {
+    present = (await api.get(objectPath(object))) as Manifest;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return;
+    throw error;
+  }
+  if (present.metadata.labels?.['app.kubernetes.io/name'] === 'ktrace') return;
+  throw new KtraceError(
+    'KTRACE_E_INSTALL',
+    `Expected a namespace of ktrace's own, got ${name}, which is there already and somebody else's`,
+    {
+      hint: 'Give another one by --ktrace-namespace: install makes it.',
+      exitCode: EXIT.usage,
+    },
+  );
+}
+
+/** A dry run makes no namespace, and the API server checks nothing in one that is not there. */
+function explainMissingNamespace(isDry: boolean, { metadata: { namespace } }: Manifest): (error: unknown) => string {
+  return (error) => {
+    const isMissing = error instanceof KtraceError && /namespaces ".*" not found/.test(error.message);
+    if (!isDry || !isMissing || namespace === undefined) throw error;
+    return 'created, not checked: its namespace is not there';
+  };
+}
+
+async function awaitReadiness(
+  api: Api,
+  manifests: readonly Manifest[],
+  { timeoutMs, ktraceNamespace }: InstallOptions,
+  io: InstallIo,
+): Promise<number> {
+  const startMs = performance.now();
+  const told = new Set<string>();
+  const tell = (line: string, key = line): void => {
+    if (told.has(key)) return;
+    told.add(key);
+    io.stderr.write(`ktrace: ${escapeText(line)}\n`);
+  };
+  for (;;) {
+    const all = await readinessOf(api, manifests, io.interrupt).catch(unlessInterrupted(io.interrupt));
+    if (all === undefined) return EXIT.interrupted;
+    const waitedMs = performance.now() - startMs;
+    tell(all.map(readinessText).join(', '));
+    if (all.every(({ isDone }) => isDone)) {
+      io.stderr.write(`ktrace: ready after ${Math.round(waitedMs / 1000)} s; try: ktrace follow\n`);
+      return EXIT.ok;
+    }
+    if (waitedMs >= TROUBLE_MS || waitedMs >= timeoutMs) {
+      const problems = (await problemsOf(api, ktraceNamespace, io.interrupt).catch(unlessInterrupted(io.interrupt))) ?? [];
+      for (const problem of problems) tell(problemText(problem), problem.text);
+      if (waitedMs >= timeoutMs) throw notReady(all, problems, timeoutMs);
+    }
+    await delay(POLL_MS, undefined, { signal: io.interrupt }).catch(() => undefined);
+    if (io.interrupt.aborted) return EXIT.interrupted;
+  }
+}
+
+function readinessText({ name, ready, wanted }: Readiness): string {
+  return `${name} ${ready} of ${wanted} ready`;
+}
+
+function notReady(all: readonly Readiness[], problems: readonly Problem[], timeoutMs: number): KtraceError {
+  const behind = all.filter(({ isDone }) => !isDone).map(readinessText);
+  return new KtraceError(
+    'KTRACE_E_INSTALL',
+    `After ${timeoutMs / 1000} s ${behind.join(', ')}${problems.map((problem) => `\n  ${problemText(problem)}`).join('')}`,
+    {
+      hint: 'The objects are made and stay; ktrace status shows how it goes on, ktrace uninstall takes them away.',
+    },
+  );
+}
+
+function unlessInterrupted(interrupt: AbortSignal): (error: unknown) => undefined {
+  return (error) => {
+    if (!interrupt.aborted) throw error;
+    return undefined;
+  };
+}

@@ -1,0 +1,115 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { loadAll } from 'js-yaml';
+import type { KubeObject } from '../kube-object.ts';
+
+/** A manifest's object. */
+export interface Manifest extends KubeObject {
+  metadata: KubeObject['metadata'] & { labels?: Record<string, string> };
+  [field: string]: unknown;
+}
+
+export interface ManifestOptions {
+  /** Folder of a kustomization, e.g. `deploy/base`. */
+  folder: string;
+  /** Where ktrace is installed. */
+  namespace: string;
+  /** The image of all containers; undefined: the one that the kustomization names. */
+  image: string | undefined;
+}
+
+interface Kustomization {
+  resources?: string[];
+  patches?: { path: string }[];
+  images?: { name: string; newName?: string; newTag?: string }[];
+  labels?: { pairs: Record<string, string>; includeTemplates?: boolean }[];
+}
+
+type Tree = Record<string, unknown>;
+
+const CLUSTER_KINDS = new Set(['Namespace', 'ClusterRole', 'ClusterRoleBinding', 'PriorityClass']);
+/** What others refer to comes first. */
+const ORDER = ['Namespace', 'ServiceAccount', 'ClusterRole', 'ClusterRoleBinding', 'NetworkPolicy', 'DaemonSet'];
+
+/**
+ * The objects of a kustomization, in the order to make them: those that `kubectl kustomize` gives, as far as ours use of it (resources, patches,
+ * images, labels, a namespace), which a test on a real cluster compares. Nothing but the files of the package is needed for it.
+ */
+export function renderManifests({ folder, namespace, image }: ManifestOptions): Manifest[] {
+  const rendered = render(resolve(folder), image).map((manifest) => inNamespace(manifest, namespace));
+  return rendered.sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind));
+}
+
+function render(folder: string, image: string | undefined): Manifest[] {
+  const kustomization = readYaml(join(folder, 'kustomization.yaml'))[0] as Kustomization;
+  const manifests = (kustomization.resources ?? []).flatMap((resource) => {
+    const path = join(folder, resource);
+    return resource.endsWith('.yaml') ? (readYaml(path) as Manifest[]) : render(path, image);
+  });
+  const patches = (kustomization.patches ?? []).flatMap(({ path }) => readYaml(join(folder, path)) as Manifest[]);
+  const patched = manifests.map((manifest) =>
+    patches
+      .filter(({ kind, metadata }) => kind === manifest.kind && metadata.name === manifest.metadata.name)
+      .reduce((one, patch) => merge(one, patch) as Manifest, manifest),
+  );
+  const labelled = (kustomization.labels ?? []).reduce(
+    (all, { pairs, includeTemplates }) => all.map((one) => withLabels(one, pairs, includeTemplates === true)),
+    patched,
+  );
+  return (kustomization.images ?? []).reduce((all, { name, newName, newTag }) => {
+    const named = image ?? `${newName ?? name}${newTag === undefined ? '' : `:${newTag}`}`;
+    return all.map((one) => withImage(one, name, named));
+  }, labelled);
+}
+
+function readYaml(path: string): unknown[] {
+  return loadAll(readFileSync(path, 'utf8')).filter((one) => one !== null && one !== undefined);
+}
+
+/** A strategic merge: objects by key, lists of things with names by name, other lists replaced. */
+function merge(base: unknown, patch: unknown): unknown {
+  if (Array.isArray(base) && Array.isArray(patch) && patch.every((one) => isTree(one) && 'name' in one)) {
+    const patches = new Map(patch.map((one: Tree) => [one['name'], one]));
+    const merged = base.map((one: Tree) => (patches.has(one['name']) ? merge(one, patches.get(one['name'])) : one));
+    const known = new Set(base.map((one: Tree) => one['name']));
+    return [...merged, ...patch.filter((one: Tree) => !known.has(one['name']))];
+  }
+  if (!isTree(base) || !isTree(patch)) return patch;
+  const keys = new Set([...Object.keys(base), ...Object.keys(patch)]);
+  return Object.fromEntries([...keys].map((key) => [key, key in patch ? merge(base[key], patch[key]) : base[key]]));
+}
+
+function withLabels(manifest: Manifest, pairs: Record<string, string>, isForTemplates: boolean): Manifest {
+  const labelled = merge(manifest, { metadata: { labels: pairs } });
+  const hasTemplate = isTree(manifest['spec']) && 'template' in manifest['spec'];
+  return (
+    isForTemplates && hasTemplate ? merge(labelled, { spec: { template: { metadata: { labels: pairs } } } }) : labelled
+  ) as Manifest;
+}
+
+/** Every `image: name` below, at whatever depth. */
+function withImage<Value>(value: Value, name: string, image: string): Value {
+  if (Array.isArray(value)) return value.map((one) => withImage(one, name, image)) as Value;
+  if (!isTree(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, one]) => [key, key === 'image' && one === name ? image : withImage(one, name, image)]),
+  ) as Value;
+}
+
+function inNamespace(manifest: Manifest, namespace: string): Manifest {
+  if (manifest.kind === 'Namespace') return { ...manifest, metadata: { ...manifest.metadata, name: namespace } };
+  const subjects = (manifest['subjects'] as { kind: string }[] | undefined)?.map((subject) =>
+    subject.kind === 'ServiceAccount' ? { ...subject, namespace } : subject,
+  );
+  const moved = subjects === undefined ? manifest : { ...manifest, subjects };
+  return CLUSTER_KINDS.has(manifest.kind) ? moved : { ...moved, metadata: { ...moved.metadata, namespace } };
+}
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Where the package has its manifests: beside `src/` or `dist/`. */
+export function deployFolder(): string {
+  return join(dirname(dirname(dirname(import.meta.dirname))), 'deploy');
+}

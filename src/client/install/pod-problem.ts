@@ -1,0 +1,67 @@
+/** A pod as far as its health shows. */
+export interface Pod {
+  metadata: { name: string; labels?: Record<string, string>; deletionTimestamp?: string };
+  spec?: { nodeName?: string; containers?: { image?: string }[] };
+  status?: {
+    phase?: string;
+    reason?: string;
+    message?: string;
+    conditions?: { type?: string; status?: string; reason?: string; message?: string }[];
+    containerStatuses?: ContainerStatus[];
+  };
+}
+
+interface ContainerStatus {
+  ready?: boolean;
+  restartCount?: number;
+  state?: { waiting?: { reason?: string; message?: string }; terminated?: Terminated; running?: { startedAt?: string } };
+  lastState?: { terminated?: Terminated };
+}
+
+interface Terminated {
+  reason?: string;
+  exitCode?: number;
+  signal?: number;
+  message?: string;
+}
+
+const MESSAGE_CHARS = 300;
+
+/** Why a pod is not ready, as a person would say it; undefined when it is ready, or is going. */
+export function podProblem({ metadata, status = {} }: Pod): string | undefined {
+  if (metadata.deletionTimestamp !== undefined || isReady(status)) return undefined;
+  const [container] = status.containerStatuses ?? [];
+  const unscheduled = status.conditions?.find(({ type, status: value }) => type === 'PodScheduled' && value === 'False');
+  if (unscheduled !== undefined) return told('not scheduled', unscheduled.message);
+  if (status.phase === 'Failed') return told(status.reason ?? 'failed', status.message);
+  if (container === undefined) return told(status.phase === undefined ? 'unknown' : status.phase.toLowerCase(), status.message);
+  const { waiting, terminated } = container.state ?? {};
+  const last = terminated ?? container.lastState?.terminated;
+  const died = last === undefined ? '' : `; it ended ${endText(last)}`;
+  if (waiting !== undefined) return told(waiting.reason ?? 'waiting', last === undefined ? waiting.message : undefined) + died;
+  if (terminated !== undefined) return `ended ${endText(terminated)}`;
+  return `started and not ready yet${died}`;
+}
+
+/** How its container last ended, and how often it was started again; undefined when that never happened. */
+export function restartsOf({ status }: Pod): { count: number; last: string | undefined } {
+  const [container] = status?.containerStatuses ?? [];
+  const last = container?.lastState?.terminated;
+  return { count: container?.restartCount ?? 0, last: last === undefined ? undefined : endText(last) };
+}
+
+export function isReady(status: Pod['status']): boolean {
+  return status?.conditions?.some(({ type, status: value }) => type === 'Ready' && value === 'True') === true;
+}
+
+function endText({ reason, exitCode, signal, message }: Terminated): string {
+  const how =
+    reason === 'OOMKilled'
+      ? 'out of memory (OOMKilled)'
+      : `with exit code ${exitCode ?? '?'}${signal ? `, signal ${signal}` : ''}`;
+  return message === undefined || message === '' ? how : `${how}: ${message.trim().split('\n').at(-1)?.slice(0, MESSAGE_CHARS)}`;
+}
+
+function told(what: string, message: string | undefined): string {
+  return message === undefined || message === '' ? what : `${what}: ${message.replace(/\s+/g, ' ').slice(0, MESSAGE_CHARS)}`;
+}

@@ -1,0 +1,98 @@
+import { type Api, ApiError, listAll } from '../api.ts';
+import type { Manifest } from './manifests.ts';
+import { type Pod, podProblem } from './pod-problem.ts';
+
+/** How far a DaemonSet is. */
+export interface Readiness {
+  name: string;
+  /** Pods that are ready and of the newest template, of so many that shall be. */
+  ready: number;
+  wanted: number;
+  isDone: boolean;
+}
+
+interface DaemonSet {
+  metadata: { name: string; generation?: number };
+  status?: {
+    observedGeneration?: number;
+    desiredNumberScheduled?: number;
+    updatedNumberScheduled?: number;
+    numberReady?: number;
+    numberUnavailable?: number;
+  };
+}
+
+/** How far the DaemonSets of an installation are. */
+export async function readinessOf(api: Api, manifests: readonly Manifest[], signal: AbortSignal): Promise<Readiness[]> {
+  const sets = manifests.filter(({ kind }) => kind === 'DaemonSet');
+  return Promise.all(
+    sets.map(async ({ metadata }) => {
+      const namespace = encodeURIComponent(metadata.namespace ?? '');
+      return readiness((await api.get(`/apis/apps/v1/namespaces/${namespace}/daemonsets/${metadata.name}`, signal)) as DaemonSet);
+    }),
+  );
+}
+
+function readiness({ metadata, status = {} }: DaemonSet): Readiness {
+  const isSeen = status.observedGeneration !== undefined && status.observedGeneration >= (metadata.generation ?? 0);
+  const wanted = status.desiredNumberScheduled ?? 0;
+  const ready = isSeen ? Math.min(status.updatedNumberScheduled ?? 0, status.numberReady ?? 0) : 0;
+  return {
+    name: metadata.name,
+    ready,
+    wanted,
+    isDone: isSeen && wanted > 0 && ready >= wanted && (status.numberUnavailable ?? 0) === 0,
+  };
+}
+
+/** Something that keeps pods from being ready, and the nodes where it does. */
+export interface Problem {
+  text: string;
+  nodes: string[];
+}
+
+/** Why pods are not ready; the same trouble on many nodes is one. */
+export async function problemsOf(api: Api, namespace: string, signal: AbortSignal): Promise<Problem[]> {
+  const base = `/api/v1/namespaces/${encodeURIComponent(namespace)}`;
+  const pods = await listAll<Pod>(api, `${base}/pods`, { labelSelector: 'app.kubernetes.io/name=ktrace' }, signal);
+  const problems = new Map<string, string[]>();
+  for (const pod of pods) {
+    const problem = podProblem(pod);
+    if (problem === undefined) continue;
+    const text = `${pod.metadata.labels?.['app.kubernetes.io/component'] ?? pod.metadata.name}: ${problem}`;
+    problems.set(text, [...(problems.get(text) ?? []), pod.spec?.nodeName ?? 'no node yet']);
+  }
+  return [...[...problems].map(([text, nodes]) => ({ text, nodes })), ...(await refusals(api, base, signal))];
+}
+
+/** As a line, e.g. `gate: ImagePullBackOff (on host1, host2)`. */
+export function problemText({ text, nodes }: Problem): string {
+  if (nodes.length === 0) return text;
+  return `${text} (${nodes.length > 3 ? `on ${nodes.length} nodes, such as ${nodes[0]}` : `on ${nodes.join(', ')}`})`;
+}
+
+interface Event {
+  reason?: string;
+  message?: string;
+  involvedObject?: { kind?: string; name?: string };
+}
+
+/** Pods that the API server would not let be made: a policy of Pod Security, a quota. */
+async function refusals(api: Api, base: string, signal: AbortSignal): Promise<Problem[]> {
+  try {
+    const events = await listAll<Event>(
+      api,
+      `${base}/events`,
+      { fieldSelector: 'reason=FailedCreate,involvedObject.kind=DaemonSet' },
+      signal,
+    );
+    const texts = events
+      .filter(({ involvedObject }) => involvedObject?.name?.startsWith('ktrace-') === true)
+      .map(({ involvedObject, message }) => `${involvedObject?.name}: no pod can be made: ${message ?? 'no reason is given'}`);
+    return [...new Set(texts)].slice(0, 4).map((text) => ({ text, nodes: [] }));
+  } catch (error) {
+    // Who may not read events still learns of the pods.
+    if (error instanceof ApiError && error.status === 403) return [];
+    throw error;
+  }
+}

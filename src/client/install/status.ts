@@ -1,0 +1,142 @@
+import { EXIT, KtraceError } from '../../util/errors.ts';
+import { type Api, ApiError, listAll } from '../api.ts';
+import { escapeText, safeJson } from '../render/escape.ts';
+import { type InstallIo, type InstallOptions, openApi } from './install.ts';
+import { isReady, type Pod, podProblem, restartsOf } from './pod-problem.ts';
+
+export type StatusOptions = Pick<InstallOptions, 'ktraceNamespace' | 'kubeconfig' | 'context'> & {
+  output: 'text' | 'json';
+};
+
+/** One of a node's two pods. */
+interface Part {
+  pod: string;
+  isReady: boolean;
+  image: string;
+  restarts: number;
+  /** How its container ended the last time. */
+  lastEnd?: string;
+  /** Why it is not ready. */
+  problem?: string;
+}
+
+interface NodeStatus {
+  node: string;
+  /** Undefined where the nodes may not be listed. */
+  kernel?: string;
+  agent?: Part;
+  gate?: Part;
+}
+
+interface Node {
+  metadata: { name: string };
+  status?: { nodeInfo?: { kernelVersion?: string } };
+}
+
+/** `ktrace status`: agent and gate of every node, and why one is not ready. Exit code 0 when all are, 1 when not, 3 when nothing is installed. */
+export async function runStatus(options: StatusOptions, io: InstallIo): Promise<number> {
+  const api = openApi(options, io);
+  const path = `/api/v1/namespaces/${encodeURIComponent(options.ktraceNamespace)}/pods`;
+  const pods = await listAll<Pod>(api, path, { labelSelector: 'app.kubernetes.io/name=ktrace' }, io.interrupt);
+  if (pods.length === 0) {
+    throw new KtraceError('KTRACE_E_NO_AGENT', `There is no agent of ktrace in namespace ${options.ktraceNamespace}`, {
+      hint: 'ktrace install makes one on every node; another namespace is given with --ktrace-namespace.',
+      exitCode: EXIT.noAgent,
+    });
+  }
+  const nodes = statusOf(pods, await nodesOf(api, io));
+  if (options.output === 'json') io.stdout.write(`${nodes.map((node) => safeJson(node)).join('\n')}\n`);
+  else printTable(nodes, io);
+  return nodes.every(isWell) ? EXIT.ok : EXIT.failure;
+}
+
+async function nodesOf(api: Api, { interrupt, stderr }: InstallIo): Promise<Node[]> {
+  try {
+    return await listAll<Node>(api, '/api/v1/nodes', {}, interrupt);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 403) throw error;
+    stderr.write('ktrace: you may not list nodes: those without a pod of ktrace are not shown\n');
+    return [];
+  }
+}
+
+function statusOf(pods: readonly Pod[], nodes: readonly Node[]): NodeStatus[] {
+  const rows = new Map<string, NodeStatus>();
+  for (const { metadata, status } of nodes) {
+    const kernel = status?.nodeInfo?.kernelVersion;
+    rows.set(metadata.name, { node: metadata.name, ...(kernel === undefined ? {} : { kernel }) });
+  }
+  for (const pod of pods) {
+    const node = pod.spec?.nodeName;
+    const component = pod.metadata.labels?.['app.kubernetes.io/component'];
+    if (node === undefined || (component !== 'agent' && component !== 'gate')) continue;
+    const row = rows.get(node) ?? { node };
+    // While pods are replaced a node has two: the one that stays is shown.
+    if (row[component] === undefined || pod.metadata.deletionTimestamp === undefined) row[component] = partOf(pod);
+    rows.set(node, row);
+  }
+  return [...rows.values()].sort((a, b) => a.node.localeCompare(b.node));
+}
+
+function partOf(pod: Pod): Part {
+  const problem = podProblem(pod);
+  const { count, last } = restartsOf(pod);
+  return {
+    pod: pod.metadata.name,
+    isReady: isReady(pod.status) && pod.metadata.deletionTimestamp === undefined,
+    image: pod.spec?.containers?.[0]?.image ?? '',
+    restarts: count,
+    ...(last === undefined ? {} : { lastEnd: last }),
+    ...(problem === undefined ? {} : { problem }),
+  };
+}
+
+function isWell({ agent, gate }: NodeStatus): boolean {
+  return agent?.isReady === true && gate?.isReady === true;
+}
+
+function printTable(nodes: readonly NodeStatus[], { stdout }: InstallIo): void {
+  const rows = nodes.map(({ node, kernel, agent, gate }) => [
+    node,
+    stateText(agent),
+    stateText(gate),
+    restartsText(agent, gate),
+    imageText(agent),
+    kernel ?? '',
+  ]);
+  const table = [['NODE', 'AGENT', 'GATE', 'RESTARTS', 'IMAGE', 'KERNEL'], ...rows].map((row) => row.map(escapeText));
+  const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
+  for (const row of table)
+    stdout.write(
+      `${row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd()}\n`,
+    );
+  for (const { node, agent, gate } of nodes) {
+    for (const [name, part] of [
+      ['agent', agent],
+      ['gate', gate],
+    ] as const) {
+      const problem = part === undefined ? 'there is no pod' : part.problem;
+      if (problem !== undefined) stdout.write(`${escapeText(`${node}: ${name}: ${problem}`)}\n`);
+      else if (part?.lastEnd !== undefined)
+        stdout.write(`${escapeText(`${node}: ${name} was started again: it ended ${part.lastEnd}`)}\n`);
+    }
+  }
+  const well = nodes.filter(isWell).length;
+  stdout.write(`${well} of ${nodes.length} nodes ready\n`);
+}
+
+function stateText(part: Part | undefined): string {
+  if (part === undefined) return 'missing';
+  return part.isReady ? 'ready' : 'not ready';
+}
+
+function restartsText(agent: Part | undefined, gate: Part | undefined): string {
+  return String((agent?.restarts ?? 0) + (gate?.restarts ?? 0));
+}
+
+function imageText(part: Part | undefined): string {
+  return part?.image ?? '';
+}

@@ -1,0 +1,117 @@
+import type { Arithmetic, IndexedProtocol, Primitive, ProtocolWord } from './ast.ts';
+import { all, type Condition, not, test } from './conditions.ts';
+import { filterFailure } from './failure.ts';
+import type { LinkView } from './link-layer.ts';
+import type { Alu, Step } from './program.ts';
+
+const SCRATCH_WORDS = 16;
+const ICMP6 = 58;
+const ALUS: Record<string, Alu> = {
+  '+': 'add',
+  '-': 'sub',
+  '*': 'mul',
+  '/': 'div',
+  '%': 'mod',
+  '&': 'and',
+  '|': 'or',
+  '^': 'xor',
+  '<<': 'lsh',
+  '>>': 'rsh',
+};
+
+type IsProtocol = (protocol: ProtocolWord) => Condition;
+
+/** The steps that leave a value in scratch word `register`, and what has to hold of the packet for that. */
+interface Value {
+  steps: Step[];
+  conditions: Condition[];
+}
+
+/** `A op B`, which is true only of packets that have the bytes it names. */
+export function lowerRelation(
+  view: LinkView,
+  { comparison, left, right }: Primitive & { kind: 'relation' },
+  is: IsProtocol,
+): Condition {
+  const a = evaluate(view, left, 0, is);
+  const b = evaluate(view, right, 1, is);
+  const steps: Step[] = [...a.steps, ...b.steps, { op: 'index-memory', m: 1 }, { op: 'load-memory', m: 0 }];
+  const jump = comparison === '=' || comparison === '!=' ? 'jeq' : comparison === '>' || comparison === '<=' ? 'jgt' : 'jge';
+  const isReversed = comparison === '!=' || comparison === '<=' || comparison === '<';
+  const compare: Condition = { kind: 'test', steps, jump };
+  return all(...a.conditions, ...b.conditions, isReversed ? not(compare) : compare);
+}
+
+function evaluate(view: LinkView, value: Arithmetic, register: number, is: IsProtocol): Value {
+  if (register >= SCRATCH_WORDS) throw filterFailure('', 0, `Expected arithmetic that nests at most ${SCRATCH_WORDS} deep`);
+  const store: Step = { op: 'store', m: register };
+  switch (value.kind) {
+    case 'number':
+      return { steps: [{ op: 'load-number', k: value.value }, store], conditions: [] };
+    case 'length':
+      return { steps: [{ op: 'load-length' }, store], conditions: [] };
+    case 'negative': {
+      const of = evaluate(view, value.of, register, is);
+      return { ...of, steps: [...of.steps, { op: 'load-memory', m: register }, { op: 'negate' }, store] };
+    }
+    case 'operation': {
+      const left = evaluate(view, value.left, register, is);
+      const right = evaluate(view, value.right, register + 1, is);
+      const apply: Step[] = [
+        { op: 'index-memory', m: register + 1 },
+        { op: 'load-memory', m: register },
+        { op: 'alu', alu: ALUS[value.operator] as Alu },
+        store,
+      ];
+      // libpcap asks for the left side's protocol only: `1 + tcp[0]` reads that byte of any packet.
+      return { steps: [...left.steps, ...right.steps, ...apply], conditions: left.conditions };
+    }
+    case 'bytes':
+      return loadBytes(view, value, register, is);
+  }
+}
+
+function loadBytes(
+  view: LinkView,
+  { protocol, index, size }: Arithmetic & { kind: 'bytes' },
+  register: number,
+  is: IsProtocol,
+): Value {
+  const at = evaluate(view, index, register, is);
+  const { before, base, conditions } = reach(view, protocol, at.conditions, register, is);
+  const steps: Step[] = [...at.steps, ...before, { op: 'load-indirect', size, k: base }, { op: 'store', m: register }];
+  return { steps, conditions };
+}
+
+/** How to get `X` to the index, from which `base` the load counts, and what the packet has to be for that. */
+function reach(
+  view: LinkView,
+  protocol: IndexedProtocol,
+  ofIndex: Condition[],
+  register: number,
+  is: IsProtocol,
+): { before: Step[]; base: number; conditions: Condition[] } {
+  const toIndex: Step[] = [{ op: 'index-memory', m: register }];
+  switch (protocol) {
+    case 'ether':
+      return { before: toIndex, base: 0, conditions: ofIndex };
+    case 'ip':
+    case 'ip6':
+    case 'arp':
+    case 'rarp':
+      return { before: toIndex, base: view.payload, conditions: [...ofIndex, is(protocol)] };
+    case 'icmp6': {
+      const isNext = test([{ op: 'load', size: 1, k: view.payload + 6 }], 'jeq', ICMP6);
+      return { before: toIndex, base: view.payload + 40, conditions: [...ofIndex, is('ip6'), isNext] };
+    }
+    default: {
+      const before: Step[] = [
+        { op: 'index-header', k: view.payload },
+        { op: 'load-memory', m: register },
+        { op: 'alu', alu: 'add' },
+        { op: 'to-index' },
+      ];
+      return { before, base: view.payload, conditions: [is('ip'), ...ofIndex, is(protocol), view.isFirstFragment()] };
+    }
+  }
+}

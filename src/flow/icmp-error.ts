@@ -1,0 +1,108 @@
+import { protocolName } from '../event/names.ts';
+import type { Sighting } from '../event/sighting.ts';
+import type { IcmpFacts, IcmpOrigin, QuotedFlow, Translation } from '../event/types.ts';
+import type { NodeView, OpenPacket } from './packet-event.ts';
+import { translationsOf } from './translation.ts';
+
+/** What an ICMP error is about, and who made it. */
+export function errorFacts(packet: OpenPacket, view: NodeView): Pick<IcmpFacts, 'about' | 'by'> {
+  const about = aboutOf(packet);
+  const by = originOf(packet, view);
+  return { ...(about === undefined ? {} : { about }), ...(by === undefined ? {} : { by }) };
+}
+
+/**
+ * What NAT did to the error's own addresses, as its hops show it: conntrack's entry is that of the flow it is about, so what it says of ports is not
+ * the error's. An error of the reply's direction is translated like a reply.
+ */
+export function errorRewrites(packet: OpenPacket): Translation[] {
+  const { first, last, conntrack, stack } = packet;
+  if (conntrack === undefined) return [];
+  const seenBy = stack.some(({ hook }) => hook === 'nat') ? 'kprobe' : 'conntrack';
+  const rewrite = (kind: Translation['kind'], before: string, after: string): Translation[] =>
+    before === after ? [] : [{ kind, before: { ip: before }, after: { ip: after }, seenBy }];
+  const source = rewrite(conntrack.isReply ? 'dnat' : 'snat', first.tuple.src, last.tuple.src);
+  const destination = rewrite(conntrack.isReply ? 'snat' : 'dnat', first.tuple.dst, last.tuple.dst);
+  return [...destination, ...source];
+}
+
+/**
+ * The packet before and after translation. The kernel gives an error the entry of the flow that it is about, and the direction opposite to that of the
+ * packet it quotes (nf_conntrack_inet_error, net/netfilter/nf_conntrack_proto_icmp.c).
+ */
+function aboutOf({ first, conntrack, stack }: OpenPacket): QuotedFlow | undefined {
+  const { quoted } = first;
+  if (quoted === undefined) return undefined;
+  const hasPorts = quoted.proto === 6 || quoted.proto === 17 || quoted.proto === 132;
+  const proto = protocolName(quoted.proto);
+  const end = (ip: string, port: number) => (hasPorts ? { ip, port } : { ip });
+  const asQuoted: QuotedFlow = {
+    proto,
+    src: end(quoted.tuple.src, quoted.tuple.sport),
+    dst: end(quoted.tuple.dst, quoted.tuple.dport),
+  };
+  if (conntrack === undefined) return asQuoted;
+  const isReply = !conntrack.isReply;
+  const dir = isReply ? 'reply' : 'request';
+  const nat = translationsOf({ ...conntrack, isReply }, hasPorts);
+  if (nat.length === 0) return { ...asQuoted, dir };
+  const seenBy = stack.some(({ hook }) => hook === 'nat') ? 'kprobe' : 'conntrack';
+  for (const one of nat) one.seenBy = seenBy;
+  const { src, sport, dst, dport } = isReply ? conntrack.reply : conntrack.original;
+  return { proto, src: end(src, sport), dst: end(dst, dport), dir, nat };
+}
+
+/** Seen as it was made; else told from its source and its way. */
+function originOf({ first, madeBy }: OpenPacket, view: NodeView): IcmpOrigin | undefined {
+  const { node } = view;
+  if (madeBy !== undefined) {
+    // Inside a pod interfaces have other numbers: there it is the pod's own.
+    const ifindex = first.hook === 'tc-in' ? first.ifindex : madeBy.ifindex;
+    return { node, ...(ifindex === 0 ? {} : { if: view.interfaceName(ifindex) }), seenBy: 'kprobe' };
+  }
+  const isFromPod = first.hook === 'tc-in' && view.interfaceKind(first.ifindex) === 'pod';
+  if (isFromPod) return { node, if: view.interfaceName(first.ifindex), seenBy: 'address' };
+  if (first.hook === 'tc-in') return undefined;
+  const own = view.interfaceOfAddress(first.tuple.src);
+  // NAT gives an error about a Service's flow the Service's address; that it came in nowhere says that it begins here.
+  return own === undefined ? { node, seenBy: 'way' } : { node, if: view.interfaceName(own), seenBy: 'address' };
+}
+
+/** Errors that the kernel was seen making, until they are seen on their way. Bounded; the oldest is forgotten first. */
+export class ErrorsMade {
+  readonly #recent: Sighting[] = [];
+  readonly #limit: number;
+
+  constructor(limit = 256) {
+    this.#limit = limit;
+  }
+
+  note(sighting: Sighting): void {
+    this.#recent.push(sighting);
+    if (this.#recent.length > this.#limit) this.#recent.shift();
+  }
+
+  /** The making of this error, taken out; undefined for one that came from elsewhere. */
+  take(error: Sighting): Sighting | undefined {
+    if (error.quoted === undefined || this.#recent.length === 0) return undefined;
+    const index = this.#recent.findLastIndex((made) => isMakingOf(made, error));
+    return index < 0 ? undefined : this.#recent.splice(index, 1)[0];
+  }
+}
+
+/** An error is on its way at once. */
+const WITHIN_NS = 100_000_000n;
+
+/** The error quotes the packet that was refused; NAT may have changed it between the two, so that every address of its flow will do. */
+function isMakingOf({ sent, timeNs, proto, ipId, tuple }: Sighting, error: Sighting): boolean {
+  const { icmp, quoted, conntrack } = error;
+  if (sent === undefined || icmp === undefined || quoted === undefined) return false;
+  if (sent.type !== icmp.type || sent.code !== icmp.code || proto !== quoted.proto) return false;
+  // The record of an error carries the hash of the quoted packet's id, see parse_quoted in bpf/parse.h.
+  if (Math.imul(ipId, 0x9e3779b1) >>> 0 !== error.payloadHash) return false;
+  const sinceNs = error.timeNs - timeNs;
+  if (sinceNs < 0n || sinceNs > WITHIN_NS) return false;
+  const tuples = [quoted.tuple, ...(conntrack === undefined ? [] : [conntrack.original, conntrack.reply])];
+  const isOf = (ip: string) => tuples.some(({ src, dst }) => src === ip || dst === ip);
+  return isOf(tuple.src) && isOf(tuple.dst);
+}

@@ -1,0 +1,51 @@
+import type { Sighting, Tuple } from '../event/sighting.ts';
+import type { Endpoint, Translation } from '../event/types.ts';
+import type { OpenPacket } from './packet-event.ts';
+
+/**
+ * Translations of a packet with what was seen of them: those that the conntrack entry tells, marked where the kernel was seen rewriting this packet,
+ * and the rewrites of which it tells nothing; with the moment at which the connection entered conntrack's table.
+ * @param told by the conntrack entry, in the order they happen
+ */
+export function seenRewrites(told: Translation[], packet: OpenPacket, hasPorts: boolean): Translation[] {
+  for (const sighting of packet.stack) {
+    const seen = rewriteOf(sighting, packet.first.timeNs, hasPorts);
+    if (seen === undefined) continue;
+    const index = told.findIndex(
+      (one) => one.kind === seen.kind && isSame(one.before, seen.before) && isSame(one.after, seen.after),
+    );
+    if (index < 0) told.push(seen);
+    else told[index] = seen;
+  }
+  const confirmed = packet.stack.find(({ hook }) => hook === 'confirmed');
+  if (confirmed !== undefined) for (const one of told) one.confirmedAtNs = Number(confirmed.timeNs - packet.first.timeNs);
+  return told;
+}
+
+/**
+ * What nf_nat_manip_pkt is about to do (net/netfilter/nf_nat_proto.c): it makes the packet what the inverse of the other direction's tuple says. A
+ * request's destination and a reply's source are the same translation, back and forth.
+ */
+function rewriteOf(sighting: Sighting, startNs: bigint, hasPorts: boolean): Translation | undefined {
+  const { conntrack, rewrite, tuple } = sighting;
+  if (conntrack === undefined || rewrite === undefined) return undefined;
+  const other = conntrack.isReply ? conntrack.original : conntrack.reply;
+  const isSource = rewrite === 'source';
+  const before = isSource ? source(tuple, hasPorts) : destination(tuple, hasPorts);
+  const after = isSource ? destination(other, hasPorts) : source(other, hasPorts);
+  if (isSame(before, after)) return undefined;
+  const kind = isSource === conntrack.isReply ? 'dnat' : 'snat';
+  return { kind, before, after, seenBy: 'kprobe', atNs: Number(sighting.timeNs - startNs) };
+}
+
+function source({ src, sport }: Tuple, hasPorts: boolean): Endpoint {
+  return hasPorts ? { ip: src, port: sport } : { ip: src };
+}
+
+function destination({ dst, dport }: Tuple, hasPorts: boolean): Endpoint {
+  return hasPorts ? { ip: dst, port: dport } : { ip: dst };
+}
+
+function isSame(a: Endpoint, b: Endpoint): boolean {
+  return a.ip === b.ip && a.port === b.port;
+}

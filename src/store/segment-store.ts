@@ -1,0 +1,292 @@
+import { type FileHandle, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { messageOf } from '../util/errors.ts';
+import { FILE_HEADER_BYTES, fileHeader } from './block.ts';
+import type { BuiltBlock } from './block-builder.ts';
+import { syncFolder } from './sync-folder.ts';
+
+export interface SegmentStoreOptions {
+  directory: string;
+  /** All segments together, and never more than one segment over it. */
+  budgetBytes: number;
+  /** Segments whose last record is older go. */
+  ageMs: number;
+  segmentBytes: number;
+  /** Blocks that wait for the disk. */
+  queueBytes: number;
+  /** Of the files' format; default: the newest. */
+  version?: number;
+  /** The first blocks of each segment. */
+  opening?(): BuiltBlock[];
+  /** Records that could not be written. */
+  onLost(count: number): void;
+  /** The disk fails, with why; undefined: it takes blocks again. */
+  onTrouble(why: string | undefined): void;
+  /** How long a failing disk is left alone. */
+  retryMs?: number;
+  now?(): number;
+  /** Writes and syncs; replaced in tests by a slow disk. */
+  write?(file: FileHandle, blocks: Buffer[]): Promise<number>;
+}
+
+/** A segment as a reader finds it: what lies behind `bytes` is being written. */
+export interface Segment {
+  path: string;
+  name: string;
+  bytes: number;
+  /** Unix milliseconds when it was begun. */
+  beginMs: number;
+}
+
+interface Known {
+  name: string;
+  bytes: number;
+  /** When it was last written. */
+  endMs: number;
+}
+
+const NAME = /^(\d{14})-(\d{4})\.kseg$/;
+const RETRY_MS = 1000;
+
+/**
+ * Append-only segments in a folder, oldest out first. Appending never waits: blocks stand in a bounded queue, one write is under way at a time,
+ * and what finds no room in the queue is counted as lost.
+ */
+export class SegmentStore {
+  readonly counts = { writtenBytes: 0, writtenRecords: 0, lostRecords: 0, removedSegments: 0 };
+  readonly #options: SegmentStoreOptions;
+  #segments: Known[] = [];
+  #queue: BuiltBlock[] = [];
+  #queuedBytes = 0;
+  #file: FileHandle | undefined;
+  #current: Known | undefined;
+  #working: Promise<void> | undefined;
+  #failedAtMs: number | undefined;
+  #isClosed = false;
+  #serial = 0;
+
+  /** Reads what is there already; throws nothing: a folder that cannot be read is trouble like any other. */
+  static async open(options: SegmentStoreOptions): Promise<SegmentStore> {
+    const store = new SegmentStore(options);
+    await store.#list();
+    return store;
+  }
+
+  private constructor(options: SegmentStoreOptions) {
+    this.#options = options;
+  }
+
+  /** Segments, oldest first. One that is being begun has nothing to be read yet. */
+  segments(): Segment[] {
+    const hasCurrent = this.#current !== undefined && this.#current.bytes > 0;
+    const all = hasCurrent ? [...this.#segments, this.#current as Known] : this.#segments;
+    return all.map(({ name, bytes }) => ({
+      path: join(this.#options.directory, name),
+      name,
+      bytes,
+      beginMs: Number(NAME.exec(name)?.[1] ?? 0),
+    }));
+  }
+
+  get totalBytes(): number {
+    return this.#segments.reduce((sum, { bytes }) => sum + bytes, this.#current?.bytes ?? 0);
+  }
+
+  /** When something was last written, as far as the files say. */
+  get lastWrittenMs(): number | undefined {
+    return this.#current?.endMs ?? this.#segments.at(-1)?.endMs;
+  }
+
+  get isFailing(): boolean {
+    return this.#failedAtMs !== undefined;
+  }
+
+  /** Takes a block; it is on disk when the next write has been synced. False: it found no room and is lost. */
+  append(block: BuiltBlock): boolean {
+    if (this.#isClosed || this.#queuedBytes + block.bytes.length > this.#options.queueBytes) {
+      this.#lose(block.count);
+      return false;
+    }
+    this.#queue.push(block);
+    this.#queuedBytes += block.bytes.length;
+    this.#work();
+    return true;
+  }
+
+  /** Old segments go also where nothing is written; and a disk that failed is tried again. */
+  tick(): void {
+    if (this.#isClosed) return;
+    this.#work();
+  }
+
+  /** What was taken so far is on disk, or the disk fails. */
+  async settled(): Promise<void> {
+    // What was taken while a write ended is in the one after it.
+    for (let turn = 0; turn < 2 && this.#working !== undefined; turn += 1) await this.#working;
+  }
+
+  /** Writes what waits, unless the disk fails, and closes. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#work();
+    await this.#working;
+    this.#isClosed = true;
+    for (const { count } of this.#queue) this.#lose(count);
+    this.#queue = [];
+    await this.#shut();
+  }
+
+  #work(): void {
+    this.#working ??= this.#drain().finally(() => {
+      this.#working = undefined;
+      // What came while the last write ended.
+      if (this.#queue.length > 0 && this.#failedAtMs === undefined && !this.#isClosed) this.#work();
+    });
+  }
+
+  async #drain(): Promise<void> {
+    if (this.#failedAtMs !== undefined && this.#nowMs() - this.#failedAtMs < (this.#options.retryMs ?? RETRY_MS)) return;
+    try {
+      while (this.#queue.length > 0) await this.#writeQueue();
+      await this.#prune();
+    } catch (error) {
+      if (this.#failedAtMs === undefined) this.#options.onTrouble(messageOf(error));
+      this.#failedAtMs = this.#nowMs();
+      await this.#shut();
+    }
+  }
+
+  async #writeQueue(): Promise<void> {
+    const { write = writeAndSync, segmentBytes } = this.#options;
+    const file = await this.#openFile();
+    const current = this.#current as Known;
+    // One large write: a block more than fits goes into the next segment.
+    const taken: BuiltBlock[] = [];
+    for (let bytes = current.bytes; ; ) {
+      const next = this.#queue[taken.length];
+      if (next === undefined || (taken.length > 0 && bytes + next.bytes.length > segmentBytes)) break;
+      bytes += next.bytes.length;
+      taken.push(next);
+    }
+    const wanted = taken.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    const written = await write(
+      file,
+      taken.map(({ bytes }) => bytes),
+    );
+    if (written < wanted) throw new Error(`ENOSPC: ${written} of ${wanted} bytes were written`);
+    this.#queue.splice(0, taken.length);
+    this.#queuedBytes -= wanted;
+    current.bytes += wanted;
+    current.endMs = this.#nowMs();
+    this.counts.writtenBytes += wanted;
+    for (const { count } of taken) this.counts.writtenRecords += count;
+    if (this.#failedAtMs !== undefined) {
+      this.#failedAtMs = undefined;
+      this.#options.onTrouble(undefined);
+    }
+    if (current.bytes >= segmentBytes) await this.#shut();
+  }
+
+  /** The segment that is written to; a new one where there is none, or where somebody has removed it. */
+  async #openFile(): Promise<FileHandle> {
+    if (this.#file !== undefined) {
+      const { nlink } = await this.#file.stat();
+      if (nlink > 0) return this.#file;
+      this.#current = undefined;
+      await this.#shut();
+      await this.#list();
+    }
+    const { directory, opening, version } = this.#options;
+    await makeFolder(directory);
+    await this.#prune();
+    this.#serial = (this.#serial + 1) % 10_000;
+    const name = `${String(this.#nowMs()).padStart(14, '0')}-${String(this.#serial).padStart(4, '0')}.kseg`;
+    const file = await open(join(directory, name), 'ax', 0o600);
+    this.#file = file;
+    this.#current = { name, bytes: 0, endMs: this.#nowMs() };
+    const blocks = [fileHeader(version), ...(opening?.() ?? []).map((block) => block.bytes)];
+    const bytes = blocks.reduce((sum, { length }) => sum + length, 0);
+    if ((await writeAndSync(file, blocks)) < bytes) throw new Error('ENOSPC: a new segment could not be begun');
+    this.#current.bytes = bytes;
+    await syncFolder(directory);
+    return file;
+  }
+
+  /** Ends the current segment: it becomes one of those that are only read. */
+  async #shut(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    const current = this.#current;
+    this.#current = undefined;
+    if (current !== undefined) this.#segments.push(current);
+    if (file === undefined || current === undefined) {
+      await file?.close().catch(() => undefined);
+      return;
+    }
+    // What a failing disk took of the last write is no whole block: it goes, where that can be.
+    await file.truncate(current.bytes).catch(() => undefined);
+    await file.close().catch(() => undefined);
+    if (current.bytes <= FILE_HEADER_BYTES) await this.#remove(current);
+  }
+
+  async #prune(): Promise<void> {
+    const { budgetBytes, segmentBytes, ageMs } = this.#options;
+    const oldest = this.#nowMs() - ageMs;
+    for (let first = this.#segments[0]; first !== undefined; first = this.#segments[0]) {
+      if (first.endMs >= oldest && this.totalBytes + (this.#current === undefined ? segmentBytes : 0) <= budgetBytes) break;
+      await this.#remove(first);
+      this.counts.removedSegments += 1;
+    }
+  }
+
+  async #remove(segment: Known): Promise<void> {
+    await rm(join(this.#options.directory, segment.name), { force: true });
+    this.#segments = this.#segments.filter((one) => one !== segment);
+  }
+
+  async #list(): Promise<void> {
+    this.#segments = [];
+    const { directory } = this.#options;
+    try {
+      for (const name of (await readdir(directory)).filter((entry) => NAME.test(entry)).sort()) {
+        const { size, mtimeMs } = await stat(join(directory, name));
+        if (size <= FILE_HEADER_BYTES) {
+          // Power went, or the agent was killed, before its first block was there.
+          await rm(join(directory, name), { force: true });
+          continue;
+        }
+        this.#segments.push({ name, bytes: size, endMs: mtimeMs });
+      }
+    } catch {
+      // Not there yet, or not to be read: writing will say which.
+    }
+  }
+
+  #lose(count: number): void {
+    this.counts.lostRecords += count;
+    if (count > 0) this.#options.onLost(count);
+  }
+
+  #nowMs(): number {
+    return this.#options.now?.() ?? Date.now();
+  }
+}
+
+async function writeAndSync(file: FileHandle, blocks: Buffer[]): Promise<number> {
+  const { bytesWritten } = await file.writev(blocks);
+  await file.datasync();
+  return bytesWritten;
+}
+
+/** Not recursive at first: on a read-only disk that would tell ENOENT (libuv), which is not why. */
+async function makeFolder(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT') throw error;
+    await makeFolder(dirname(directory));
+    await mkdir(directory, { mode: 0o700 });
+  }
+}

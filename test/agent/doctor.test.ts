@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { brokenNode, capabilities, diagnose } from '../../src/agent/doctor.ts';
+import type { Interfaces } from '../../src/agent/interfaces.ts';
+import type { Tracer } from '../../src/agent/tracer.ts';
+import type { HookReport } from '../../src/event/node-report.ts';
+
+const TC: HookReport = { name: 'tc', backend: 'tcx', state: 'on' };
+
+function reportOf(hooks: HookReport[], names = ['veth1']) {
+  const interfaces = { list: () => names.map((name) => ({ name, kind: 'pod', attached: true })) };
+  return diagnose('host1', '0.1.0', { hooks: () => hooks } as unknown as Tracer, interfaces as unknown as Interfaces);
+}
+
+test('capabilities are read from the effective set', () => {
+  const has = (bits: string) =>
+    capabilities(`Name:\tnode\nCapPrm:\t000001ffffffffff\nCapEff:\t${bits}\n`)
+      .filter((one) => one.has)
+      .map(({ name }) => name);
+  assert.deepEqual(has('000001ffffffffff'), ['BPF', 'PERFMON', 'NET_ADMIN', 'SYSLOG', 'SYS_ADMIN']);
+  assert.deepEqual(has('000000c000001000'), ['BPF', 'PERFMON', 'NET_ADMIN']);
+  assert.deepEqual(has('0000000000000000'), []);
+});
+
+test('a node with all hooks lacks nothing', () => {
+  const report = reportOf([TC, { name: 'nat', backend: 'fentry', state: 'idle' }]);
+  assert.deepEqual([report.works, report.lacks, report.reason], [true, [], undefined]);
+});
+
+for (const [hook, what, remedy] of [
+  [{ name: 'nat', reason: 'this kernel has no kprobes (CONFIG_KPROBES)' }, /when NAT rewrites a packet/, /CONFIG_KPROBES/],
+  [
+    { name: 'icmp-send', reason: 'kprobe is refused to this process (EPERM): perf_event_open needs' },
+    /ICMP error was made/,
+    /CAP_PERFMON/,
+  ],
+  [
+    { name: 'nat', reason: 'no function nf_nat_manip_pkt: … its module is not loaded, or' },
+    /NAT rewrites/,
+    /when the module is loaded/,
+  ],
+  [
+    { name: 'nat', reason: 'nf_nat_manip_pkt of module nf_nat has no type information (BTF), so' },
+    /NAT rewrites/,
+    /DEBUG_INFO_BTF_MODULES/,
+  ],
+  [{ name: 'nat', reason: 'load program kprobe_nat: EACCES\nR1 invalid' }, /NAT rewrites/, /report the reason/],
+  [{ name: 'drops', reason: 'no reasons' }, /packets that the kernel drops/, /5\.17/],
+  [{ name: 'conntrack', reason: 'not in BTF' }, /translations/, /nf_conntrack/],
+] as const) {
+  test(`without ${hook.name} (${hook.reason.split('\n')[0]}) it says what cannot be told, why, and what would change that`, () => {
+    const { lacks, works } = reportOf([TC, { ...hook, backend: 'none', state: 'unavailable' }]);
+    assert.equal(works, true);
+    assert.equal(lacks.length, 1);
+    assert.match(lacks[0]?.what ?? '', what);
+    assert.equal(lacks[0]?.why, hook.reason);
+    assert.match(lacks[0]?.remedy ?? '', remedy);
+  });
+}
+
+test('a node without interfaces of a pod network says so', () => {
+  assert.match(reportOf([TC], []).reason ?? '', /no interface of a pod network/);
+});
+
+test('a node whose programs cannot be loaded does not work, and says why', () => {
+  const report = brokenNode('host1', '0.1.0', false, 'This kernel has no BTF');
+  assert.deepEqual([report.works, report.reason, report.kernel.btf], [false, 'This kernel has no BTF', false]);
+});

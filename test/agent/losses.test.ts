@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Losses } from '../../src/agent/losses.ts';
+import type { KernelStats } from '../../src/agent/tracer.ts';
+import { RATE, RATE_CLASS, RATE_KEY, STATS } from '../../src/event/layout.ts';
+import type { PodRef } from '../../src/event/types.ts';
+import { addressBytes } from '../../src/util/address.ts';
+
+const NOISY: PodRef = { namespace: 'default', name: 'noisy', uid: 'u1' };
+const REMOTE: PodRef = { namespace: 'default', name: 'remote', uid: 'u2' };
+
+/** One entry of the kernel's map. */
+function rate(fields: { rateClass: keyof typeof RATE_CLASS; ifindex?: number; ip?: string; cut: number }): Buffer {
+  const entry = Buffer.alloc(RATE_KEY.size + RATE.size);
+  entry.set(addressBytes(fields.ip ?? '::') as Uint8Array, RATE_KEY.address);
+  entry.writeUInt32LE(fields.ifindex ?? 1, RATE_KEY.ifindex);
+  entry.writeUInt32LE(RATE_CLASS[fields.rateClass], RATE_KEY.rateClass);
+  entry.writeBigUInt64LE(BigInt(fields.cut), RATE_KEY.size + RATE.cut);
+  return entry;
+}
+
+function kernel() {
+  const none = Object.fromEntries(Object.keys(STATS).map((name) => [name, 0])) as unknown as KernelStats;
+  const state = { stats: none, rates: [] as Buffer[], clock: 0 };
+  const losses = new Losses({
+    node: 'host1',
+    tracer: { stats: () => state.stats, rates: () => Buffer.concat(state.rates) },
+    podOf: ({ ifindex, ip }) => (ifindex === 7 ? NOISY : ip === '10.244.2.2' ? REMOTE : undefined),
+    now: () => String(++state.clock),
+  });
+  const told = (stats: Partial<KernelStats>, ...rates: Buffer[]) => {
+    state.stats = { ...state.stats, ...stats };
+    state.rates = rates;
+    return losses.take().map(({ stage, count, pod }) => [stage, count, pod?.name]);
+  };
+  return { losses, told, state };
+}
+
+test('what was lost before the start is nobody’s to hear, and what is lost after it is told once', () => {
+  const { losses, told, state } = kernel();
+  state.stats = { ...state.stats, lostRing: 5, cut: 9 };
+  state.rates = [rate({ rateClass: 'own', ifindex: 7, cut: 9 })];
+  losses.start();
+  assert.deepEqual(told({}, ...state.rates), []);
+  assert.deepEqual(told({ lostRing: 7, lostScratch: 1 }, ...state.rates), [['kernel-ring', 3, undefined]]);
+  assert.deepEqual(told({}, ...state.rates), []);
+});
+
+test('what was cut is told by pod, by its interface or its address, and the rest without one', () => {
+  const { losses, told } = kernel();
+  losses.start();
+  const rates = [
+    rate({ rateClass: 'own', ifindex: 7, cut: 10 }),
+    rate({ rateClass: 'answerToUntold', ifindex: 7, cut: 5 }),
+    rate({ rateClass: 'uplink', ip: '10.244.2.2', cut: 20 }),
+    rate({ rateClass: 'laterOut', cut: 3 }),
+    rate({ rateClass: 'drop', ip: '10.9.9.9', cut: 4 }),
+  ];
+  assert.deepEqual(told({ cut: 50 }, ...rates), [
+    ['pod-rate', 15, 'noisy'],
+    ['pod-rate', 20, 'remote'],
+    // Charged to nobody known, or to a rate that the kernel has forgotten since.
+    ['pod-rate', 15, undefined],
+  ]);
+});
+
+test('a run that has charged a pod and not counted itself yet is told once all the same', () => {
+  const { losses, told } = kernel();
+  losses.start();
+  const rates = [rate({ rateClass: 'own', ifindex: 7, cut: 3 })];
+  assert.deepEqual(told({ cut: 2 }, ...rates), [['pod-rate', 3, 'noisy']]);
+  assert.deepEqual(told({ cut: 3 }, ...rates), []);
+});
+
+test('a rate that was forgotten and began anew is counted from nothing', () => {
+  const { losses, told } = kernel();
+  losses.start();
+  assert.deepEqual(told({ cut: 8 }, rate({ rateClass: 'own', ifindex: 7, cut: 8 })), [['pod-rate', 8, 'noisy']]);
+  assert.deepEqual(told({ cut: 10 }, rate({ rateClass: 'own', ifindex: 7, cut: 2 })), [['pod-rate', 2, 'noisy']]);
+});

@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { randomOf } from '../filter/support/random.ts';
+import { NO_TCPDUMP, tcpdumpChoice } from '../filter/support/tcpdump.ts';
+import { frame, writeFrames } from '../filter/support/traffic.ts';
+
+const KTRACE = new URL('../../bin/ktrace', import.meta.url).pathname;
+const folder = mkdtempSync(join(tmpdir(), 'ktrace-read-'));
+const path = join(folder, 'some.pcap');
+const random = randomOf(7);
+writeFrames(
+  path,
+  'ethernet',
+  Array.from({ length: 300 }, () => frame(random, 'ethernet', true)),
+);
+after(() => rmSync(folder, { recursive: true }));
+
+interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+async function ktrace(...args: string[]): Promise<Ended> {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [KTRACE, ...args], { maxBuffer: 2 ** 26 });
+    return { code: 0, stdout, stderr };
+  } catch (error) {
+    return error as unknown as Ended;
+  }
+}
+
+describe('ktrace read', () => {
+  test('shows the IP packets that tcpdump takes, cut ones too', { skip: NO_TCPDUMP }, async () => {
+    for (const filter of ['tcp port 80 or 443', 'not host 10.0.0.1', 'icmp or icmp6']) {
+      const { code, stdout, stderr } = await ktrace('read', path, ...filter.split(' '), '-o', 'json');
+      assert.equal(code, 0, stderr);
+      const shown = stdout
+        .trim()
+        .split('\n')
+        .map((line) => Number((JSON.parse(line) as { id: string }).id) - 1);
+      const theirs = tcpdumpChoice(path, `(${filter}) and (ip or ip6 or vlan)`, ['-O']) as number[];
+      assert.ok(shown.length > 5 && shown.every((id) => theirs.includes(id)), filter);
+      assert.match(stderr, new RegExp(`^ktrace: 300 packets read, ${shown.length} shown`));
+    }
+  });
+
+  test('tells of each packet what its headers say', async () => {
+    const { stdout } = await ktrace(
+      'read',
+      path,
+      'icmp[icmptype] == icmp-echo and not ip[6:2] & 0x3fff != 0',
+      '-c',
+      '1',
+      '-o',
+      'json',
+    );
+    const event = JSON.parse(stdout) as Record<string, unknown>;
+    assert.equal(event['kind'], 'packet');
+    assert.equal(event['proto'], 'icmp');
+    assert.equal((event['icmp'] as { name: string }).name, 'echo-request');
+    assert.match(String(event['time']), /^1970-01-01T00:0\d:\d\d\.000000000Z$/);
+    assert.deepEqual([event['nodes'], event['hops']], [[], []]);
+  });
+
+  test('refuses a mistake before it opens the file', async () => {
+    const { code, stdout, stderr } = await ktrace('read', '/nowhere/some.pcap', 'tcp', 'port');
+    assert.deepEqual([code, stdout], [2, '']);
+    assert.match(stderr, /^ktrace: Expected a port, got the end of the filter \[KTRACE_E_FILTER\]\n {2}tcp port\n {10}\^\n$/);
+  });
+
+  test('prints all that can be read of a damaged file, then what is wrong with it', async () => {
+    const half = join(folder, 'half.pcap');
+    const whole = readFileSync(path);
+    writeFileSync(half, whole.subarray(0, Math.floor(whole.length / 2) + 1));
+    const { code, stdout, stderr } = await ktrace('read', half);
+    assert.equal(code, 1);
+    assert.ok(stdout.split('\n').length > 100);
+    assert.match(stderr, /packets read, \d+ shown.*\n.*at byte \d+ of the file \[KTRACE_E_CAPTURE_DAMAGED\]/s);
+  });
+
+  test('makes no page and no capture of a capture file: they are of dumps', async () => {
+    for (const format of ['html', 'pcapng']) {
+      const { code, stdout, stderr } = await ktrace('read', path, '-o', format);
+      assert.deepEqual([code, stdout], [2, '']);
+      assert.match(
+        stderr,
+        new RegExp(`^ktrace: Expected a dump of ktrace to read for -o ${format}, got .*\\[KTRACE_E_ARGUMENT\\]`),
+      );
+    }
+  });
+
+  test('says what is no capture file, and what is not there', async () => {
+    const other = await ktrace('read', KTRACE);
+    assert.equal(other.code, 2);
+    assert.match(other.stderr, /Expected a pcap or pcapng file .* \[KTRACE_E_CAPTURE_FORMAT\]/);
+    const missing = await ktrace('read', join(folder, 'nothing.pcap'));
+    assert.equal(missing.code, 2);
+    assert.match(missing.stderr, /ENOENT.*\[KTRACE_E_FILE\]/);
+  });
+});
+
+describe('ktrace filter', () => {
+  test('writes out what a filter means', async () => {
+    const said = async (...words: string[]) => (await ktrace('filter', ...words)).stdout.split('\n');
+    assert.deepEqual(await said('port', '80', 'or', '443'), [
+      'port 80 or port 443',
+      '  in the kernel:  inner (tcp or udp or sctp)',
+      '  in user space:  port 80, port 443',
+      '',
+    ]);
+    assert.deepEqual((await said('udp[20:2] = 1')).slice(3, 4), [
+      '  payload:        udp[20:2] = 1 reads up to byte 42 at least; --snaplen 42 captures them',
+    ]);
+    assert.deepEqual((await said('icmp')).slice(1, 3), ['  in the kernel:  icmp', '  in user space:  nothing more']);
+    assert.match((await said('not port 80'))[1] ?? '', /in the kernel: {2}nothing: each term may be true of a packet elsewhere/);
+    assert.match((await said('ether broadcast'))[1] ?? '', /on a follow: {4}refused: .*frames are not what ktrace follows/);
+  });
+
+  test('-d lists the program as tcpdump does', { skip: NO_TCPDUMP }, async () => {
+    const { stdout } = await promisify(execFile)('tcpdump', ['-O', '-y', 'EN10MB', '-d', 'udp']);
+    const plain = (text: string) => text.replace(/ +/g, ' ').trim();
+    assert.equal(plain((await ktrace('filter', '-d', 'udp')).stdout), plain(stdout));
+  });
+});

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite, type TestContext, test } from 'node:test';
+import { CaptureWriter } from '../../src/client/capture-writer.ts';
+import { DumpFile, isDumpFile, type Manifest, readDump, readDumpServices } from '../../src/client/dump-file.ts';
+import type { ToldService } from '../../src/client/told-services.ts';
+import type { KtraceEvent } from '../../src/event/types.ts';
+import { readCapture } from '../../src/store/capture-file.ts';
+import type { CapturedPacket } from '../../src/store/captured-packet.ts';
+import { flow, hop, packet, pod } from './events.ts';
+
+const MANIFEST: Manifest = {
+  ...{ v: 1, made: '2026-11-22T08:45:00.000Z', targets: [{ kind: 'all' }], nodes: ['host1'], missing: [] },
+  ...{ since: '2026-11-22T08:00:00.000Z', until: '2026-11-22T09:00:00.000Z' },
+};
+const flows = Array.from({ length: 3000 }, (_, at) =>
+  flow({ id: `f${at}`, node: 'host1', src: pod('web', '10.0.0.1', 'host1', 1000 + at), dst: { ip: '10.0.0.2', port: 80 } }),
+);
+
+async function written(t: TestContext, isEnded = true): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'ktrace-dump-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'a.ktrace');
+  writeFileSync(path, 'what was there before', { mode: 0o644 });
+  const file = await DumpFile.create(path, MANIFEST);
+  for (const event of flows) await file.add(event);
+  if (isEnded) await file.end(MANIFEST, 'all');
+  await file.close();
+  return path;
+}
+
+async function read(path: string): Promise<{ events: KtraceEvent[]; code: string | undefined }> {
+  const events: KtraceEvent[] = [];
+  try {
+    for await (const event of readDump(path)) events.push(event);
+    return { events, code: undefined };
+  } catch (error) {
+    return { events, code: (error as { code: string }).code };
+  }
+}
+
+suite('a dump in a file', () => {
+  test('is read as it was written, and is its owner’s alone, also where a file was there before', async (t) => {
+    const path = await written(t);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    assert.ok(await isDumpFile(path));
+    assert.deepEqual(await read(path), { events: flows, code: undefined });
+  });
+
+  test('is half a dump without its end, and what is in it is read', async (t) => {
+    const path = await written(t);
+    const bytes = readFileSync(path);
+    writeFileSync(path, bytes.subarray(0, bytes.length - 10));
+    const { events, code } = await read(path);
+    assert.deepEqual([events.length, code], [3000, 'KTRACE_E_DUMP_INCOMPLETE']);
+    writeFileSync(path, bytes.subarray(0, bytes.length / 2));
+    const half = await read(path);
+    assert.equal(half.code, 'KTRACE_E_DUMP_INCOMPLETE');
+    assert.ok(half.events.length > 0 && half.events.length < 3000);
+  });
+
+  test('holds Services beside its records, also those with very many endpoints, and half a dump says so', async (t) => {
+    const path = await written(t, false);
+    const endpoints = Array.from({ length: 2500 }, (_, at) => ({
+      ...{ ip: `10.0.${at >> 8}.${at & 255}`, node: `node-${at}`, ports: [{ name: 'http', proto: 'tcp', port: 8080 }] },
+      ...{ pod: { namespace: 'shop', name: `web-${at}`, uid: randomUUID() }, from: MANIFEST.since },
+    }));
+    const state = { type: 'ClusterIP', ips: ['10.96.0.1'], ports: [], from: MANIFEST.since };
+    const service = { v: 1 as const, kind: 'service' as const, namespace: 'shop', nodes: ['host1'] };
+    const services: ToldService[] = ['big', 'none'].map((name, at) => ({
+      ...service,
+      name,
+      states: [state],
+      endpoints: at === 0 ? endpoints : [],
+    }));
+    const file = await DumpFile.create(path, MANIFEST);
+    for (const event of flows) await file.add(event);
+    await file.services(services);
+    await file.end(MANIFEST, 'all');
+    await file.close();
+    assert.deepEqual(await read(path), { events: flows, code: undefined });
+    const found: ToldService[] = [];
+    for await (const one of readDumpServices(path)) found.push(one);
+    assert.deepEqual(found, services);
+    writeFileSync(path, readFileSync(path).subarray(0, -10));
+    await assert.rejects(
+      async () => {
+        for await (const _ of readDumpServices(path));
+      },
+      { code: 'KTRACE_E_DUMP_INCOMPLETE' },
+    );
+  });
+
+  test('tells where it is damaged, behind everything else of it', async (t) => {
+    const path = await written(t);
+    const bytes = readFileSync(path);
+    const at = Math.floor(bytes.length / 2);
+    bytes[at] = (bytes[at] ?? 0) ^ 1;
+    writeFileSync(path, bytes);
+    const { events, code } = await read(path);
+    assert.equal(code, 'KTRACE_E_DUMP_DAMAGED');
+    assert.ok(events.length > 0 && events.length < 3000);
+  });
+});
+
+test('a capture made of records has each packet once, with its bytes, interface and time', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'ktrace-capture-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const bytes = Buffer.from('4500001c00010000400100000a0000010a0000020800000000010001', 'hex');
+  const one = packet({
+    ...{ id: 'p1', proto: 'icmp', len: 1028, src: pod('web', '10.0.0.1', 'host1'), dst: { ip: '10.0.0.2' } },
+    ...{ hops: [hop('host1', 'veth1', 'in', 0)], time: '2026-11-22T08:45:00.123456789Z' },
+    headers: [bytes.toString('base64')],
+  });
+  const writer = new CaptureWriter();
+  const told: KtraceEvent[] = [one, { ...one, amends: true }, { ...one, id: 'p2' }, ...flows.slice(0, 2)];
+  const blocks = [writer.begin(), ...told.flatMap((event) => writer.of(event) ?? []), writer.end()];
+  const path = join(folder, 'a.pcapng');
+  writeFileSync(path, Buffer.concat(blocks));
+  const packets: CapturedPacket[] = [];
+  for await (const one of readCapture(path, process.stdin)) packets.push(one);
+  assert.deepEqual(
+    packets.map(({ interfaceName, timeNs }) => [interfaceName, timeNs]),
+    [1, 2].map(() => ['host1/veth1', BigInt(Date.parse('2026-11-22T08:45:00Z')) * 1_000_000n + 123_456_789n]),
+  );
+});

@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { suite, type TestContext, test } from 'node:test';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { DumpNode, type DumpNodeOptions } from '../../src/client/dump-node.ts';
+import type { KtraceEvent } from '../../src/event/types.ts';
+import { SUBPROTOCOL } from '../../src/protocol/constants.ts';
+import type { AgentMessage, ClientMessage } from '../../src/protocol/messages.ts';
+import { flow } from './events.ts';
+
+type DumpMessage = Extract<ClientMessage, { type: 'dump' }>;
+
+/** An agent that answers each `dump` as the test says. */
+async function agent(
+  t: TestContext,
+  answer: (dump: DumpMessage, socket: WebSocket, attempt: number) => void,
+  options: Partial<DumpNodeOptions> = {},
+): Promise<DumpNode> {
+  const http = createServer();
+  const server = new WebSocketServer({ server: http, handleProtocols: () => SUBPROTOCOL });
+  let attempts = 0;
+  server.on('connection', (socket) => {
+    say(socket, { type: 'hello', node: 'host1', instance: 'i', version: '0', hooks: [], clock: String(Date.now() * 1e6) });
+    socket.on('message', (data) => {
+      const message = JSON.parse(String(data)) as ClientMessage;
+      if (message.type === 'dump') answer(message, socket, attempts++);
+    });
+  });
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    for (const socket of server.clients) socket.terminate();
+    http.close();
+  });
+  const node = new DumpNode({
+    node: 'host1',
+    dial: () => Promise.resolve(connect((http.address() as AddressInfo).port, '127.0.0.1')),
+    tokens: () => [],
+    interrupt: new AbortController().signal,
+    request: { targets: [{ kind: 'all' }], owners: [], sinceMs: 0, untilMs: 1 },
+    nowMs: () => Date.now(),
+    onBroken: () => undefined,
+    pauseMs: 1,
+    ...options,
+  });
+  t.after(() => node.close());
+  return node;
+}
+
+function say(socket: WebSocket, message: AgentMessage): void {
+  socket.send(JSON.stringify(message));
+}
+
+const events = (...ids: string[]): KtraceEvent[] =>
+  ids.map((id) => flow({ id, node: 'host1', src: { ip: '10.0.0.1' }, dst: { ip: '10.0.0.2' } }));
+const DONE = { type: 'dumped', read: 0, told: 0, filtered: 0, withheld: 0, damaged: [] } satisfies AgentMessage;
+
+async function idsOf(node: DumpNode): Promise<string[]> {
+  const ids: string[] = [];
+  for (let event = await node.next(); event !== undefined; event = await node.next()) if ('id' in event) ids.push(event.id);
+  return ids;
+}
+
+suite('fetching a recording', () => {
+  test('a transfer that breaks goes on behind the last whole block, and nothing is missed or told twice', async (t) => {
+    const asked: (string | undefined)[] = [];
+    const node = await agent(t, ({ after }, socket, attempt) => {
+      asked.push(after);
+      if (attempt === 0) {
+        say(socket, { type: 'records', after: 'one', events: events('a', 'b') });
+        say(socket, { type: 'records', after: '', events: events('c') });
+        // When it is written, and without a closing handshake.
+        setTimeout(() => socket.terminate(), 50);
+        return;
+      }
+      say(socket, { type: 'records', after: '', events: events('c', 'd') });
+      say(socket, { type: 'records', after: 'two', events: events('e') });
+      say(socket, DONE);
+    });
+    assert.deepEqual(await idsOf(node), ['a', 'b', 'c', 'd', 'e']);
+    assert.deepEqual(asked, [undefined, 'one']);
+    assert.equal(node.failure, undefined);
+  });
+
+  test('an agent that breaks off again and again is given up, with what came', async (t) => {
+    const node = await agent(t, (_, socket) => socket.terminate());
+    assert.deepEqual(await idsOf(node), []);
+    assert.equal(node.failure?.code, 'KTRACE_E_CONNECTION');
+  });
+
+  test('an interruption ends it at once, without another attempt', async (t) => {
+    const interrupt = new AbortController();
+    let count = 0;
+    const node = await agent(
+      t,
+      (_, socket) => {
+        count += 1;
+        interrupt.abort();
+        socket.terminate();
+      },
+      { interrupt: interrupt.signal, pauseMs: 60_000 },
+    );
+    assert.deepEqual([await idsOf(node), node.failure, count], [[], undefined, 1]);
+  });
+
+  test('a refusal is final', async (t) => {
+    let count = 0;
+    const node = await agent(t, (_, socket) => {
+      count += 1;
+      say(socket, { type: 'error', code: 'KTRACE_E_NOT_AUTHORIZED', message: 'no' });
+    });
+    assert.deepEqual(await idsOf(node), []);
+    assert.deepEqual([node.failure?.code, node.failure?.exitCode, count], ['KTRACE_E_NOT_AUTHORIZED', 4, 1]);
+  });
+
+  test('no more than the window is on its way, however much there is', async (t) => {
+    const node = await agent(t, (_, socket) => {
+      let credits = 0;
+      let sent = 0;
+      socket.on('message', (data) => {
+        const message = JSON.parse(String(data)) as ClientMessage;
+        if (message.type !== 'credit') return;
+        credits += message.events;
+        assert.ok(credits <= 2048);
+        const batch = events(...Array.from({ length: Math.min(credits, 5000 - sent) }, (__, at) => String(sent + at)));
+        credits -= batch.length;
+        sent += batch.length;
+        if (batch.length > 0) say(socket, { type: 'records', after: String(sent), events: batch });
+        if (sent === 5000) say(socket, DONE);
+      });
+    });
+    const ids = await idsOf(node);
+    assert.deepEqual([ids.length, ids.at(-1)], [5000, '4999']);
+  });
+});

@@ -1,0 +1,17 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { undecidedText } from '../../src/client/snap-text.ts';
+
+test('what a filter on payload missed is told with the snap length that would have decided it, where there is one', () => {
+  assert.equal(undecidedText({ packets: 0, wantsBytes: 0 }, undefined), undefined);
+  assert.match(
+    undecidedText({ packets: 1, wantsBytes: 42 }, undefined) ?? '',
+    /^1 packet was .*; --snaplen 42 would have decided$/,
+  );
+  assert.match(undecidedText({ packets: 2, wantsBytes: 42 }, 40) ?? '', /^2 packets were .*; --snaplen 42 would have decided$/);
+  assert.match(undecidedText({ packets: 2, wantsBytes: 9000 }, 1500) ?? '', /; more than 1500 bytes are never captured$/);
+  assert.match(
+    undecidedText({ packets: 2, wantsBytes: 42 }, 64) ?? '',
+    /: no more could be had of them \(dropped, or on their way when the follow began\)$/,
+  );
+});

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { describe, type TestContext, test } from 'node:test';
+import { Following } from '../../src/client/following.ts';
+import type { KtraceEvent } from '../../src/event/types.ts';
+import { refuseUpgrade, rejectionResponse } from '../../src/protocol/admission.ts';
+import type { KtraceError } from '../../src/util/errors.ts';
+import { hop, packet, pod } from './events.ts';
+import { FakeAgent, until } from './fake-agent.ts';
+
+const NOW = performance.timeOrigin + performance.now();
+
+function follow(t: TestContext, dial: () => Promise<Duplex>): { told: KtraceEvent[]; errors: KtraceError[] } {
+  const told: KtraceEvent[] = [];
+  const errors: KtraceError[] = [];
+  const following = new Following({
+    targets: [{ kind: 'all' }],
+    units: 'flows',
+    dial,
+    tell: (event) => told.push(event),
+    failed: (error) => errors.push(error),
+    began: () => undefined,
+    nowMs: () => performance.timeOrigin + performance.now(),
+    timeouts: { dialMs: 500, answerMs: 300, silenceMs: 2000, retryFirstMs: 10, retryLastMs: 20 },
+  });
+  t.after(() => following.close());
+  following.setNodes(new Set(['host1']));
+  return { told, errors };
+}
+
+const local = (id: string): KtraceEvent =>
+  packet({
+    id,
+    time: `${new Date(NOW).toISOString().slice(0, -1)}000000Z`,
+    fingerprint: id,
+    verdict: 'delivered',
+    src: pod('a', '10.244.1.2', 'host1'),
+    dst: pod('b', '10.244.1.3', 'host1'),
+    hops: [hop('host1', 'veth1', 'in', 0), hop('host1', 'veth2', 'out', 900)],
+  });
+
+/** What a later version says over today's, and a client of today must pass over. */
+const NEWS: Record<string, (agent: FakeAgent) => void> = {
+  'a message of a kind that is not known': (agent) => agent.sendRaw('{"type":"weather","sky":"blue"}'),
+  'an event of a kind that is not known': (agent) => agent.emit({ v: 1, kind: 'incident', id: 'x' } as never),
+  'fields that are not known': (agent) => agent.emit({ ...local('p0'), colour: { deep: ['red'] } } as never),
+  'a notice of a code that is not known': (agent) =>
+    agent.emit({ v: 1, kind: 'notice', node: 'host1', level: 'info', code: 'KTRACE_N_LATER', text: 'news' }),
+};
+
+describe('an agent of a newer minor version', () => {
+  for (const [name, say] of Object.entries(NEWS)) {
+    test(`is followed although it says ${name}`, async (t) => {
+      const agent = await FakeAgent.start('host1');
+      t.after(() => agent.close());
+      const { told, errors } = follow(t, () => agent.dial());
+      await until(() => agent.credits > 0, 'it is followed');
+      say(agent);
+      agent.emit(local('p1'));
+      await until(() => told.some((event) => event.kind === 'packet' && event.id === 'p1'), 'the packet behind it is told');
+      assert.deepEqual(errors, []);
+      assert.equal(agent.connections, 1);
+    });
+  }
+});
+
+test('an agent of an older minor version, which leaves optional fields out, is followed', async (t) => {
+  const agent = await FakeAgent.start('host1');
+  t.after(() => agent.close());
+  const { told, errors } = follow(t, () => agent.dial());
+  await until(() => agent.credits > 0, 'it is followed');
+  const {
+    nat: _nat,
+    tcp: _tcp,
+    icmp: _icmp,
+    ...bare
+  } = local('p1') as KtraceEvent & { nat?: unknown; tcp?: unknown; icmp?: unknown };
+  agent.emit(bare as KtraceEvent);
+  await until(() => told.some((event) => event.kind === 'packet' && event.id === 'p1'), 'its packet is told');
+  assert.deepEqual(errors, []);
+});
+
+test('an agent of another major version is a clear error that names both, and is not tried again', async (t) => {
+  let asked = 0;
+  const server = createServer();
+  server.on('upgrade', (request, socket) => {
+    asked += 1;
+    const rejection = refuseUpgrade({
+      method: 'GET',
+      url: request.url ?? '',
+      headers: { ...request.headers, 'sec-websocket-protocol': 'none' },
+    });
+    assert.ok(rejection !== undefined);
+    // What this very agent says, as its next major version will.
+    socket.end(rejectionResponse({ ...rejection, message: rejection.message.replace('ktrace.v1', 'ktrace.v2') }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => new Promise((resolve) => server.close(resolve)));
+  const { port } = server.address() as AddressInfo;
+  const dial = () =>
+    new Promise<Duplex>((resolve, reject) => {
+      const socket = connect(port, '127.0.0.1', () => resolve(socket)).on('error', reject);
+    });
+  const { errors } = follow(t, dial);
+  await until(() => errors.length > 0, 'it is told');
+  const [{ code, message, hint } = {} as KtraceError] = errors;
+  assert.deepEqual([code, message], ['KTRACE_E_SUBPROTOCOL', 'This client speaks ktrace.v1, the agent ktrace.v2']);
+  assert.match(hint ?? '', /ktrace status/);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal(asked, 1);
+});

@@ -1,0 +1,314 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { AUDIENCE } from '../../src/access/scope.ts';
+import type { NodeReport } from '../../src/event/node-report.ts';
+import type { Target } from '../../src/event/target.ts';
+import type { PacketEvent } from '../../src/event/types.ts';
+import { GATE_PORT, METRICS_PORT } from '../../src/protocol/constants.ts';
+import type { AgentMessage } from '../../src/protocol/messages.ts';
+import { endpoints } from '../lab/support/events.ts';
+import type { Answer, Question } from './support/ask-agents.ts';
+import { beside, ktrace, kubectl, SKIP, until } from './support/cluster.ts';
+import { certificateVisitor, mint, signingKey, timeShifted, tokenVisitor, type Visitor } from './support/visitors.ts';
+import { World } from './support/world.ts';
+
+const ASK = join(import.meta.dirname, 'support', 'ask-agents.ts');
+const WHO = ['nobody', 'wrong audience', 'expired', 'revoked', 'viewer of A', 'viewer of B', 'administrator'] as const;
+const WHAT = ['a pod in A', 'a pod in B', 'a node', 'all namespaces'] as const;
+type Who = (typeof WHO)[number];
+type What = (typeof WHAT)[number];
+const LETS_IN: Partial<Record<Who, readonly What[]>> = {
+  'viewer of A': ['a pod in A'],
+  'viewer of B': ['a pod in B'],
+  administrator: WHAT,
+};
+
+suite('who may see what of a real cluster', { skip: SKIP, timeout: 300_000 }, () => {
+  let a: World;
+  let b: World;
+  let targets: Record<What, Target>;
+  const tokens = new Map<Who, string>();
+  /** To be revoked in the end. */
+  const granted: string[][] = [];
+  let traffic: Promise<unknown>[] = [];
+
+  before(async () => {
+    [a, b] = await Promise.all([World.create(), World.create()]);
+    targets = {
+      'a pod in A': { kind: 'pod', namespace: a.namespace, name: a.client.name },
+      'a pod in B': { kind: 'pod', namespace: b.namespace, name: b.server.name },
+      'a node': { kind: 'node', name: a.nodeA },
+      'all namespaces': { kind: 'all' },
+    };
+    for (const { namespace } of [a, b]) await grant(namespace, '--user', `${namespace}-user`);
+    tokens.set('wrong audience', await mint(a.namespace, 'ktrace-viewer'));
+    tokens.set('viewer of A', await mint(a.namespace, 'ktrace-viewer', `--audience=${AUDIENCE}`));
+    tokens.set('viewer of B', await mint(b.namespace, 'ktrace-viewer', `--audience=${AUDIENCE}`));
+    tokens.set('administrator', await mint('ktrace', 'ktrace-admin', `--audience=${AUDIENCE}`));
+    await kubectl('-n', a.namespace, 'create', 'secret', 'generic', 'bond');
+    const bound = ['--bound-object-kind=Secret', '--bound-object-name=bond'];
+    tokens.set('revoked', await mint(a.namespace, 'ktrace-viewer', `--audience=${AUDIENCE}`, ...bound));
+    await kubectl('-n', a.namespace, 'delete', 'secret', 'bond');
+    const key = await signingKey();
+    if (key !== undefined) tokens.set('expired', timeShifted(tokens.get('viewer of A') ?? '', key, -700, -100));
+    // To the Service of the other namespace, to a port of its pod where nobody listens, and within each namespace.
+    const closed = `echo hello | nc -u -w 1 ${b.server.ip} 9997`;
+    traffic = [
+      a.inPod('deploy/client', 'timeout', '200', 'sh', '-c', `while :; do curl -sm 2 http://${b.clusterIp}/; ${closed}; done`),
+      b.inPod('deploy/client', 'timeout', '200', 'sh', '-c', `while :; do curl -sm 2 http://${b.clusterIp}/; sleep 0.3; done`),
+    ].map((run) => run.catch(() => undefined));
+  });
+  after(async () => {
+    for (const what of granted) await runKtrace('revoke', ...what);
+    await Promise.all([a?.close(), b?.close()]);
+    await Promise.all(traffic);
+  });
+
+  async function grant(...what: string[]): Promise<void> {
+    const { code, stderr } = await runKtrace('grant', ...what);
+    assert.equal(code, 0, stderr);
+    granted.push(what);
+  }
+
+  /** All at once, through `pods/portforward`, by a client that is not ktrace's. */
+  async function ask(questions: readonly Question[]): Promise<Answer[]> {
+    const { stdout } = await beside([process.execPath, '--import', 'tsx', ASK], JSON.stringify(questions));
+    return JSON.parse(stdout) as Answer[];
+  }
+
+  function tokenOf(who: Who): { token?: string } {
+    const token = tokens.get(who);
+    return token === undefined ? {} : { token };
+  }
+
+  /** Of the agent of the first node. Where a pod is on another, its agent would tell a client the address to hand on. */
+  function question(who: Who, what: What, wanted: string[], more: string[] = []): Question {
+    const addresses = what === 'a pod in B' ? [b.server.ip, ...more] : more;
+    return { ask: 'stream', node: a.nodeA, target: targets[what], addresses, wanted, forMs: 30_000, ...tokenOf(who) };
+  }
+
+  async function stream(...asked: Parameters<typeof question>): Promise<AgentMessage[]> {
+    const [answer] = await ask([question(...asked)]);
+    assert.ok(answer !== undefined && 'messages' in answer);
+    return answer.messages;
+  }
+
+  test('ktrace doctor is told by every node what its kernel allows, and what is lacking with reason and remedy', async () => {
+    const { code, stdout, stderr } = await runKtrace('doctor', '-o', 'json');
+    assert.equal(code, 0, stderr);
+    const reports = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as NodeReport);
+    assert.deepEqual(
+      reports.map(({ node, works }) => [node, works]),
+      [...a.nodes.keys()].sort().map((node) => [node, true]),
+    );
+    for (const { kernel, hooks, interfaces, lacks } of reports) {
+      assert.ok(kernel.btf);
+      assert.ok(hooks.some(({ name, state }) => name === 'tc' && state !== 'unavailable'));
+      assert.ok(interfaces.some(({ kind }) => kind === 'pod') && interfaces.some(({ kind }) => kind === 'uplink'));
+      for (const { state, reason } of hooks) assert.ok(state !== 'unavailable' || reason);
+      for (const { why, remedy } of lacks) assert.ok(why !== '' && remedy !== '');
+    }
+  });
+
+  /** What of a namespace's own may not be told to others. */
+  const secretsOf = ({ namespace, client, server }: World): string[] => [
+    namespace,
+    ...[client, server].flatMap(({ name, uid }) => [name, uid]),
+  ];
+
+  for (const who of WHO) {
+    test(`${who}: may follow ${LETS_IN[who]?.join(', ') ?? 'nothing'}, and is told nothing of the rest`, async (t) => {
+      if (who === 'expired' && !tokens.has(who)) return t.skip("the cluster's signing key is not to be had");
+      const answers = await ask(WHAT.map((what) => question(who, what, ['"kind":"packet"'])));
+      for (const [index, what] of WHAT.entries()) {
+        const answer = answers[index];
+        assert.ok(answer !== undefined && 'messages' in answer);
+        const [hello, ...rest] = answer.messages.filter(({ type }) => type !== 'clock');
+        assert.deepEqual(Object.keys(hello ?? {}).sort(), ['clock', 'hooks', 'instance', 'node', 'type', 'version'], what);
+        if (LETS_IN[who]?.includes(what)) {
+          assert.equal(rest[0]?.type, 'subscribed', what);
+          assert.ok(packetsIn(rest).length > 0, what);
+          continue;
+        }
+        assert.deepEqual(
+          rest.map((message) => (message.type === 'error' ? message.code : message.type)),
+          ['KTRACE_E_NOT_AUTHORIZED'],
+          what,
+        );
+        const text = JSON.stringify(answer.messages);
+        for (const word of [...secretsOf(a).slice(1), ...secretsOf(b).slice(1)])
+          assert.ok(!text.includes(word), `${what}: ${word}`);
+      }
+    });
+
+    test(`${who}: ${who === 'administrator' ? 'is told' : 'is not told'} how a node is`, async (t) => {
+      if (who === 'expired' && !tokens.has(who)) return t.skip("the cluster's signing key is not to be had");
+      const [answer] = await ask([{ ask: 'doctor', node: a.nodeA, ...tokenOf(who) }]);
+      assert.ok(answer !== undefined && 'messages' in answer);
+      const told = answer.messages.filter(({ type }) => type === 'doctor' || type === 'error');
+      assert.deepEqual(
+        told.map((message) => (message.type === 'error' ? message.code : message.type)),
+        [who === 'administrator' ? 'doctor' : 'KTRACE_E_NOT_AUTHORIZED'],
+      );
+    });
+
+    test(`${who}: may dump ${LETS_IN[who]?.join(', ') ?? 'nothing'}`, async (t) => {
+      if (who === 'expired' && !tokens.has(who)) return t.skip("the cluster's signing key is not to be had");
+      const answers = await ask(WHAT.map((what) => ({ ask: 'recorded', node: a.nodeA, target: targets[what], ...tokenOf(who) })));
+      for (const [index, what] of WHAT.entries()) {
+        const answer = answers[index];
+        assert.ok(answer !== undefined && 'messages' in answer);
+        const told = answer.messages.filter(({ type }) => type === 'recorded' || type === 'error');
+        // The base records nothing, which is said to those alone who might ask for it.
+        assert.deepEqual(
+          told.map((message) => (message.type === 'error' ? message.code : message.type)),
+          [LETS_IN[who]?.includes(what) ? 'KTRACE_E_NOT_RECORDING' : 'KTRACE_E_NOT_AUTHORIZED'],
+          what,
+        );
+      }
+    });
+
+    test(`${who}: health and metrics are the node's own, and name nobody`, async () => {
+      const page = (port: number, path: string): Question => ({ ask: 'page', node: a.nodeA, port, path, ...tokenOf(who) });
+      const [healthz, readyz, hidden, metrics] = await ask([
+        page(GATE_PORT, '/healthz'),
+        page(GATE_PORT, '/readyz'),
+        page(GATE_PORT, '/metrics'),
+        page(METRICS_PORT, '/metrics'),
+      ]);
+      for (const one of [healthz, readyz]) assert.deepEqual(one, { status: 'HTTP/1.1 200 OK', body: 'ok\n' });
+      assert.ok(hidden !== undefined && 'status' in hidden && metrics !== undefined && 'status' in metrics);
+      assert.match(hidden.status, / 404 /);
+      assert.match(metrics.status, / 200 /);
+      assert.match(metrics.body, /^ktrace_gate_agent_up 1$/m);
+      for (const world of [a, b])
+        for (const word of [...secretsOf(world), world.client.ip, world.server.ip, world.clusterIp])
+          assert.ok(!metrics.body.includes(word), word);
+    });
+  }
+
+  test('a token that is signed anew is good as long as its time is: it is the time that shuts out', async (t) => {
+    const key = await signingKey();
+    if (key === undefined) return t.skip("the cluster's signing key is not to be had");
+    const asked = question('viewer of A', 'a pod in A', []);
+    const [answer] = await ask([{ ...asked, token: timeShifted(tokens.get('viewer of A') ?? '', key, -100, 500) }]);
+    assert.ok(answer !== undefined && 'messages' in answer);
+    assert.ok(
+      answer.messages.some(({ type }) => type === 'subscribed'),
+      JSON.stringify(answer),
+    );
+  });
+
+  test('the viewer of A sees the ends in A by name, and of B addresses and ports alone', async () => {
+    const isRequest = ({ dst, nat }: PacketEvent) => dst.ip === b.clusterIp && nat !== undefined;
+    const wanted = [`${packet({ src: a.client.ip, dst: b.clusterIp })}.*"nat":`, 'port-unreachable'];
+    const messages = await stream('viewer of A', 'a pod in A', wanted);
+    const packets = packetsIn(messages);
+    const text = JSON.stringify(messages);
+    for (const word of secretsOf(b)) assert.ok(!text.includes(word), word);
+    assert.deepEqual(namespacesIn(packets), [a.namespace]);
+    const request = packets.find(isRequest);
+    assert.equal(request?.src.pod?.uid, a.client.uid);
+    assert.equal(request.src.pod.labels?.['app'], 'client');
+    assert.deepEqual(request.dst, { ip: b.clusterIp, port: 80 });
+    const [dnat] = request.nat ?? [];
+    assert.deepEqual([dnat?.service, dnat?.chains, dnat?.after], [undefined, undefined, { ip: b.server.ip, port: 8080 }]);
+    const about = packets.find(({ icmp }) => icmp?.name === 'port-unreachable')?.icmp?.about;
+    assert.equal(about?.src.pod?.uid, a.client.uid);
+    assert.deepEqual(about.dst, { ip: b.server.ip, port: 9997 });
+  });
+
+  test('the viewer of B sees the ends in B by name with Service and chains, and of A addresses and ports alone', async () => {
+    const isRequest = ({ src, dst, nat }: PacketEvent) => src.ip === a.client.ip && dst.ip === b.clusterIp && nat !== undefined;
+    const wanted = [`${packet({ src: a.client.ip, dst: b.clusterIp })}.*"nat":`];
+    const messages = await stream('viewer of B', 'a pod in B', wanted, [b.clusterIp]);
+    const packets = packetsIn(messages);
+    const text = JSON.stringify(messages);
+    for (const word of secretsOf(a)) assert.ok(!text.includes(word), word);
+    assert.deepEqual(namespacesIn(packets), [b.namespace]);
+    const request = packets.find(isRequest);
+    assert.deepEqual(Object.keys(request?.src ?? {}).sort(), ['ip', 'port']);
+    assert.deepEqual(request?.dst.service, { namespace: b.namespace, name: 'server', port: 'http' });
+    assert.equal(request.nat?.[0]?.service, `${b.namespace}/server:http`);
+    assert.ok((request.nat[0].chains ?? []).length > 0);
+    assert.equal(request.nat[0].after.pod?.uid, b.server.uid);
+  });
+
+  test('addresses that a viewer hands to an agent open nothing: what passes within B stays unseen by the viewer of A', async () => {
+    const all = [b.client.ip, b.server.ip, b.clusterIp];
+    const isWithinB = ({ src }: PacketEvent) => src.ip === b.client.ip;
+    const wanted = [packet({ src: a.client.ip }), 'port-unreachable'];
+    const [seen, whole] = await Promise.all([
+      stream('viewer of A', 'a pod in A', wanted, all),
+      stream('administrator', 'a pod in A', [...wanted, packet({ src: b.client.ip })], all),
+    ]);
+    assert.ok(packetsIn(whole).some(isWithinB));
+    assert.ok(packetsIn(seen).length > 0);
+    assert.deepEqual(packetsIn(seen).filter(isWithinB), []);
+    for (const packet of packetsIn(seen)) assert.ok(endpoints(packet).some(({ pod }) => pod?.namespace === a.namespace));
+    for (const word of secretsOf(b)) assert.ok(!JSON.stringify(seen).includes(word), word);
+  });
+
+  const LOGINS: Record<string, () => Promise<Visitor>> = {
+    'a client certificate': () => certificateVisitor(`${a.namespace}-visitor`),
+    'a token': () => tokenVisitor(a.namespace),
+  };
+  for (const [login, create] of Object.entries(LOGINS)) {
+    test(`who logs in by ${login} is shut out with the line that would help, let in by it, and shut out by revoke`, async () => {
+      const visitor = await create();
+      const { user, kubeconfig } = visitor;
+      const follow = (...what: string[]) =>
+        runKtrace('follow', ...what, '--kubeconfig', kubeconfig, '-o', 'json', '--for', '30s');
+      const pod = [`pod/${a.client.name}`, '-n', a.namespace, '-c', '1'];
+      const isDenied = async (what: string[], line: string) => {
+        const { code, stdout, stderr } = await follow(...what);
+        assert.deepEqual([code, stdout], [4, ''], stderr);
+        assert.match(stderr, /KTRACE_E_NOT_AUTHORIZED/);
+        assert.ok(
+          stderr.split('\n').some((one) => one.endsWith(`: ${line}`)),
+          stderr,
+        );
+      };
+      try {
+        await isDenied(pod, `ktrace grant ${a.namespace} --user ${user}`);
+        await grant(a.namespace, '--user', user);
+        await until('it is let in', async () => (await follow(...pod)).code === 0);
+        await isDenied(['-n', b.namespace], `ktrace grant ${b.namespace} --user ${user}`);
+        await isDenied(['-A'], `ktrace grant --admin --user ${user}`);
+        await isDenied([`node/${a.nodeA}`], `ktrace grant --admin --user ${user}`);
+        assert.equal((await runKtrace('revoke', a.namespace, '--user', user)).code, 0);
+        await until('it is shut out', async () => (await follow(...pod)).code === 4);
+        await isDenied(pod, `ktrace grant ${a.namespace} --user ${user}`);
+      } finally {
+        await visitor.close();
+      }
+    });
+  }
+});
+
+async function runKtrace(...argv: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const ran = ktrace(...argv);
+  const { code } = await ran.ended;
+  return { code, stdout: ran.stdout, stderr: ran.stderr };
+}
+
+function packetsIn(messages: readonly AgentMessage[]): PacketEvent[] {
+  return messages.flatMap((message) =>
+    message.type === 'events' ? message.events.filter((event) => event.kind === 'packet') : [],
+  );
+}
+
+/** The beginning of a packet's JSON, as a pattern: flows are told as well, and errors quote flows of their own. */
+function packet({ src, dst }: { src: string; dst?: string }): string {
+  const from = `^{[^{]*"kind":"packet"[^{]*"src":{"ip":"${src}"`;
+  return dst === undefined ? from : `${from}.*"dst":{"ip":"${dst}"`;
+}
+
+function namespacesIn(packets: readonly PacketEvent[]): string[] {
+  const owners = packets.flatMap(endpoints).flatMap(({ pod, service }) => pod ?? service ?? []);
+  return [...new Set(owners.map(({ namespace }) => namespace))].sort();
+}

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { before, suite, test } from 'node:test';
+import { loadAll } from 'js-yaml';
+import { renderManifests } from '../../src/client/install/manifests.ts';
+import { beside, getJson, ktrace, SKIP, until } from './support/cluster.ts';
+import { productIsReady } from './support/product.ts';
+
+const DEPLOY = join(import.meta.dirname, '..', '..', 'deploy');
+const SETS = ['ktrace-agent', 'ktrace-gate'];
+
+interface DaemonSet {
+  spec: { template: { spec: { containers: { image: string }[] } } };
+}
+
+async function runKtrace(...argv: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const ran = ktrace(...argv);
+  const { code } = await ran.ended;
+  return { code, stdout: ran.stdout, stderr: ran.stderr };
+}
+
+async function imageNow(): Promise<string> {
+  const { spec } = await getJson<DaemonSet>('daemonset', 'ktrace-agent', '-n', 'ktrace');
+  return spec.template.spec.containers[0]?.image ?? '';
+}
+
+suite('ktrace install, status and uninstall on a real cluster', { skip: SKIP, timeout: 600_000 }, () => {
+  before(productIsReady);
+
+  for (const folder of ['base', 'overlays/least-privilege']) {
+    test(`the objects of ${folder} are those that kubectl kustomize gives`, async () => {
+      const { stdout } = await beside(['kubectl', 'kustomize', join(DEPLOY, folder)]);
+      const byName = (objects: { kind: string; metadata: { name: string } }[]) =>
+        objects.toSorted((a, b) => `${a.kind} ${a.metadata.name}`.localeCompare(`${b.kind} ${b.metadata.name}`));
+      const theirs = byName(loadAll(stdout) as Parameters<typeof byName>[0]);
+      const ours = byName(renderManifests({ folder: join(DEPLOY, folder), namespace: 'ktrace', image: undefined }));
+      assert.ok(theirs.length > 8);
+      assert.deepEqual(ours, theirs);
+    });
+  }
+
+  test('over what kubectl apply made, install changes nothing but its name on the fields', async () => {
+    const { code, stdout, stderr } = await runKtrace('install', '--image', await imageNow());
+    assert.equal(code, 0, stderr);
+    const lines = stdout.trim().split('\n');
+    assert.ok(lines.length > 8 && lines.every((line) => line.endsWith(' unchanged')), stdout);
+    assert.match(stderr, /ktrace-agent (\d+) of \1 ready, ktrace-gate (\d+) of \2 ready/);
+  });
+
+  test('a dry run says what it would change, and changes nothing', async () => {
+    const before = await imageNow();
+    const { code, stdout } = await runKtrace('install', '--image', 'localhost/other:1', '--dry-run');
+    assert.equal(code, 0);
+    assert.match(stdout, /^daemonset\/ktrace-agent in ktrace changed \(dry run\)$/m);
+    assert.match(stdout, /^namespace\/ktrace unchanged \(dry run\)$/m);
+    assert.equal(await imageNow(), before);
+  });
+
+  test('status names every node with its two pods', async () => {
+    const { code, stdout } = await runKtrace('status', '-o', 'json');
+    assert.equal(code, 0, stdout);
+    const rows = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { node: string; kernel: string; agent: { isReady: boolean; image: string } });
+    const { items } = await getJson<{ items: { metadata: { name: string } }[] }>('nodes');
+    assert.deepEqual(
+      rows.map(({ node }) => node),
+      items.map(({ metadata }) => metadata.name).sort(),
+    );
+    const image = await imageNow();
+    for (const { agent, kernel } of rows) assert.ok(agent.isReady && agent.image === image && kernel !== '');
+  });
+
+  test('an image that cannot be had is told with its nodes, and the next install mends it', async () => {
+    const image = await imageNow();
+    // On a busy machine a node may take longer than one waiting to find that it has no such image.
+    await until('an install that tells of the image', async () => {
+      const bad = await runKtrace('install', '--image', 'localhost/nosuch:1', '--timeout', '12s');
+      assert.equal(bad.code, 1, bad.stderr);
+      assert.match(bad.stderr, /KTRACE_E_INSTALL/);
+      return /(agent|gate): (ErrImage|ImagePull)\w*.* \(on /.test(bad.stderr);
+    });
+    await until('a status that tells of it', async () => {
+      const status = await runKtrace('status');
+      assert.equal(status.code, 1);
+      assert.match(status.stdout, /not ready/);
+      return /: (agent|gate): (ErrImage|ImagePull)/.test(status.stdout);
+    });
+    const good = await runKtrace('install', '--image', image);
+    assert.equal(good.code, 0, good.stderr);
+    assert.match(good.stdout, /^daemonset\/ktrace-agent in ktrace changed$/m);
+  });
+
+  test('uninstall leaves nothing, twice; install makes it anew', async () => {
+    const image = await imageNow();
+    const first = await runKtrace('uninstall');
+    assert.equal(first.code, 0, first.stderr);
+    assert.match(first.stdout, /^daemonset\/ktrace-agent in ktrace deleted$/m);
+    await until('nothing of it is left', async () => {
+      const { stdout } = await beside(['kubectl', 'get', 'clusterroles,clusterrolebindings,namespaces', '-o', 'name']);
+      return !stdout.includes('ktrace');
+    });
+    const second = await runKtrace('uninstall');
+    assert.equal(second.code, 0);
+    assert.ok(
+      second.stdout
+        .trim()
+        .split('\n')
+        .every((line) => line.endsWith(' not there')),
+      second.stdout,
+    );
+    const gone = await runKtrace('status');
+    assert.equal(gone.code, 3);
+    assert.match(gone.stderr, /KTRACE_E_NO_AGENT.*\n.*ktrace install/);
+    const anew = await runKtrace('install', '--image', image);
+    assert.equal(anew.code, 0, anew.stderr);
+    for (const name of SETS) assert.match(anew.stdout, new RegExp(`^daemonset/${name} in ktrace created$`, 'm'));
+    assert.match(anew.stderr, /ready after \d+ s/);
+  });
+});

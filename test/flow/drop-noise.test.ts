@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Sighting } from '../../src/event/sighting.ts';
+import { noiseFilter } from '../../src/flow/drop-noise.ts';
+import { sighting } from './sightings.ts';
+
+/** Of each kernel the reasons that matter here, by their values there. */
+const LINUX_6_1 = ['', 'SKB_DROP_REASON_NOT_SPECIFIED', 'SKB_DROP_REASON_NO_SOCKET'];
+const LINUX_6_18 = [
+  '',
+  'SKB_CONSUMED',
+  'SKB_DROP_REASON_NOT_SPECIFIED',
+  'SKB_DROP_REASON_NO_SOCKET',
+  'SKB_DROP_REASON_IPV6_NDISC_FRAG',
+  'SKB_DROP_REASON_QUEUE_PURGE',
+];
+
+/** Whether it is noise that this kernel freed this packet there without a reason. */
+function isNoiseAt(kernel: readonly string[], at: string, fields: Partial<Sighting> = {}): boolean {
+  const isNoise = noiseFilter({ dropReasons: new Map(kernel.entries()), symbol: () => at });
+  const reason = kernel.indexOf('SKB_DROP_REASON_NOT_SPECIFIED');
+  return isNoise(sighting({ hook: 'drop', drop: { reason, location: 1n }, ...fields }));
+}
+
+const ping6: Partial<Sighting> = { ipVersion: 6, proto: 58, icmp: { type: 128, code: 0, id: 1, seq: 1, mtu: 0 } };
+
+test('a queue that is emptied with its socket is noise, whether the kernel has a reason for it or not', () => {
+  for (const kernel of [LINUX_6_1, LINUX_6_18])
+    for (const at of ['inet_sock_destruct', 'sk_stream_kill_queues', 'skb_queue_purge'])
+      assert.equal(isNoiseAt(kernel, at), true, at);
+});
+
+test('what the stack drops without a reason is told', () => {
+  for (const kernel of [LINUX_6_1, LINUX_6_18])
+    for (const at of ['ip_error', 'ip6_pkt_drop', 'br_handle_frame', '0xffffffff81000000'])
+      assert.equal(isNoiseAt(kernel, at), false, at);
+});
+
+test('ICMPv6 that the stack has taken is noise on kernels that free all of it without a reason, and a drop on others', () => {
+  assert.equal(isNoiseAt(LINUX_6_1, 'icmpv6_rcv', ping6), true);
+  assert.equal(isNoiseAt(LINUX_6_18, 'icmpv6_rcv', ping6), false);
+});
+
+test('what is no drop is no noise', () => {
+  const isNoise = noiseFilter({ dropReasons: new Map(LINUX_6_1.entries()), symbol: () => 'inet_sock_destruct' });
+  assert.equal(isNoise(sighting()), false);
+});

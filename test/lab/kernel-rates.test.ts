@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { after, before, suite, test } from 'node:test';
+import { promisify } from 'node:util';
+import { INTERFACE } from '../../src/event/layout.ts';
+import type { PacketEvent } from '../../src/event/types.ts';
+import { u32 } from '../../src/util/bytes.ts';
+import { SKIP, until } from './lab-fixture.ts';
+import { isSpoofed, SPOOFED, synFlood } from './support/flood.ts';
+import { Bench, followed, isAccounted } from './support/kernel.ts';
+import { type Net, twoNodes } from './support/net.ts';
+import { ethernet, IPV4, ipv4, udp } from './support/packets.ts';
+import { TracedNode } from './support/traced-node.ts';
+
+/** Pod a is noisy; b talks with c, which a floods. */
+const [A, B, C] = ['10.9.1.2', '10.9.1.3', '10.9.2.2'];
+const FLOOD = 20_000;
+const TALKS = 80;
+const POD_RATE = 2000;
+/** `cfg_flows_of_pod` in bpf/maps.h. */
+const SHARE = 4096;
+const LOOPBACK = 1;
+
+suite('a pod that floods another', { skip: SKIP, timeout: 120_000 }, () => {
+  let net: Net;
+  let nodes: { node1: TracedNode; node2: TracedNode };
+
+  before(async () => {
+    net = twoNodes();
+    // Answers to addresses that nobody has end here.
+    for (const node of ['node1', 'node2']) net.ip(node, `route add blackhole ${SPOOFED}`);
+    await net.serve('c');
+  });
+  after(() => net?.close());
+
+  async function follow(addresses: string[], podRate: number): Promise<void> {
+    const start = (node: string) => TracedNode.following(net, { node, addresses, podRate, ringBytes: 8 << 20 });
+    nodes = { node1: await start('node1'), node2: await start('node2') };
+    assert.ok(net.try('b', `ping -n -c1 -W2 ${C}`));
+  }
+
+  const inPod = (pod: string, ...argv: string[]) =>
+    promisify(execFile)('nsenter', [`--net=/run/netns/${net.of(pod)}`, ...argv], { timeout: 60_000 });
+
+  /** b opens connections to c, one after the other, for as long as the other pod makes noise and until it has had all its talks. */
+  async function talk(): Promise<void> {
+    const connect = `for n in $(seq ${TALKS}); do exec 3<>/dev/tcp/${C}/8080; echo $n >&3; read -r line <&3; exec 3>&-; sleep 0.01; done`;
+    await inPod('b', 'bash', '-c', connect);
+  }
+
+  /** When all that the kernel sent was read and all that it did not send was told. */
+  async function settled(node: TracedNode) {
+    return until('everything is read and told', async () => {
+      const { stats, counts } = await node.ask('state');
+      return counts.sightings === stats.emitted && lostTo(node, 'pod-rate') === stats.cut ? stats : undefined;
+    });
+  }
+
+  const lostTo = (node: TracedNode, stage: string) =>
+    node.events.reduce((sum, event) => sum + (event.kind === 'lost' && event.stage === stage ? event.count : 0), 0);
+
+  const between = (node: TracedNode, src: string, dst: string, flags: string): PacketEvent[] =>
+    node.packets().filter((packet) => packet.src.ip === src && packet.dst.ip === dst && packet.tcp?.flags === flags);
+
+  async function assertTalksAreTold(): Promise<void> {
+    for (const node of [nodes.node1, nodes.node2]) {
+      for (const [src, dst, flags] of [
+        [B, C, 'S'],
+        [C, B, 'SA'],
+      ] as const) {
+        await until(`${TALKS} ${flags} are told`, () => between(node, src, dst, flags).length >= TALKS);
+        const packets = between(node, src, dst, flags);
+        assert.equal(packets.length, TALKS);
+        for (const { hops } of packets) assert.equal(hops.length, 2, JSON.stringify(hops));
+      }
+    }
+  }
+
+  test('with SYNs of made-up addresses is cut, all of it is counted, and the neighbours are told to the last packet', async (t) => {
+    await follow([B, C], POD_RATE);
+    const [{ stdout }] = await Promise.all([inPod('a', ...synFlood(FLOOD, C, 9)), talk()]);
+    assert.equal(Number(stdout), FLOOD);
+    await assertTalksAreTold();
+    const stats = await settled(nodes.node1);
+    const remote = await settled(nodes.node2);
+    t.diagnostic(JSON.stringify({ stats, remote }));
+    for (const each of [stats, remote]) {
+      assert.ok(isAccounted(each), JSON.stringify(each));
+      assert.equal(each.lostRing, 0);
+    }
+    // In at a's interface, out at the uplink: each hop of each SYN was told or cut, whole packets alone.
+    const told = nodes.node1.packets().filter(({ src }) => isSpoofed(src.ip));
+    assert.ok(told.length >= POD_RATE / 4 && told.length < FLOOD / 2, `${told.length} of the flood were told`);
+    for (const { hops } of told) assert.equal(hops.length, 2);
+    assert.equal(told.length * 2 + stats.cut, FLOOD * 2);
+    assert.ok(remote.cut > FLOOD, 'the other node has cut its part');
+    for (const node of Object.values(nodes)) await node.close();
+  });
+
+  test('with pings as fast as they go is cut, and the neighbours are told to the last packet', async (t) => {
+    await follow([B, C], POD_RATE);
+    const [{ stdout }] = await Promise.all([inPod('a', 'ping', '-f', '-q', '-n', '-c', String(FLOOD), C), talk()]);
+    const replies = Number(/(\d+) received/.exec(stdout)?.[1]);
+    await assertTalksAreTold();
+    const stats = await settled(nodes.node1);
+    t.diagnostic(JSON.stringify({ replies, stats }));
+    assert.ok(isAccounted(stats), JSON.stringify(stats));
+    const hops = nodes.node1
+      .packets()
+      .filter(({ icmp, src, dst }) => icmp !== undefined && (src.ip === A || dst.ip === A))
+      .reduce((sum, packet) => sum + packet.hops.length, 0);
+    // Every echo request and every reply crosses the pod's interface and the uplink; and what the kernel frees of them is held to a rate, too.
+    const { counts } = await nodes.node1.ask('state');
+    const freed = hops + counts.noise + stats.cut - 2 * (FLOOD + replies);
+    assert.ok(freed >= 0 && freed <= FLOOD + replies, `${freed} more than crossed the hooks`);
+    for (const node of Object.values(nodes)) await node.close();
+  });
+});
+
+suite('the flow table', { skip: SKIP }, () => {
+  test('gives one pod’s interface its share, and room again when the flows have gone', () => {
+    const bench = new Bench(followed([C], { wantsEveryPacket: false }));
+    const { tracer } = bench;
+    try {
+      tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.pod), u32(0)]));
+      const send = (from: number, count: number) => {
+        for (let n = from; n < from + count; n++) {
+          const src = `198.18.${n >> 8}.${n & 255}`;
+          const packet = ethernet(IPV4, ipv4({ src, dst: C, proto: 17 }, udp({ sport: 4000, dport: 9 })));
+          assert.equal(bench.run('ktrace_ingress', packet, LOOPBACK).length, 1, 'each is told all the same');
+        }
+      };
+      send(0, SHARE + 100);
+      const full = tracer.countedFlows();
+      assert.deepEqual([full.length, bench.stats().flowTableFull], [SHARE, 100]);
+      tracer.removeFlows(full.slice(0, 50).map(({ key }) => key));
+      tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.pod), u32(SHARE - 50)]));
+      send(SHARE + 100, 60);
+      assert.deepEqual([tracer.countedFlows().length, bench.stats().flowTableFull], [SHARE, 110]);
+    } finally {
+      bench.close();
+    }
+  });
+});

@@ -1,0 +1,300 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite, type TestContext, test } from 'node:test';
+import fc from 'fast-check';
+import { waitFor } from '../../src/lab/wait.ts';
+import { FILE_HEADER_BYTES, FORMAT_VERSION } from '../../src/store/block.ts';
+import { BlockBuilder, type BuiltBlock } from '../../src/store/block-builder.ts';
+import { readBlocks } from '../../src/store/block-reader.ts';
+import { bloomOf, mayHold } from '../../src/store/bloom.ts';
+import { readSegments } from '../../src/store/segment-reader.ts';
+import { SegmentStore, type SegmentStoreOptions } from '../../src/store/segment-store.ts';
+
+function folder(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), 'ktrace-segments-'));
+  t.after(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** A block of one line, which does not compress. */
+function block(line: string, timeMs = 1000, keys: string[] = []): BuiltBlock {
+  const builder = new BlockBuilder('records');
+  builder.add(line, timeMs, keys);
+  return builder.take();
+}
+
+interface Told {
+  lost: number;
+  trouble: (string | undefined)[];
+}
+
+async function openStore(
+  directory: string,
+  options: Partial<SegmentStoreOptions> = {},
+): Promise<{ store: SegmentStore; told: Told }> {
+  const told: Told = { lost: 0, trouble: [] };
+  const store = await SegmentStore.open({
+    directory,
+    budgetBytes: 1e6,
+    ageMs: 1e9,
+    segmentBytes: 1e5,
+    queueBytes: 1e6,
+    onLost: (count) => {
+      told.lost += count;
+    },
+    onTrouble: (why) => told.trouble.push(why),
+    retryMs: 0,
+    ...options,
+  });
+  return { store, told };
+}
+
+async function linesOf(store: SegmentStore): Promise<{ lines: string[]; damaged: { at: number; bytes: number }[] }> {
+  const lines: string[] = [];
+  const damaged: { at: number; bytes: number }[] = [];
+  const options = { wants: () => true, onDamage: (damage: { at: number; bytes: number }) => damaged.push(damage) };
+  for await (const { raw } of readSegments(store.segments(), undefined, options)) {
+    lines.push(...raw.toString().trimEnd().split('\n'));
+  }
+  return { lines, damaged };
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  assert.ok(await waitFor(() => holds() || undefined, 10_000, 5), what);
+}
+
+suite('segments of a recording', () => {
+  test('what was appended is read back in order, also by another start', async (t) => {
+    const directory = folder(t);
+    const { store } = await openStore(directory);
+    for (let at = 0; at < 20; at++) store.append(block(`line ${at}`));
+    await store.close();
+    const { store: again } = await openStore(directory);
+    again.append(block('line 20'));
+    await until('written', () => again.counts.writtenRecords === 1);
+    const { lines, damaged } = await linesOf(again);
+    assert.deepEqual(
+      lines,
+      Array.from({ length: 21 }, (_, at) => `line ${at}`),
+    );
+    assert.deepEqual(damaged, []);
+    assert.equal(statSync(join(directory, readdirSync(directory)[0] ?? '')).mode & 0o777, 0o600);
+    await again.close();
+  });
+
+  test('one that is being begun is not there for a reader before it has something', async (t) => {
+    const { store } = await openStore(folder(t));
+    store.append(block('line 0'));
+    const sizes = new Set<number>();
+    while (store.counts.writtenRecords === 0) {
+      for (const { bytes } of store.segments()) sizes.add(bytes);
+      assert.deepEqual((await linesOf(store)).damaged, []);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.ok(!sizes.has(0));
+    await store.close();
+  });
+
+  test('one that was begun when the power went and has nothing in it is no damage', async (t) => {
+    const directory = folder(t);
+    const { store } = await openStore(directory);
+    store.append(block('line 0'));
+    await store.close();
+    const [first = ''] = readdirSync(directory);
+    const names = ['99999999999999-0001.kseg', '99999999999999-0002.kseg'];
+    writeFileSync(join(directory, names[0] ?? ''), '');
+    writeFileSync(join(directory, names[1] ?? ''), readFileSync(join(directory, first)).subarray(0, FILE_HEADER_BYTES));
+    const { store: again } = await openStore(directory);
+    assert.deepEqual(await linesOf(again), { lines: ['line 0'], damaged: [] });
+    assert.deepEqual(readdirSync(directory), [first]);
+    await again.close();
+  });
+
+  test('the budget is never exceeded by more than one segment, and the oldest goes first', async (t) => {
+    const directory = folder(t);
+    const { store } = await openStore(directory, { budgetBytes: 50_000, segmentBytes: 5000 });
+    for (let at = 0; at < 300; at++) {
+      store.append(block(`${at} ${Buffer.from(Array.from({ length: 500 }, () => Math.random() * 256)).toString('base64')}`));
+      if (at % 10 === 9) await until('written', () => store.counts.writtenRecords === at + 1);
+      const used = readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+      assert.ok(used <= 55_000, `${used} bytes`);
+    }
+    const { lines } = await linesOf(store);
+    const numbers = lines.map((line) => Number(line.split(' ')[0]));
+    assert.equal(numbers.at(-1), 299);
+    assert.deepEqual(
+      numbers,
+      Array.from({ length: numbers.length }, (_, at) => 300 - numbers.length + at),
+    );
+    await store.close();
+  });
+
+  test('segments whose last record is too old go, though nothing is written', async (t) => {
+    const directory = folder(t);
+    let nowMs = 1_000_000;
+    const { store } = await openStore(directory, { ageMs: 1000, segmentBytes: 10, now: () => nowMs });
+    store.append(block('old'));
+    await until('written', () => store.counts.writtenRecords === 1);
+    nowMs += 5000;
+    store.tick();
+    await until('removed', () => store.segments().length === 0);
+    assert.deepEqual(readdirSync(directory), []);
+    await store.close();
+  });
+
+  test('a disk that is slow makes nobody wait, and what found no room is counted', async (t) => {
+    const gate = Promise.withResolvers<void>();
+    const { store, told } = await openStore(folder(t), {
+      queueBytes: 2000,
+      write: async (file, blocks) => {
+        await gate.promise;
+        return (await file.writev(blocks)).bytesWritten;
+      },
+    });
+    for (let at = 0; at < 100; at++) store.append(block(`line ${at}`));
+    assert.ok(told.lost > 50, `${told.lost} lost`);
+    gate.resolve();
+    await until('written', () => store.counts.writtenRecords + told.lost === 100);
+    store.append(block('after'));
+    await until('goes on', () => store.counts.writtenRecords + told.lost === 101);
+    assert.equal((await linesOf(store)).lines.at(-1), 'after');
+    await store.close();
+  });
+
+  test('a disk that is full is told once, loses what finds no room, and is used again by itself', async (t) => {
+    let isFull = false;
+    const { store, told } = await openStore(folder(t), {
+      queueBytes: 1000,
+      write: async (file, blocks) => {
+        // As write(2) does: what fits is taken, then there is no space.
+        if (isFull) return (await file.write(blocks[0] as Buffer, 0, 10)).bytesWritten;
+        return (await file.writev(blocks)).bytesWritten;
+      },
+    });
+    store.append(block('before'));
+    await until('written', () => store.counts.writtenRecords === 1);
+    isFull = true;
+    for (let at = 0; at < 50; at++) {
+      store.append(block(`line ${at}`));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await until('told', () => told.trouble.length === 1);
+    assert.match(told.trouble[0] ?? '', /ENOSPC/);
+    assert.ok(told.lost > 30);
+    isFull = false;
+    await until('well again', () => {
+      store.tick();
+      return told.trouble.length === 2;
+    });
+    await until('written', () => store.counts.writtenRecords + told.lost === 51);
+    const { lines, damaged } = await linesOf(store);
+    assert.deepEqual([lines[0], damaged], ['before', []]);
+    await store.close();
+  });
+
+  test('a folder that vanishes is made anew', async (t) => {
+    const directory = join(folder(t), 'recording');
+    const { store, told } = await openStore(directory);
+    store.append(block('gone'));
+    await until('written', () => store.counts.writtenRecords === 1);
+    rmSync(directory, { recursive: true });
+    store.append(block('here'));
+    await until('written', () => store.counts.writtenRecords === 2);
+    assert.deepEqual([(await linesOf(store)).lines, told.lost], [['here'], 0]);
+    await store.close();
+  });
+});
+
+suite('reading what is damaged', () => {
+  /** A file of ten blocks, and where each begins. */
+  async function tenBlocks(t: TestContext): Promise<{ path: string; places: number[]; bytes: Buffer }> {
+    const directory = folder(t);
+    const { store } = await openStore(directory);
+    const blocks = Array.from({ length: 10 }, (_, at) => block(`line ${at}`));
+    for (const one of blocks) store.append(one);
+    await store.close();
+    const path = join(directory, readdirSync(directory)[0] ?? '');
+    const places = blocks.map(
+      (_, at) => FILE_HEADER_BYTES + blocks.slice(0, at).reduce((sum, { bytes }) => sum + bytes.length, 0),
+    );
+    return { path, places, bytes: readFileSync(path) };
+  }
+
+  async function read(path: string): Promise<{ lines: string[]; damaged: { at: number; bytes: number }[] }> {
+    const damaged: { at: number; bytes: number }[] = [];
+    const lines: string[] = [];
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      const options = {
+        name: path,
+        untilByte: size,
+        wants: () => true,
+        onDamage: (one: { at: number; bytes: number }) => damaged.push(one),
+      };
+      for await (const { raw } of readBlocks(file, options)) lines.push(raw.toString().trimEnd());
+    } finally {
+      await file.close();
+    }
+    return { lines, damaged };
+  }
+
+  test('whichever bit is flipped, all other blocks are read and the place is told', async (t) => {
+    const { path, places, bytes } = await tenBlocks(t);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: FILE_HEADER_BYTES, max: bytes.length - 1 }),
+        fc.integer({ min: 0, max: 7 }),
+        async (at, bit) => {
+          const broken = Buffer.from(bytes);
+          broken[at] = (broken[at] ?? 0) ^ (1 << bit);
+          writeFileSync(path, broken);
+          const hit = places.findLastIndex((place) => place <= at);
+          const { lines, damaged } = await read(path);
+          assert.deepEqual(
+            lines,
+            Array.from({ length: 10 }, (_, number) => `line ${number}`).filter((_, number) => number !== hit),
+          );
+          assert.deepEqual(
+            damaged.map((one) => one.at),
+            [places[hit]],
+          );
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  test('wherever it was cut off, all blocks before are read', async (t) => {
+    const { path, places, bytes } = await tenBlocks(t);
+    for (let length = FILE_HEADER_BYTES; length <= bytes.length; length += 7) {
+      writeFileSync(path, bytes.subarray(0, length));
+      const ends = [...places.slice(1), bytes.length];
+      const whole = ends.filter((end) => end <= length).length;
+      const { lines, damaged } = await read(path);
+      assert.equal(lines.length, whole);
+      assert.equal(damaged.length, ends.includes(length) || length === FILE_HEADER_BYTES ? 0 : 1);
+    }
+  });
+
+  test('a newer version is told, and so is a file that is none of ours', async (t) => {
+    const { path, bytes } = await tenBlocks(t);
+    const newer = Buffer.from(bytes);
+    newer.writeUInt16LE(FORMAT_VERSION + 1, 8);
+    writeFileSync(path, newer);
+    await assert.rejects(read(path), { code: 'KTRACE_E_DUMP_NEWER' });
+    writeFileSync(path, 'not a recording at all');
+    await assert.rejects(read(path), { code: 'KTRACE_E_DUMP_FORMAT' });
+  });
+
+  test('a Bloom filter finds what is in it, and little else', () => {
+    const keys = new Set(Array.from({ length: 100 }, (_, at) => `10.244.1.${at}`));
+    const bloom = bloomOf(keys);
+    for (const key of keys) assert.ok(mayHold(bloom, key));
+    const wrong = Array.from({ length: 1000 }, (_, at) => `uid-${at}`).filter((key) => mayHold(bloom, key)).length;
+    assert.ok(wrong < 50, `${wrong} of 1000`);
+  });
+});
