@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { loadNative } from '../../src/native/load.ts';
@@ -55,6 +57,24 @@ describe('a BPF object', { skip: cannot }, () => {
     object.mapUpdate('per_cpu', u32(1), value);
     assert.deepEqual(object.mapLookup('per_cpu', u32(1)), value);
     assert.deepEqual(object.mapEntries('per_cpu').subarray(4 + valueBytes + 4), value);
+  });
+
+  it('runs a program as often as it was told to, whatever signals come meanwhile', async (t) => {
+    let signals = 0;
+    const count = () => signals++;
+    process.on('SIGUSR2', count);
+    const signaller = spawn('sh', ['-c', `while kill -USR2 ${process.pid} 2> /dev/null; do sleep 0.001; done`]);
+    t.after(async () => {
+      signaller.kill('SIGKILL');
+      await once(signaller, 'close');
+      process.off('SIGUSR2', count);
+    });
+    await until('signals come', () => signals > 0);
+    const before = object.getGlobal('seen').readBigUInt64LE();
+    object.testRun('on_packet', frame, 1, 1_000_000);
+    assert.equal(object.getGlobal('seen').readBigUInt64LE() - before, 1_000_000n);
+    const during = signals;
+    await until('signals come again', () => signals > during);
   });
 
   it('changes global variables while it runs', () => {

@@ -33,13 +33,14 @@ describe('a ring reader', { skip: cannot }, () => {
   after(() => object?.close());
   const restart = () => object.setGlobal('seen', new Uint8Array(8));
 
-  it('gives every record once, in order and byte for byte, under load', async () => {
+  it('gives every record once, in order and byte for byte, under load', async (t) => {
     restart();
     const numbers: number[] = [];
     const reader = native.readRing(object, 'records', { intervalMs: 2, batchBytes: 4096 }, (records) => {
       assert.ok(records.length <= 4096);
       numbers.push(...numbersOf(records));
     });
+    t.after(() => reader.close());
     const rounds = 40;
     const each = 10_000;
     for (let round = 0; round < rounds; round++) {
@@ -51,14 +52,14 @@ describe('a ring reader', { skip: cannot }, () => {
     assert.equal(stats.records, rounds * each);
     assert.equal(stats.bytes, (rounds * each * (13 + 32)) / 2);
     assert.ok(stats.calls < stats.records / 50, 'many records a call');
-    reader.close();
   });
 
-  it('is woken by the kernel at once, and by quiet records never', async () => {
+  it('is woken by the kernel at once, and by quiet records never', async (t) => {
     const sizes: number[] = [];
     const reader = native.readRing(object, 'records', { intervalMs: 1_000_000, unref: true }, (records) => {
       sizes.push(numbersOf(records).length);
     });
+    t.after(() => reader.close());
     object.testRun('emit_urgently', frame, 0, 3);
     await until('the urgent ones are read', () => sizes.length === 1);
     object.testRun('emit_quietly', frame, 0, 5);
@@ -67,18 +68,17 @@ describe('a ring reader', { skip: cannot }, () => {
     reader.drain();
     assert.deepEqual(sizes, [3, 5]);
     assert.equal(reader.stats().wakeups, 1);
-    reader.close();
   });
 
-  it('gives a record larger than a batch alone', () => {
+  it('gives a record larger than a batch alone', (t) => {
     const sizes: number[] = [];
     const reader = native.readRing(object, 'records', { intervalMs: 1000, batchBytes: 1 }, (records) => {
       sizes.push(numbersOf(records).length);
     });
+    t.after(() => reader.close());
     object.testRun('emit_quietly', frame, 0, 4);
     reader.drain();
     assert.deepEqual(sizes, [1, 1, 1, 1]);
-    reader.close();
   });
 
   it('refuses a map that is no ring, and an object that is none of ours', () => {
