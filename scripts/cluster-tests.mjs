@@ -7,7 +7,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { runTests } from './checks/run-tests.mjs';
+import { runTests, textOf } from './checks/run-tests.mjs';
 import { access, ClusterError } from './cluster/access.mjs';
 import { buildImage, install, uninstall } from './cluster/product.mjs';
 import { STANDING, VARIANTS } from './cluster/variants.mjs';
@@ -15,6 +15,8 @@ import { STANDING, VARIANTS } from './cluster/variants.mjs';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DEFAULT_TOOL = resolve(ROOT, '../shared/cluster/cluster');
 const TEST_MS = 300_000;
+/** Files that stop agents, nodes and the API server wait for each of them to come back. */
+const FILE_MS = 600_000;
 
 const args = process.argv.slice(2);
 const words = args.filter((arg) => !arg.startsWith('--'));
@@ -46,13 +48,7 @@ for (const variant of variants) {
 
 const sum = (key) => rows.reduce((total, row) => total + row[key], 0);
 process.stdout.write('\n');
-for (const row of rows) {
-  const seconds = Math.round(row.seconds);
-  const problem = row.problem === undefined ? '' : `: ${row.problem}`;
-  process.stdout.write(
-    `${row.layer}: ${row.passed} passed, ${row.failed} failed, ${row.skipped} skipped, ${seconds} s${problem}\n`,
-  );
-}
+for (const row of rows) process.stdout.write(textOf(row));
 process.stdout.write(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`);
 const isGood =
   rows.length === variants.length && rows.length > 0 && rows.every((row) => row.failed === 0 && row.problem === undefined);
@@ -66,7 +62,13 @@ async function tryOn({ name, up, tests }) {
     if (tool !== undefined) await step('building the image, and putting it on the nodes', () => buildImage(reach, ROOT));
     await step('installing', () => install(reach, ROOT, process.env.KTRACE_IMAGE || undefined));
     const files = tests.map((test) => `test/cluster/${test}.test.ts`);
-    row = await runTests(ROOT, name, files, { concurrency: 1, timeoutMs: TEST_MS });
+    row = await runTests(ROOT, name, files, {
+      concurrency: 1,
+      testMs: TEST_MS,
+      fileMs: FILE_MS,
+      isForced: true,
+      signal: interrupted.signal,
+    });
     await step('uninstalling', () => uninstall(clearing, ROOT));
   } catch (error) {
     row.problem = error instanceof ClusterError ? error.message : (error.stack ?? String(error));

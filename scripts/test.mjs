@@ -1,68 +1,66 @@
 /**
  * `npm test [-- LAYER … | FILE …]`: every check and test this machine can run, told in one run with one sum at the end.
  * Layers: `checks` (or one check's name), `unit`, `lab`, `vm`; a path with a slash is a test file or a folder of them.
- * Fails when anything failed, when a layer ran nothing, and when all of a layer was skipped.
+ * Fails when anything failed, when a layer ran nothing, and when all of a layer was skipped. With `KTRACE_GATE` set (.ci/run does) a test file that was
+ * no success runs once more, alone, after the rest; what passes only then is told at the end as flaky.
  */
 import { globSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CHECKS } from './checks/checks.mjs';
 import { runChecks } from './checks/run-checks.mjs';
-import { runTests } from './checks/run-tests.mjs';
+import { runFailedAgain, runTests, textOf } from './checks/run-tests.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** Folders of tests that need more than this machine: a cluster. They have scripts of their own. */
 const ELSEWHERE = ['test/cluster/'];
+/** Files of the lab layer are not run side by side: they share the machine's two cores, and some demand that nothing is lost under load. */
+const LAYERS = {
+  unit: { concurrency: 2, testMs: 60_000, fileMs: 120_000, isForced: false },
+  lab: { concurrency: 2, testMs: 240_000, fileMs: 300_000, isForced: true },
+  vm: { concurrency: 1, testMs: 290_000, fileMs: 300_000, isForced: true },
+};
 
 const args = process.argv.slice(2);
 const paths = args.filter((arg) => arg.includes('/'));
-const layers = args.filter((arg) => !arg.includes('/'));
-const known = ['checks', ...Object.keys(CHECKS), 'unit', 'lab', 'vm'];
-for (const layer of layers) {
-  if (!known.includes(layer)) {
-    process.stderr.write(`Expected ${known.join(', ')} or a path as a test layer, got ${layer}\n`);
+const words = args.filter((arg) => !arg.includes('/'));
+const known = ['checks', ...Object.keys(CHECKS), ...Object.keys(LAYERS)];
+for (const word of words) {
+  if (!known.includes(word)) {
+    process.stderr.write(`Expected ${known.join(', ')} or a path as a test layer, got ${word}\n`);
     process.exit(2);
   }
 }
 
-const isWanted = (layer) => (layers.length === 0 && paths.length === 0) || layers.includes(layer);
+const interrupted = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => interrupted.abort());
+
+const isWanted = (layer) => args.length === 0 || words.includes(layer);
+const layerOf = (file) => Object.keys(LAYERS).find((layer) => file.startsWith(`test/${layer}/`)) ?? 'unit';
+const isUnder = (file, path) => file === path || file.startsWith(path.endsWith('/') ? path : `${path}/`);
 const files = globSync('test/**/*.test.ts', { cwd: ROOT })
-  .filter((file) => ELSEWHERE.every((folder) => !file.startsWith(folder)))
-  .filter(
-    (file) =>
-      paths.length === 0 || paths.some((path) => file === path || file.startsWith(path.endsWith('/') ? path : `${path}/`)),
-  )
+  .filter((file) => !ELSEWHERE.some((folder) => file.startsWith(folder)))
   .sort();
-const isLab = (file) => file.startsWith('test/lab/');
-const isVm = (file) => file.startsWith('test/vm/');
-const isUnit = (file) => !isLab(file) && !isVm(file);
 
 const rows = [];
-const checks = Object.keys(CHECKS).filter((name) => isWanted('checks') || layers.includes(name));
-if (checks.length > 0) {
-  const { passed, failed } = await runChecks(ROOT, checks);
-  rows.push({ layer: 'checks', passed, failed, skipped: 0, problem: undefined });
+const checks = Object.keys(CHECKS).filter((name) => isWanted('checks') || words.includes(name));
+if (checks.length > 0) rows.push({ layer: 'checks', skipped: 0, ...(await runChecks(ROOT, checks)) });
+
+const layers = [];
+for (const [layer, limits] of Object.entries(LAYERS)) {
+  const own = files.filter((file) => layerOf(file) === layer);
+  const chosen = isWanted(layer) ? own : own.filter((file) => paths.some((path) => isUnder(file, path)));
+  if (!isWanted(layer) && chosen.length === 0) continue;
+  const options = { ...limits, signal: interrupted.signal };
+  layers.push({ row: await runTests(ROOT, layer, chosen, options), options });
 }
-if (isWanted('unit') || (paths.length > 0 && files.some(isUnit))) {
-  rows.push(await runTests(ROOT, 'unit', files.filter(isUnit), { concurrency: 2, timeoutMs: 120_000 }));
-}
-if (isWanted('lab') || (paths.length > 0 && files.some(isLab))) {
-  // One after the other: they share the machine's two cores and measure times.
-  rows.push(await runTests(ROOT, 'lab', files.filter(isLab), { concurrency: 1, timeoutMs: 300_000 }));
-}
-if (isWanted('vm') || (paths.length > 0 && files.some(isVm))) {
-  rows.push(await runTests(ROOT, 'vm', files.filter(isVm), { concurrency: 1, timeoutMs: 300_000 }));
-}
+rows.push(...(process.env.KTRACE_GATE ? await runFailedAgain(ROOT, layers) : layers.map(({ row }) => row)));
 
 const sum = (key) => rows.reduce((total, row) => total + row[key], 0);
+const flaky = rows.flatMap((row) => row.flaky ?? []);
 process.stdout.write('\n');
-for (const row of rows) {
-  process.stdout.write(
-    `${row.layer}: ${row.passed} passed, ${row.failed} failed, ${row.skipped} skipped${row.problem === undefined ? '' : `: ${row.problem}`}\n`,
-  );
-}
+for (const row of rows) process.stdout.write(textOf(row));
 if (rows.length === 0) process.stdout.write(`no test file under ${paths.join(', ')}\n`);
-process.stdout.write(
-  `# tests ${sum('passed') + sum('failed') + sum('skipped')}\n# pass ${sum('passed')}\n# fail ${sum('failed')}\n# skipped ${sum('skipped')}\n`,
-);
-process.stdout.write(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`);
+const apart = flaky.length > 0 ? `, ${flaky.length} flaky` : '';
+process.stdout.write(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped${apart}\n`);
+for (const one of flaky) process.stdout.write(`flaky: ${one}\n`);
 process.exitCode = rows.length === 0 || rows.some((row) => row.failed > 0 || row.problem !== undefined) ? 1 : 0;

@@ -1,92 +1,120 @@
-import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { runFile } from './run-file.mjs';
+
+/** @typedef {import('./run-file.mjs').FileResult} FileResult */
 
 /**
- * Runs test files with node:test, its own report going to stdout, and gives the counts.
+ * @typedef {{ concurrency: number, testMs: number, fileMs: number, isForced: boolean, signal?: AbortSignal }} RunOptions see {@link runFile};
+ *   `concurrency`: how many files at once; after `signal` no further file is begun
+ * @typedef {{ layer: string, passed: number, failed: number, skipped: number, flaky: string[], seconds: number, problem: string | undefined, files: FileResult[] }} Row
+ *   a test counts once; a file that is no success beside its tests counts as one that failed. `flaky`: what passed only when its file was run again.
+ *   `problem` says why the layer as a whole is no success although no test failed
+ */
+
+/**
+ * Runs the test files of a layer, each in a process of its own; their own reports go to stdout, a file's in one piece.
  * @param {string} root
  * @param {string} layer
  * @param {string[]} files
- * @param {{ concurrency: number, timeoutMs: number }} options
- * @returns {Promise<{ layer: string, passed: number, failed: number, skipped: number, problem: string | undefined }>}
- *   `problem` says why the layer as a whole is no success although no test failed
+ * @param {RunOptions} options
+ * @returns {Promise<Row>}
  */
 export async function runTests(root, layer, files, options) {
   process.stdout.write(`\n${layer}: ${files.length} test files\n`);
-  if (files.length === 0) return { layer, passed: 0, failed: 0, skipped: 0, problem: 'no test file' };
-
-  const countsFile = join(root, `build/test-${layer}.${process.pid}.json`);
-  mkdirSync(join(root, 'build'), { recursive: true });
-  const args = [
-    '--import=tsx',
-    '--test',
-    `--test-concurrency=${options.concurrency}`,
-    `--test-timeout=${options.timeoutMs}`,
-    '--test-reporter=spec',
-    '--test-reporter-destination=stdout',
-    '--test-reporter=./scripts/reporters/counts.mjs',
-    `--test-reporter-destination=${countsFile}`,
-    ...files,
-  ];
-  const { code, isStuck } = await runNode(root, args, 2 * options.timeoutMs);
-  const counts = readCounts(countsFile);
-  rmSync(countsFile, { force: true });
-  return {
-    layer,
-    ...counts,
-    problem: isStuck ? 'stuck: its last file left something open, or waits for ever' : problemOf(code, counts),
+  const startMs = performance.now();
+  const results = [];
+  const waiting = files.entries();
+  const work = async () => {
+    for (const [at, file] of waiting) {
+      if (options.signal?.aborted) return;
+      results[at] = await runAndTell(root, file, options);
+    }
   };
-}
-
-function problemOf(code, { passed, failed, skipped }) {
-  if (passed + failed + skipped === 0) return 'no test ran';
-  if (passed + failed === 0) return 'every test was skipped';
-  if (code !== 0 && failed === 0) return `node --test ended with ${code}`;
-  return undefined;
-}
-
-/** A cancelled test did not show what it should have: it counts as failed. */
-function readCounts(file) {
-  try {
-    const { passed, failed, cancelled, skipped, todo } = JSON.parse(readFileSync(file, 'utf8'));
-    return { passed, failed: failed + cancelled, skipped: skipped + todo };
-  } catch {
-    return { passed: 0, failed: 0, skipped: 0 };
-  }
+  await Promise.all(Array.from({ length: options.concurrency }, work));
+  return rowOf(layer, results.filter(Boolean), files.length, (performance.now() - startMs) / 1000);
 }
 
 /**
- * Ends with the run's exit code. node:test's own time limit ends a test, but not a file that keeps its process alive by what it
- * left open: a run that has said nothing for twice the limit is killed, with all its children.
- * @returns {Promise<{ code: number, isStuck: boolean }>}
+ * Runs the files of these rows that were no success once more, one after the other, and gives the rows with what came of it: what passes now is `flaky`.
+ * @param {string} root
+ * @param {{ row: Row, options: RunOptions }[]} layers
+ * @returns {Promise<Row[]>}
  */
-function runNode(root, args, silentMs) {
-  const bin = join(root, 'node_modules/.bin');
-  // Inside a test NODE_TEST_CONTEXT would make the inner run report to the outer one, and nobody count.
-  const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}`, NODE_TEST_CONTEXT: undefined };
-  const child = spawn(join(bin, 'node'), args, { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'], detached: true });
-  const killAll = (signal) => {
-    try {
-      process.kill(-child.pid, signal);
-    } catch (error) {
-      if (error.code !== 'ESRCH') throw error;
+export async function runFailedAgain(root, layers) {
+  const rows = [];
+  for (const { row, options } of layers) {
+    const files = [];
+    const flaky = [];
+    for (const first of row.files) {
+      if (!isFailed(first) || options.signal?.aborted) {
+        files.push(first);
+        continue;
+      }
+      process.stdout.write(`\nonce more: ${first.file}\n`);
+      const second = await runAndTell(root, first.file, options);
+      files.push(second);
+      if (isFailed(second)) continue;
+      const were = complaints(first);
+      flaky.push(...were.map((what) => `${first.file}, ${what}`));
+      for (const test of second.tests) if (test.result === 'passed' && were.includes(test.name)) test.result = 'flaky';
     }
-  };
-  let isStuck = false;
-  const watchdog = setTimeout(() => {
-    isStuck = true;
-    killAll('SIGKILL');
-  }, silentMs);
-  child.stdout.on('data', (chunk) => {
-    watchdog.refresh();
-    process.stdout.write(chunk);
+    rows.push({ ...rowOf(row.layer, files, row.files.length, row.seconds), flaky });
+  }
+  return rows;
+}
+
+async function runAndTell(root, file, options) {
+  let text = '';
+  const isAlone = options.concurrency === 1;
+  const result = await runFile(root, file, {
+    ...options,
+    onText: (piece) => {
+      if (isAlone) process.stdout.write(piece);
+      else text += piece;
+    },
   });
-  process.on('SIGTERM', killAll).on('SIGINT', killAll);
-  return new Promise((resolve) => {
-    child.on('close', (code) => {
-      clearTimeout(watchdog);
-      process.off('SIGTERM', killAll).off('SIGINT', killAll);
-      resolve({ code: code ?? 1, isStuck });
-    });
-  });
+  process.stdout.write(
+    `${text}${file}: ${result.seconds.toFixed(1)} s${result.problem === undefined ? '' : `: ${result.problem}`}\n`,
+  );
+  return result;
+}
+
+function rowOf(layer, files, wanted, seconds) {
+  const tests = files.flatMap((file) => file.tests);
+  const count = (result) => tests.filter((test) => test.result === result).length;
+  const broken = files.filter(({ problem }) => problem !== undefined);
+  const counts = { passed: count('passed'), failed: count('failed') + broken.length, skipped: count('skipped') };
+  return { layer, ...counts, flaky: [], seconds, problem: problemOf(counts, files.length, wanted), files };
+}
+
+function problemOf({ passed, failed, skipped }, ran, wanted) {
+  if (wanted === 0) return 'no test file';
+  if (ran < wanted) return `${wanted - ran} files were not run`;
+  if (passed + failed + skipped === 0) return 'no test ran';
+  if (passed + failed === 0) return 'every test was skipped';
+  return undefined;
+}
+
+const isFailed = ({ tests, problem }) => problem !== undefined || tests.some(({ result }) => result === 'failed');
+
+/** What was wrong with a file: its tests that failed, and itself. */
+function complaints({ tests, problem }) {
+  const failed = tests.filter(({ result }) => result === 'failed').map(({ name }) => name);
+  return problem === undefined ? failed : [...failed, problem];
+}
+
+/** A layer's outcome in a line, and its five slowest tests below. */
+export function textOf(row) {
+  const { layer, passed, failed, skipped, flaky = [], seconds, problem, files = [] } = row;
+  const counts = [
+    `${passed} passed`,
+    `${failed} failed`,
+    `${skipped} skipped`,
+    ...(flaky.length > 0 ? [`${flaky.length} flaky`] : []),
+  ];
+  const slowest = files
+    .flatMap(({ file, tests }) => tests.map((test) => ({ file, ...test })))
+    .sort((a, b) => b.ms - a.ms)
+    .slice(0, 5)
+    .map(({ file, name, ms }) => `    ${(ms / 1000).toFixed(1)} s  ${file}, ${name}\n`);
+  return `${layer}: ${counts.join(', ')}, ${Math.round(seconds)} s${problem === undefined ? '' : `: ${problem}`}\n${slowest.join('')}`;
 }

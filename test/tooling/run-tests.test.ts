@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -12,12 +12,26 @@ for (const name of ['node_modules', 'scripts']) symlinkSync(join(ROOT, name), jo
 
 after(() => rmSync(root, { recursive: true }));
 
-test('counts come from what ran: passed, failed and skipped', () => {
-  const file = write(
+test('counts come from what ran: passed, failed and skipped, of all files', () => {
+  const mixed = write(
     'mixed',
     "test('a', () => {});\ntest('b', () => { throw new Error('no'); });\ntest('c', { skip: 'why' }, () => {});\n",
   );
-  assert.deepEqual(outcomeOf([file]), { layer: 'unit', passed: 1, failed: 1, skipped: 1 });
+  const good = write('good', "suite('s', () => { test('a', () => {}); test('b', () => {}); });\n");
+  assert.deepEqual(counts(outcomeOf([mixed, good])), { passed: 3, failed: 1, skipped: 1, flaky: [] });
+});
+
+test('a suite that is skipped whole counts as skipped', () => {
+  const file = write('skipped-suite', "suite('s', { skip: 'no root' }, () => { test('a', () => {}); });\ntest('b', () => {});\n");
+  assert.deepEqual(counts(outcomeOf([file])), { passed: 1, failed: 0, skipped: 1, flaky: [] });
+});
+
+test('a hook that fails is a failure', () => {
+  const file = write(
+    'hook',
+    "suite('s', () => { after(() => { throw new Error('left behind'); }); test('a', () => {}); });\ntest('b', () => {});\n",
+  );
+  assert.ok(outcomeOf([file]).failed > 0);
 });
 
 test('a layer without files is a problem', () => {
@@ -29,40 +43,100 @@ test('a layer whose tests were all skipped is a problem', () => {
   assert.equal(outcomeOf([file]).problem, 'every test was skipped');
 });
 
+test('a file that holds no test fails', () => {
+  const { failed, files } = outcomeOf([write('empty', '')]);
+  assert.deepEqual([failed, files[0]?.problem], [1, 'no test ran, or its process ended amid the first']);
+});
+
 test('a file that cannot be loaded fails', () => {
-  const file = write('broken', "import './missing.ts';\n");
-  assert.equal(outcomeOf([file]).failed, 1);
+  const { failed, files } = outcomeOf([write('broken', "import './missing.ts';\n")]);
+  assert.deepEqual([failed, files[0]?.problem], [1, 'broke off with exit code 1, when 0 tests had ended']);
 });
 
-test('a test that hangs is ended by the time limit and fails', () => {
+test('a file whose process ends amid a test fails', () => {
+  const { failed, files } = outcomeOf([write('exit', "test('a', () => process.exit(3));\n")]);
+  assert.deepEqual([failed, files[0]?.problem], [1, 'broke off with exit code 3, when 0 tests had ended']);
+});
+
+test('a test that hangs is ended by its time limit and fails', () => {
   const file = write('hanging', "test('a', () => new Promise((resolve) => setTimeout(resolve, 60_000).unref()));\n");
-  assert.equal(outcomeOf([file]).failed, 1);
+  assert.equal(outcomeOf([file], { testMs: 1000 }).failed, 1);
 });
 
-test('a file that leaves something open does not hold up the run for ever, and is a problem', () => {
-  const file = write('open', "test('a', () => { setInterval(() => {}, 1000); });\n");
-  assert.match(outcomeOf([file]).problem ?? '', /^stuck/);
+test('a file that leaves something open costs itself its time, and no other file anything', () => {
+  const open = write('open', "test('a', () => { setInterval(() => {}, 1000); });\n");
+  const good = write('good-beside', "test('a', () => {});\ntest('b', () => {});\n");
+  const { passed, failed, files } = outcomeOf([open, good], { fileMs: 5000 });
+  assert.deepEqual([passed, failed], [3, 1]);
+  assert.match(files[0]?.problem ?? '', /^stuck: killed after 5 s, when 1 tests had ended/);
+});
+
+test('where the process ends with its tests, what it left open ends with it, children as well', () => {
+  const pidFile = join(root, 'child.pid');
+  const file = write(
+    'forced',
+    `import { spawn } from 'node:child_process';
+     import { writeFileSync } from 'node:fs';
+     test('a', () => { writeFileSync(${JSON.stringify(pidFile)}, String(spawn('sleep', ['1000'], { stdio: 'inherit' }).pid)); });\n`,
+  );
+  const outcome = outcomeOf([file], { isForced: true, fileMs: 60_000 });
+  assert.deepEqual(counts(outcome), { passed: 1, failed: 0, skipped: 0, flaky: [] });
+  const { stdout } = spawnSync('ps', ['-o', 'stat=', '-p', readFileSync(pidFile, 'utf8')], { encoding: 'utf8' });
+  assert.match(stdout.trim(), /^(Z.*)?$/);
+});
+
+test('what passes only when its file is run again is flaky, apart from passed, and the rest of its file counts once', () => {
+  const file = write(
+    'flaky',
+    `import { existsSync, writeFileSync } from 'node:fs';
+     const mark = ${JSON.stringify(join(root, 'flaky.mark'))};
+     test('a', () => {});
+     test('b', () => { if (existsSync(mark)) return; writeFileSync(mark, ''); throw new Error('the first time'); });\n`,
+  );
+  const outcome = outcomeOf([file], { isAgain: true });
+  assert.deepEqual(counts(outcome), { passed: 1, failed: 0, skipped: 0, flaky: ['flaky.test.ts, b'] });
+});
+
+test('what fails twice has failed', () => {
+  const file = write('bad', "test('a', () => {});\ntest('b', () => { throw new Error('always'); });\n");
+  assert.deepEqual(counts(outcomeOf([file], { isAgain: true })), { passed: 1, failed: 1, skipped: 0, flaky: [] });
 });
 
 function write(name: string, text: string): string {
-  writeFileSync(join(root, `${name}.test.ts`), `import { test } from 'node:test';\n${text}`);
+  writeFileSync(join(root, `${name}.test.ts`), `import { after, suite, test } from 'node:test';\n${text}`);
   return `${name}.test.ts`;
 }
 
 interface Outcome {
-  layer: string;
   passed: number;
   failed: number;
   skipped: number;
+  flaky: string[];
   problem?: string;
+  files: { file: string; problem?: string }[];
+}
+
+interface Limits {
+  testMs?: number;
+  /** Longer than it takes a busy machine to begin. */
+  fileMs?: number;
+  isForced?: boolean;
+  isAgain?: boolean;
+}
+
+function counts({ passed, failed, skipped, flaky }: Outcome): Pick<Outcome, 'passed' | 'failed' | 'skipped' | 'flaky'> {
+  return { passed, failed, skipped, flaky };
 }
 
 /** In a process of its own, because the inner run tells its tests on stdout. */
-function outcomeOf(files: string[]): Outcome {
+function outcomeOf(files: string[], { isAgain = false, ...limits }: Limits = {}): Outcome {
+  const options = { concurrency: 1, testMs: 30_000, fileMs: 60_000, isForced: false, ...limits };
   const code = `
-    import { runTests } from ${JSON.stringify(join(ROOT, 'scripts/checks/run-tests.mjs'))};
-    const outcome = await runTests(${JSON.stringify(root)}, 'unit', ${JSON.stringify(files)}, { concurrency: 1, timeoutMs: 2000 });
-    console.error(JSON.stringify(outcome));`;
+    import { runFailedAgain, runTests } from ${JSON.stringify(join(ROOT, 'scripts/checks/run-tests.mjs'))};
+    const options = ${JSON.stringify(options)};
+    let row = await runTests(${JSON.stringify(root)}, 'unit', ${JSON.stringify(files)}, options);
+    if (${isAgain}) [row] = await runFailedAgain(${JSON.stringify(root)}, [{ row, options }]);
+    console.error(JSON.stringify(row));`;
   const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', code], { encoding: 'utf8' });
   return JSON.parse(stderr.trim().split('\n').at(-1) ?? '');
 }
