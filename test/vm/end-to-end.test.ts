@@ -9,20 +9,16 @@ import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import { kernelImage } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
-import { missing, NEEDED_HERE, NEEDED_TO_BOOT } from './needed.ts';
+import { missing, NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR } from './needed.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SCRIPT = fileURLToPath(new URL('inside/end-to-end.sh', import.meta.url));
-const SKIP = skipReason();
+const SKIP =
+  NOT_ASKED_FOR ||
+  (process.getuid?.() === 0 ? missing([...NEEDED_HERE, ...NEEDED_TO_BOOT]) : 'needs root: all files for the guest');
 /** Each of the lab's conversations happens at least once in this time. */
 const FOLLOWED_S = 20;
 const NODES = ['host1', 'host2', 'host3'];
-
-/** Its parts are proven by the other files of this folder: as a whole it takes two and a half minutes of emulation. */
-function skipReason(): string | false {
-  if (process.env['KTRACE_TEST_VM_LAB'] === undefined) return 'takes 150 s: set KTRACE_TEST_VM_LAB=1';
-  return process.getuid?.() === 0 ? missing([...NEEDED_HERE, ...NEEDED_TO_BOOT]) : 'needs root: all files for the guest';
-}
 
 for (const kernel of KERNELS) {
   describe(`the lab with its agents on ${kernel.name}`, { skip: SKIP }, () => {

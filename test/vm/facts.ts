@@ -47,11 +47,12 @@ export function readReports(lines: readonly string[]): Map<string, NodeReport> {
 
 /**
  * What a packet's record says that must be the same on every kernel, as one line; without times, ids and ports that differ from run to run.
- * Undefined for what depends on how fast the machine is: the end of a connection.
+ * Undefined for what depends on how fast the machine is: a connection after its handshake. Whether a segment comes late, twice, or to a socket that is gone,
+ * and what TCP drops for it (as TCP_OLD_DATA, by PAWS), is another matter in each run.
  */
 function factOf(packet: PacketEvent): string | undefined {
   const { tcp, icmp, nat = [], hops, drop } = packet;
-  if (tcp !== undefined && /[FRP]/.test(tcp.flags)) return undefined;
+  if (tcp !== undefined && !tcp.flags.includes('S')) return undefined;
   const about = icmp?.about;
   return [
     packet.proto,
