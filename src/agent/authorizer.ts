@@ -16,6 +16,7 @@ import type { Subscription } from '../event/target.ts';
 import type { Reviewed, Reviewer } from '../kube/reviews.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { DEFAULT_LIMITS } from './limits.ts';
 import { Remembered } from './remembered.ts';
 
 /** What a client was found to be and to be allowed. */
@@ -40,22 +41,31 @@ export type Verb = 'watch' | 'get';
 /** Everybody may see everything: for debugging, and where a test is about something else. */
 export const allowAll: Authorize = async () => ({ identity: '', allowed: 'all', payloads: true });
 
-/** With connections asking again every 30 s, a right that is withdrawn ends a stream within a minute. */
-const KEEP_MS = 20_000;
+/**
+ * What was allowed is remembered for so much of the time after which connections ask again: with 30 s a right that is withdrawn ends a stream within
+ * a minute.
+ */
+const KEEP_PART = 2 / 3;
 /** Who has just been granted something tries again at once. */
 const KEEP_DENIED_MS = 2_000;
 /** Answers remembered at most, of each kind. */
 const MOST_ANSWERS = 1024;
 
 /** Authorizes by TokenReview (audience `ktrace.dev`) and by SubjectAccessReview for `watch` (or `get`) `flows.ktrace.dev`. */
-export function createAuthorizer(reviewer: Reviewer, log: Logger, now: () => number = Date.now): Authorize {
+export function createAuthorizer(
+  reviewer: Reviewer,
+  log: Logger,
+  recheckMs = DEFAULT_LIMITS.recheckMs,
+  now: () => number = Date.now,
+): Authorize {
+  const mostKeptMs = recheckMs * KEEP_PART;
   const tokens = new Remembered<Reviewed | undefined>(MOST_ANSWERS, now);
   const rights = new Remembered<boolean>(MOST_ANSWERS, now);
 
   function reviewToken(token: string): Promise<Reviewed | undefined> {
     const expiresMs = expiryOf(token);
     const keepMs = (who: Reviewed | undefined) =>
-      who === undefined ? KEEP_DENIED_MS : Math.min(KEEP_MS, Math.max(0, expiresMs - now()));
+      who === undefined ? KEEP_DENIED_MS : Math.min(mostKeptMs, Math.max(0, expiresMs - now()));
     return tokens.get(hashOf(token), () => reviewer.token(token, AUDIENCE), keepMs);
   }
 
@@ -65,7 +75,7 @@ export function createAuthorizer(reviewer: Reviewer, log: Logger, now: () => num
     return rights.get(
       key,
       () => reviewer.access(who, what),
-      (isAllowed) => (isAllowed ? KEEP_MS : KEEP_DENIED_MS),
+      (isAllowed) => (isAllowed ? mostKeptMs : KEEP_DENIED_MS),
     );
   }
 

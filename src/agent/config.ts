@@ -39,6 +39,8 @@ export interface AgentConfig {
   export: ExportConfig | undefined;
   /** Added to this node's clock in all that is told, so that tests can have nodes whose clocks disagree. */
   clockSkewMs: number;
+  /** How often it is asked again whether who streams still may; undefined: as by default. Tests do not wait that long. */
+  recheckMs: number | undefined;
 }
 
 const MIN_RING_BYTES = 4096;
@@ -47,7 +49,7 @@ const MAX_RING_BYTES = 1024 * 1024 * 1024;
 
 /**
  * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `podRate`, `attach`, `probes`, `object`,
- * `maxClients`, `authorization`, `record`, `recordBytes`, `recordHours`, `otlpEndpoint`, `exportTarget`, `exportEvents`, `clockSkewMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`,
+ * `maxClients`, `authorization`, `record`, `recordBytes`, `recordHours`, `otlpEndpoint`, `exportTarget`, `exportEvents`, `clockSkewMs`, `recheckMs`, `incidentAfterMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`,
  * `KTRACE_LOG_LEVEL` and so on. A flag wins.
  * @throws KtraceError KTRACE_E_ARGUMENT, exit code 2
  */
@@ -76,5 +78,6 @@ export function parseAgentConfig(flags: Flags, env: Environment = process.env): 
     record: readRecordConfig(settings),
     export: readExportConfig(settings, env),
     clockSkewMs: settings.integer('clockSkewMs', -3_600_000, 3_600_000) ?? 0,
+    recheckMs: settings.integer('recheckMs', 1000, 30_000),
   };
 }

@@ -88,8 +88,10 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       version: version(),
       log,
       authorize:
-        config.authorization === 'on' ? authorizer(access, closing.signal, log) : authorizationOff(pipeline, log, config),
-      limits: { clients: config.maxClients },
+        config.authorization === 'on'
+          ? authorizer(access, closing.signal, log, config.recheckMs)
+          : authorizationOff(pipeline, log, config),
+      limits: { clients: config.maxClients, ...(config.recheckMs === undefined ? {} : { recheckMs: config.recheckMs }) },
       counters: () => [...namesCounters(kube), ...(exporting?.counters() ?? []), ...recorderCounters(recorder)],
       ...(recorder === undefined ? {} : { recorder }),
     });
@@ -111,8 +113,8 @@ export async function runAgent(config: AgentConfig): Promise<void> {
 /** Two questions one after the other take less than a client waits for its answer. */
 const REVIEW_TIMEOUT_MS = 2_000;
 
-function authorizer(access: KubeAccess, signal: AbortSignal, log: Logger): Authorize {
-  return createAuthorizer(openReviewer(openApi(access), signal, REVIEW_TIMEOUT_MS), log);
+function authorizer(access: KubeAccess, signal: AbortSignal, log: Logger, recheckMs: number | undefined): Authorize {
+  return createAuthorizer(openReviewer(openApi(access), signal, REVIEW_TIMEOUT_MS), log, recheckMs);
 }
 
 function authorizationOff(pipeline: Pipeline, log: Logger, { withParent }: AgentConfig): Authorize {
@@ -139,6 +141,7 @@ function record(
   if (config === undefined) return undefined;
   const started = Recorder.start({
     config,
+    incidents: config.incidentAfterMs === undefined ? {} : { afterMs: config.incidentAfterMs },
     feed: pipeline,
     ownPods: () => ownPods(kube.index.ownPods()),
     isPodAddress: (ip) => interfaces.isPodAddress(ip),

@@ -176,6 +176,8 @@ function addAgent(program: Command, done: (code: number) => void): void {
     .option('--export-target <words>', "what is exported, as ktrace follow names it; default: this node's pods")
     .option('--export-events <list>', 'of flow-open, flow-update, flow-close, drop, lost, notice')
     .addOption(new Option('--clock-skew-ms <ms>', "added to this node's clock in all that is told, for tests").hideHelp())
+    .addOption(new Option('--recheck-ms <ms>', 'how often it is asked again whether who streams still may, for tests').hideHelp())
+    .addOption(new Option('--incident-after-ms <ms>', 'how long after a crash is kept, for tests').hideHelp())
     .action(async (flags: Record<string, string | undefined>) => {
       const { agentCommand } = await import('./agent-command.ts');
       done(await agentCommand(flags));

@@ -48,7 +48,7 @@ function setUp(): {
 } {
   const reviewer = new FakeReviewer();
   const clock = { ms: 1_000_000 };
-  const authorize = createAuthorizer(reviewer, quiet, () => clock.ms);
+  const authorize = createAuthorizer(reviewer, quiet, undefined, () => clock.ms);
   const account = (namespace: string, name = 'ktrace-viewer') => `system:serviceaccount:${namespace}:${name}`;
   reviewer.users.set('token-a', { username: account('a') });
   reviewer.users.set('token-b', { username: account('b') });

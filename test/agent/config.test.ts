@@ -32,6 +32,7 @@ describe('parseAgentConfig', () => {
       record: undefined,
       export: undefined,
       clockSkewMs: 0,
+      recheckMs: undefined,
     });
   });
 

@@ -21,6 +21,8 @@ import { randomLabName, SKIP, until } from './lab-fixture.ts';
 
 const KTRACE = fileURLToPath(new URL('../../bin/ktrace', import.meta.url));
 const NODE = 'host1';
+/** By default 30 s. */
+const RECHECK_MS = 3000;
 
 /** What is asked for: pods of namespace A are the guestbook's, the one of B is the DNS server. */
 const TARGETS: Record<string, Target> = {
@@ -37,6 +39,7 @@ suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
 
   before(async () => {
     lab = await labUp({ name, bound: true, records: true });
+    await lab.restartAgent(NODE, ['--recheck-ms', String(RECHECK_MS)]);
     assert.equal(await ktrace('grant', 'kube-system', '--user', 'lab-nobody', '--kubeconfig', lab.kubeconfig), 0);
     const key = readTokens(lab.directory).signingKey;
     const sign = async (namespace: string, account: string, audience = AUDIENCE, seconds = 600): Promise<string> => {
@@ -288,14 +291,12 @@ suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
     for (const token of Object.values(tokens)) if (token !== undefined) assert.ok(!log.includes(token));
   });
 
-  test('an account that is deleted while somebody streams as it ends the stream within a minute', async () => {
+  test('an account that is deleted while somebody streams as it ends the stream when its right is asked for again', async () => {
     const answer = await ask(tokens['viewer of B'], TARGETS['the pods of B behind their Service'] as Target);
     assert.ok('client' in answer);
     const { client } = answer;
-    const startedMs = performance.now();
     await callApi(lab.directory, 'DELETE', '/api/v1/namespaces/kube-system/serviceaccounts/ktrace-viewer');
-    await until('the stream ends', () => client.closed !== undefined, 65_000);
-    assert.ok(performance.now() - startedMs < 60_000);
+    await until('the stream ends', () => client.closed !== undefined, 30_000);
     assert.equal(client.all('error')[0]?.code, 'KTRACE_E_NOT_AUTHORIZED');
   });
 
@@ -303,7 +304,7 @@ suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
     const inside = await ask(tokens['administrator'], TARGETS['all namespaces'] as Target);
     assert.ok('client' in inside);
     await lab.stopApi();
-    // What the agent was told a moment ago it remembers for 20 s.
+    // What the agent was told a moment ago it remembers.
     await until(
       'nobody new is let in',
       async () => {
