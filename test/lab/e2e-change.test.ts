@@ -6,7 +6,7 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { labUp } from '../../src/lab/up.ts';
 import { randomLabName, SKIP, until } from './lab-fixture.ts';
-import { assertNothingTwice, endpoints, hopNames, settled } from './support/events.ts';
+import { assertNothingTwice, endpoints, folded, hopNames, settled } from './support/events.ts';
 import { type KtraceProcess, startFollow } from './support/follow-process.ts';
 
 const JDFGG = 'frontend-88237173-jdfgg';
@@ -40,17 +40,19 @@ suite('following goes on while the cluster changes', { skip: SKIP, timeout: 240_
   });
 
   test('nodes whose clocks are a second apart still make one record of a packet, in the right order', async () => {
-    const one = follow('-A', '-o', 'json', '--for', '8s');
-    assert.equal((await one.ended).code, 0, one.stderr);
-    const pings = one.packets.filter(
-      ({ icmp, src, dst }) => icmp?.name === 'echo-request' && src.pod?.name === JDFGG && dst.pod?.name === MASTER,
-    );
-    const echoes = one.packets.filter(({ icmp, src }) => icmp?.name === 'echo-reply' && src.pod?.name === MASTER);
-    const fromHost2 = one.packets.filter(({ icmp, src }) => icmp?.name === 'echo-request' && src.node === 'host2');
-    assert.ok(
-      pings.length >= 5 && echoes.length >= 5 && fromHost2.length >= 4,
-      `${pings.length} ${echoes.length} ${fromHost2.length}\n${one.stderr}`,
-    );
+    const one = follow('-A', '-o', 'json');
+    const told = () => {
+      const packets = folded(one.packets);
+      const requests = packets.filter(({ icmp }) => icmp?.name === 'echo-request');
+      return [
+        requests.filter(({ src, dst }) => src.pod?.name === JDFGG && dst.pod?.name === MASTER),
+        packets.filter(({ icmp, src }) => icmp?.name === 'echo-reply' && src.pod?.name === MASTER),
+        requests.filter(({ src }) => src.node === 'host2'),
+      ] as const;
+    };
+    await one.until('pings from two nodes, and their replies', () => told().every(({ length }) => length > 6));
+    await end(one);
+    const [pings, echoes, fromHost2] = told();
     for (const ping of whole(pings)) assert.deepEqual(ping.nodes, ['host1', 'host3'], JSON.stringify(ping));
     for (const echo of whole(echoes)) assert.deepEqual(echo.nodes, ['host3', 'host1'], JSON.stringify(echo));
     for (const ping of whole(fromHost2)) assert.deepEqual(ping.nodes, ['host2', 'host1'], JSON.stringify(ping));
@@ -60,7 +62,8 @@ suite('following goes on while the cluster changes', { skip: SKIP, timeout: 240_
         times,
         times.toSorted((a, b) => a - b),
       );
-      assert.ok((times.at(-1) ?? 0) < 100e6, JSON.stringify(hops));
+      // Less than two clocks are apart: otherwise it was a clock's error, not the way.
+      assert.ok((times.at(-1) ?? 0) < 400e6, JSON.stringify(hops));
     }
     for (const echo of echoes) assert.ok((echo.icmp?.rttUs ?? 0) < 400_000);
     assertNothingTwice(one.packets);
@@ -118,7 +121,7 @@ suite('following goes on while the cluster changes', { skip: SKIP, timeout: 240_
     const [one, strict] = [follow('-A', '-o', 'json'), follow('-A', '-o', 'json', '--strict', '--packets')];
     const countOf = (node: string) => one.packets.filter(({ hops }) => hops.some((hop) => hop.node === node)).length;
     await one.until('packets of all nodes', () => ['host1', 'host2', 'host3'].every((node) => countOf(node) > 0));
-    await strict.packet('a packet', () => true);
+    await strict.packet('a packet of the node', ({ nodes }) => nodes.includes('host2'));
     await lab.killAgent('host2');
     const down = await one.until('a word about it', () => one.notices.find(({ code }) => code === 'KTRACE_N_AGENT_DOWN'));
     assert.equal(down.node, 'host2');
@@ -145,7 +148,8 @@ suite('following goes on while the cluster changes', { skip: SKIP, timeout: 240_
 
   test('with --strict a node that was missing makes the exit code 5', async () => {
     const one = follow('-A', '-o', 'json', '--strict', '--for', '15s');
-    await one.packet('a packet', () => true);
+    // One that is not followed yet misses nothing by being away.
+    await one.packet('a packet of the node', ({ nodes }) => nodes.includes('host3'));
     await lab.restartAgent('host3', ['--clock-skew-ms', String(SKEWS.host3)]);
     assert.equal((await one.ended).code, 5, one.stderr);
     assert.match(one.stderr, /host3/);
@@ -208,13 +212,16 @@ suite('following goes on while the cluster changes', { skip: SKIP, timeout: 240_
     await Promise.all([stopped, other].map((one) => one.packet('a packet', () => true)));
     stopped.child.kill('SIGSTOP');
     const count = other.packets.length;
-    const flood = ['ping', '-n', '-q', '-f', '-c', '15000', '-i', '0.001', lab.pod(MASTER).ip];
-    assert.match(await lab.exec(`pod/${JDFGG}`, flood), /15000 packets transmitted/);
+    // It ends with 1 where not all were answered in time.
+    const flood = `ping -n -q -f -c 15000 -w 15 -i 0.001 ${lab.pod(MASTER).ip} || true`;
+    const said = await lab.exec(`pod/${JDFGG}`, ['sh', '-c', flood]);
+    const sent = Number(/(\d+) packets transmitted/.exec(said)?.[1]);
+    assert.ok(sent > 0, said);
     await other.until('the other goes on', () => other.packets.length > count + 20);
     stopped.child.kill('SIGCONT');
     const told = () => stopped.packets.filter(({ icmp, amends }) => amends === undefined && icmp?.name === 'echo-request').length;
     const lost = () => stopped.events.reduce((sum, event) => sum + (event.kind === 'lost' ? event.count : 0), 0);
-    await stopped.until('what it missed', () => told() >= 15_000 || lost() > 0, 60_000);
+    await stopped.until('what it missed', () => told() >= sent || lost() > 0, 60_000);
     const wokeAt = Date.now();
     await stopped.packet(
       'what comes after it',
@@ -230,9 +237,9 @@ suite('following goes on while the cluster changes', { skip: SKIP, timeout: 240_
   });
 });
 
-/** Without those of which a node's part came before the others were followed. */
+/** Without those of which a node's part came before the others were followed, or would have come after the end. */
 function whole(packets: PacketEvent[]): PacketEvent[] {
-  return packets.slice(2);
+  return packets.slice(2, -1);
 }
 
 /** How often one of our programs is attached to one direction of an interface in a node's namespace. */

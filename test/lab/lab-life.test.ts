@@ -49,7 +49,10 @@ test('down leaves no namespace, process, file or change of the machine’s own n
 test('two labs stand at once and end one by one', OPTIONS, async (t) => {
   const root = temporaryRoot(t);
   const [one, two] = await Promise.all([labForTest(t, { root }), labForTest(t, { root })]);
-  const ping = (lab: typeof one) => lab.exec('pod/frontend-88237173-jdfgg', ['ping', '-n', '-c1', '-W1', '10.244.3.2']);
+  const ping = (lab: typeof one) =>
+    until('a ping is answered', () =>
+      lab.exec('pod/frontend-88237173-jdfgg', ['ping', '-n', '-c1', '-W1', '10.244.3.2']).catch(() => false),
+    );
   await ping(one);
   await ping(two);
   assert.notEqual(one.apiPort, two.apiPort);

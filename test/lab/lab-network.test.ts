@@ -36,7 +36,7 @@ suite('the network of a standing lab', { skip: SKIP, timeout: 60_000 }, () => {
   test('every node pings pods of the other nodes', async () => {
     for (const node of lab.nodes) {
       for (const pod of lab.pods.filter((candidate) => candidate.node !== node.name)) {
-        assert.ok(await succeeds(node.name, ['ping', '-n', '-c1', '-W1', pod.ip]), `${node.name} → ${pod.name}`);
+        await until(`ping ${node.name} → ${pod.name}`, () => succeeds(node.name, ['ping', '-n', '-c1', '-W1', pod.ip]));
       }
     }
   });

@@ -21,6 +21,11 @@ export function isRequestTo({ dst, dir }: PacketEvent, service: string): boolean
   return dir === 'request' && dst.service?.namespace === 'default' && dst.service.name === service;
 }
 
+/** Each packet once, as it was told last: a packet may be told in parts, and amended. */
+export function folded(packets: readonly PacketEvent[]): PacketEvent[] {
+  return [...new Map(packets.map((packet) => [packet.id, packet])).values()];
+}
+
 /** Without the first: until all nodes are followed parts are missing, and until packets have crossed clocks are known less well. */
 export function settled(packets: readonly PacketEvent[]): PacketEvent[] {
   const beganMs = Date.parse(packets[0]?.time ?? '');
