@@ -26,7 +26,8 @@ export async function runFile(root, file, options) {
   mkdirSync(join(root, 'build'), { recursive: true });
   const resultsFile = join(root, `build/test-results.${process.pid}.${files++}.jsonl`);
   const args = [
-    '--import=tsx',
+    // Node strips the types by itself.
+    '--disable-warning=ExperimentalWarning',
     `--test-timeout=${options.testMs}`,
     ...(options.isForced ? ['--test-force-exit'] : []),
     '--test-reporter=spec',

@@ -19,6 +19,6 @@ export function missing(needed: readonly Needed[]): string | false {
   return lacking.length > 0 && `needs ${lacking.map((needs) => needs.package).join(', ')}: apt-get install it`;
 }
 
-/** Why something that takes minutes of emulation is not run: nobody asked for it. What it shows is shown in parts by the other files of this folder, or by the lab layer. */
+/** Why something that would take emulation too long for every run is not run: nobody asked for it. */
 export const NOT_ASKED_FOR: string | false =
-  process.env['KTRACE_TEST_VM_LAB'] === undefined && 'takes minutes of emulation: set KTRACE_TEST_VM_LAB=1';
+  process.env['KTRACE_TEST_VM_ALL'] === undefined && 'takes minutes of emulation: set KTRACE_TEST_VM_ALL=1';
