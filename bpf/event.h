@@ -154,7 +154,7 @@ struct ktrace_interface {
 /* What a rate is for: enum ktrace_rate_class. */
 enum ktrace_rate_class {
 	KTRACE_RATE_OWN = 0, /* what comes from a pod by its own doing, its interface's */
-	KTRACE_RATE_ANSWER = 1, /* a pod's answers to what was told, for each followed peer */
+	KTRACE_RATE_ANSWER = 1, /* a pod's answers, for each followed peer; to others: to what was told */
 	KTRACE_RATE_ANSWER_TO_UNTOLD = 2, /* a pod's answers to what was not told: it is flooded */
 	KTRACE_RATE_UPLINK = 3, /* what comes in at an uplink, for each followed end */
 	KTRACE_RATE_DROP = 4, /* drops in a network namespace, for each followed end */

