@@ -84,9 +84,10 @@ function runNode(root, args, { fileMs, onText, signal }) {
       if (error.code !== 'ESRCH') throw error;
     }
   };
+  let lastTimer;
   const interrupt = () => {
     kill('SIGTERM');
-    setTimeout(kill, INTERRUPTED_MS, 'SIGKILL').unref();
+    lastTimer = setTimeout(kill, INTERRUPTED_MS, 'SIGKILL');
   };
   signal?.addEventListener('abort', interrupt, { once: true });
   let isLate = false;
@@ -100,6 +101,7 @@ function runNode(root, args, { fileMs, onText, signal }) {
     child.on('exit', () => kill('SIGKILL'));
     child.on('close', (code) => {
       clearTimeout(timer);
+      clearTimeout(lastTimer);
       signal?.removeEventListener('abort', interrupt);
       resolve({ code: code ?? 1, isLate });
     });
