@@ -92,8 +92,9 @@ export class Connection {
     void this.#run();
   }
 
-  get isUp(): boolean {
-    return this.#isSubscribed;
+  /** The agent has answered the latest subscription. */
+  get isSettled(): boolean {
+    return this.#isSubscribed && this.#askedAtMs.length === 0 && this.#asked === this.#subscription;
   }
 
   clock(): ClockEstimate | undefined {

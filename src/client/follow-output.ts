@@ -2,14 +2,16 @@ import type { KtraceEvent } from '../event/types.ts';
 import { CaptureWriter, checkCaptureGoesTo } from './capture-writer.ts';
 import type { FollowIo, FollowOptions } from './follow.ts';
 import { Output } from './output.ts';
-import { palette, wantsColor } from './render/colors.ts';
+import { type Palette, palette, wantsColor } from './render/colors.ts';
 import { createPrinter } from './render/printer.ts';
+import { eventText } from './render/text.ts';
 
 /** What a follow prints, as it comes: text and JSON by the line, a capture by the packet, so that who reads a pipe sees each at once. */
 export class FollowOutput {
   readonly #stderr: FollowIo['stderr'];
   readonly #output: Output;
   readonly #print: ReturnType<typeof createPrinter>;
+  readonly #talk: Palette;
   readonly #capture: CaptureWriter | undefined;
   #isGone = false;
 
@@ -28,9 +30,9 @@ export class FollowOutput {
         handler.gone(error);
       },
     });
-    const [data, talk] = [stdout, stderr].map(({ isTTY }) => palette(wantsColor(color, isTTY === true, env)));
-    const format = output === 'pcapng' ? 'text' : output;
-    this.#print = createPrinter(format, data ?? palette(false), talk ?? palette(false));
+    const paint = ({ isTTY }: { isTTY?: boolean }): Palette => palette(wantsColor(color, isTTY === true, env));
+    this.#talk = paint(stderr);
+    this.#print = createPrinter(output === 'pcapng' ? 'text' : output, paint(stdout), this.#talk);
     if (output !== 'pcapng') return;
     this.#capture = new CaptureWriter();
     this.#output.bytes(this.#capture.begin());
@@ -42,6 +44,9 @@ export class FollowOutput {
     if (bytes !== undefined) this.#output.bytes(bytes);
     if (this.#capture !== undefined && (event.kind === 'packet' || event.kind === 'flow')) return bytes !== undefined;
     const line = this.#print(event);
+    // Who keeps the records in a file wants to see at the terminal that it has begun.
+    if (line?.to === 'stdout' && event.kind === 'notice' && event.following !== undefined)
+      this.#stderr.write(`ktrace: ${eventText(event, 'text', this.#talk)}\n`);
     if (line?.to === 'stdout') this.#output.line(line.text);
     else if (line !== undefined) this.#stderr.write(`${line.text}\n`);
     return line !== undefined;

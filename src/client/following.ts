@@ -4,6 +4,7 @@ import type { KtraceEvent, LostStage, NoticeEvent } from '../event/types.ts';
 import type { KtraceError } from '../util/errors.ts';
 import type { ClockEstimate } from './clock.ts';
 import { type Arrival, Connection, type Timeouts } from './connection.ts';
+import { type FollowedNode, FollowedSet } from './followed-set.ts';
 import { FollowFilter, type ReadFilter } from './follow-filter.ts';
 import { MERGE_DEFAULTS, Merge, type MergeCounts } from './merge.ts';
 import { Undecided } from './undecided.ts';
@@ -81,6 +82,10 @@ export class Following {
   readonly #lost: Partial<Record<LostStage, number>> = {};
   readonly #gaps = new Set<string>();
   readonly #undecided = new Undecided();
+  readonly #followed = new FollowedSet(
+    () => this.#followedNodes(),
+    (notice) => this.#tell(notice),
+  );
   #corrections = new Map<string, ClockEstimate>();
   #correctedAtMs = 0;
   #hasBegun = false;
@@ -167,6 +172,7 @@ export class Following {
     this.#isClosed = true;
     clearTimeout(this.#releaseTimer);
     clearTimeout(this.#resolveTimer);
+    this.#followed.close();
     await Promise.all([...this.#nodes.values()].map(({ connection }) => connection.close()));
   }
 
@@ -258,6 +264,7 @@ export class Following {
     followed.resolved = { pods: [], addresses: followed.resolved.addresses };
     if (this.#hasBegun && isNews) this.notice('warn', 'KTRACE_N_AGENT_DOWN', `${error.message}; trying again`, node);
     if (!this.#hasBegun) this.#failIfNobodyIsLeft();
+    this.#resolveSoon();
   }
 
   #refused(node: string, error: KtraceError): void {
@@ -268,6 +275,7 @@ export class Following {
     followed.firstError = error;
     if (this.#hasBegun) this.notice('error', 'KTRACE_N_AGENT_REFUSED', error.message, node);
     this.#failIfNobodyIsLeft();
+    this.#resolveSoon();
   }
 
   /** Before anything was followed, one failed attempt at every node is enough; after it, only that all refuse. */
@@ -337,7 +345,15 @@ export class Following {
     this.#resolveTimer = setTimeout(() => {
       this.#resolveTimer = undefined;
       for (const [node, followed] of this.#nodes) this.#tellAddresses(node, followed);
+      this.#followed.look();
     }, RESOLVE_PAUSE_MS);
+  }
+
+  *#followedNodes(): Iterable<[string, FollowedNode]> {
+    // What one agent resolved, the others are still to be told.
+    const isTelling = this.#resolveTimer !== undefined;
+    for (const [node, { state, resolved, connection }] of this.#nodes)
+      yield [node, { state, resolved, isSettled: connection.isSettled && !isTelling }];
   }
 
   #tellAddresses(node: string, followed: Followed): void {

@@ -232,6 +232,20 @@ export interface NoticeEvent {
   level: 'info' | 'warn' | 'error';
   code: `KTRACE_N_${string}`;
   text: string;
+  /** With KTRACE_N_FOLLOWING. */
+  following?: FollowedPods;
+}
+
+/** What a follow's targets stand for, from a moment on when all agents that answer follow it. */
+export interface FollowedPods {
+  podCount: number;
+  /** Of the pods, and of Services and nodes that are targets. */
+  addressCount: number;
+  /** The first hundred. */
+  pods: { namespace: string; name: string; uid: string }[];
+  /** Nodes whose agents follow them, and those that are not reached or refuse. */
+  nodes: string[];
+  missing: string[];
 }
 
 export type KtraceEvent = PacketEvent | FlowEvent | LostEvent | NoticeEvent;

@@ -96,8 +96,12 @@ function run(
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as KtraceEvent);
-  return { done, stdout, stderr, interrupt, events };
+  const packets = (): KtraceEvent[] => events().filter(({ kind }) => kind === 'packet');
+  const isFollowing = (): Promise<void> => until(() => stderr.text.includes('ktrace: following '), 'it is following');
+  return { done, stdout, stderr, interrupt, events, packets, isFollowing };
 }
+
+const FOLLOWING = 'ktrace: following no pod yet on 1 node: host1';
 
 /** An ICMP echo request, as the header's bytes are told. */
 const ECHO = Buffer.from('45000054000040004001000000000000000000000800000000010001', 'hex').toString('base64');
@@ -131,8 +135,14 @@ function ping(node: string, id: string): KtraceEvent {
 
 test('a follow through port-forwards prints what the agents tell, and leaves after -c packets', async (t) => {
   const { agents, kubeconfig } = await cluster(t, ['host1', 'host2']);
-  const { done, events, stderr } = run(t, kubeconfig, { words: ['pod/frontend-88237173-jdfgg'], count: 3 });
-  await until(() => agents.every(({ credits }) => credits > 0), 'both are subscribed');
+  const { done, events, stderr, isFollowing } = run(t, kubeconfig, { words: ['pod/frontend-88237173-jdfgg'], count: 3 });
+  await isFollowing();
+  const following = 'following no pod yet on 2 nodes: host1, host2';
+  assert.deepEqual(
+    events().map((event) => event.kind === 'notice' && event.text),
+    [following],
+  );
+  assert.equal(stderr.text, `ktrace: ${following}\n`, 'who writes JSON into a file sees at the terminal that it has begun');
   assert.deepEqual(agents[0]?.received[0], {
     type: 'subscribe',
     targets: [{ kind: 'pod', namespace: 'default', name: 'frontend-88237173-jdfgg' }],
@@ -142,23 +152,24 @@ test('a follow through port-forwards prints what the agents tell, and leaves aft
   agents[0]?.emit(ping('host1', 'p1'), ping('host1', 'p2'));
   agents[1]?.emit(ping('host2', 'p3'), ping('host2', 'p4'));
   assert.equal(await done, 0);
-  assert.equal(events().length, 3);
+  assert.equal(events().length, 4);
   assert.match(stderr.text, /ktrace: 4 captured, 3 shown, 0 lost; 2 nodes\n$/);
 });
 
 test('a filter that reads behind the headers is warned of at the start, and what it missed is told at the end', async (t) => {
   const { agents, kubeconfig } = await cluster(t, ['host1']);
-  const { done, stderr, interrupt, events } = run(t, kubeconfig, { words: ['udp[20:2] == 0x1234 or tcp[13] == 2'] });
+  const { done, stderr, interrupt, events, isFollowing } = run(t, kubeconfig, { words: ['udp[20:2] == 0x1234 or tcp[13] == 2'] });
   const agent = agents[0] as FakeAgent;
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await isFollowing();
   assert.equal(
     stderr.text,
-    'ktrace: "udp[20:2] = 4660" matches nothing: it reads up to byte 42 from the IP header on at least, and the headers alone are captured; --snaplen 42 would capture them\n',
+    'ktrace: "udp[20:2] = 4660" matches nothing: it reads up to byte 42 from the IP header on at least, and the headers alone are captured; --snaplen 42 would capture them\n' +
+      `${FOLLOWING}\n`,
   );
   agent.send({ type: 'undecided', packets: 7, wantsBytes: 42 });
   agent.emit({ ...(ping('host1', 'p1') as PacketEvent), judged: '1:x0', wantsBytes: 42 });
   agent.emit({ v: 1, kind: 'notice', level: 'info', code: 'KTRACE_N_TEST', text: 'the end' });
-  await until(() => events().length === 1, 'all has arrived');
+  await until(() => events().some((event) => event.kind === 'notice' && event.text === 'the end'), 'all has arrived');
   interrupt.abort();
   assert.equal(await done, 130);
   assert.match(
@@ -170,9 +181,9 @@ test('a filter that reads behind the headers is warned of at the start, and what
 test('a snap length is asked of the agents, with the bytes where JSON is printed, and its own limit is what is warned of', async (t) => {
   const { agents, kubeconfig } = await cluster(t, ['host1']);
   const words = ['udp[20:2] == 0x1234 or udp[60] = 1 or udp[1480] = 1'];
-  const { done, stderr, interrupt } = run(t, kubeconfig, { words, snapBytes: 64 });
+  const { done, stderr, interrupt, isFollowing } = run(t, kubeconfig, { words, snapBytes: 64 });
   const agent = agents[0] as FakeAgent;
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await isFollowing();
   const [subscribe] = agent.received;
   assert.ok(subscribe?.type === 'subscribe');
   assert.deepEqual([subscribe.snapBytes, subscribe.data], [64, true]);
@@ -180,6 +191,7 @@ test('a snap length is asked of the agents, with the bytes where JSON is printed
   assert.deepEqual(stderr.text.trimEnd().split('\n'), [
     `ktrace: "udp[60] = 1" matches nothing: it reads up to byte 81 from the IP header on at least, and ${captured}; --snaplen 81 would capture them`,
     `ktrace: "udp[1480] = 1" matches nothing: it reads up to byte 1501 from the IP header on at least, and ${captured}; more than 1500 bytes are never captured`,
+    FOLLOWING,
   ]);
   agent.send({ type: 'undecided', packets: 1, wantsBytes: 50 });
   interrupt.abort();
@@ -198,12 +210,12 @@ test('a snap length is asked of the agents, with the bytes where JSON is printed
 
 test('a megabyte of events passes a port-forward whole', async (t) => {
   const { agents, kubeconfig } = await cluster(t, ['host1']);
-  const { done, events } = run(t, kubeconfig, { count: 4000 });
+  const { done, packets } = run(t, kubeconfig, { count: 4000 });
   const agent = agents[0] as FakeAgent;
   await until(() => agent.credits > 0, 'it is subscribed');
   for (let index = 0; index < 4000; index++) agent.emit(ping('host1', `p${index}`));
   assert.equal(await done, 0);
-  assert.equal(events().length, 4000);
+  assert.equal(packets().length, 4000);
 });
 
 test('an interrupt ends with the summary and 130, --for with 0', async (t) => {
@@ -218,18 +230,18 @@ test('an interrupt ends with the summary and 130, --for with 0', async (t) => {
 
 test('broken port-forwards are made again; with --strict what was lost on the way is 5', async (t) => {
   const { api, agents, kubeconfig } = await cluster(t, ['host1']);
-  const { done, events } = run(t, kubeconfig, { strict: true, count: 2 });
+  const { done, events, packets, isFollowing } = run(t, kubeconfig, { strict: true, count: 2 });
   const agent = agents[0] as FakeAgent;
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await isFollowing();
   agent.missed = 7;
   agent.emit(ping('host1', 'p1'));
-  await until(() => events().length === 1, 'the first is told');
+  await until(() => packets().length === 1, 'the first is told');
   api.cut();
   await until(() => agent.connections === 2 && agent.credits > 0, 'it is connected again');
   agent.emit(ping('host1', 'p2'));
   assert.equal(await done, 5);
   const kinds = events().map((event) => (event.kind === 'notice' ? event.code : event.kind));
-  assert.deepEqual(kinds, ['packet', 'KTRACE_N_AGENT_DOWN', 'KTRACE_N_AGENT_BACK', 'lost', 'packet']);
+  assert.deepEqual(kinds, ['KTRACE_N_FOLLOWING', 'packet', 'KTRACE_N_AGENT_DOWN', 'KTRACE_N_AGENT_BACK', 'lost', 'packet']);
 });
 
 test('a follow into a capture writes each packet at once, names before it, and what nodes lost at its end', async (t) => {
@@ -294,13 +306,12 @@ test('a follow into a capture is refused where it would go to a terminal, before
 });
 
 test('a reader that closes its end ends the follow quietly', async (t) => {
-  const { agents, kubeconfig } = await cluster(t, ['host1']);
-  const { done, stdout, stderr } = run(t, kubeconfig);
-  const agent = agents[0] as FakeAgent;
-  await until(() => agent.credits > 0, 'it is subscribed');
+  const { kubeconfig } = await cluster(t, ['host1']);
+  const { done, stdout, stderr, isFollowing } = run(t, kubeconfig);
+  await isFollowing();
   stdout.destroy(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
   assert.equal(await done, 0);
-  assert.equal(stderr.text, '');
+  assert.equal(stderr.text, `${FOLLOWING}\n`);
 });
 
 test('mistakes and missing things are clear errors with their exit codes', async (t) => {

@@ -304,3 +304,31 @@ test('who is refused after a connection broke is told the refusal, not the break
     [{ code: 'KTRACE_E_NOT_AUTHORIZED', exitCode: 4 }],
   );
 });
+
+test('it is following when every agent knows what all others resolved, and says so again when that changes', async (t) => {
+  const agents = await Promise.all(['host1', 'host2', 'host3'].map((node) => agentOf(t, node)));
+  const [one, two, three] = agents as [FakeAgent, FakeAgent, FakeAgent];
+  const podOf = (node: string, name: string, ip: string) => ({ namespace: 'default', name, uid: name, node, ips: [ip] });
+  one.resolvedTo = { pods: [podOf('host1', 'a', '10.244.1.2')], addresses: ['10.244.1.2'] };
+  three.answers = false;
+  const { told, following } = start(t, agents);
+  const tellings = (): NoticeEvent[] =>
+    told.filter((event): event is NoticeEvent => event.kind === 'notice' && event.code === 'KTRACE_N_FOLLOWING');
+  const knows = (agent: FakeAgent, ip: string): boolean =>
+    agent.received.findLast((message) => message.type === 'subscribe')?.addresses.includes(ip) === true;
+  await until(() => knows(two, '10.244.1.2') && three.received.length > 0, 'host2 knows the pod, host3 is asked');
+  assert.deepEqual(tellings(), [], 'host3 has not answered');
+  three.answers = true;
+  three.cut();
+  await until(() => tellings().length > 0, 'it is following');
+  assert.ok(knows(three, '10.244.1.2'), 'host3 knew the pod before it was told');
+  assert.equal(tellings()[0]?.text, 'following 1 pod on 3 nodes: host1, host2, host3');
+  two.resolvedTo = { pods: [podOf('host2', 'b', '10.244.2.2')], addresses: ['10.244.2.2'] };
+  two.send({ type: 'resolved', resolved: two.resolvedTo });
+  await until(() => tellings().length > 1, 'it is told again');
+  assert.ok(knows(one, '10.244.2.2') && knows(three, '10.244.2.2'), 'all others knew the new pod before it was told');
+  assert.equal(tellings()[1]?.text, 'following 2 pods on 3 nodes: host1, host2, host3');
+  following.setNodes(new Set(['host1', 'host2']));
+  await until(() => tellings().length > 2, 'it is told again');
+  assert.equal(tellings()[2]?.text, 'following 2 pods on 2 nodes: host1, host2');
+});

@@ -186,4 +186,21 @@ export const RENDER_TABLE: [string, KtraceEvent][] = [
     'a notice',
     { v: 1, kind: 'notice', node: 'host1', level: 'warn', code: 'KTRACE_N_AGENT_LEFT', text: 'this node has no agent any more' },
   ],
+  [
+    'what is followed',
+    {
+      v: 1,
+      kind: 'notice',
+      level: 'info',
+      code: 'KTRACE_N_FOLLOWING',
+      text: 'following 1 pod on 1 of 2 nodes: host1; not reached: host2',
+      following: {
+        podCount: 1,
+        addressCount: 1,
+        pods: [{ namespace: 'default', name: 'client', uid: '0a3c' }],
+        nodes: ['host1'],
+        missing: ['host2'],
+      },
+    },
+  ],
 ];

@@ -145,5 +145,7 @@ function lostText({ node, stage, count, pod }: LostEvent, paint: Palette): strin
 
 function noticeText({ node, level, code, text }: NoticeEvent, paint: Palette): string {
   const color = level === 'error' ? paint.bad : level === 'warn' ? paint.warning : paint.dim;
-  return color(`${node === undefined ? '' : `${escapeText(node)}: `}${escapeText(text)} [${escapeText(code)}]`);
+  const said = `${node === undefined ? '' : `${escapeText(node)}: `}${escapeText(text)}`;
+  // That it works needs no page on what to do.
+  return color(code === 'KTRACE_N_FOLLOWING' ? said : `${said} [${escapeText(code)}]`);
 }

@@ -1,0 +1,105 @@
+import type { Resolved, ResolvedPod } from '../event/target.ts';
+import type { FollowedPods, NoticeEvent } from '../event/types.ts';
+
+/** A node of a follow, as far as its connection stands. */
+export interface FollowedNode {
+  state: 'connecting' | 'up' | 'down' | 'refused';
+  /** The agent has answered the latest question: it follows what it was asked for. */
+  isSettled: boolean;
+  resolved: Resolved;
+}
+
+/** A change of the set is told at once, further ones together: a roll-out of a hundred pods is not told a hundred times. */
+const TELL_AGAIN_MS = 1000;
+/** Pods named in one notice, at most. */
+const MAX_PODS = 100;
+/** Nodes named in a line, at most. */
+const MAX_NODES = 10;
+
+/** Tells what is followed, and where: once every agent that answers follows it, and again when that has changed. */
+export class FollowedSet {
+  readonly #nodes: () => Iterable<readonly [string, FollowedNode]>;
+  readonly #tell: (notice: NoticeEvent) => void;
+  #told = '';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(nodes: () => Iterable<readonly [string, FollowedNode]>, tell: (notice: NoticeEvent) => void) {
+    this.#nodes = nodes;
+    this.#tell = tell;
+  }
+
+  /** Something may have changed. */
+  look(): void {
+    if (this.#timer !== undefined) return;
+    const nodes = [...this.#nodes()];
+    if (!isFollowing(nodes)) return;
+    const { key, notice } = tellingOf(nodes);
+    if (key === this.#told) return;
+    this.#told = key;
+    this.#tell(notice);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.look();
+    }, TELL_AGAIN_MS);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+function isFollowing(nodes: readonly (readonly [string, FollowedNode])[]): boolean {
+  const isUp = nodes.some(([, { state }]) => state === 'up');
+  return isUp && nodes.every(([, { state, isSettled }]) => state !== 'connecting' && (state !== 'up' || isSettled));
+}
+
+function tellingOf(nodes: readonly (readonly [string, FollowedNode])[]): { key: string; notice: NoticeEvent } {
+  const pods = nodes.flatMap(([, { resolved }]) => resolved.pods);
+  const addresses = [...new Set(nodes.flatMap(([, { resolved }]) => resolved.addresses))].sort();
+  const names = (isUp: boolean): string[] => nodes.flatMap(([name, { state }]) => ((state === 'up') === isUp ? name : [])).sort();
+  const following: FollowedPods = {
+    podCount: pods.length,
+    addressCount: addresses.length,
+    pods: pods.slice(0, MAX_PODS).map(({ namespace, name, uid }) => ({ namespace, name, uid })),
+    nodes: names(true),
+    missing: names(false),
+  };
+  const withoutAddress = pods.filter(({ ips }) => ips.length === 0).length;
+  const text = followingText(following, withoutAddress);
+  const key = JSON.stringify([following.nodes, following.missing, addresses, pods.map(podKey).sort()]);
+  return { key, notice: { v: 1, kind: 'notice', level: 'info', code: 'KTRACE_N_FOLLOWING', text, following } };
+}
+
+function podKey({ uid, ips }: ResolvedPod): string {
+  return `${uid} ${ips.join(' ')}`;
+}
+
+function followingText({ podCount, addressCount, nodes, missing }: FollowedPods, withoutAddress: number): string {
+  const all = nodes.length + missing.length;
+  const reached = missing.length === 0 ? countOf(all, 'node') : `${nodes.length} of ${countOf(all, 'node')}`;
+  const seen = podCount - withoutAddress;
+  return [
+    `following ${whatText(seen, addressCount)} on ${reached}: ${listText(nodes)}`,
+    ...(withoutAddress === 0 ? [] : [withoutAddressText(withoutAddress, seen > 0)]),
+    ...(missing.length === 0 ? [] : [`not reached: ${listText(missing)}`]),
+  ].join('; ');
+}
+
+function withoutAddressText(count: number, areMore: boolean): string {
+  const more = areMore ? 'more ' : '';
+  return count === 1 ? `1 ${more}pod has no address of its own` : `${count} ${more}pods have no address of their own`;
+}
+
+function whatText(pods: number, addresses: number): string {
+  if (pods > 0) return countOf(pods, 'pod');
+  return addresses > 0 ? countOf(addresses, 'address') : 'no pod yet';
+}
+
+function listText(names: readonly string[]): string {
+  const more = names.length - MAX_NODES;
+  return names.slice(0, MAX_NODES).join(', ') + (more > 0 ? ` and ${more} more` : '');
+}
+
+function countOf(count: number, what: 'pod' | 'node' | 'address'): string {
+  return `${count} ${count === 1 ? what : what === 'address' ? 'addresses' : `${what}s`}`;
+}
