@@ -11,7 +11,7 @@ const PROTOCOL_NUMBERS = { tcp: 6, udp: 17, sctp: 132 } as const;
 export type Resolve = (
   targets: Target[],
   extra: readonly string[],
-) => { pods: Resolved['pods']; addresses: string[]; serviceAddresses: ServiceAddress[] };
+) => { pods: Resolved['pods']; addresses: string[]; ownAddresses: string[]; serviceAddresses: ServiceAddress[] };
 
 /** What one follower's subscription stands for now. */
 export interface FollowedSet {
@@ -27,11 +27,13 @@ export interface FollowedSet {
  */
 export function followedSet(subscription: Subscription, resolve: Resolve, newborn: readonly string[] = []): FollowedSet {
   const early = subscription.targets.some(({ kind }) => kind === 'all') ? newborn : [];
-  const { pods, addresses: named, serviceAddresses } = resolve(subscription.targets, [...subscription.addresses, ...early]);
-  const addresses = [...new Set([...named, ...early])];
+  const found = resolve(subscription.targets, [...subscription.addresses, ...early]);
+  const { pods, serviceAddresses, ownAddresses } = found;
+  const addresses = [...new Set([...found.addresses, ...early])];
   return {
+    // What others may have as well is not told to them.
     resolved: { pods, addresses },
-    addresses: new Set([...addresses, ...subscription.addresses]),
+    addresses: new Set([...addresses, ...ownAddresses, ...subscription.addresses]),
     serviceAddresses,
     wantsEveryPacket: subscription.units === 'packets',
   };

@@ -55,6 +55,10 @@ export class AddressBook {
     return currentHolder(this.#entries.get(ip)?.node) !== undefined;
   }
 
+  isService(ip: string): boolean {
+    return currentHolder(this.#entries.get(ip)?.service) !== undefined;
+  }
+
   servicePort(ip: string, key: number, timeMs: number): ServicePort | undefined {
     const entry = this.#entries.get(ip);
     if (!entry) return undefined;

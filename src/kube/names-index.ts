@@ -202,6 +202,22 @@ export class NamesIndex implements Names {
     return this.#addresses.isNode(ip);
   }
 
+  isServiceAddress(ip: string): boolean {
+    return this.#addresses.isService(ip);
+  }
+
+  /** Another node is told to have it, too. */
+  isOfOtherNode(ip: string, than: string): boolean {
+    for (const { name, ips, networkIps } of this.#nodes.values())
+      if (name !== than && (ips.includes(ip) || networkIps.includes(ip))) return true;
+    return false;
+  }
+
+  /** In the range of pod addresses that is this node's alone. */
+  isInRangeOf(ip: string, node: string): boolean {
+    return new Ranges(this.#nodes.get(node)?.podCidrs ?? []).has(ip);
+  }
+
   nodes(): Iterable<NodeFact> {
     return this.#nodes.values();
   }

@@ -12,6 +12,8 @@ export interface ResolvedTargets {
   pods: ResolvedPod[];
   /** Addresses to follow: those of the pods, of Services and their endpoints on any node, of nodes. */
   addresses: string[];
+  /** Addresses to follow on this node alone: elsewhere they may be somebody else's. */
+  ownAddresses: string[];
   /** The Services' addresses by which something followed can be reached before translation. */
   serviceAddresses: ServiceAddress[];
   /** Targets that stand for nothing this node knows of. */
@@ -26,43 +28,64 @@ export interface ResolvedTargets {
 export function resolveTargets(targets: readonly Target[], index: NamesIndex, extra: readonly string[] = []): ResolvedTargets {
   const pods = new Set<PodRecord>();
   const addresses = new Set<string>();
+  const ownAddresses = new Set<string>();
   const services = new Set<ServiceRecord>();
-  const unresolved = targets.filter((target) => !addTarget(target, index, pods, addresses, services));
+  const unresolved = targets.filter((target) => !addTarget(target, index, { pods, addresses, ownAddresses, services }));
   for (const pod of pods) for (const ip of pod.ips) addresses.add(ip);
-  const followed = new Set([...addresses, ...extra]);
+  const followed = new Set([...addresses, ...ownAddresses, ...extra]);
   for (const service of index.servicesBehind(followed)) services.add(service);
   return {
     pods: [...pods].map(resolvedPod),
     addresses: [...addresses],
+    ownAddresses: [...ownAddresses],
     serviceAddresses: serviceAddresses(services, index),
     unresolved,
   };
 }
 
+interface Found {
+  pods: Set<PodRecord>;
+  addresses: Set<string>;
+  ownAddresses: Set<string>;
+  services: Set<ServiceRecord>;
+}
+
 /** Adds what one target stands for; whether it stands for anything. */
-function addTarget(
-  target: Target,
-  index: NamesIndex,
-  pods: Set<PodRecord>,
-  addresses: Set<string>,
-  services: Set<ServiceRecord>,
-): boolean {
+function addTarget(target: Target, index: NamesIndex, found: Found): boolean {
+  const { pods, addresses, services } = found;
   if (target.kind === 'service') return addService(target.namespace, target.name, index, addresses, services);
   if (target.kind === 'node') {
-    const node = index.findNode(target.name);
-    for (const ip of node ? [...node.ips, ...node.networkIps] : []) addresses.add(ip);
-    if (target.name !== index.node) return node !== undefined;
-    // What every node has for itself would be another node's own to the agents that are told these addresses.
-    for (const ip of index.localAddresses) if (!isOfOneHost(ip)) addresses.add(ip);
+    const isKnown = addNode(target.name, index, found);
+    if (target.name !== index.node) return isKnown;
   }
   const isMeant = podTest(target, index.node);
-  let found = target.kind === 'node';
+  let isFound = target.kind === 'node';
   for (const pod of index.ownPods()) {
     if (!isMeant(pod)) continue;
     pods.add(pod);
-    found = true;
+    isFound = true;
   }
-  return found;
+  return isFound;
+}
+
+/**
+ * What the API server knows of a node alone is known to be the node's; of its interfaces' other addresses any node may have the same (a docker
+ * bridge's, a Service's on `kube-ipvs0`, one that several nodes announce), so that they count on the node itself only.
+ */
+function addNode(name: string, index: NamesIndex, { addresses, ownAddresses }: Found): boolean {
+  const node = index.findNode(name);
+  for (const ip of node ? [...node.ips, ...node.networkIps] : []) {
+    if (!index.isOfOtherNode(ip, name)) addresses.add(ip);
+    else if (name === index.node) ownAddresses.add(ip);
+  }
+  if (name !== index.node) return node !== undefined;
+  for (const ip of index.localAddresses) {
+    if (isOfOneHost(ip) || addresses.has(ip)) continue;
+    if (index.isInRangeOf(ip, name)) addresses.add(ip);
+    // Who follows a node does not mean all Services.
+    else if (!index.isServiceAddress(ip)) ownAddresses.add(ip);
+  }
+  return node !== undefined;
 }
 
 /** Endpoints on a node's own address are met by the Service's address: to follow the node for them would be too much. */

@@ -12,7 +12,7 @@ const SERVICE: ServiceAddress = { ip: '10.96.0.10', port: 80, proto: 'tcp' };
 
 function set(
   more: Partial<Subscription> = {},
-  resolved: { addresses?: string[]; serviceAddresses?: ServiceAddress[] } = {},
+  resolved: { addresses?: string[]; ownAddresses?: string[]; serviceAddresses?: ServiceAddress[] } = {},
   newborn: string[] = [],
 ) {
   const asked: unknown[] = [];
@@ -24,7 +24,7 @@ function set(
   };
   const resolve: Resolve = (targets, extra) => {
     asked.push(targets, extra);
-    return { pods: [POD], addresses: ['10.244.1.2'], serviceAddresses: [SERVICE], ...resolved };
+    return { pods: [POD], addresses: ['10.244.1.2'], ownAddresses: [], serviceAddresses: [SERVICE], ...resolved };
   };
   const followed = followedSet(subscription, resolve, newborn);
   return { followed, asked };
@@ -39,6 +39,12 @@ test('own addresses are told to others, and theirs are followed like own ones', 
   assert.deepEqual(asked[1], ['10.244.3.3'], 'Services of others’ addresses are asked for');
   assert.equal(followed.wantsEveryPacket, false);
   assert.equal(set({ units: 'packets' }).followed.wantsEveryPacket, true);
+});
+
+test('an address that other nodes may have as well is followed here, and not told to them', () => {
+  const { followed } = set({}, { ownAddresses: ['172.17.0.1'] });
+  assert.deepEqual(followed.resolved.addresses, ['10.244.1.2']);
+  assert.ok(followed.addresses.has('172.17.0.1'));
 });
 
 test('who follows all pods follows new ones before their names are there, and who follows one does not', () => {

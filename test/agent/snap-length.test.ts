@@ -41,7 +41,7 @@ function open(t: TestContext): { pipeline: Pipeline; snaps: number[]; see(bytes:
       setActive: () => undefined,
     },
     naming: {
-      resolve: () => ({ pods: [], addresses: ['10.244.1.2'], serviceAddresses: [] }),
+      resolve: () => ({ pods: [], addresses: ['10.244.1.2'], ownAddresses: [], serviceAddresses: [] }),
       namePacket: () => undefined,
       nameFlow: () => undefined,
       podOf: () => undefined,

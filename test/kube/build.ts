@@ -94,7 +94,7 @@ export function rawSlice(
   };
 }
 
-export function rawNode(name: string, ip: string, podCidr?: string): RawObject {
+export function rawNode(name: string, ip: string, podCidr?: string, externalIp?: string): RawObject {
   return {
     metadata: { name, resourceVersion: '1' },
     spec: { podCIDR: podCidr, podCIDRs: podCidr === undefined ? undefined : [podCidr] },
@@ -102,6 +102,7 @@ export function rawNode(name: string, ip: string, podCidr?: string): RawObject {
       addresses: [
         { type: 'InternalIP', address: ip },
         { type: 'Hostname', address: name },
+        ...(externalIp === undefined ? [] : [{ type: 'ExternalIP', address: externalIp }]),
       ],
     },
   };

@@ -61,11 +61,29 @@ describe('targets on a node of the real cluster', () => {
     assert.deepEqual(headless.addresses.sort(), ['10.244.1.4', '10.244.2.4']);
   });
 
-  it('are a node’s addresses, but none that other hosts have as well', () => {
+  it('are a node’s addresses; what other nodes may have as well counts on the node itself only', () => {
     const node = new NamesIndex({ node: 'host1' });
-    node.setLocalAddresses(['127.0.0.1', '::1', 'fe80::ecee:eeff:feee:eeee', '169.254.1.1', '10.244.0.1', 'fd00:10:244::1']);
-    const { addresses } = resolveTargets([{ kind: 'node', name: 'host1' }], node);
-    assert.deepEqual(addresses, ['10.244.0.1', 'fd00:10:244::1']);
+    putNode(node, rawNode('host1', '192.168.60.11', '10.244.0.0/24'));
+    putNode(node, rawNode('host2', '192.168.60.12'));
+    putService(node, rawService('s', { clusterIP: '10.96.0.5', ports: [{ port: 80 }] }));
+    const everyHostHas = ['127.0.0.1', '::1', 'fe80::ecee:eeff:feee:eeee', '169.254.1.1'];
+    // A docker bridge's and a second network's; a Service's on kube-ipvs0; the pod bridge's.
+    const others = ['172.17.0.1', '10.1.0.5', '10.96.0.5', '192.168.60.11', '10.244.0.1'];
+    node.setLocalAddresses([...everyHostHas, ...others]);
+    const here = resolveTargets([{ kind: 'node', name: 'host1' }], node);
+    assert.deepEqual(here.addresses.sort(), ['10.244.0.1', '192.168.60.11']);
+    assert.deepEqual(here.ownAddresses.sort(), ['10.1.0.5', '172.17.0.1']);
+    assert.deepEqual(resolveTargets([{ kind: 'node', name: 'host2' }], node).ownAddresses, []);
+  });
+
+  it('are no address that two nodes are told to have, but on the node itself', () => {
+    const node = new NamesIndex({ node: 'host1' });
+    putNode(node, rawNode('host1', '192.168.60.11', undefined, '203.0.113.7'));
+    putNode(node, rawNode('host2', '192.168.60.12', undefined, '203.0.113.7'));
+    const here = resolveTargets([{ kind: 'node', name: 'host1' }], node);
+    assert.deepEqual([here.addresses, here.ownAddresses], [['192.168.60.11'], ['203.0.113.7']]);
+    const there = resolveTargets([{ kind: 'node', name: 'host2' }], node);
+    assert.deepEqual([there.addresses, there.ownAddresses], [['192.168.60.12'], []]);
   });
 
   it('are a node’s addresses, and only on that node its pods', () => {
@@ -102,6 +120,7 @@ describe('targets that change', () => {
     assert.deepEqual(resolve(), {
       pods: [],
       addresses: [],
+      ownAddresses: [],
       serviceAddresses: [],
       unresolved: [{ kind: 'selector', selector: 'app=x' }],
     });

@@ -36,7 +36,12 @@ const pipeline = new Pipeline({
   symbols: new KernelSymbols(),
   log,
   naming: {
-    resolve: () => ({ pods: [], addresses: options.addresses, serviceAddresses: options.serviceAddresses ?? [] }),
+    resolve: () => ({
+      pods: [],
+      ownAddresses: [],
+      addresses: options.addresses,
+      serviceAddresses: options.serviceAddresses ?? [],
+    }),
     namePacket: () => {},
     nameFlow: () => {},
     podOf: () => undefined,

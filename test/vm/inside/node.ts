@@ -56,6 +56,7 @@ const pipeline = new Pipeline({
   naming: {
     resolve: () => ({
       pods: [],
+      ownAddresses: [],
       addresses: followed,
       serviceAddresses: [
         { ip: SERVICE, port: 80, proto: 'tcp' },
