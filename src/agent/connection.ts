@@ -24,6 +24,8 @@ export interface ConnectionOptions {
   /** Undefined: nothing is recorded here. */
   recorder: Recorder | undefined;
   log: Logger;
+  /** Milliseconds of a clock that is never stepped, for how long nothing was heard or nobody could be asked. */
+  nowMs(): number;
   onError(code: string): void;
   onClosed(connection: Connection): void;
 }
@@ -50,7 +52,7 @@ export class Connection implements Wire {
   #closingTimer: NodeJS.Timeout | undefined;
   #isBusy = false;
   #isEnding = false;
-  #seenAtMs = performance.now();
+  #seenAtMs: number;
   /** By whom they say they are of. In memory only, and only for as long as the connection stands. */
   readonly #tokens = new Map<string, string>();
   #session: Session | undefined;
@@ -64,6 +66,7 @@ export class Connection implements Wire {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#socket = options.socket;
+    this.#seenAtMs = options.nowMs();
     const { limits } = options;
     this.#handshakeTimer = setTimeout(() => this.#fail(tooSlow(limits.handshakeMs), CLOSE.policy), limits.handshakeMs);
     this.#heartbeat = setInterval(() => this.#beat(), limits.clockMs);
@@ -96,7 +99,7 @@ export class Connection implements Wire {
   #listen(): void {
     const socket = this.#socket;
     const seen = (): void => {
-      this.#seenAtMs = performance.now();
+      this.#seenAtMs = this.#options.nowMs();
     };
     socket.on('message', (data, isBinary) => {
       seen();
@@ -251,13 +254,13 @@ export class Connection implements Wire {
 
   /** Nobody new is let in while nobody can say who may; who is in stays for a while, with what they had. */
   async #accessTo(subscription: Subscription): Promise<Access> {
-    const askedAtMs = performance.now();
+    const askedAtMs = this.#options.nowMs();
     try {
       this.#access = await this.#options.authorize([...this.#tokens.values()], subscription, this.#verb);
       this.#accessAtMs = askedAtMs;
     } catch (error) {
       const isUnknown = error instanceof KtraceError && error.code === 'KTRACE_E_AUTHORIZATION_UNAVAILABLE';
-      const isInGrace = performance.now() - this.#accessAtMs < this.#options.limits.graceMs;
+      const isInGrace = this.#options.nowMs() - this.#accessAtMs < this.#options.limits.graceMs;
       if (!isUnknown || !isInGrace || !this.#access || !(this.#session ?? this.#dump)) throw error;
       if (!covers(this.#access.allowed, neededScope(subscription.targets))) throw error;
       if (subscription.snapBytes !== undefined && this.#access.payloads !== true) throw error;
@@ -281,7 +284,7 @@ export class Connection implements Wire {
 
   #beat(): void {
     const { limits, log } = this.#options;
-    if (performance.now() - this.#seenAtMs > limits.deadAfterMs) {
+    if (this.#options.nowMs() - this.#seenAtMs > limits.deadAfterMs) {
       log.info('the client gives no sign of life');
       this.terminate();
     }

@@ -35,6 +35,8 @@ export interface ServerOptions {
   recorder?: Recorder;
   /** Counters of what else runs in this process. */
   counters?: () => Counter[];
+  /** Milliseconds of a clock that is never stepped, in place of this machine's. */
+  nowMs?: () => number;
 }
 
 const PATHS = ['/healthz', '/readyz', '/metrics', STREAM_PATH];
@@ -134,7 +136,7 @@ export class Server {
       return;
     }
     this.#websockets.handleUpgrade(request, socket, head, (websocket) => {
-      const { feed, version, authorize, recorder, log } = this.#options;
+      const { feed, version, authorize, recorder, log, nowMs } = this.#options;
       this.#accepted += 1;
       const connection = new Connection({
         socket: websocket,
@@ -145,6 +147,7 @@ export class Server {
         authorize: authorize ?? allowAll,
         recorder,
         log: log.child({ connection: this.#accepted }),
+        nowMs: nowMs ?? (() => performance.now()),
         onError: (code) => this.#count(code),
         onClosed: (closed) => this.#connections.delete(closed),
       });

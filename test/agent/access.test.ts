@@ -121,7 +121,8 @@ describe('a stream of somebody who may see a part', () => {
 
   it('goes on while nobody can say whether it may, and ends when that takes too long', async (t) => {
     const state = saying(ALICE);
-    const { connect, feed } = await serve(t, { recheckMs: 10, graceMs: 400 }, state);
+    let nowMs = 0;
+    const { connect, feed } = await serve(t, { recheckMs: 10, graceMs: 60_000 }, { ...state, nowMs: () => nowMs });
     const client = connect({ autoCredit: true });
     await follows(client, { targets: [{ kind: 'namespace', name: 'a' }] });
     state.says = AWAY;
@@ -131,6 +132,8 @@ describe('a stream of somebody who may see a part', () => {
     await client.until(() => client.events.length === 1);
     // What is followed may change meanwhile, within what was allowed.
     await client.subscribe({ targets: [{ kind: 'pod', namespace: 'a', name: 'mine' }] });
+    assert.equal(client.closed, undefined);
+    nowMs = 60_001;
     assert.equal(await errorOf(client), 'KTRACE_E_AUTHORIZATION_UNAVAILABLE');
   });
 

@@ -9,9 +9,10 @@ import { WebSocket } from 'ws';
 import type { Authorize } from '../../src/agent/authorizer.ts';
 import { startServer } from '../../src/agent/server.ts';
 import { KtraceError } from '../../src/util/errors.ts';
+import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
 import { quiet, serve, temporaryDirectory } from './server-fixture.ts';
-import { eventually, refusal, StreamClient, unixUrl } from './stream-client.ts';
+import { refusal, StreamClient, unixUrl } from './stream-client.ts';
 
 interface Answer {
   status: number;
@@ -213,7 +214,7 @@ describe('a websocket', () => {
       await client.hello();
       say(client);
       assert.deepEqual(await endOf(client), { code, error: 'KTRACE_E_PROTOCOL' });
-      await eventually(() => server.clients === 0);
+      await until('no client is connected', () => server.clients === 0);
     });
   }
 
@@ -233,7 +234,7 @@ describe('a websocket', () => {
     client.socket.send('x'.repeat(4 * 1024 * 1024 + 1));
     await client.until(() => client.closed !== undefined);
     assert.ok([1009, 1006].includes(client.closed?.code ?? 0), `closed with ${client.closed?.code}`);
-    await eventually(() => feed.followers.size === 0);
+    await until('nobody follows', () => feed.followers.size === 0);
   });
 
   it('ends when bytes that are no frame come', async (t) => {
@@ -243,7 +244,7 @@ describe('a websocket', () => {
     const { _socket: raw } = client.socket as unknown as { _socket: import('node:net').Socket };
     raw.write(Buffer.alloc(300, 0xff));
     await client.until(() => client.closed !== undefined);
-    await eventually(() => feed.followers.size === 0);
+    await until('nobody follows', () => feed.followers.size === 0);
   });
 
   it('is cut after a broken frame though its client never closes', async (t) => {
@@ -261,9 +262,9 @@ describe('a websocket', () => {
     ];
     raw.on('error', () => undefined).resume();
     raw.write(`${lines.join('\r\n')}\r\n\r\n`);
-    await eventually(() => server.clients === 1);
+    await until('one client is connected', () => server.clients === 1);
     raw.write(Buffer.alloc(300, 0xff));
-    await eventually(() => server.clients === 0);
+    await until('no client is connected', () => server.clients === 0);
   });
 
   it('ends when no subscription comes in time', async (t) => {
@@ -273,11 +274,13 @@ describe('a websocket', () => {
   });
 
   it('ends when its client gives no sign of life, and the session waits', async (t) => {
-    const { connect, feed, server } = await serve(t, { clockMs: 10, deadAfterMs: 60 });
+    let nowMs = 0;
+    const { connect, feed, server } = await serve(t, { clockMs: 10, deadAfterMs: 60_000 }, { nowMs: () => nowMs });
     const client = connect();
     await client.subscribe();
     client.socket.pause();
-    await eventually(() => server.clients === 0);
+    nowMs = 60_001;
+    await until('no client is connected', () => server.clients === 0);
     assert.equal(feed.followers.size, 1);
   });
 
@@ -340,13 +343,15 @@ describe('a websocket', () => {
       new Promise((resolve) => {
         letIn = () => resolve({ identity: '', allowed: 'all' });
       });
-    const { connect, feed, server } = await serve(t, { deadAfterMs: 20, clockMs: 5 }, { authorize });
+    let nowMs = 0;
+    const { connect, feed, server } = await serve(t, { clockMs: 5 }, { authorize, nowMs: () => nowMs });
     const client = connect();
     await client.hello();
     client.say(subscribe);
-    await eventually(() => letIn !== undefined);
+    await until('the right is asked for', () => letIn !== undefined);
     client.socket.terminate();
-    await eventually(() => server.clients === 0);
+    nowMs = 3_600_000;
+    await until('no client is connected', () => server.clients === 0);
     letIn?.();
     await new Promise(setImmediate);
     assert.equal(feed.followers.size, 0);
@@ -365,9 +370,9 @@ describe('a websocket', () => {
     }
     for (let i = 0; i < 50; i += 1) feed.publish(packet(i));
     for (const client of clients) client.socket.on('error', () => {}).terminate();
-    await eventually(() => server.clients === 1 && feed.followers.size === 1);
-    await eventually(() => clients.every(({ socket }) => socket.readyState === WebSocket.CLOSED));
-    await eventually(() => process.getActiveResourcesInfo().length <= before + 1);
+    await until('one client follows', () => server.clients === 1 && feed.followers.size === 1);
+    await until('all clients are closed', () => clients.every(({ socket }) => socket.readyState === WebSocket.CLOSED));
+    await until('no handle is left', () => process.getActiveResourcesInfo().length <= before + 1);
     assert.deepEqual(server.held().bytes < 100_000, true);
   });
 });
