@@ -1,13 +1,16 @@
 /**
  * `npm test [-- LAYER … | FILE …]`: every check and test this machine can run, told in one run with one sum at the end.
  * Layers: `checks` (or one check's name), `unit`, `lab`, `vm`; a path with a slash is a test file or a folder of them.
- * Fails when anything failed, when a layer ran nothing, and when all of a layer was skipped. With `KTRACE_GATE` set (.ci/run does) a test file that was
+ * Fails when anything failed, when a layer ran nothing, and when all of a layer was skipped. `KTRACE_REQUIRE` names with commas between what this machine
+ * must allow, of `root` and `vm`: a test that lacks it fails, and a layer that is run whole must have run so many tests as it has. With `KTRACE_GATE` set (.ci/run does) a test file that was
  * no success runs once more, alone, after the rest; what passes only then is told at the end as flaky.
  */
-import { globSync } from 'node:fs';
+import { existsSync, globSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CHECKS } from './checks/checks.mjs';
 import { runChecks } from './checks/run-checks.mjs';
+import { EVIDENCE } from './checks/run-file.mjs';
 import { runFailedAgain, runTests, textOf } from './checks/run-tests.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -16,9 +19,16 @@ const ELSEWHERE = ['test/cluster/'];
 /** Two cores. The lab waits for most of its time; a VM takes both of them. */
 const LAYERS = {
   unit: { concurrency: 3, testMs: 60_000, fileMs: 120_000, isForced: false },
-  lab: { concurrency: 2, testMs: 240_000, fileMs: 300_000, isForced: true },
+  lab: { concurrency: 2, testMs: 120_000, fileMs: 300_000, isForced: true },
   vm: { concurrency: 1, testMs: 290_000, fileMs: 300_000, isForced: true },
 };
+/** Tests that must have run (a few less than there are), where the machine has what they need. */
+const FLOORS = {
+  unit: { least: 1100, needs: [] },
+  lab: { least: 255, needs: ['root'] },
+  vm: { least: 36, needs: ['root', 'vm'] },
+};
+const CAPABILITIES = ['root', 'vm'];
 /** They take longest: begun last, they would be waited for alone. */
 const FIRST = [
   'test/tooling/pack.test.ts',
@@ -37,6 +47,14 @@ for (const word of words) {
     process.exit(2);
   }
 }
+
+const required = (process.env.KTRACE_REQUIRE ?? '').split(',').filter((word) => word !== '');
+for (const word of required) {
+  if (CAPABILITIES.includes(word)) continue;
+  process.stderr.write(`Expected ${CAPABILITIES.join(', ')} in KTRACE_REQUIRE, got ${word}\n`);
+  process.exit(2);
+}
+rmSync(join(ROOT, EVIDENCE), { recursive: true, force: true });
 
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => interrupted.abort());
@@ -57,7 +75,10 @@ for (const [layer, limits] of Object.entries(LAYERS)) {
   const own = files.filter((file) => layerOf(file) === layer);
   const chosen = isWanted(layer) ? own : own.filter((file) => paths.some((path) => isUnder(file, path)));
   if (!isWanted(layer) && chosen.length === 0) continue;
-  const options = { ...limits, signal: interrupted.signal };
+  const floor = FLOORS[layer];
+  // Of files that were named nobody knows how many tests they have.
+  const least = isWanted(layer) && floor.needs.every((name) => required.includes(name)) ? floor.least : 0;
+  const options = { ...limits, least, signal: interrupted.signal };
   layers.push({ row: await runTests(ROOT, layer, chosen, options), options });
 }
 rows.push(...(process.env.KTRACE_GATE ? await runFailedAgain(ROOT, layers) : layers.map(({ row }) => row)));
@@ -69,5 +90,6 @@ for (const row of rows) process.stdout.write(textOf(row));
 if (rows.length === 0) process.stdout.write(`no test file under ${paths.join(', ')}\n`);
 const apart = flaky.length > 0 ? `, ${flaky.length} flaky` : '';
 process.stdout.write(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped${apart}\n`);
+if (existsSync(join(ROOT, EVIDENCE))) process.stdout.write(`what is known of tests that failed: ${EVIDENCE}/\n`);
 for (const one of flaky) process.stdout.write(`flaky: ${one}\n`);
 process.exitCode = rows.length === 0 || rows.some((row) => row.failed > 0 || row.problem !== undefined) ? 1 : 0;

@@ -8,6 +8,8 @@ import { delimiter, join } from 'node:path';
  *   `problem` says why the file is no success beside its tests: it could not be loaded, hung, or left something open
  */
 
+/** Where tests that fail leave what is known, each in a folder of its own (test/support/evidence.ts). */
+export const EVIDENCE = 'build/evidence';
 /** How long an interrupted file may take to remove what it made. */
 const INTERRUPTED_MS = 20_000;
 
@@ -75,7 +77,8 @@ function readResults(file) {
 function runNode(root, args, { fileMs, onText, signal }) {
   const bin = join(root, 'node_modules/.bin');
   // Inside a test NODE_TEST_CONTEXT would make the inner run report to the outer one, and nobody count.
-  const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}`, NODE_TEST_CONTEXT: undefined };
+  const PATH = `${bin}${delimiter}${process.env.PATH}`;
+  const env = { ...process.env, PATH, NODE_TEST_CONTEXT: undefined, KTRACE_EVIDENCE: join(root, EVIDENCE) };
   const child = spawn(join(bin, 'node'), args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   const kill = (name) => {
     try {

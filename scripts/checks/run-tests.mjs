@@ -3,8 +3,8 @@ import { runFile } from './run-file.mjs';
 /** @typedef {import('./run-file.mjs').FileResult} FileResult */
 
 /**
- * @typedef {{ concurrency: number, testMs: number, fileMs: number, isForced: boolean, signal?: AbortSignal }} RunOptions see {@link runFile};
- *   `concurrency`: how many files at once; after `signal` no further file is begun
+ * @typedef {{ concurrency: number, testMs: number, fileMs: number, isForced: boolean, least?: number, signal?: AbortSignal }} RunOptions see {@link runFile};
+ *   `concurrency`: how many files at once; `least`: tests that must have run; after `signal` no further file is begun
  * @typedef {{ layer: string, passed: number, failed: number, skipped: number, flaky: string[], seconds: number, problem: string | undefined, files: FileResult[] }} Row
  *   a test counts once; a file that is no success beside its tests counts as one that failed. `flaky`: what passed only when its file was run again.
  *   `problem` says why the layer as a whole is no success although no test failed
@@ -30,7 +30,7 @@ export async function runTests(root, layer, files, options) {
     }
   };
   await Promise.all(Array.from({ length: options.concurrency }, work));
-  return rowOf(layer, results.filter(Boolean), files.length, (performance.now() - startMs) / 1000);
+  return rowOf(layer, results.filter(Boolean), files.length, (performance.now() - startMs) / 1000, options.least);
 }
 
 /**
@@ -57,7 +57,7 @@ export async function runFailedAgain(root, layers) {
       flaky.push(...were.map((what) => `${first.file}, ${what}`));
       for (const test of second.tests) if (test.result === 'passed' && were.includes(test.name)) test.result = 'flaky';
     }
-    rows.push({ ...rowOf(row.layer, files, row.files.length, row.seconds), flaky });
+    rows.push({ ...rowOf(row.layer, files, row.files.length, row.seconds, options.least), flaky });
   }
   return rows;
 }
@@ -78,19 +78,21 @@ async function runAndTell(root, file, options) {
   return result;
 }
 
-function rowOf(layer, files, wanted, seconds) {
+function rowOf(layer, files, wanted, seconds, least = 0) {
   const tests = files.flatMap((file) => file.tests);
   const count = (result) => tests.filter((test) => test.result === result).length;
   const broken = files.filter(({ problem }) => problem !== undefined);
   const counts = { passed: count('passed'), failed: count('failed') + broken.length, skipped: count('skipped') };
-  return { layer, ...counts, flaky: [], seconds, problem: problemOf(counts, files.length, wanted), files };
+  const outcome = { ...counts, ran: counts.passed + counts.failed + count('flaky') };
+  return { layer, ...counts, flaky: [], seconds, problem: problemOf(outcome, files.length, { wanted, least }), files };
 }
 
-function problemOf({ passed, failed, skipped }, ran, wanted) {
+function problemOf({ ran, skipped }, filesRun, { wanted, least }) {
   if (wanted === 0) return 'no test file';
-  if (ran < wanted) return `${wanted - ran} files were not run`;
-  if (passed + failed + skipped === 0) return 'no test ran';
-  if (passed + failed === 0) return 'every test was skipped';
+  if (filesRun < wanted) return `${wanted - filesRun} files were not run`;
+  if (ran + skipped === 0) return 'no test ran';
+  if (ran === 0) return 'every test was skipped';
+  if (ran < least) return `${ran} tests ran, at least ${least} were expected`;
   return undefined;
 }
 

@@ -11,7 +11,7 @@ import type { KtraceEvent, PacketEvent, PodRef } from '../../src/event/types.ts'
 import type { AgentMessage } from '../../src/protocol/messages.ts';
 import { createLog } from '../../src/util/log.ts';
 import { hop, packet } from '../client/events.ts';
-import { until } from '../lab/lab-fixture.ts';
+import { until, untilHolds } from '../support/until.ts';
 import { FakeFeed } from './fake-feed.ts';
 
 const ALL = { identity: 'admin', allowed: 'all' } as const;
@@ -199,8 +199,8 @@ describe('an incident', () => {
     const { recorder } = await start(t, { afterMs: 3_600_000 });
     for (let number = 0; number < 30; number++) recorder.incidents.report(trouble(podOf(`pod-${number}`)));
     for (let times = 0; times < 20; times++) recorder.incidents.report(trouble(podOf('pod-0')));
-    await until('they are kept', () => recorder.incidents.list().length === 20);
-    assert.deepEqual(recorder.incidents.counts, { kept: 20, failed: 0, dropped: 10 });
+    await untilHolds('they are kept', () => assert.deepEqual(recorder.incidents.counts, { kept: 20, failed: 0, dropped: 10 }));
+    assert.equal(recorder.incidents.list().length, 20);
     assert.equal(recorder.incidents.list().find(({ pod }) => pod.name === 'pod-0')?.causes.length, 8);
   });
 

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { namesCounters } from '../../src/agent/names-counters.ts';
 import { type Kube, startKube } from '../../src/kube/start.ts';
 import { rawNode, rawPod, rawService, rawSlice } from '../kube/build.ts';
-import { type FakeApi, fakeApi, until } from '../kube/fake-api.ts';
+import { type FakeApi, fakeApi } from '../kube/fake-api.ts';
+import { until } from '../support/until.ts';
 
 let api: FakeApi;
 let kube: Kube;
@@ -16,7 +17,7 @@ beforeEach(async () => {
   api.put('nodes', rawNode('host1', '192.168.60.11'));
   kube = startKube({ kubeConfig: api.access, node: 'host1', reflector: { pageSize: 2 }, proxyMode: 'iptables' });
   await kube.synced();
-  await until(() => api.watchers() === 4);
+  await until('all four kinds are watched', () => api.watchers() === 4);
 });
 
 afterEach(async () => {
@@ -37,7 +38,7 @@ test('the metrics tell what is held, and what came by watches', async () => {
     [2, 5, 1, 1, 0],
   );
   api.remove('services', 's4');
-  await until(() => value('ktrace_names', { kind: 'services' }) === 4);
+  await until('four Services are counted', () => value('ktrace_names', { kind: 'services' }) === 4);
   assert.equal(value('ktrace_api_events_total', { kind: 'services' }), 1);
   assert.equal(value('ktrace_api_events_total', { kind: 'nodes' }), 0);
 });
@@ -45,7 +46,7 @@ test('the metrics tell what is held, and what came by watches', async () => {
 test('the metrics tell when names are not up to date', async () => {
   assert.equal(value('ktrace_api_stale', {}), 0);
   await api.stop();
-  await until(() => value('ktrace_api_stale', {}) === 1);
+  await until('the names are told to be stale', () => value('ktrace_api_stale', {}) === 1);
   assert.ok((value('ktrace_api_failures_total', { kind: 'pods' }) ?? 0) > 0);
 });
 

@@ -9,7 +9,7 @@ import type { Target } from '../../src/event/target.ts';
 import { NamesIndex } from '../../src/kube/names-index.ts';
 import { createLog } from '../../src/util/log.ts';
 import { putService, putSlice, rawService, rawSlice } from '../kube/build.ts';
-import { until } from '../lab/lab-fixture.ts';
+import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
 
 const ALL = { identity: 'admin', allowed: 'all' } as const;

@@ -9,7 +9,7 @@ import { Recorder } from '../../src/agent/recorder.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import type { AgentMessage } from '../../src/protocol/messages.ts';
 import { createLog } from '../../src/util/log.ts';
-import { until } from '../lab/lab-fixture.ts';
+import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
 
 test('records are told as they were, over segments, dictionaries and packets’ second headers', async (t) => {

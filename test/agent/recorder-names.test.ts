@@ -7,7 +7,7 @@ import type { OwnPod } from '../../src/agent/pod-names.ts';
 import { Recorder } from '../../src/agent/recorder.ts';
 import { readOwners } from '../../src/agent/recording.ts';
 import { createLog } from '../../src/util/log.ts';
-import { until } from '../lab/lab-fixture.ts';
+import { until } from '../support/until.ts';
 import { FakeFeed } from './fake-feed.ts';
 
 /** More than one block holds: each line is over a kilobyte. */

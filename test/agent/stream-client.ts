@@ -132,15 +132,6 @@ export async function refusal(client: StreamClient): Promise<{ status: number; b
   return { status: response.statusCode, body: JSON.parse(text) };
 }
 
-/** Resolves when this holds, looking every few milliseconds; rejects after 10 s. */
-export async function eventually(holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`waited in vain for ${holds}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 /** How many events these are, those that a `lost` event of the agent's server stands for among them. */
 export function published(events: readonly KtraceEvent[]): number {
   return events.reduce((sum, event) => sum + (event.kind === 'lost' ? event.count : 1), 0);

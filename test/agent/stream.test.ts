@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { LostEvent } from '../../src/event/types.ts';
+import { until } from '../support/until.ts';
 import { packet } from './fake-feed.ts';
 import { serve } from './server-fixture.ts';
-import { eventually, published, type StreamClient } from './stream-client.ts';
+import { published, type StreamClient } from './stream-client.ts';
 
 const ids = (client: StreamClient): string[] => client.events.flatMap((event) => (event.kind === 'packet' ? [event.id] : []));
 const numbered = (from: number, to: number): string[] => Array.from({ length: to - from }, (_, i) => `default-${from + i}`);
@@ -235,7 +236,7 @@ describe('a broken connection', () => {
           assert.deepEqual(got, numbered(0, total));
           assert.equal(feed.followers.size, followersBefore);
           await client.leave();
-          await eventually(() => feed.followers.size === followersBefore - 1);
+          await until('one follower less', () => feed.followers.size === followersBefore - 1);
         },
       ),
       { numRuns: 25 },
@@ -283,7 +284,7 @@ describe('a broken connection', () => {
     const { instance } = await client.hello();
     const { session } = await client.subscribe();
     await client.break();
-    await eventually(() => feed.followers.size === 0);
+    await until('nobody follows', () => feed.followers.size === 0);
     const late = connect();
     const answer = await late.subscribe({ resume: { instance, session, seq: 0 } });
     assert.equal(answer.resumed, false);

@@ -4,7 +4,7 @@ import { type Api, ApiError } from '../../src/client/api.ts';
 import { Credentials } from '../../src/client/credentials.ts';
 import type { Target } from '../../src/event/target.ts';
 import { KtraceError } from '../../src/util/errors.ts';
-import { until } from './fake-agent.ts';
+import { until } from '../support/until.ts';
 
 const A: Target = { kind: 'pod', namespace: 'a', name: 'x' };
 const B: Target = { kind: 'pod', namespace: 'b', name: 'y' };
@@ -137,7 +137,7 @@ test('tokens are renewed before they end, again after a failure, and the new one
   assert.equal(renewed, 0);
   assert.deepEqual(credentials.tokens(), [first]);
   state.isAway = false;
-  await until(() => renewed === 1, 'they are renewed');
+  await until('they are renewed', () => renewed === 1);
   assert.notDeepEqual(credentials.tokens(), [first]);
 });
 

@@ -160,12 +160,3 @@ export async function rawServer(
     },
   };
 }
-
-/** Waits until it holds; fails the test after 5 s. */
-export async function until(holds: () => boolean, what: string): Promise<void> {
-  const endMs = performance.now() + 5000;
-  while (!holds()) {
-    if (performance.now() > endMs) throw new Error(`waited 5 s in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

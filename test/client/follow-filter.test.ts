@@ -9,8 +9,8 @@ import { MERGE_DEFAULTS, Merge } from '../../src/client/merge.ts';
 import { Undecided } from '../../src/client/undecided.ts';
 import { readFilter } from '../../src/client/words.ts';
 import type { KtraceEvent } from '../../src/event/types.ts';
+import { until } from '../support/until.ts';
 import { EPOCH_MS, flow, hop, packet, pod } from './events.ts';
-import { until } from './fake-agent.ts';
 
 const exact = { offsetMs: 0, uncertaintyMs: 0 };
 const tunnel = { kind: 'vxlan', vni: 1, src: '172.18.0.1', dst: '172.18.0.3' } as const;
@@ -226,10 +226,10 @@ test('a file of a filter is read again whenever it is another one, put in its pl
   });
   assert.equal(readFilterFile(path), 'tcp and port 80');
   writeFileSync(path, 'udp');
-  await until(() => seen.includes('udp'), 'the written one is read');
+  await until('the written one is read', () => seen.includes('udp'));
   writeFileSync(join(folder, 'next'), 'icmp');
   renameSync(join(folder, 'next'), path);
-  await until(() => seen.includes('icmp'), 'the one in its place is read');
+  await until('the one in its place is read', () => seen.includes('icmp'));
   rmSync(path);
-  await until(() => seen.some((text) => text.includes('ENOENT')), 'its absence is told');
+  await until('its absence is told', () => seen.some((text) => text.includes('ENOENT')));
 });

@@ -6,8 +6,9 @@ import { Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { type FollowOptions, runFollow } from '../../src/client/follow.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
+import { until } from '../support/until.ts';
 import { flow, hop, packet, pod } from './events.ts';
-import { FakeAgent, rawServer, until } from './fake-agent.ts';
+import { FakeAgent, rawServer } from './fake-agent.ts';
 import { type FakeApi, gatePod, startFakeApi } from './fake-api.ts';
 
 class Sink extends Writable {
@@ -97,7 +98,7 @@ function run(
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as KtraceEvent);
   const packets = (): KtraceEvent[] => events().filter(({ kind }) => kind === 'packet');
-  const isFollowing = (): Promise<void> => until(() => stderr.text.includes('ktrace: following '), 'it is following');
+  const isFollowing = (): Promise<true> => until('it is following', () => stderr.text.includes('ktrace: following '));
   return { done, stdout, stderr, interrupt, events, packets, isFollowing };
 }
 
@@ -169,7 +170,7 @@ test('a filter that reads behind the headers is warned of at the start, and what
   agent.send({ type: 'undecided', packets: 7, wantsBytes: 42 });
   agent.emit({ ...(ping('host1', 'p1') as PacketEvent), judged: '1:x0', wantsBytes: 42 });
   agent.emit({ v: 1, kind: 'notice', level: 'info', code: 'KTRACE_N_TEST', text: 'the end' });
-  await until(() => events().some((event) => event.kind === 'notice' && event.text === 'the end'), 'all has arrived');
+  await until('all has arrived', () => events().some((event) => event.kind === 'notice' && event.text === 'the end'));
   interrupt.abort();
   assert.equal(await done, 130);
   assert.match(
@@ -197,9 +198,8 @@ test('a snap length is asked of the agents, with the bytes where JSON is printed
   interrupt.abort();
   await done;
   const asText = run(t, kubeconfig, { snapBytes: 1500, output: 'text' });
-  await until(
-    () => agent.received.some((message) => message.type === 'subscribe' && message.snapBytes === 1500),
-    'it asks again',
+  await until('it asks again', () =>
+    agent.received.some((message) => message.type === 'subscribe' && message.snapBytes === 1500),
   );
   assert.ok(
     agent.received.every((message) => message.type !== 'subscribe' || message.snapBytes !== 1500 || message.data === undefined),
@@ -212,7 +212,7 @@ test('a megabyte of events passes a port-forward whole', async (t) => {
   const { agents, kubeconfig } = await cluster(t, ['host1']);
   const { done, packets } = run(t, kubeconfig, { count: 4000 });
   const agent = agents[0] as FakeAgent;
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await until('it is subscribed', () => agent.credits > 0);
   for (let index = 0; index < 4000; index++) agent.emit(ping('host1', `p${index}`));
   assert.equal(await done, 0);
   assert.equal(packets().length, 4000);
@@ -221,7 +221,7 @@ test('a megabyte of events passes a port-forward whole', async (t) => {
 test('an interrupt ends with the summary and 130, --for with 0', async (t) => {
   const { agents, kubeconfig } = await cluster(t, ['host1']);
   const first = run(t, kubeconfig);
-  await until(() => (agents[0] as FakeAgent).credits > 0, 'it is subscribed');
+  await until('it is subscribed', () => (agents[0] as FakeAgent).credits > 0);
   first.interrupt.abort();
   assert.equal(await first.done, 130);
   assert.match(first.stderr.text, /0 captured, 0 shown, 0 lost; 1 node\n/);
@@ -235,9 +235,9 @@ test('broken port-forwards are made again; with --strict what was lost on the wa
   await isFollowing();
   agent.missed = 7;
   agent.emit(ping('host1', 'p1'));
-  await until(() => packets().length === 1, 'the first is told');
+  await until('the first is told', () => packets().length === 1);
   api.cut();
-  await until(() => agent.connections === 2 && agent.credits > 0, 'it is connected again');
+  await until('it is connected again', () => agent.connections === 2 && agent.credits > 0);
   agent.emit(ping('host1', 'p2'));
   assert.equal(await done, 5);
   const kinds = events().map((event) => (event.kind === 'notice' ? event.code : event.kind));
@@ -248,21 +248,21 @@ test('a follow into a capture writes each packet at once, names before it, and w
   const { agents, kubeconfig } = await cluster(t, ['host1']);
   const { done, stdout, stderr, interrupt } = run(t, kubeconfig, { output: 'pcapng' });
   const agent = agents[0] as FakeAgent;
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await until('it is subscribed', () => agent.credits > 0);
   const asked = agent.received.find(({ type }) => type === 'subscribe');
   assert.ok(asked?.type === 'subscribe' && asked.headers === true);
   // Who reads a pipe learns that it is a capture before there is a packet.
   assert.deepEqual(typesIn(stdout.chunks), [[SECTION]]);
   const told = ping('host1', 'p1') as PacketEvent;
   agent.emit({ ...told, headers: [ECHO] });
-  await until(() => stdout.chunks.length === 2, 'the first is written');
+  await until('the first is written', () => stdout.chunks.length === 2);
   agent.emit({ ...ping('host1', 'p2'), headers: [ECHO] } as PacketEvent);
-  await until(() => stdout.chunks.length === 3, 'the second is written');
+  await until('the second is written', () => stdout.chunks.length === 3);
   // Neither what is told again, nor a conversation, nor a packet without bytes.
   agent.emit({ ...told, headers: [ECHO], amends: true }, ping('host1', 'p3'));
   agent.emit(flow({ id: 'f1', node: 'host1', src: pod('a', '10.244.1.2', 'host1'), dst: pod('b', '10.244.1.3', 'host1') }));
   agent.emit({ v: 1, kind: 'lost', node: 'host1', stage: 'pod-rate', count: 7, from: '', to: '' });
-  await until(() => stderr.text.includes('lost 7'), 'the loss is told');
+  await until('the loss is told', () => stderr.text.includes('lost 7'));
   interrupt.abort();
   assert.equal(await done, 130);
   assert.deepEqual(typesIn(stdout.chunks), [[SECTION], [NAMES, INTERFACE, PACKET], [PACKET], [STATISTICS]]);
@@ -278,7 +278,7 @@ test('a follow into a capture leaves after -c packets of it, and quietly when it
   const { agents, kubeconfig } = await cluster(t, ['host1']);
   const agent = agents[0] as FakeAgent;
   const counted = run(t, kubeconfig, { output: 'pcapng', count: 2 });
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await until('it is subscribed', () => agent.credits > 0);
   agent.emit(ping('host1', 'p1'));
   for (const id of ['p2', 'p3', 'p4']) agent.emit({ ...ping('host1', id), headers: [ECHO] } as PacketEvent);
   assert.equal(await counted.done, 0);
@@ -289,7 +289,7 @@ test('a follow into a capture leaves after -c packets of it, and quietly when it
     2,
   );
   const left = run(t, kubeconfig, { output: 'pcapng' });
-  await until(() => agent.connections === 2 && agent.credits > 0, 'it is subscribed again');
+  await until('it is subscribed again', () => agent.connections === 2 && agent.credits > 0);
   left.stdout.destroy(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
   assert.equal(await left.done, 0);
   assert.equal(left.stderr.text, '');

@@ -4,11 +4,14 @@ import { Following, type FollowingOptions } from '../../src/client/following.ts'
 import { isIncomplete, silenceText, summaryText } from '../../src/client/summary.ts';
 import type { KtraceEvent, NoticeEvent, PacketEvent } from '../../src/event/types.ts';
 import type { KtraceError } from '../../src/util/errors.ts';
+import { until } from '../support/until.ts';
 import { hop, packet, pod } from './events.ts';
-import { FakeAgent, rawServer, until } from './fake-agent.ts';
+import { FakeAgent, rawServer } from './fake-agent.ts';
 
 const nowMs = (): number => performance.timeOrigin + performance.now();
-const timeouts = { dialMs: 500, answerMs: 300, silenceMs: 2000, retryFirstMs: 10, retryLastMs: 20 };
+const timeouts = { dialMs: 10_000, answerMs: 10_000, silenceMs: 20_000, retryFirstMs: 10, retryLastMs: 20 };
+/** For an agent that never says anything. */
+const impatient = { ...timeouts, dialMs: 500, answerMs: 300 };
 
 function start(
   t: TestContext,
@@ -58,9 +61,9 @@ function local(node: string, id: string, atMs = nowMs()): PacketEvent {
 test('events come through, and every one told gives its credit back', async (t) => {
   const agent = await agentOf(t, 'host1');
   const { packets, following } = start(t, [agent]);
-  await until(() => agent.credits === 4096, 'the first credits are there');
+  await until('the first credits are there', () => agent.credits === 4096);
   for (let index = 0; index < 10_000; index++) agent.emit(local('host1', `p${index}`));
-  await until(() => packets().length === 10_000, 'all are told');
+  await until('all are told', () => packets().length === 10_000);
   assert.deepEqual(
     packets().map(({ id }) => id),
     [...Array(10_000).keys()].map((index) => `p${index}`),
@@ -77,27 +80,27 @@ test('events come through, and every one told gives its credit back', async (t) 
 test('a reader that takes no more stops the credits, and the events wait at the agent', async (t) => {
   const agent = await agentOf(t, 'host1');
   const { packets, following } = start(t, [agent]);
-  await until(() => agent.credits === 4096, 'the first credits are there');
+  await until('the first credits are there', () => agent.credits === 4096);
   following.pause();
   for (let index = 0; index < 6000; index++) agent.emit(local('host1', `p${index}`));
-  await until(() => following.status().counts.captured === 4096, 'a window full has come');
+  await until('a window full has come', () => following.status().counts.captured === 4096);
   assert.equal(packets().length, 0);
   assert.equal(agent.credits, 0);
   following.resume();
-  await until(() => packets().length === 6000, 'all are told');
+  await until('all are told', () => packets().length === 6000);
 });
 
 test('a broken connection is resumed: nothing is lost and nothing comes twice', async (t) => {
   const agent = await agentOf(t, 'host1');
   const { packets, codes, following } = start(t, [agent]);
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await until('it is subscribed', () => agent.credits > 0);
   for (let round = 0; round < 5; round++) {
     for (let index = 0; index < 300; index++) agent.emit(local('host1', `p${round * 300 + index}`));
     const connections = agent.connections;
     agent.cut();
-    await until(() => agent.connections > connections && agent.credits > 0, 'it is connected again');
+    await until('it is connected again', () => agent.connections > connections && agent.credits > 0);
   }
-  await until(() => packets().length >= 1500, 'all are told');
+  await until('all are told', () => packets().length >= 1500);
   assert.deepEqual(
     packets().map(({ id }) => id),
     [...Array(1500).keys()].map((index) => `p${index}`),
@@ -109,10 +112,10 @@ test('a broken connection is resumed: nothing is lost and nothing comes twice', 
 test('what the agent could not keep is told as lost', async (t) => {
   const agent = await agentOf(t, 'host1');
   const { told, following } = start(t, [agent]);
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await until('it is subscribed', () => agent.credits > 0);
   agent.missed = 128;
   agent.cut();
-  await until(() => told.some(({ kind }) => kind === 'lost'), 'the loss is told');
+  await until('the loss is told', () => told.some(({ kind }) => kind === 'lost'));
   assert.deepEqual(following.status().lost, { 'client-socket': 128 });
   assert.equal(isIncomplete(following.status()), true);
   assert.match(summaryText(following.status(), 0), /128 lost \(client-socket 128\)/);
@@ -121,26 +124,26 @@ test('what the agent could not keep is told as lost', async (t) => {
 test('an agent that was started anew, or forgot the stream, leaves a gap that is told', async (t) => {
   const agent = await agentOf(t, 'host1');
   const { codes, following, packets } = start(t, [agent]);
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await until('it is subscribed', () => agent.credits > 0);
   Object.assign(agent, { instance: 'i2', session: 's2' });
   agent.cut();
-  await until(() => codes().includes('KTRACE_N_AGENT_RESTARTED'), 'the start is told');
+  await until('the start is told', () => codes().includes('KTRACE_N_AGENT_RESTARTED'));
   agent.session = 's3';
   agent.cut();
-  await until(() => codes().includes('KTRACE_N_STREAM_RENEWED'), 'the new stream is told');
+  await until('the new stream is told', () => codes().includes('KTRACE_N_STREAM_RENEWED'));
   agent.emit(local('host1', 'after'));
-  await until(() => packets().length === 1, 'it goes on');
+  await until('it goes on', () => packets().length === 1);
   assert.deepEqual(following.status().gaps, ['host1']);
 });
 
 test('a gap in the batches breaks the connection, and the resume brings what was missing', async (t) => {
   const agent = await agentOf(t, 'host1');
   const { packets } = start(t, [agent]);
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await until('it is subscribed', () => agent.credits > 0);
   agent.emit(local('host1', 'one'));
   agent.send({ type: 'events', seq: 7, events: [local('host1', 'stray')] });
   agent.emit(local('host1', 'two'));
-  await until(() => packets().length === 2, 'both are told');
+  await until('both are told', () => packets().length === 2);
   assert.deepEqual(
     packets().map(({ id }) => id),
     ['one', 'two'],
@@ -155,9 +158,9 @@ test('what one agent resolved is told to all others, once it changes', async (t)
   start(t, agents);
   const asked = (agent: FakeAgent): string[] =>
     agent.received.findLast((message) => message.type === 'subscribe')?.addresses ?? [];
-  await until(() => asked(three).length === 2 && asked(two).length === 2 && asked(one).length === 1, 'all know all addresses');
+  await until('all know all addresses', () => asked(three).length === 2 && asked(two).length === 2 && asked(one).length === 1);
   two.send({ type: 'resolved', resolved: { pods: [], addresses: ['10.244.2.2'] } });
-  await until(() => asked(one).includes('10.244.2.2') && asked(three).includes('10.244.2.2'), 'the new address is told');
+  await until('the new address is told', () => asked(one).includes('10.244.2.2') && asked(three).includes('10.244.2.2'));
   assert.deepEqual(asked(one), ['10.244.2.2']);
 });
 
@@ -166,7 +169,7 @@ test("skewed clocks: the nodes' parts are joined and their times come onto one l
   const agents = await Promise.all(Object.keys(skews).map((node) => agentOf(t, node)));
   for (const agent of agents) agent.clockMs = () => nowMs() + (skews[agent.node] ?? 0);
   const { packets } = start(t, agents);
-  await until(() => agents.every(({ credits }) => credits > 0), 'all are subscribed');
+  await until('all are subscribed', () => agents.every(({ credits }) => credits > 0));
   const [one, , three] = agents as [FakeAgent, FakeAgent, FakeAgent];
   for (let index = 0; index < 20; index++) {
     const sentMs = nowMs();
@@ -188,7 +191,7 @@ test("skewed clocks: the nodes' parts are joined and their times come onto one l
       hops: [hop('host1', 'veth1', 'in', 0), hop('host1', 'flannel.1', 'out', 900)],
     });
   }
-  await until(() => packets().length === 20, 'all are told');
+  await until('all are told', () => packets().length === 20);
   for (const event of packets()) {
     assert.deepEqual(event.nodes, ['host1', 'host3']);
     assert.ok(Math.abs(Date.parse(event.time) - nowMs()) < 5000);
@@ -203,11 +206,11 @@ test('nodes join and leave while following', async (t) => {
   const agents = [await agentOf(t, 'host1'), await agentOf(t, 'host2')];
   const { following, codes } = start(t, agents);
   following.setNodes(new Set(['host1']));
-  await until(() => following.status().agentsUp === 1, 'host1 is followed');
+  await until('host1 is followed', () => following.status().agentsUp === 1);
   following.setNodes(new Set(['host1', 'host2']));
-  await until(() => codes().includes('KTRACE_N_AGENT_JOINED'), 'host2 has joined');
+  await until('host2 has joined', () => codes().includes('KTRACE_N_AGENT_JOINED'));
   following.setNodes(new Set(['host2']));
-  await until(() => codes().filter((code) => code === 'KTRACE_N_AGENT_LEFT').length === 2, 'host1 has left');
+  await until('host1 has left', () => codes().filter((code) => code === 'KTRACE_N_AGENT_LEFT').length === 2);
   assert.deepEqual(following.status().missing, []);
   assert.equal(isIncomplete(following.status()), true, 'a node that left was missing');
 });
@@ -218,9 +221,9 @@ test('one node that cannot be reached is told, and does not keep the others from
     agent,
     { node: 'host2', dial: () => Promise.reject(new Error('no route')) },
   ]);
-  await until(() => codes().includes('KTRACE_N_AGENT_DOWN'), 'it is told');
+  await until('it is told', () => codes().includes('KTRACE_N_AGENT_DOWN'));
   agent.emit(local('host1', 'p'));
-  await until(() => packets().length === 1, 'host1 is followed');
+  await until('host1 is followed', () => packets().length === 1);
   assert.deepEqual(following.status().missing, ['host2']);
   assert.deepEqual(errors, []);
   assert.match(silenceText(following.status(), 10), /1 of 2 agents reached/);
@@ -238,8 +241,8 @@ test('a socket that accepts and says nothing, one that talks garbage, and an age
     [() => new Promise(() => undefined), 'KTRACE_E_STALLED', /nothing/, 3],
   ];
   for (const [dial, code, text, exitCode] of cases) {
-    const { errors } = start(t, [{ node: 'host1', dial }]);
-    await until(() => errors.length > 0, code);
+    const { errors } = start(t, [{ node: 'host1', dial }], { timeouts: code === 'KTRACE_E_STALLED' ? impatient : timeouts });
+    await until(code, () => errors.length > 0);
     assert.equal(errors[0]?.code, code);
     assert.match(errors[0]?.message ?? '', text);
     assert.equal(errors[0]?.exitCode, exitCode, code);
@@ -258,9 +261,9 @@ test('garbage on the websocket is a clear error', async (t) => {
     const agent = await agentOf(t, 'host1');
     agent.answers = false;
     const { errors } = start(t, [agent]);
-    await until(() => agent.received.length > 0, 'it is asked');
+    await until('it is asked', () => agent.received.length > 0);
     talk(agent);
-    await until(() => errors.length > 0, 'it is told');
+    await until('it is told', () => errors.length > 0);
     assert.equal(errors[0]?.code, 'KTRACE_E_PROTOCOL');
     assert.match(errors[0]?.message ?? '', text);
   }
@@ -269,36 +272,36 @@ test('garbage on the websocket is a clear error', async (t) => {
 test('an event without its fields is not taken, and the follow goes on', async (t) => {
   const agent = await agentOf(t, 'host1');
   const { packets, codes, told } = start(t, [agent]);
-  await until(() => agent.credits > 0, 'it is subscribed');
+  await until('it is subscribed', () => agent.credits > 0);
   const { src: _, ...broken } = local('host1', 'broken');
   agent.send({ type: 'events', seq: 1, events: [broken as PacketEvent] });
-  await until(() => codes().includes('KTRACE_N_AGENT_BACK'), 'it is connected again');
+  await until('it is connected again', () => codes().includes('KTRACE_N_AGENT_BACK'));
   assert.match(told.flatMap((event) => (event.kind === 'notice' ? event.text : [])).join(), /Expected a packet event/);
   agent.emit(local('host1', 'whole'));
-  await until(() => packets().length === 1, 'it goes on');
+  await until('it goes on', () => packets().length === 1);
 });
 
 test('an agent that refuses the user ends the follow with the exit code for it', async (t) => {
   const agent = await agentOf(t, 'host1');
   const { errors } = start(t, [agent]);
-  await until(() => agent.received.length > 0, 'it is asked');
+  await until('it is asked', () => agent.received.length > 0);
   agent.send({ type: 'error', code: 'KTRACE_E_NOT_AUTHORIZED', message: 'not you' });
-  await until(() => errors.length > 0, 'it is refused');
+  await until('it is refused', () => errors.length > 0);
   assert.equal(errors[0]?.exitCode, 4);
 });
 
 test('who is refused after a connection broke is told the refusal, not the break', async (t) => {
   const agents = await Promise.all(['host1', 'host2'].map((node) => agentOf(t, node)));
   const { errors, codes } = start(t, agents);
-  await until(() => agents.every(({ credits }) => credits > 0), 'both are followed');
+  await until('both are followed', () => agents.every(({ credits }) => credits > 0));
   for (const agent of agents) {
     agent.answers = false;
     agent.cut();
   }
-  await until(() => codes().filter((code) => code === 'KTRACE_N_AGENT_DOWN').length === 2, 'both are down');
-  await until(() => agents.every(({ connections }) => connections === 2), 'both are reached again');
+  await until('both are down', () => codes().filter((code) => code === 'KTRACE_N_AGENT_DOWN').length === 2);
+  await until('both are reached again', () => agents.every(({ connections }) => connections === 2));
   for (const agent of agents) agent.send({ type: 'error', code: 'KTRACE_E_NOT_AUTHORIZED', message: 'The account is gone' });
-  await until(() => errors.length > 0, 'it has failed');
+  await until('it has failed', () => errors.length > 0);
   assert.deepEqual(
     errors.map(({ code, exitCode }) => ({ code, exitCode })),
     [{ code: 'KTRACE_E_NOT_AUTHORIZED', exitCode: 4 }],
@@ -316,19 +319,19 @@ test('it is following when every agent knows what all others resolved, and says 
     told.filter((event): event is NoticeEvent => event.kind === 'notice' && event.code === 'KTRACE_N_FOLLOWING');
   const knows = (agent: FakeAgent, ip: string): boolean =>
     agent.received.findLast((message) => message.type === 'subscribe')?.addresses.includes(ip) === true;
-  await until(() => knows(two, '10.244.1.2') && three.received.length > 0, 'host2 knows the pod, host3 is asked');
+  await until('host2 knows the pod, host3 is asked', () => knows(two, '10.244.1.2') && three.received.length > 0);
   assert.deepEqual(tellings(), [], 'host3 has not answered');
   three.answers = true;
   three.cut();
-  await until(() => tellings().length > 0, 'it is following');
+  await until('it is following', () => tellings().length > 0);
   assert.ok(knows(three, '10.244.1.2'), 'host3 knew the pod before it was told');
   assert.equal(tellings()[0]?.text, 'following 1 pod on 3 nodes: host1, host2, host3');
   two.resolvedTo = { pods: [podOf('host2', 'b', '10.244.2.2')], addresses: ['10.244.2.2'] };
   two.send({ type: 'resolved', resolved: two.resolvedTo });
-  await until(() => tellings().length > 1, 'it is told again');
+  await until('it is told again', () => tellings().length > 1);
   assert.ok(knows(one, '10.244.2.2') && knows(three, '10.244.2.2'), 'all others knew the new pod before it was told');
   assert.equal(tellings()[1]?.text, 'following 2 pods on 3 nodes: host1, host2, host3');
   following.setNodes(new Set(['host1', 'host2']));
-  await until(() => tellings().length > 2, 'it is told again');
+  await until('it is told again', () => tellings().length > 2);
   assert.equal(tellings()[2]?.text, 'following 2 pods on 2 nodes: host1, host2');
 });

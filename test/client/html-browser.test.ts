@@ -36,7 +36,7 @@ interface Faults {
   title: string;
 }
 
-suite('a page in a browser', { skip: SKIP, timeout: 60_000 }, () => {
+suite('a page in a browser', { skip: SKIP }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'ktrace-page-'));
   let browser: Browser;
 

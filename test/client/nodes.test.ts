@@ -7,8 +7,8 @@ import { NodeWatch } from '../../src/client/node-watch.ts';
 import { didYouMean, nearNames } from '../../src/client/suggest.ts';
 import { silenceText } from '../../src/client/summary.ts';
 import { nodesOf } from '../../src/client/target-objects.ts';
+import { until } from '../support/until.ts';
 import { hop, packet, pod } from './events.ts';
-import { until } from './fake-agent.ts';
 import { type FakeApi, gatePod, startFakeApi } from './fake-api.ts';
 
 async function apiFor(t: TestContext): Promise<FakeApi> {
@@ -61,15 +61,15 @@ test('nodes join and leave as their gates do, and an API server that is away cha
   watch.start(following);
   const [path2, pod2] = gatePod('g2', 'host2');
   fake.objects.set(path2, pod2);
-  await until(() => calls.nodes.at(-1)?.length === 2, 'host2 joins');
+  await until('host2 joins', () => calls.nodes.at(-1)?.length === 2);
   assert.equal(watch.gateOf('host2').name, 'g2');
   fake.refused.set('/api/v1/namespaces/ktrace/pods', 500);
-  await until(() => calls.codes.includes('KTRACE_N_API_UNREACHABLE'), 'it is told');
+  await until('it is told', () => calls.codes.includes('KTRACE_N_API_UNREACHABLE'));
   assert.equal(calls.nodes.at(-1)?.length, 2);
   fake.objects.delete(path2);
   calls.retried.length = 0;
   fake.refused.clear();
-  await until(() => calls.nodes.at(-1)?.length === 1, 'host2 leaves');
+  await until('host2 leaves', () => calls.nodes.at(-1)?.length === 1);
   assert.deepEqual(calls.codes, ['KTRACE_N_API_UNREACHABLE', 'KTRACE_N_API_BACK']);
   assert.deepEqual(calls.retried, ['host1'], 'what broke with the API server is tried at once');
   assert.throws(() => watch.gateOf('host2'), { code: 'KTRACE_E_NO_AGENT' });

@@ -7,8 +7,9 @@ import { Following } from '../../src/client/following.ts';
 import type { KtraceEvent } from '../../src/event/types.ts';
 import { refuseUpgrade, rejectionResponse } from '../../src/protocol/admission.ts';
 import type { KtraceError } from '../../src/util/errors.ts';
+import { until } from '../support/until.ts';
 import { hop, packet, pod } from './events.ts';
-import { FakeAgent, until } from './fake-agent.ts';
+import { FakeAgent } from './fake-agent.ts';
 
 const NOW = performance.timeOrigin + performance.now();
 
@@ -56,10 +57,10 @@ describe('an agent of a newer minor version', () => {
       const agent = await FakeAgent.start('host1');
       t.after(() => agent.close());
       const { told, errors } = follow(t, () => agent.dial());
-      await until(() => agent.credits > 0, 'it is followed');
+      await until('it is followed', () => agent.credits > 0);
       say(agent);
       agent.emit(local('p1'));
-      await until(() => told.some((event) => event.kind === 'packet' && event.id === 'p1'), 'the packet behind it is told');
+      await until('the packet behind it is told', () => told.some((event) => event.kind === 'packet' && event.id === 'p1'));
       assert.deepEqual(errors, []);
       assert.equal(agent.connections, 1);
     });
@@ -70,7 +71,7 @@ test('an agent of an older minor version, which leaves optional fields out, is f
   const agent = await FakeAgent.start('host1');
   t.after(() => agent.close());
   const { told, errors } = follow(t, () => agent.dial());
-  await until(() => agent.credits > 0, 'it is followed');
+  await until('it is followed', () => agent.credits > 0);
   const {
     nat: _nat,
     tcp: _tcp,
@@ -78,7 +79,7 @@ test('an agent of an older minor version, which leaves optional fields out, is f
     ...bare
   } = local('p1') as KtraceEvent & { nat?: unknown; tcp?: unknown; icmp?: unknown };
   agent.emit(bare as KtraceEvent);
-  await until(() => told.some((event) => event.kind === 'packet' && event.id === 'p1'), 'its packet is told');
+  await until('its packet is told', () => told.some((event) => event.kind === 'packet' && event.id === 'p1'));
   assert.deepEqual(errors, []);
 });
 
@@ -104,7 +105,7 @@ test('an agent of another major version is a clear error that names both, and is
       const socket = connect(port, '127.0.0.1', () => resolve(socket)).on('error', reject);
     });
   const { errors } = follow(t, dial);
-  await until(() => errors.length > 0, 'it is told');
+  await until('it is told', () => errors.length > 0);
   const [{ code, message, hint } = {} as KtraceError] = errors;
   assert.deepEqual([code, message], ['KTRACE_E_SUBPROTOCOL', 'This client speaks ktrace.v1, the agent ktrace.v2']);
   assert.match(hint ?? '', /ktrace status/);

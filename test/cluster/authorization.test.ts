@@ -8,8 +8,9 @@ import type { PacketEvent } from '../../src/event/types.ts';
 import { GATE_PORT, METRICS_PORT } from '../../src/protocol/constants.ts';
 import type { AgentMessage } from '../../src/protocol/messages.ts';
 import { endpoints } from '../lab/support/events.ts';
+import { until } from '../support/until.ts';
 import type { Answer, Question } from './support/ask-agents.ts';
-import { beside, ktrace, kubectl, SKIP, until } from './support/cluster.ts';
+import { beside, ktrace, kubectl, SKIP } from './support/cluster.ts';
 import { certificateVisitor, mint, signingKey, timeShifted, tokenVisitor, type Visitor } from './support/visitors.ts';
 import { World } from './support/world.ts';
 
@@ -24,7 +25,7 @@ const LETS_IN: Partial<Record<Who, readonly What[]>> = {
   administrator: WHAT,
 };
 
-suite('who may see what of a real cluster', { skip: SKIP, timeout: 300_000 }, () => {
+suite('who may see what of a real cluster', { skip: SKIP }, () => {
   let a: World;
   let b: World;
   let targets: Record<What, Target>;

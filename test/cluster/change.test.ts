@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import type { PacketEvent } from '../../src/event/types.ts';
-import { waitFor } from '../../src/lab/wait.ts';
 import { hopNames } from '../lab/support/events.ts';
-import type { KtraceProcess } from '../lab/support/follow-process.ts';
-import { getJson, ktrace, kubectl, SKIP, until } from './support/cluster.ts';
+import type { KtraceProcess } from '../support/ktrace-process.ts';
+import { untilHolds } from '../support/until.ts';
+import { getJson, ktrace, kubectl, SKIP } from './support/cluster.ts';
 import { chainsOnNode, findNetwork, type Network, wayBetween } from './support/network.ts';
 import { readyPods } from './support/product.ts';
-import { assertSound, beginsToSee, clientPorts, fromPort } from './support/suite.ts';
-import { World } from './support/world.ts';
+import { assertSound, clientPorts, follows, fromPort } from './support/suite.ts';
+import { type Pod, World } from './support/world.ts';
 
-suite('a real cluster that changes while it is followed', { skip: SKIP, timeout: 300_000 }, () => {
+suite('a real cluster that changes while it is followed', { skip: SKIP }, () => {
   let world: World;
   let network: Network;
   let follow: KtraceProcess;
@@ -20,7 +19,7 @@ suite('a real cluster that changes while it is followed', { skip: SKIP, timeout:
     world = await World.create();
     network = await findNetwork(world);
     follow = ktrace('follow', 'deploy/server', '-n', world.namespace, '-o', 'json');
-    await beginsToSee(world, follow);
+    await follows(follow, world.server);
   });
   after(async () => {
     await follow?.interrupt();
@@ -33,21 +32,27 @@ suite('a real cluster that changes while it is followed', { skip: SKIP, timeout:
     await kubectl('-n', world.namespace, 'rollout', 'status', 'deployment/server', '--timeout=120s');
     world.server = await world.podOf('server');
     assert.notEqual(world.server.uid, old.uid);
-    const syn = await until('a SYN to the new pod, told by both nodes', async () => {
-      // On a busy machine the agents may learn of the pod after the first request to it.
-      const from = port();
-      const request = ['curl', '-sS', '-m', '10', '--retry', '10', '--retry-connrefused', '--local-port', String(from)];
-      await world.inPod('deploy/client', ...request, `http://${world.clusterIp}/`);
-      const isIt = (packet: PacketEvent) => fromPort(from, 'S')(packet) && packet.nodes.length === 2;
-      return waitFor(() => follow.packets.find(isIt), 3000, 50);
-    });
-    const [dnat] = syn.nat ?? [];
-    assert.equal(dnat?.after.pod?.uid, world.server.uid);
-    assert.equal(dnat.after.pod.name, world.server.name);
-    assert.equal(dnat.after.pod.owner, 'Deployment/server');
+    await follows(follow, world.server);
+    // The node's proxy learns of the new pod, and that the old one is gone, in its own time.
     const service = { clusterIp: world.clusterIp, port: 80, protocol: 'tcp' } as const;
-    assert.deepEqual(dnat.chains, await chainsOnNode(world, network, world.nodeA, service, `${world.server.ip}:8080`));
-    assert.deepEqual(hopNames(syn), await wayBetween(world, network, world.client, world.server));
+    const chainsTo = ({ ip }: Pod) => chainsOnNode(world, network, world.nodeA, service, `${ip}:8080`);
+    const chains = await untilHolds('the node leads to the new pod alone', async () => {
+      assert.match((await chainsTo(old)).join(), /no chain of the endpoint|does not lead/);
+      const leading = await chainsTo(world.server);
+      assert.doesNotMatch(leading.join(), /no chain|does not lead/);
+      return leading;
+    });
+    const way = await wayBetween(world, network, world.client, world.server);
+    const from = port();
+    await world.inPod('deploy/client', 'curl', '-sS', '-m', '10', '--local-port', String(from), `http://${world.clusterIp}/`);
+    await follow.packet('the SYN to the new pod', fromPort(from, 'S'), (syn) => {
+      const [dnat] = syn.nat ?? [];
+      assert.equal(dnat?.after.pod?.uid, world.server.uid);
+      assert.equal(dnat.after.pod.name, world.server.name);
+      assert.equal(dnat.after.pod.owner, 'Deployment/server');
+      assert.deepEqual(dnat.chains, chains);
+      assert.deepEqual(hopNames(syn), way);
+    });
   });
 
   test('a pod that never matched is not shown, though its node carries the followed ones', async () => {
@@ -68,14 +73,14 @@ suite('a real cluster that changes while it is followed', { skip: SKIP, timeout:
   test('an agent that is deleted is back in the follow when its DaemonSet has replaced it', async () => {
     const agent = (await readyPods('agent')).find(({ node }) => node === world.nodeB);
     await kubectl('-n', 'ktrace', 'delete', 'pod', agent?.name ?? '', '--wait=true');
-    await follow.until('that the agent went', () => follow.notices.some(({ node }) => node === world.nodeB));
+    await follow.following(({ missing }) => missing.includes(world.nodeB));
     await kubectl('-n', 'ktrace', 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=120s');
-    const from = follow.events.length;
-    const pinging = world.inPod('deploy/client', 'ping', '-q', '-i', '0.5', '-w', '60', world.server.ip).catch(() => undefined);
-    await follow.until('a ping that both nodes tell', () =>
-      follow.events.slice(from).some((event) => event.kind === 'packet' && event.icmp !== undefined && event.nodes.length === 2),
+    await follow.following();
+    await world.inPod('deploy/client', 'ping', '-c', '1', '-s', '79', '-W', '5', world.server.ip);
+    await follow.packet(
+      'the ping',
+      ({ icmp, len }) => icmp?.name === 'echo-request' && len === 79 + 28,
+      ({ nodes }) => assert.deepEqual(nodes, [world.nodeA, world.nodeB]),
     );
-    await world.inPod('deploy/client', 'pkill', 'ping').catch(() => undefined);
-    await pinging;
   });
 });

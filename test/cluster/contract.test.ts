@@ -6,7 +6,8 @@ import { after, before, suite, test } from 'node:test';
 import { removeLab } from '../../src/lab/remove.ts';
 import { GATE_PORT } from '../../src/protocol/constants.ts';
 import { SKIP as LAB_SKIP, randomLabName } from '../lab/lab-fixture.ts';
-import { apply, beside, kubectl, SKIP, until } from './support/cluster.ts';
+import { until } from '../support/until.ts';
+import { apply, beside, kubectl, SKIP } from './support/cluster.ts';
 import type { Given } from './support/contract/asking.ts';
 import { LEFT_OUT, OF_THE_CLUSTER, OWN_WORDS } from './support/contract/left-out.ts';
 import { type Answers, askLab, differences, RUN, shapesOf } from './support/contract/sides.ts';
@@ -29,7 +30,7 @@ const YOUNG_CRD = {
   },
 };
 
-suite("the lab's API server answers as a real one", { skip: SKIP || LAB_SKIP, timeout: 180_000 }, () => {
+suite("the lab's API server answers as a real one", { skip: SKIP || LAB_SKIP }, () => {
   const lab = randomLabName();
   let ofLab: Answers;
   let real: Answers;

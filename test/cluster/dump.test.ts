@@ -3,7 +3,8 @@ import { after, before, suite, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { endsOf } from '../../src/event/ends.ts';
 import type { FlowEvent, PacketEvent } from '../../src/event/types.ts';
-import { apply, ktrace, kubectl, SKIP, TOOLS_IMAGE, until } from './support/cluster.ts';
+import { until } from '../support/until.ts';
+import { apply, ktrace, kubectl, SKIP, TOOLS_IMAGE } from './support/cluster.ts';
 import { deploy } from './support/product.ts';
 import { type Pod, World } from './support/world.ts';
 
@@ -46,7 +47,7 @@ function crashes(namespace: string, nodeName: string): object[] {
   });
 }
 
-suite('what a real cluster has recorded', { skip: SKIP, timeout: 300_000 }, () => {
+suite('what a real cluster has recorded', { skip: SKIP }, () => {
   let world: World;
   let dead: Pod;
   let born: Pod;

@@ -3,13 +3,14 @@ import { execFile } from 'node:child_process';
 import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { assertNothingTwice } from '../lab/support/events.ts';
-import { apply, ktrace, kubectl, SKIP, until } from './support/cluster.ts';
+import { until } from '../support/until.ts';
+import { apply, ktrace, kubectl, SKIP } from './support/cluster.ts';
 import { type Followed, followWorld } from './support/suite.ts';
 
 const TOOL = process.env['KTRACE_CLUSTER'] || undefined;
 const NEEDS_TOOL = TOOL === undefined ? 'needs KTRACE_CLUSTER, which can stop an API server' : false;
 
-suite('a real cluster in which something breaks', { skip: SKIP, timeout: 300_000 }, () => {
+suite('a real cluster in which something breaks', { skip: SKIP }, () => {
   let followed: Followed;
 
   before(async () => {

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { before, suite, test } from 'node:test';
 import { loadAll } from 'js-yaml';
 import { renderManifests } from '../../src/client/install/manifests.ts';
-import { beside, getJson, ktrace, SKIP, until } from './support/cluster.ts';
+import { until } from '../support/until.ts';
+import { beside, getJson, ktrace, SKIP } from './support/cluster.ts';
 import { productIsReady } from './support/product.ts';
 
 const DEPLOY = join(import.meta.dirname, '..', '..', 'deploy');
@@ -24,7 +25,7 @@ async function imageNow(): Promise<string> {
   return spec.template.spec.containers[0]?.image ?? '';
 }
 
-suite('ktrace install, status and uninstall on a real cluster', { skip: SKIP, timeout: 600_000 }, () => {
+suite('ktrace install, status and uninstall on a real cluster', { skip: SKIP }, () => {
   before(productIsReady);
 
   for (const folder of ['base', 'overlays/least-privilege']) {

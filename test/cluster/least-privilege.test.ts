@@ -7,7 +7,7 @@ import { assertSound, clientPorts, type Followed, followWorld, fromPort } from '
 /** Bits of include/uapi/linux/capability.h: NET_ADMIN, SYSLOG, PERFMON, BPF. */
 const NEEDED = (1n << 12n) | (1n << 34n) | (1n << 38n) | (1n << 39n);
 
-suite('an agent without privileges beyond the capabilities that it needs', { skip: SKIP, timeout: 300_000 }, () => {
+suite('an agent without privileges beyond the capabilities that it needs', { skip: SKIP }, () => {
   let followed: Followed;
   const port = clientPorts();
 
@@ -39,14 +39,17 @@ suite('an agent without privileges beyond the capabilities that it needs', { ski
     const { world, follow } = followed;
     const [first, second] = [port(), port()];
     await world.inPod('deploy/client', 'curl', '-sS', '-m', '10', '--local-port', String(first), `http://${world.clusterIp}/`);
-    const syn = await follow.packet('the SYN', (packet) => fromPort(first, 'S')(packet) && packet.nodes.length === 2);
-    assert.equal(syn.nat?.[0]?.after.pod?.uid, world.server.uid);
-    assert.equal(syn.nat[0].service, `${world.namespace}/server:http`);
+    await follow.packet('the SYN', fromPort(first, 'S'), ({ nat, nodes }) => {
+      assert.deepEqual(nodes, [world.nodeA, world.nodeB]);
+      assert.equal(nat?.[0]?.after.pod?.uid, world.server.uid);
+      assert.equal(nat[0].service, `${world.namespace}/server:http`);
+    });
     const closed = `curl -sS -m 2 --local-port ${second} http://${world.server.ip}:9998/ 2>&1; true`;
     await world.inPod('deploy/client', 'sh', '-c', closed);
-    const dropped = await follow.packet('the drop', (packet) => fromPort(second, 'S')(packet) && packet.drop !== undefined);
-    assert.deepEqual(dropped.drop?.reason, 'NO_SOCKET');
-    assert.equal(dropped.drop.at, 'tcp_v4_rcv');
+    await follow.packet('the drop', fromPort(second, 'S'), ({ drop }) => {
+      assert.deepEqual(drop?.reason, 'NO_SOCKET');
+      assert.equal(drop.at, 'tcp_v4_rcv');
+    });
   });
 
   test('all that was told is sound: nothing twice, nothing lost, no node taken for a pod', () => assertSound(followed));

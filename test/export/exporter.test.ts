@@ -6,7 +6,7 @@ import type { ExportLimits } from '../../src/export/limits.ts';
 import { OwnTraffic } from '../../src/export/own-traffic.ts';
 import { DEFAULT_EXPORT_EVENTS } from '../../src/export/selection.ts';
 import type { Outcome } from '../../src/export/send.ts';
-import { waitFor } from '../../src/lab/wait.ts';
+import { until } from '../support/until.ts';
 import { droppedReply, serviceFlow } from './events.ts';
 import { type LogRecord, type LogsRequest, plain, recordsOf } from './receiver.ts';
 
@@ -51,10 +51,6 @@ function fixture(t: TestContext, limits: Partial<ExportLimits> = {}, options: Pa
   });
   t.after(() => exporter.close());
   return { exporter, requests, log, outcomes, clock };
-}
-
-async function until(what: string, ask: () => boolean): Promise<void> {
-  assert.ok(await waitFor(() => ask() || undefined, 5000, 2), what);
 }
 
 function tell(exporter: Exporter, count: number, event: KtraceEvent = serviceFlow()): void {

@@ -11,7 +11,8 @@ import { KtraceError } from '../../src/util/errors.ts';
 import { createLog } from '../../src/util/log.ts';
 import { packet } from '../agent/fake-feed.ts';
 import { serve } from '../agent/server-fixture.ts';
-import { eventually, published, refusal, StreamClient } from '../agent/stream-client.ts';
+import { published, refusal, StreamClient } from '../agent/stream-client.ts';
+import { until } from '../support/until.ts';
 
 const HAS_IPV6 = Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === '::1'));
 const log = createLog('test', 'silent');
@@ -72,7 +73,7 @@ describe('the gate', () => {
     for (const one of clients) await one.until(() => one.events.length === 5000);
     assert.equal(gate.connections, 2);
     for (const one of clients) await one.leave();
-    await eventually(() => gate.connections === 0 && feed.followers.size === 0);
+    await until('no connection and no follower is left', () => gate.connections === 0 && feed.followers.size === 0);
   });
 
   it('is open on IPv6 loopback too, where there is one', { skip: HAS_IPV6 ? false : 'this machine has no ::1' }, async (t) => {
@@ -137,7 +138,7 @@ describe('the gate', () => {
     await server.close();
     await one.until(() => one.closed !== undefined);
     assert.equal(one.all('bye').length, 1);
-    await eventually(() => gate.connections === 0);
+    await until('no connection is left', () => gate.connections === 0);
   });
 
   it('says that the agent is not running, and what to do', async (t) => {
@@ -151,7 +152,7 @@ describe('the gate', () => {
       assert.equal(answer.status, 503);
       assert.equal(JSON.parse(answer.body).code, 'KTRACE_E_AGENT_DOWN');
     }
-    await eventually(() => gate.connections === 0);
+    await until('no connection is left', () => gate.connections === 0);
   });
 
   it('says that the agent does not answer', async (t) => {
@@ -167,7 +168,7 @@ describe('the gate', () => {
     const { status, body } = await refusal(client(t, gate));
     assert.deepEqual([status, body['code']], [504, 'KTRACE_E_AGENT_SILENT']);
     assert.equal((await get(gate.port, '/healthz')).status, 504);
-    await eventually(() => gate.connections === 0);
+    await until('no connection is left', () => gate.connections === 0);
   });
 
   it('says so when the agent closes without a word', async (t) => {
@@ -178,7 +179,7 @@ describe('the gate', () => {
     const gate = await openGate(t, socketPath);
     const { status, body } = await refusal(client(t, gate));
     assert.deepEqual([status, body['code']], [503, 'KTRACE_E_AGENT_DOWN']);
-    await eventually(() => gate.connections === 0);
+    await until('no connection is left', () => gate.connections === 0);
   });
 
   it('does not wait for a stopped agent when a client leaves, nor when it closes itself', async (t) => {
@@ -198,11 +199,11 @@ describe('the gate', () => {
     const leaving = connectRaw(gate.port);
     await once(leaving, 'data');
     leaving.end();
-    await eventually(() => gate.connections === 0);
+    await until('no connection is left', () => gate.connections === 0);
     const staying = connectRaw(gate.port);
     await once(staying, 'data');
     await gate.close();
-    await eventually(() => gate.connections === 0);
+    await until('no connection is left', () => gate.connections === 0);
   });
 
   it('finds the agent again when it comes back', async (t) => {
@@ -280,7 +281,7 @@ describe('the gate', () => {
     const { status, body } = await refusal(client(t, gate));
     assert.deepEqual([status, body['code']], [503, 'KTRACE_E_BUSY']);
     await two[0]?.break();
-    await eventually(() => gate.connections === 1);
+    await until('one connection stands', () => gate.connections === 1);
     await client(t, gate).hello();
   });
 
@@ -326,7 +327,10 @@ describe('the gate', () => {
     for (const one of clients.slice(10)) await one.subscribe();
     for (const socket of sockets) socket.destroy();
     for (const one of clients) one.socket.terminate();
-    await eventually(() => gate.connections === 0 && server.clients === 0 && feed.followers.size === 0);
-    await eventually(() => process.getActiveResourcesInfo().length <= before + 1);
+    await until(
+      'no connection, client and follower is left',
+      () => gate.connections === 0 && server.clients === 0 && feed.followers.size === 0,
+    );
+    await until('no handle is left', () => process.getActiveResourcesInfo().length <= before + 1);
   });
 });

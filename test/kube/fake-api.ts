@@ -151,12 +151,3 @@ export async function fakeApi(): Promise<FakeApi> {
     restart: () => listen(port),
   };
 }
-
-/** Resolves when the condition holds; fails with its text after 10 s. */
-export async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`never came true: ${condition}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

@@ -5,8 +5,9 @@ import type { NoticeEvent } from '../../src/event/types.ts';
 import { openApi } from '../../src/kube/api.ts';
 import { type Kube, startKube } from '../../src/kube/start.ts';
 import { KtraceError } from '../../src/util/errors.ts';
+import { until } from '../support/until.ts';
 import { rawNode, rawPod, rawService, rawSlice } from './build.ts';
-import { type FakeApi, type Fault, fakeApi, type Kind, until } from './fake-api.ts';
+import { type FakeApi, type Fault, fakeApi, type Kind } from './fake-api.ts';
 
 const QUICK = { backoffMinMs: 10, backoffMaxMs: 60, listTimeoutMs: 20_000, watchIdleMs: 60_000 };
 /** Where a server's silence is what is tested: a busy machine is silent for a moment, too. */
@@ -38,7 +39,9 @@ function requests(kind: Kind, verb: 'list' | 'watch') {
 }
 
 async function allWatching(): Promise<void> {
-  await until(() => (['pods', 'services', 'endpointslices', 'nodes'] as const).every((kind) => api.watchers(kind) === 1));
+  await until('all kinds are watched', () =>
+    (['pods', 'services', 'endpointslices', 'nodes'] as const).every((kind) => api.watchers(kind) === 1),
+  );
 }
 
 beforeEach(async () => {
@@ -64,10 +67,10 @@ describe('the watch of an API server', () => {
     );
     await allWatching();
     api.put('pods', rawPod({ name: 'b', ip: '10.0.0.2' }));
-    await until(() => ownerName('10.0.0.2') === 'b');
+    await until('the owner of 10.0.0.2 is b', () => ownerName('10.0.0.2') === 'b');
     api.remove('pods', 'b');
     api.put('pods', rawPod({ name: 'c', uid: 'uid-c', ip: '10.0.0.2', readyMs: Date.now() }));
-    await until(() => ownerName('10.0.0.2') === 'c');
+    await until('the owner of 10.0.0.2 is c', () => ownerName('10.0.0.2') === 'c');
     assert.equal(kube?.resolve([{ kind: 'all' }]).pods.length, 2);
     assert.deepEqual(notices, []);
   });
@@ -90,7 +93,7 @@ describe('the watch of an API server', () => {
     };
     api.fault('services', 'list', hold, wait);
     start({ pageSize: 3 });
-    await until(() => release !== undefined);
+    await until('the answer waits', () => release !== undefined);
     assert.equal(kube?.index.sizes().services, 0);
     release?.();
     await kube?.synced();
@@ -115,9 +118,9 @@ describe('the watch of an API server', () => {
     await allWatching();
     const version = api.bookmark('pods');
     api.put('pods', rawPod({ name: 'b', ip: '10.0.0.2' }));
-    await until(() => ownerName('10.0.0.2') === 'b');
+    await until('the owner of 10.0.0.2 is b', () => ownerName('10.0.0.2') === 'b');
     api.cut('pods');
-    await until(() => requests('pods', 'watch').length === 2);
+    await until('the watch is opened again', () => requests('pods', 'watch').length === 2);
     const from = Number(requests('pods', 'watch')[1]?.query.get('resourceVersion'));
     assert.ok(from > Number(version), `${from} after ${version}`);
     assert.equal(requests('pods', 'watch')[0]?.query.get('allowWatchBookmarks'), 'true');
@@ -159,11 +162,11 @@ describe('an API server that', () => {
       assert.ok(before >= 2, `${before} failures`);
       api.fault('pods', 'watch', fault, fault, fault);
       api.cut('pods');
-      await until(() => requests('pods', 'watch').length >= 5 && api.watchers('pods') === 1);
+      await until('a watch stands after several', () => requests('pods', 'watch').length >= 5 && api.watchers('pods') === 1);
       api.put('pods', rawPod({ name: 'b', ip: '10.0.0.2' }));
-      await until(() => ownerName('10.0.0.2') === 'b');
+      await until('the owner of 10.0.0.2 is b', () => ownerName('10.0.0.2') === 'b');
       assert.equal(ownerName('10.0.0.1'), 'a');
-      await until(() => kube?.state().staleSinceMs === undefined);
+      await until('the names are fresh', () => kube?.state().staleSinceMs === undefined);
     });
   }
 
@@ -172,15 +175,15 @@ describe('an API server that', () => {
     await allWatching();
     api.send('pods', '{"type":"ADDED","object":{"metadata":');
     api.put('pods', rawPod({ name: 'b', ip: '10.0.0.2' }));
-    await until(() => ownerName('10.0.0.2') === 'b');
+    await until('the owner of 10.0.0.2 is b', () => ownerName('10.0.0.2') === 'b');
     assert.equal(kube?.state().counts['pods']?.failures, 1);
   });
 
   it('falls silent within a watch is asked again from where it was', async () => {
     await start({ watchIdleMs: 80 }).synced();
-    await until(() => requests('pods', 'watch').length >= 2);
+    await until('the watch is opened again', () => requests('pods', 'watch').length >= 2);
     api.put('pods', rawPod({ name: 'b', ip: '10.0.0.2' }));
-    await until(() => ownerName('10.0.0.2') === 'b');
+    await until('the owner of 10.0.0.2 is b', () => ownerName('10.0.0.2') === 'b');
   });
 
   for (const how of ['by status', 'by event'] as const) {
@@ -203,11 +206,11 @@ describe('an API server that', () => {
       // What happens now is never told by an event.
       api.fault('pods', 'watch', (response) => void response.destroy() === undefined);
       api.cut('pods');
-      await until(() => api.watchers('pods') === 0);
+      await until('the watch is closed', () => api.watchers('pods') === 0);
       api.remove('pods', 'gone');
       api.put('pods', rawPod({ name: 'new', ip: '10.0.0.9', readyMs: Date.now() }));
       api.compact();
-      await until(() => ownerName('10.0.0.9') === 'new');
+      await until('the owner of 10.0.0.9 is new', () => ownerName('10.0.0.9') === 'new');
       assert.ok(looked > 0);
       assert.deepEqual(
         kube?.resolve([{ kind: 'all' }]).pods.map((pod) => pod.name),
@@ -221,17 +224,20 @@ describe('an API server that', () => {
     await start().synced();
     await allWatching();
     await api.stop();
-    await until(() => notices.length === 1);
+    await until('one notice is told', () => notices.length === 1);
     assert.equal(notices[0]?.code, 'KTRACE_N_API_UNREACHABLE');
     assert.equal(notices[0]?.node, 'host1');
     assert.match(notices[0]?.text ?? '', /as of 20\d\d-.*: /);
     assert.ok((kube?.state().staleSinceMs ?? 0) > 0);
     assert.equal(ownerName('10.0.0.1'), 'a');
     const failuresThen = kube?.state().counts['pods']?.failures ?? 0;
-    await until(() => (kube?.state().counts['pods']?.failures ?? 0) > failuresThen + 2);
+    await until('several more attempts have failed', () => (kube?.state().counts['pods']?.failures ?? 0) > failuresThen + 2);
     api.put('pods', rawPod({ name: 'b', ip: '10.0.0.2' }));
     await api.restart();
-    await until(() => notices.length === 2 && ownerName('10.0.0.2') === 'b');
+    await until(
+      'a second notice is told and the owner of 10.0.0.2 is b',
+      () => notices.length === 2 && ownerName('10.0.0.2') === 'b',
+    );
     assert.equal(notices[1]?.code, 'KTRACE_N_API_BACK');
     assert.equal(kube?.state().staleSinceMs, undefined);
     assert.equal(requests('pods', 'list').length, 1);
@@ -242,7 +248,7 @@ describe('an API server that', () => {
     api.fault('pods', 'watch', ...Array<Fault>(12).fill(end));
     const before = Date.now();
     await start().synced();
-    await until(() => api.watchers('pods') === 1);
+    await until('a watch stands', () => api.watchers('pods') === 1);
     assert.ok(Date.now() - before > 10 * 0.5 * QUICK.backoffMinMs);
   });
 });
@@ -256,7 +262,7 @@ describe('closing', () => {
       told += 1;
     });
     kube?.close();
-    await until(() => api.watchers() === 0 && api.connections() === 0);
+    await until('no watch and no connection is left', () => api.watchers() === 0 && api.connections() === 0);
     const asked = api.requests.length;
     api.put('pods', rawPod({ name: 'b', ip: '10.0.0.2' }));
     assert.deepEqual([told, api.requests.length, ownerName('10.0.0.2')], [0, asked, undefined]);
@@ -268,7 +274,7 @@ describe('closing', () => {
     const synced = start().synced();
     kube?.close();
     await assert.rejects(synced, { code: 'KTRACE_E_CLOSED' });
-    await until(() => api.connections() === 0);
+    await until('no connection is left', () => api.connections() === 0);
   });
 });
 

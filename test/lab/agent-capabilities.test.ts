@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
+import { runKtrace } from '../support/ktrace-process.ts';
 import { SKIP } from './lab-fixture.ts';
-import { runKtrace } from './support/follow-process.ts';
 
 /** What `deploy/overlays/least-privilege` leaves to the agent beyond the names of kernel functions (SYSLOG). */
 const NEEDED = ['bpf', 'perfmon', 'net_admin'];

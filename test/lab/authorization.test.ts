@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { after, before, suite, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { AUDIENCE } from '../../src/access/scope.ts';
 import type { NodeReport } from '../../src/event/node-report.ts';
 import type { RecordedService } from '../../src/event/service.ts';
@@ -15,11 +13,11 @@ import { callApi } from '../../src/lab/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { readTokens } from '../../src/lab/tokens.ts';
-import { labUp } from '../../src/lab/up.ts';
 import { StreamClient, unixUrl } from '../agent/stream-client.ts';
-import { randomLabName, SKIP, until } from './lab-fixture.ts';
+import { runKtrace } from '../support/ktrace-process.ts';
+import { until } from '../support/until.ts';
+import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
-const KTRACE = fileURLToPath(new URL('../../bin/ktrace', import.meta.url));
 const NODE = 'host1';
 /** By default 30 s. */
 const RECHECK_MS = 3000;
@@ -32,7 +30,7 @@ const TARGETS: Record<string, Target> = {
   'all namespaces': { kind: 'all' },
 };
 
-suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
+suite('who may see what of a lab', { skip: SKIP }, () => {
   const name = randomLabName();
   let lab: Lab;
   const tokens: Record<string, string | undefined> = {};
@@ -173,7 +171,7 @@ suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
   }
 
   test('doctor asks every node, and each says what it has and why not the rest', async () => {
-    const asked = await run(['doctor', '-o', 'json', '--kubeconfig', lab.kubeconfig]);
+    const asked = await runKtrace(['doctor', '-o', 'json', '--kubeconfig', lab.kubeconfig]);
     assert.equal(asked.code, 0, asked.stderr);
     const reports = asked.stdout
       .trimEnd()
@@ -205,7 +203,7 @@ suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
       () => recordsIn(client.events).some(({ proto, dst }) => proto === 'udp' && dst.port === 53),
       20_000,
     );
-    await until('packets of more kinds', () => recordsIn(client.events).length > 20, 20_000);
+    await until('packets of more kinds', () => recordsIn(client.events).length > 20);
     await client.leave();
     return recordsIn(client.events);
   }
@@ -247,7 +245,7 @@ suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
       targets: [TARGETS['a pod in A'] as Target, TARGETS['the pods of B behind their Service'] as Target],
     });
     client.say({ type: 'credit', events: 10_000 });
-    await until('both namespaces', () => namespacesIn(recordsIn(client.events)).length === 2, 20_000);
+    await until('both namespaces', () => namespacesIn(recordsIn(client.events)).length === 2);
     await client.leave();
   });
 
@@ -283,7 +281,7 @@ suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
     const asNobody = () => follow(lab, 'ktrace-lab-nobody', ['pod/frontend-88237173-jdfgg', '-c', '1']);
     const change = (what: string) => ktrace(what, 'default', '--user', 'lab-nobody', '--kubeconfig', lab.kubeconfig);
     assert.equal(await change('grant'), 0);
-    await until('it is let in', async () => (await asNobody()).code === 0, 30_000);
+    await until('it is let in', async () => (await asNobody()).code === 0);
     assert.equal(await change('revoke'), 0);
     const after = await asNobody();
     assert.equal(after.code, 4, after.stderr);
@@ -296,29 +294,28 @@ suite('who may see what of a lab', { skip: SKIP, timeout: 180_000 }, () => {
     assert.ok('client' in answer);
     const { client } = answer;
     await callApi(lab.directory, 'DELETE', '/api/v1/namespaces/kube-system/serviceaccounts/ktrace-viewer');
-    await until('the stream ends', () => client.closed !== undefined, 30_000);
+    await until('the stream ends', () => client.closed !== undefined);
     assert.equal(client.all('error')[0]?.code, 'KTRACE_E_NOT_AUTHORIZED');
   });
 
   test('an API server that is away lets nobody new in, and who is in stays', async () => {
     const inside = await ask(tokens['administrator'], TARGETS['all namespaces'] as Target);
     assert.ok('client' in inside);
+    const { client } = inside;
     await lab.stopApi();
-    // What the agent was told a moment ago it remembers.
-    await until(
-      'nobody new is let in',
-      async () => {
+    try {
+      // What the agent was told a moment ago it remembers.
+      await until('nobody new is let in', async () => {
         const answer = await ask(tokens['administrator'], TARGETS['all namespaces'] as Target);
         if ('client' in answer) await answer.client.leave();
         return 'error' in answer && answer.error === 'KTRACE_E_AUTHORIZATION_UNAVAILABLE';
-      },
-      40_000,
-    );
-    const { client } = inside;
-    const seen = client.events.length;
-    await until('events go on', () => client.events.length > seen);
-    assert.equal(client.closed, undefined);
-    await lab.startApi();
+      });
+      const seen = client.events.length;
+      await until('events go on', () => client.events.length > seen);
+      assert.equal(client.closed, undefined);
+    } finally {
+      await lab.startApi();
+    }
     await client.leave();
   });
 
@@ -357,21 +354,9 @@ function namespacesIn(records: readonly (PacketEvent | FlowEvent)[]): string[] {
 }
 
 async function ktrace(...argv: string[]): Promise<number | null> {
-  return (await run(argv)).code;
+  return (await runKtrace(argv)).code;
 }
 
 function follow(lab: Lab, context: string, argv: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  return run(['follow', ...argv, '--kubeconfig', lab.kubeconfig, '--context', context, '-o', 'json', '--for', '20s']);
-}
-
-function run(argv: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, [KTRACE, ...argv]);
-  const said = { stdout: '', stderr: '' };
-  child.stdout.on('data', (chunk) => {
-    said.stdout += chunk;
-  });
-  child.stderr.on('data', (chunk) => {
-    said.stderr += chunk;
-  });
-  return new Promise((resolve) => child.on('close', (code) => resolve({ code, ...said })));
+  return runKtrace(['follow', ...argv, '--kubeconfig', lab.kubeconfig, '--context', context, '-o', 'json', '--for', '20s']);
 }

@@ -5,11 +5,11 @@ import { after, before, suite, test } from 'node:test';
 import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
-import { labUp } from '../../src/lab/up.ts';
 import { STREAM_PATH, SUBPROTOCOL } from '../../src/protocol/constants.ts';
 import { refusal, StreamClient } from '../agent/stream-client.ts';
 import { unixGet } from '../agent/unix-get.ts';
-import { randomLabName, SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 import { type GateProcess, startGate } from './support/gate-process.ts';
 import { openFiles, peakBytes } from './support/process-figures.ts';
 
@@ -29,7 +29,7 @@ const BEGINNINGS = [
   `GET ${STREAM_PATH} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: ${SUBPROTOCOL}\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
 ];
 
-suite('a gate and an agent that many come to', { skip: SKIP, timeout: 300_000 }, () => {
+suite('a gate and an agent that many come to', { skip: SKIP }, () => {
   const name = randomLabName();
   let lab: Lab;
   let gate: GateProcess;
@@ -68,10 +68,10 @@ suite('a gate and an agent that many come to', { skip: SKIP, timeout: 300_000 },
 
   async function assertAllIsWell(): Promise<void> {
     const seen = steady.events.length;
-    await until('who was there first goes on', () => steady.events.length > seen, 20_000);
+    await until('who was there first goes on', () => steady.events.length > seen);
     assert.equal(steady.closed, undefined);
     const fresh = await following({ autoCredit: true });
-    await until('who comes new is told', () => fresh.events.some(({ kind }) => kind === 'packet'), 20_000);
+    await until('who comes new is told', () => fresh.events.some(({ kind }) => kind === 'packet'));
     await fresh.leave();
     const { agent, gate: ofGate } = pids();
     assert.ok(peakBytes(agent) < MEMORY_LIMITS.agent, `agent: ${peakBytes(agent)} bytes at its peak`);
@@ -95,7 +95,7 @@ suite('a gate and an agent that many come to', { skip: SKIP, timeout: 300_000 },
     }
     // They take nothing: their queues fill, are cut, and it is counted.
     await Promise.all(admitted.map((client) => client.subscribe({ units: 'packets' })));
-    await until('queues fill', async () => (await metric('ktrace_server_events_queued')) > MAX_CLIENTS * 10, 30_000);
+    await until('queues fill', async () => (await metric('ktrace_server_events_queued')) > MAX_CLIENTS * 10);
     const inOut = async () => [
       (await metric('ktrace_server_events_in_total')) + (await metric('ktrace_server_events_put_back_total')),
       (await metric('ktrace_server_events_out_total')) +
@@ -135,7 +135,7 @@ suite('a gate and an agent that many come to', { skip: SKIP, timeout: 300_000 },
     await Promise.all(Array.from({ length: AT_ONCE }, abandon));
     t.diagnostic(`${refused} of ${ABANDONED} ended in an error of the socket`);
     assert.ok(refused < ABANDONED / 2, 'most of them reached the gate');
-    await until('all files are closed again', () => files().agent <= before.agent && files().gate <= before.gate, 30_000);
+    await until('all files are closed again', () => files().agent <= before.agent && files().gate <= before.gate);
     await assertAllIsWell();
     const peaks = { agent: peakBytes(pids().agent), gate: peakBytes(pids().gate) };
     t.diagnostic(JSON.stringify({ before, now: files(), peaks }));

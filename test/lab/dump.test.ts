@@ -12,9 +12,9 @@ import { callApi } from '../../src/lab/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import type { LabPod } from '../../src/lab/plan.ts';
 import { removeLab } from '../../src/lab/remove.ts';
-import { labUp } from '../../src/lab/up.ts';
 import { byId, parsed } from '../client/html-page.ts';
-import { randomLabName, SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
 const KTRACE = fileURLToPath(new URL('../../bin/ktrace', import.meta.url));
 const DEAD = 'frontend-88237173-jdfgg';
@@ -25,7 +25,7 @@ interface Ran {
   stderr: string;
 }
 
-suite('what a lab has recorded', { skip: SKIP, timeout: 240_000 }, () => {
+suite('what a lab has recorded', { skip: SKIP }, () => {
   const name = randomLabName();
   const folder = mkdtempSync(join(tmpdir(), 'ktrace-dump-'));
   let lab: Lab;
@@ -72,12 +72,12 @@ suite('what a lab has recorded', { skip: SKIP, timeout: 240_000 }, () => {
   before(async () => {
     lab = await labUp({ name, bound: true, records: true });
     dead = lab.pod(DEAD);
-    await until('the pod is recorded', async () => (await dump(`pod/${DEAD}`)).code === 0, 20_000);
-    await until('its translations are recorded', async () => hasService(await records(`pod/${DEAD}`)), 30_000);
+    await until('the pod is recorded', async () => (await dump(`pod/${DEAD}`)).code === 0);
+    await until('its translations are recorded', async () => hasService(await records(`pod/${DEAD}`)));
     // Mid-transfer: a connection that sends without end, and a recorder that gets no chance to end well.
     const peer = lab.pod('redis-slave-132015689-k0rk5');
     void lab.exec(`pod/${DEAD}`, ['timeout', '60', 'ping', '-i', '0.05', '-s', '1000', peer.ip]).catch(() => undefined);
-    await until('the transfer is recorded', async () => (await records(`pod/${DEAD}`, 'icmp')).length > 10, 30_000);
+    await until('the transfer is recorded', async () => (await records(`pod/${DEAD}`, 'icmp')).length > 10);
     await lab.killAgent('host1');
     await lab.startAgent('host1');
     await until(
@@ -92,7 +92,7 @@ suite('what a lab has recorded', { skip: SKIP, timeout: 240_000 }, () => {
     born = await lab.createPod({ ...dead, name: 'frontend-88237173-newer', uid: '' });
     assert.equal(born.ip, dead.ip);
     await lab.exec('pod/frontend-88237173-newer', ['ping', '-c', '5', '-i', '0.2', peer.ip]);
-    await until('the new pod is recorded', async () => hasService(await records('pod/frontend-88237173-newer')), 30_000);
+    await until('the new pod is recorded', async () => hasService(await records('pod/frontend-88237173-newer')));
   });
   after(async () => {
     await removeLab(name);
@@ -209,9 +209,9 @@ suite('what a lab has recorded', { skip: SKIP, timeout: 240_000 }, () => {
     const path = '/api/v1/namespaces/default/services';
     const spec = { type: 'ClusterIP', clusterIP: '10.96.200.1', ports: [{ name: 'x', port: 81, protocol: 'TCP' }] };
     await callApi(lab.directory, 'POST', path, { kind: 'Service', apiVersion: 'v1', metadata: { name: 'ghost' }, spec });
-    await until('it is recorded', async () => (await services('svc/ghost').catch(() => [])).length === 1, 20_000);
+    await until('it is recorded', async () => (await services('svc/ghost').catch(() => [])).length === 1);
     await callApi(lab.directory, 'DELETE', `${path}/ghost`);
-    await until('its end is recorded', async () => (await services('svc/ghost'))[0]?.states[0]?.to !== undefined, 20_000);
+    await until('its end is recorded', async () => (await services('svc/ghost'))[0]?.states[0]?.to !== undefined);
     const text = await dump('svc/ghost', '--services');
     assert.match(text.stdout, /^default\/ghost {2}ClusterIP {2}10\.96\.200\.1 {2}x 81\/tcp {2}from \S+ to \S+\n {2}no endpoint/);
     const unknown = await dump('svc/never-was', '--services');

@@ -7,10 +7,9 @@ import { after, before, suite, test } from 'node:test';
 import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { processesIn, removeLab } from '../../src/lab/remove.ts';
-import { labUp } from '../../src/lab/up.ts';
-import { randomLabName, SKIP } from './lab-fixture.ts';
+import { runKtrace } from '../support/ktrace-process.ts';
+import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 import { type FakeBehaviour, fakeAgents } from './support/fake-agents.ts';
-import { runKtrace } from './support/follow-process.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const OBJECT = join(ROOT, 'build', 'bpf', 'ktrace.bpf.o');
@@ -21,7 +20,7 @@ const CLOSED =
     ? false
     : 'only its owner may read this checkout';
 
-suite('what is wrong is said clearly, with the right exit code', { skip: SKIP, timeout: 180_000 }, () => {
+suite('what is wrong is said clearly, with the right exit code', { skip: SKIP }, () => {
   const name = randomLabName();
   let lab: Lab;
   let directory: string;

@@ -6,15 +6,14 @@ import { after, before, suite, test } from 'node:test';
 import type { FlowEvent, PacketEvent } from '../../src/event/types.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
-import { labUp } from '../../src/lab/up.ts';
-import { randomLabName, SKIP } from './lab-fixture.ts';
-import { assertNothingTwice, endpoints, isRequestTo, settled } from './support/events.ts';
-import { type KtraceProcess, runKtrace, startFollow } from './support/follow-process.ts';
+import { type KtraceProcess, runKtrace, startFollow } from '../support/ktrace-process.ts';
+import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
+import { assertNothingTwice, endpoints, isRequestTo } from './support/events.ts';
 
 const MASTER = 'redis-master-343230949-2qrp7';
 const MZMJF = 'frontend-88237173-mzmjf';
 
-suite('a follow with a filter', { skip: SKIP, timeout: 240_000 }, () => {
+suite('a follow with a filter', { skip: SKIP }, () => {
   const name = randomLabName();
   const folder = mkdtempSync(join(tmpdir(), 'ktrace-e2e-filter-'));
   const running: KtraceProcess[] = [];
@@ -44,9 +43,10 @@ suite('a follow with a filter', { skip: SKIP, timeout: 240_000 }, () => {
   test('tells of each packet that it takes, whole, and of no other, beside a follow with another filter', async () => {
     const service = follow('tcp port 6379 and svc redis-master');
     const icmp = follow('icmp');
+    await Promise.all([service.following(), icmp.following()]);
     const isWhole = (packet: PacketEvent) => packet.nodes.length > 1;
-    await service.until('requests to the Service over two nodes', () => settled(service.packets).filter(isWhole).length >= 5);
-    await icmp.until('pings over two nodes', () => settled(icmp.packets).filter(isWhole).length >= 5);
+    await service.until('requests to the Service over two nodes', () => service.settled.filter(isWhole).length >= 5);
+    await icmp.until('pings over two nodes', () => icmp.settled.filter(isWhole).length >= 5);
     await end(service, icmp);
     assert.ok(icmp.packets.every(({ proto }) => proto === 'icmp'));
     for (const packet of service.packets) {
@@ -64,7 +64,7 @@ suite('a follow with a filter', { skip: SKIP, timeout: 240_000 }, () => {
     const flows = service.events.filter((event): event is FlowEvent => event.kind === 'flow');
     assert.ok(flows.length > 0 && flows.every(({ proto, dst }) => proto === 'tcp' && dst.port === 6379));
     // What is known at the packet's last node alone does not take its first hops away.
-    const requests = settled(service.packets).filter((packet) => isRequestTo(packet, 'redis-master') && isWhole(packet));
+    const requests = service.settled.filter((packet) => isRequestTo(packet, 'redis-master') && isWhole(packet));
     assert.ok(requests.length > 0 && requests.every(({ hops }) => new Set(hops.map(({ node }) => node)).size > 1));
     for (const one of [service, icmp]) assertNothingTwice(one.packets);
     assert.match(icmp.stderr, /\d+ not matched by the filter|0 lost/);
@@ -83,7 +83,8 @@ suite('a follow with a filter', { skip: SKIP, timeout: 240_000 }, () => {
 
   test('asks for labels that the other end alone knows, and sees through tunnels', async () => {
     const label = follow('dst label role=master and inner tcp and outer udp port 8472');
-    const packet = await label.packet('a packet to the master in a tunnel', ({ nodes }) => nodes.length === 2);
+    await label.following();
+    const packet = await label.settledPacket('a packet to the master in a tunnel', ({ nodes }) => nodes.length === 2);
     await end(label);
     assert.equal(packet.proto, 'tcp');
     for (const one of label.packets) {

@@ -9,11 +9,10 @@ import { callApi } from '../../src/lab/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { readTokens } from '../../src/lab/tokens.ts';
-import { labUp } from '../../src/lab/up.ts';
 import { StreamClient, unixUrl } from '../agent/stream-client.ts';
-import { randomLabName, SKIP, until } from './lab-fixture.ts';
-import { settled } from './support/events.ts';
-import { type KtraceProcess, runKtrace, startFollow } from './support/follow-process.ts';
+import { type KtraceProcess, runKtrace, startFollow } from '../support/ktrace-process.ts';
+import { until } from '../support/until.ts';
+import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
 const NODE = 'host1';
 /** UDP over IPv4 without options: where a payload begins. */
@@ -21,7 +20,7 @@ const HEADERS = 28;
 /** A DNS query: its flags (RFC 1035 section 4.1.1) are two bytes behind its id, and say that it is no response. */
 const QUERY = 'udp[10:2] & 0x8000 == 0 and udp port 53';
 
-suite('a follow with a snap length', { skip: SKIP, timeout: 240_000 }, () => {
+suite('a follow with a snap length', { skip: SKIP }, () => {
   const name = randomLabName();
   const running: KtraceProcess[] = [];
   let lab: Lab;
@@ -70,7 +69,7 @@ suite('a follow with a snap length', { skip: SKIP, timeout: 240_000 }, () => {
     await one.until('the warning', () =>
       /"udp\[10:2\] & 32768 = 0" matches nothing: .*; --snaplen 32 would capture them/.test(one.stderr),
     );
-    await one.until('the notice', () => one.notices.some(({ code }) => code === 'KTRACE_N_FILTER_BYTES'), 60_000);
+    await one.until('the notice', () => one.notices.some(({ code }) => code === 'KTRACE_N_FILTER_BYTES'));
     assert.equal((await one.interrupt()).code, 130);
     assert.deepEqual(one.packets, []);
     const [, packets] =
@@ -89,10 +88,10 @@ suite('a follow with a snap length', { skip: SKIP, timeout: 240_000 }, () => {
     const short = follow('-s', '30', QUERY);
     const id = follow('-s', '30', 'udp[8:2] >= 0 and udp port 53');
     const none = follow(QUERY);
-    const isWithData = (one: KtraceProcess) => settled(one.packets).length >= 5;
-    for (const one of [most, some, id]) await one.until('queries with their bytes', () => isWithData(one), 60_000);
-    await none.until('the notice', () => none.notices.some(({ code }) => code === 'KTRACE_N_FILTER_BYTES'), 60_000);
-    await short.until('the notice', () => short.notices.some(({ code }) => code === 'KTRACE_N_FILTER_BYTES'), 60_000);
+    const isWithData = (one: KtraceProcess) => one.settled.length >= 5;
+    for (const one of [most, some, id]) await one.until('queries with their bytes', () => isWithData(one));
+    await none.until('the notice', () => none.notices.some(({ code }) => code === 'KTRACE_N_FILTER_BYTES'));
+    await short.until('the notice', () => short.notices.some(({ code }) => code === 'KTRACE_N_FILTER_BYTES'));
 
     // Who has no right to payloads, on the node, while the kernel captures 1500 bytes: asks for the data, and gets the headers.
     const key = readTokens(lab.directory).signingKey;
@@ -104,7 +103,7 @@ suite('a follow with a snap length', { skip: SKIP, timeout: 240_000 }, () => {
     await plain.subscribe({ targets: [{ kind: 'all' }], units: 'packets', data: true });
     plain.say({ type: 'credit', events: 10_000 });
     const dns = () => plain.events.filter((event): event is PacketEvent => event.kind === 'packet' && isDns(event));
-    await until('DNS is seen without payload', () => dns().length >= 5, 30_000);
+    await until('DNS is seen without payload', () => dns().length >= 5);
     for (const packet of dns()) for (const bytes of bytesOf(packet)) assert.equal(bytes.length, HEADERS);
     await plain.leave();
     const denied = new StreamClient(unixUrl(agentSocket(lab.directory, NODE)));
@@ -125,12 +124,12 @@ suite('a follow with a snap length', { skip: SKIP, timeout: 240_000 }, () => {
       [some, 40],
       [id, 30],
     ] as const)
-      for (const packet of settled(one.packets)) {
+      for (const packet of one.settled) {
         const all = bytesOf(packet);
         assert.ok(all.length > 0, JSON.stringify(packet));
         for (const bytes of all) assert.equal(bytes.length, Math.min(limit, packet.len), JSON.stringify(packet));
       }
-    for (const packet of [...settled(most.packets), ...settled(some.packets)]) {
+    for (const packet of [...most.settled, ...some.settled]) {
       for (const bytes of bytesOf(packet)) {
         assert.equal(bytes.readUInt16BE(HEADERS + 2) & 0x8000, 0, 'a query');
         assert.equal(packet.dst.port, 53);
@@ -146,7 +145,7 @@ suite('a follow with a snap length', { skip: SKIP, timeout: 240_000 }, () => {
 
   test('changes nothing of what is recorded: headers alone', async () => {
     const most = follow('-s', '1500');
-    await most.until('packets', () => most.packets.filter(isDns).length >= 5, 60_000);
+    await most.until('packets', () => most.packets.filter(isDns).length >= 5);
     const key = readTokens(lab.directory).signingKey;
     const account = await callApi<ApiObject>(lab.directory, 'GET', '/api/v1/namespaces/ktrace/serviceaccounts/ktrace-admin');
     const client = new StreamClient(unixUrl(agentSocket(lab.directory, NODE)));

@@ -11,10 +11,10 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { FORBIDDEN_PORT } from '../../src/lab/plan.ts';
 import { logTail } from '../../src/lab/processes.ts';
 import { removeLab } from '../../src/lab/remove.ts';
-import { labUp } from '../../src/lab/up.ts';
 import { unixGet } from '../agent/unix-get.ts';
 import { type LogRecord, type LogsRequest, plain, recordsOf } from '../export/receiver.ts';
-import { randomLabName, SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
 const COLLECTOR = process.env['KTRACE_OTELCOL'];
 const DNS = 'coredns-5d78c9869d-7xk2p';
@@ -47,7 +47,7 @@ for (const [what, { skip, argv }] of Object.entries(RECEIVERS)) {
     test(`exporting to ${what}`, { skip });
     continue;
   }
-  suite(`exporting to ${what}`, { timeout: 180_000 }, () => {
+  suite(`exporting to ${what}`, () => {
     const name = randomLabName();
     const directory = mkdtempSync(join(tmpdir(), 'ktrace-export-'));
     const file = join(directory, 'logs.jsonl');
@@ -63,7 +63,7 @@ for (const [what, { skip, argv }] of Object.entries(RECEIVERS)) {
     async function startReceiver(): Promise<void> {
       receiver = spawn('nsenter', [`--net=/run/netns/${lab.namespace(`pod/${DNS}`)}`, ...argv(file)], { stdio: 'ignore' });
       const isListening = async () => (await lab.exec(`pod/${DNS}`, ['ss', '-Hltn'])).includes(`:${PORT} `);
-      await until('the receiver listens', isListening, 30_000);
+      await until('the receiver listens', isListening);
     }
 
     before(async () => {
@@ -92,7 +92,7 @@ for (const [what, { skip, argv }] of Object.entries(RECEIVERS)) {
         fields['ktrace.destination.k8s.service.name'] === 'redis-master' &&
         fields['network.type'] === 'ipv4' &&
         fields['network.transport'] === 'tcp';
-      const { fields, severityText, body } = await until('the flow', () => records().find(isIt), 60_000);
+      const { fields, severityText, body } = await until('the flow', () => records().find(isIt));
       assert.equal(severityText, 'INFO');
       assert.match(String(fields['ktrace.source.k8s.pod.name']), /^frontend-/);
       assert.equal(fields['ktrace.source.k8s.namespace.name'], 'default');
@@ -112,7 +112,7 @@ for (const [what, { skip, argv }] of Object.entries(RECEIVERS)) {
     test('a drop comes as a warning with the reason and the place', async () => {
       const isIt = ({ eventName, fields }: LogRecord & { fields: Record<string, unknown> }): boolean =>
         eventName === 'ktrace.drop' && fields['ktrace.drop.reason'] === 'NETFILTER_DROP';
-      const { fields, severityNumber } = await until('the drop', () => records().find(isIt), 60_000);
+      const { fields, severityNumber } = await until('the drop', () => records().find(isIt));
       assert.equal(severityNumber, 13);
       assert.equal(fields['destination.port'], FORBIDDEN_PORT);
       assert.match(String(fields['ktrace.drop.symbol']), /^\w+$/);
@@ -121,7 +121,7 @@ for (const [what, { skip, argv }] of Object.entries(RECEIVERS)) {
     test('the agents on the way of the export see it, and export none of it', async () => {
       const own = async (): Promise<number> =>
         metric(await unixGet(agentSocket(lab.directory, 'host2'), '/metrics'), 'ktrace_export_own_traffic_total');
-      await until('export traffic seen', async () => (await own()) > 0, 30_000);
+      await until('export traffic seen', async () => (await own()) > 0);
       assert.deepEqual(
         records().filter(({ fields }) => fields['destination.port'] === PORT || fields['source.port'] === PORT),
         [],
@@ -134,10 +134,10 @@ for (const [what, { skip, argv }] of Object.entries(RECEIVERS)) {
       receiver.kill('SIGTERM');
       await ended;
       const ask = () => unixGet(agentSocket(lab.directory, 'host1'), '/metrics');
-      await until('it is missed', async () => metric(await ask(), 'ktrace_export_requests_total{outcome="failed"}') > 0, 30_000);
+      await until('it is missed', async () => metric(await ask(), 'ktrace_export_requests_total{outcome="failed"}') > 0);
       const before = metric(await ask(), 'ktrace_export_records_exported_total');
       await startReceiver();
-      await until('it goes on', async () => metric(await ask(), 'ktrace_export_records_exported_total') > before, 60_000);
+      await until('it goes on', async () => metric(await ask(), 'ktrace_export_records_exported_total') > before);
     });
 
     test('what the agents say they exported is what is there, each record once, and nothing was lost', async () => {

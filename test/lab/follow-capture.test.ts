@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url';
 import type { PacketEvent } from '../../src/event/types.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
-import { labUp } from '../../src/lab/up.ts';
-import { randomLabName, SKIP, until } from './lab-fixture.ts';
-import { KtraceProcess, startFollow } from './support/follow-process.ts';
+import { KtraceProcess, startFollow } from '../support/ktrace-process.ts';
+import { until } from '../support/until.ts';
+import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
 const KTRACE = fileURLToPath(new URL('../../bin/ktrace', import.meta.url));
 const JDFGG = 'frontend-88237173-jdfgg';
@@ -20,7 +20,7 @@ const PINGS = 20;
 const LARGE = { tcpdump: 'icmp and greater 1000', bytes: 1000 };
 const STATISTICS = 5;
 
-suite('a follow into a capture', { skip: SKIP, timeout: 240_000 }, () => {
+suite('a follow into a capture', { skip: SKIP }, () => {
   const name = randomLabName();
   const folder = mkdtempSync(join(tmpdir(), 'ktrace-capture-'));
   const file = join(folder, 'live.pcapng');
@@ -52,15 +52,15 @@ suite('a follow into a capture', { skip: SKIP, timeout: 240_000 }, () => {
     const follow = ['follow', '--kubeconfig', lab.kubeconfig, `pod/${JDFGG}`, '-o', 'pcapng'];
     const capture = new KtraceProcess(follow, { before: toFile });
     running.push(json, capture);
-    await json.packet('both ends of a packet', ({ nodes }) => nodes.length > 1);
-    await until('tcpdump reads packets of what is being written', async () => (await tcpdump('')) > 20, 30_000);
+    await Promise.all([json.following(), capture.followingAsText()]);
+    await until('tcpdump reads packets of what is being written', async () => (await tcpdump('')) > 20);
     await lab.exec(`pod/${JDFGG}`, ['ping', '-c', String(PINGS), '-i', '0.1', '-s', '1000', lab.pod(SLAVE).ip]);
-    await until('all pings are in it', async () => (await tcpdump(LARGE.tcpdump)) === 2 * PINGS, 20_000);
+    await until('all pings are in it', async () => (await tcpdump(LARGE.tcpdump)) === 2 * PINGS);
     const large = (): PacketEvent[] => told(json).filter(({ proto, len }) => proto === 'icmp' && len > LARGE.bytes);
     await json.until('all pings are told as JSON', () => large().length === 2 * PINGS);
     const text = (): string => readFileSync(file).toString('latin1');
     for (const said of [`${JDFGG}.default`, `${SLAVE}.default`, 'host1/', 'svc default/redis-', 'delivered', 'DROPPED ']) {
-      await until(`${said} is in it`, () => text().includes(said), 30_000);
+      await until(`${said} is in it`, () => text().includes(said));
     }
     assert.equal(capture.child.exitCode, null);
     if (hasTshark) assert.ok((await tshark('-e frame.number')).length > 2 * PINGS);

@@ -8,9 +8,9 @@ import { recordingDirectory } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import type { LabPod } from '../../src/lab/plan.ts';
 import { removeLab } from '../../src/lab/remove.ts';
-import { labUp } from '../../src/lab/up.ts';
-import { randomLabName, SKIP, until } from './lab-fixture.ts';
-import { runKtrace } from './support/follow-process.ts';
+import { runKtrace } from '../support/ktrace-process.ts';
+import { until } from '../support/until.ts';
+import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
 const DEAD = 'frontend-88237173-jdfgg';
 const OOM = 'redis-slave-132015689-k0rk5';
@@ -30,7 +30,7 @@ interface Listed {
   isWhole?: false;
 }
 
-suite('pods that crash in a lab that records', { skip: SKIP, timeout: 300_000 }, () => {
+suite('pods that crash in a lab that records', { skip: SKIP }, () => {
   const name = randomLabName();
   let lab: Lab;
   let dead: LabPod;
@@ -70,7 +70,7 @@ suite('pods that crash in a lab that records', { skip: SKIP, timeout: 300_000 },
     lab = await labUp({ name, bound: true, records: true });
     for (const { name: node } of lab.nodes) await lab.restartAgent(node, ['--incident-after-ms', String(AFTER_MS)]);
     dead = lab.pod(DEAD);
-    await until('its translations are recorded', async () => hasService(await records(`pod/${DEAD}`)), 60_000);
+    await until('its translations are recorded', async () => hasService(await records(`pod/${DEAD}`)));
   });
   after(async () => {
     await removeLab(name);

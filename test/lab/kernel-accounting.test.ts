@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import { SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { SKIP } from './lab-fixture.ts';
 import { isAccounted } from './support/kernel.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { TracedNode } from './support/traced-node.ts';
@@ -20,7 +21,7 @@ const GENERATOR = `
   next();
 `;
 
-suite('a flood that overruns the ring', { skip: SKIP, timeout: 120_000 }, () => {
+suite('a flood that overruns the ring', { skip: SKIP }, () => {
   let net: Net;
   before(() => {
     net = twoNodes();

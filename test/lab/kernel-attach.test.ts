@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { after, before, suite, test } from 'node:test';
 import { loadNative } from '../../src/native/load.ts';
 import { compile } from '../native/support.ts';
-import { SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { SKIP } from './lab-fixture.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { type NodeState, TracedNode, way } from './support/traced-node.ts';
 
@@ -11,7 +12,7 @@ const VETHS = 250;
 
 const list = <T>(what: string): T[] => JSON.parse(execFileSync('bpftool', ['-j', what, 'list'], { encoding: 'utf8' })) as T[];
 
-suite('attachments of a node', { skip: SKIP, timeout: 120_000 }, () => {
+suite('attachments of a node', { skip: SKIP }, () => {
   let net: Net;
   before(() => {
     net = twoNodes();
@@ -29,7 +30,7 @@ suite('attachments of a node', { skip: SKIP, timeout: 120_000 }, () => {
   };
   const loaded = ({ programIds }: NodeState) =>
     list<{ id: number }>('prog').filter(({ id }) => Object.values(programIds).includes(id));
-  const ping = () => net.try('a', 'ping -n -c1 -W1 10.9.1.3');
+  const ping = () => net.try('a', 'ping -n -c1 -W5 10.9.1.3');
 
   for (const attach of ['tcx', 'clsact'] as const) {
     const skip = attach === 'tcx' && !loadNative().tcxSupported() && 'this kernel has no tcx, which came with 6.6';
@@ -102,14 +103,15 @@ suite('attachments of a node', { skip: SKIP, timeout: 120_000 }, () => {
         ['b', '10.9.1.2'],
       ] as const) {
         assert.ok(!net.try(pod, `ping -n -c1 -W0.2 ${to}`));
-        const request = await node.packet(
+        await node.packet(
           'the request',
           ({ icmp, dst, drop }) => icmp?.name === 'echo-request' && dst.ip === to && drop !== undefined,
-        );
-        assert.deepEqual(
-          [way(request), request.drop?.reason],
-          [`veth-${pod} in`, 'TC_INGRESS'],
-          'the other one ran, and ours saw it',
+          (request) =>
+            assert.deepEqual(
+              [way(request), request.drop?.reason],
+              [`veth-${pod} in`, 'TC_INGRESS'],
+              'the other one ran, and ours saw it',
+            ),
         );
       }
       await node.close();

@@ -4,7 +4,7 @@ import { SKIP } from './lab-fixture.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { TracedNode } from './support/traced-node.ts';
 
-suite('a kernel that lacks something', { skip: SKIP, timeout: 120_000 }, () => {
+suite('a kernel that lacks something', { skip: SKIP }, () => {
   let net: Net;
   before(() => {
     net = twoNodes();

@@ -21,7 +21,7 @@ function about({ icmp }: PacketEvent): string[] {
   return [`${quoted.proto} ${end(quoted.src)} → ${end(quoted.dst)}`, ...translations];
 }
 
-suite('errors that another node makes about a Service’s translated flow', { skip: SKIP, timeout: 120_000 }, () => {
+suite('errors that another node makes about a Service’s translated flow', { skip: SKIP }, () => {
   let net: Net;
   before(() => {
     net = twoNodes();
@@ -52,14 +52,19 @@ suite('errors that another node makes about a Service’s translated flow', { sk
     net.exec('node2', 'iptables', '-I', ...rule);
     const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT] });
     net.try('a', `echo x > /dev/udp/${SERVICE}/53`);
-    const error = await node.packet('the error', ({ icmp }) => icmp?.name === 'admin-prohibited');
-    assert.deepEqual(about(error), [
-      `udp ${CLIENT} * → ${SERVICE} 53`,
-      `dnat ${SERVICE} 53 → ${REMOTE} 5353`,
-      `snat ${CLIENT} * → ${UPLINK} *`,
-    ]);
-    assert.equal(way(error), 'eth0 in, veth-a out');
-    assert.equal(error.src.ip, '192.168.77.2');
+    await node.packet(
+      'the error',
+      ({ icmp }) => icmp?.name === 'admin-prohibited',
+      (error) => {
+        assert.deepEqual(about(error), [
+          `udp ${CLIENT} * → ${SERVICE} 53`,
+          `dnat ${SERVICE} 53 → ${REMOTE} 5353`,
+          `snat ${CLIENT} * → ${UPLINK} *`,
+        ]);
+        assert.equal(way(error), 'eth0 in, veth-a out');
+        assert.equal(error.src.ip, '192.168.77.2');
+      },
+    );
     net.exec('node2', 'iptables', '-D', ...rule);
     await node.close();
   });
@@ -68,11 +73,16 @@ suite('errors that another node makes about a Service’s translated flow', { sk
     net.ip('node2', 'link set veth-c mtu 1280');
     const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT6] });
     net.try('a', `head -c 1400 /dev/zero > /dev/udp/${SERVICE6}/53`);
-    const error = await node.packet('the error', ({ icmp }) => icmp?.name === 'packet-too-big');
-    assert.deepEqual(about(error), [`udp ${CLIENT6} * → ${SERVICE6} 53`, `dnat ${SERVICE6} 53 → ${REMOTE6} 5353`]);
-    assert.equal(error.icmp?.mtu, 1280);
-    assert.equal(way(error), 'eth0 in, veth-a out');
-    assert.equal(error.verdict, 'delivered');
+    await node.packet(
+      'the error',
+      ({ icmp }) => icmp?.name === 'packet-too-big',
+      (error) => {
+        assert.deepEqual(about(error), [`udp ${CLIENT6} * → ${SERVICE6} 53`, `dnat ${SERVICE6} 53 → ${REMOTE6} 5353`]);
+        assert.equal(error.icmp?.mtu, 1280);
+        assert.equal(way(error), 'eth0 in, veth-a out');
+        assert.equal(error.verdict, 'delivered');
+      },
+    );
     await node.close();
   });
 });

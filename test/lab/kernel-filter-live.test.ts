@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import type { FlowEvent, PacketEvent } from '../../src/event/types.ts';
-import { SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { SKIP } from './lab-fixture.ts';
 import { isAccounted } from './support/kernel.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { TracedNode } from './support/traced-node.ts';
 
 const SENT = 20;
 
-suite('a follow whose filter the kernel decides', { skip: SKIP, timeout: 120_000 }, () => {
+suite('a follow whose filter the kernel decides', { skip: SKIP }, () => {
   let net: Net;
   before(() => {
     net = twoNodes();

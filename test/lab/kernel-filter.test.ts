@@ -13,7 +13,7 @@ import { isAccounted } from './support/kernel.ts';
 const SEED = Number(process.env['KTRACE_TEST_SEED'] ?? 20_261_126);
 const PACKETS = 300;
 
-suite('a filter in the kernel', { skip: SKIP, timeout: 120_000 }, () => {
+suite('a filter in the kernel', { skip: SKIP }, () => {
   let bench: FilterBench;
   before(() => {
     bench = new FilterBench(randomOf(SEED), PACKETS);

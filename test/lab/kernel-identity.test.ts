@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import type { PacketEvent } from '../../src/event/types.ts';
-import { SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { SKIP } from './lab-fixture.ts';
 import { Net } from './support/net.ts';
 import { TracedNode, way } from './support/traced-node.ts';
 
@@ -20,7 +21,7 @@ const BACK = 'eth0 in, flannel.1 in, cni0 out, veth-a out';
  * One packet, one record, whatever the kernel does with its sk_buff on the node: reuses it for the next packet, clones it, grows its head for a
  * tunnel, merges and splits segments, sends the same bytes once more.
  */
-suite('a packet’s identity on a node', { skip: SKIP, timeout: 120_000 }, () => {
+suite('a packet’s identity on a node', { skip: SKIP }, () => {
   let net: Net;
   before(async () => {
     net = bridgedNodes();

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import type { PacketEvent, Translation } from '../../src/event/types.ts';
-import { SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { SKIP } from './lab-fixture.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { TracedNode, way } from './support/traced-node.ts';
 
@@ -31,7 +32,7 @@ interface Chunk {
   verification: number;
 }
 
-suite('translations', { skip: SKIP, timeout: 120_000 }, () => {
+suite('translations', { skip: SKIP }, () => {
   let net: Net;
   before(async () => {
     net = twoNodes();
@@ -62,35 +63,69 @@ suite('translations', { skip: SKIP, timeout: 120_000 }, () => {
   test('of TCP are told for request and reply with before and after, destination and source', async () => {
     const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT] });
     assert.ok(net.try('a', talk(SERVICE, 80)));
-    const syn = await node.packet('the SYN', ({ tcp, dst }) => tcp?.flags === 'S' && dst.ip === SERVICE);
-    const port = syn.src.port ?? 0;
-    assert.equal(way(syn), 'veth-a in, eth0 out');
-    assert.deepEqual([syn.dir, text(syn.dst)], ['request', `${SERVICE}:80`]);
-    assert.deepEqual(nat(syn, port), [`dnat ${SERVICE}:80 → ${REMOTE}:8080`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
-    const answer = await node.packet('the SYN-ACK', ({ tcp }) => tcp?.flags === 'SA');
-    assert.equal(way(answer), 'eth0 in, veth-a out', 'it is matched at the uplink, where it carries the node’s address only');
-    assert.deepEqual([answer.dir, text(answer.src), answer.dst.ip], ['reply', `${REMOTE}:8080`, UPLINK]);
-    assert.deepEqual(nat(answer, port), [`snat ${UPLINK}:* → ${CLIENT}:*`, `dnat ${REMOTE}:8080 → ${SERVICE}:80`]);
+    const syn = await node.packet(
+      'the SYN',
+      ({ tcp, dst }) => tcp?.flags === 'S' && dst.ip === SERVICE,
+      (packet) => {
+        assert.equal(way(packet), 'veth-a in, eth0 out');
+        assert.deepEqual([packet.dir, text(packet.dst)], ['request', `${SERVICE}:80`]);
+        const port = packet.src.port ?? 0;
+        assert.deepEqual(nat(packet, port), [`dnat ${SERVICE}:80 → ${REMOTE}:8080`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
+      },
+    );
+    await node.packet(
+      'the SYN-ACK',
+      ({ tcp }) => tcp?.flags === 'SA',
+      (answer) => {
+        assert.equal(way(answer), 'eth0 in, veth-a out', 'it is matched at the uplink, where it carries the node’s address only');
+        assert.deepEqual([answer.dir, text(answer.src), answer.dst.ip], ['reply', `${REMOTE}:8080`, UPLINK]);
+        assert.deepEqual(nat(answer, syn.src.port ?? 0), [
+          `snat ${UPLINK}:* → ${CLIENT}:*`,
+          `dnat ${REMOTE}:8080 → ${SERVICE}:80`,
+        ]);
+      },
+    );
     await node.close();
   });
 
   test('of UDP and of pings are told as well', async () => {
     const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT] });
     assert.ok(net.try('a', ask(SERVICE, 53)));
-    const query = await node.packet('the query', ({ proto, dst }) => proto === 'udp' && dst.ip === SERVICE);
-    const port = query.src.port ?? 0;
-    assert.deepEqual(nat(query, port), [`dnat ${SERVICE}:53 → ${REMOTE}:5353`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
-    const answer = await node.packet('the answer', ({ proto, dir }) => proto === 'udp' && dir === 'reply');
-    assert.deepEqual(nat(answer, port), [`snat ${UPLINK}:* → ${CLIENT}:*`, `dnat ${REMOTE}:5353 → ${SERVICE}:53`]);
-    assert.equal(way(answer), 'eth0 in, veth-a out');
+    const query = await node.packet(
+      'the query',
+      ({ proto, dst }) => proto === 'udp' && dst.ip === SERVICE,
+      (packet) => {
+        const port = packet.src.port ?? 0;
+        assert.deepEqual(nat(packet, port), [`dnat ${SERVICE}:53 → ${REMOTE}:5353`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
+      },
+    );
+    await node.packet(
+      'the answer',
+      ({ proto, dir }) => proto === 'udp' && dir === 'reply',
+      (answer) => {
+        const port = query.src.port ?? 0;
+        assert.deepEqual(nat(answer, port), [`snat ${UPLINK}:* → ${CLIENT}:*`, `dnat ${REMOTE}:5353 → ${SERVICE}:53`]);
+        assert.equal(way(answer), 'eth0 in, veth-a out');
+      },
+    );
 
-    assert.ok(net.try('a', `ping -n -c1 -W1 ${SERVICE}`));
-    const request = await node.packet('the ping', ({ icmp }) => icmp?.name === 'echo-request');
-    assert.deepEqual(nat(request, 0), [`dnat ${SERVICE} → ${REMOTE}`, `snat ${CLIENT} → ${UPLINK}`]);
-    const reply = await node.packet('its reply', ({ icmp }) => icmp?.name === 'echo-reply');
-    assert.deepEqual(nat(reply, 0), [`snat ${UPLINK} → ${CLIENT}`, `dnat ${REMOTE} → ${SERVICE}`]);
-    assert.ok((reply.icmp?.rttUs ?? 0) > 0, 'the pair is found through both translations');
-    assert.equal(way(reply), 'eth0 in, veth-a out');
+    assert.ok(net.try('a', `ping -n -c1 -W5 ${SERVICE}`));
+    await node.packet(
+      'the ping',
+      ({ icmp }) => icmp?.name === 'echo-request',
+      (request) => {
+        assert.deepEqual(nat(request, 0), [`dnat ${SERVICE} → ${REMOTE}`, `snat ${CLIENT} → ${UPLINK}`]);
+      },
+    );
+    await node.packet(
+      'its reply',
+      ({ icmp }) => icmp?.name === 'echo-reply',
+      (reply) => {
+        assert.deepEqual(nat(reply, 0), [`snat ${UPLINK} → ${CLIENT}`, `dnat ${REMOTE} → ${SERVICE}`]);
+        assert.ok((reply.icmp?.rttUs ?? 0) > 0, 'the pair is found through both translations');
+        assert.equal(way(reply), 'eth0 in, veth-a out');
+      },
+    );
     await node.close();
   });
 
@@ -99,13 +134,23 @@ suite('translations', { skip: SKIP, timeout: 120_000 }, () => {
     const INIT = 1;
     const INIT_ACK = 2;
     chunk('a', { type: INIT, sport: 4000, dport: 38_412, to: SERVICE, verification: 0 });
-    const init = await node.packet('the INIT', ({ proto, dst }) => proto === 'sctp' && dst.ip === SERVICE);
-    assert.deepEqual(nat(init, 4000), [`dnat ${SERVICE}:38412 → ${REMOTE}:38412`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
-    assert.equal(way(init), 'veth-a in, eth0 out');
+    await node.packet(
+      'the INIT',
+      ({ proto, dst }) => proto === 'sctp' && dst.ip === SERVICE,
+      (init) => {
+        assert.deepEqual(nat(init, 4000), [`dnat ${SERVICE}:38412 → ${REMOTE}:38412`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
+        assert.equal(way(init), 'veth-a in, eth0 out');
+      },
+    );
     chunk('c', { type: INIT_ACK, sport: 38_412, dport: 4000, to: UPLINK, verification: 7 });
-    const answer = await node.packet('its answer', ({ proto, src }) => proto === 'sctp' && src.ip === REMOTE);
-    assert.deepEqual(nat(answer, 4000), [`snat ${UPLINK}:* → ${CLIENT}:*`, `dnat ${REMOTE}:38412 → ${SERVICE}:38412`]);
-    assert.deepEqual([answer.dir, way(answer)], ['reply', 'eth0 in, veth-a out']);
+    await node.packet(
+      'its answer',
+      ({ proto, src }) => proto === 'sctp' && src.ip === REMOTE,
+      (answer) => {
+        assert.deepEqual(nat(answer, 4000), [`snat ${UPLINK}:* → ${CLIENT}:*`, `dnat ${REMOTE}:38412 → ${SERVICE}:38412`]);
+        assert.deepEqual([answer.dir, way(answer)], ['reply', 'eth0 in, veth-a out']);
+      },
+    );
     await node.close();
   });
 
@@ -114,9 +159,15 @@ suite('translations', { skip: SKIP, timeout: 120_000 }, () => {
     const node = await TracedNode.following(net, { node: 'node1', addresses: [REMOTE], serviceAddresses });
     assert.ok(net.try('a', talk('10.96.0.12', 80)));
     assert.ok(net.try('a', talk(SERVICE, 80)));
-    const syn = await node.packet('the SYN', ({ tcp, dst }) => tcp?.flags === 'S' && dst.ip === SERVICE);
-    assert.equal(way(syn), 'veth-a in, eth0 out');
-    assert.deepEqual(nat(syn, syn.src.port ?? 0), [`dnat ${SERVICE}:80 → ${REMOTE}:8080`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
+    await node.packet(
+      'the SYN',
+      ({ tcp, dst }) => tcp?.flags === 'S' && dst.ip === SERVICE,
+      (syn) => {
+        assert.equal(way(syn), 'veth-a in, eth0 out');
+        const port = syn.src.port ?? 0;
+        assert.deepEqual(nat(syn, port), [`dnat ${SERVICE}:80 → ${REMOTE}:8080`, `snat ${CLIENT}:* → ${UPLINK}:*`]);
+      },
+    );
     await until('the other endpoint’s SYN is discarded', async () => (await node.ask('state')).counts.discarded > 0);
     assert.deepEqual(
       node.packets().filter(({ src, dst }) => [src.ip, dst.ip].some((ip) => ip === '10.96.0.12' || ip === LOCAL)),
@@ -129,11 +180,21 @@ suite('translations', { skip: SKIP, timeout: 120_000 }, () => {
     const serviceAddresses = [{ ip: UPLINK, port: 30_080, proto: 'tcp' as const }];
     const node = await TracedNode.following(net, { node: 'node1', addresses: [LOCAL], serviceAddresses });
     assert.ok(net.try('node2', talk(UPLINK, 30_080)));
-    const syn = await node.packet('the SYN', ({ tcp, dst }) => tcp?.flags === 'S' && dst.ip === UPLINK);
-    assert.equal(way(syn), 'eth0 in, veth-b out');
-    assert.deepEqual([syn.verdict, nat(syn, syn.src.port ?? 0)], ['delivered', [`dnat ${UPLINK}:30080 → ${LOCAL}:8080`]]);
-    const answer = await node.packet('the SYN-ACK', ({ tcp }) => tcp?.flags === 'SA');
-    assert.deepEqual([way(answer), nat(answer, 0)], ['veth-b in, eth0 out', [`dnat ${LOCAL}:8080 → ${UPLINK}:30080`]]);
+    await node.packet(
+      'the SYN',
+      ({ tcp, dst }) => tcp?.flags === 'S' && dst.ip === UPLINK,
+      (syn) => {
+        assert.equal(way(syn), 'eth0 in, veth-b out');
+        assert.deepEqual([syn.verdict, nat(syn, syn.src.port ?? 0)], ['delivered', [`dnat ${UPLINK}:30080 → ${LOCAL}:8080`]]);
+      },
+    );
+    await node.packet(
+      'the SYN-ACK',
+      ({ tcp }) => tcp?.flags === 'SA',
+      (answer) => {
+        assert.deepEqual([way(answer), nat(answer, 0)], ['veth-b in, eth0 out', [`dnat ${LOCAL}:8080 → ${UPLINK}:30080`]]);
+      },
+    );
     await node.close();
   });
 });

@@ -4,7 +4,7 @@ import { SKIP } from './lab-fixture.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { TracedNode } from './support/traced-node.ts';
 
-suite('several nodes on one kernel', { skip: SKIP, timeout: 120_000 }, () => {
+suite('several nodes on one kernel', { skip: SKIP }, () => {
   let net: Net;
   before(() => {
     net = twoNodes();

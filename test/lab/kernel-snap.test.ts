@@ -13,7 +13,7 @@ const payload = (length: number): Buffer => Buffer.from(Array.from({ length }, (
 const datagram = ipv4({ ...ends, proto: 17 }, udp({ sport: 4000, dport: 7001 }, payload(1800)));
 const inside = ipv4({ ...ends, proto: 17 }, udp({ sport: 4000, dport: 7002 }, payload(300)));
 
-suite('how much the kernel side captures of a packet', { skip: SKIP, timeout: 120_000 }, () => {
+suite('how much the kernel side captures of a packet', { skip: SKIP }, () => {
   let bench: Bench;
   before(() => {
     bench = new Bench(followed(['10.9.1.2', 'fd00::2']));

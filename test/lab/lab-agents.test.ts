@@ -8,11 +8,11 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { isRunning } from '../../src/lab/proc.ts';
 import { recordedProcess } from '../../src/lab/processes.ts';
 import { processesIn, removeLab } from '../../src/lab/remove.ts';
-import { labUp } from '../../src/lab/up.ts';
 import { GATE_PORT, METRICS_PORT } from '../../src/protocol/constants.ts';
-import { randomLabName, SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
-suite('agents and gates of a lab', { skip: SKIP, timeout: 120_000 }, () => {
+suite('agents and gates of a lab', { skip: SKIP }, () => {
   const name = randomLabName();
   let lab: Lab;
   before(async () => {

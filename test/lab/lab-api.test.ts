@@ -19,11 +19,11 @@ import {
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { readTokens } from '../../src/lab/tokens.ts';
-import { labUp } from '../../src/lab/up.ts';
 import { GATE_SELECTOR } from '../../src/protocol/constants.ts';
-import { fetchFrom, randomLabName, SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { fetchFrom, labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
-suite('the API server, through @kubernetes/client-node', { skip: SKIP, timeout: 60_000 }, () => {
+suite('the API server, through @kubernetes/client-node', { skip: SKIP }, () => {
   const name = randomLabName();
   let lab: Lab;
   let config: KubeConfig;

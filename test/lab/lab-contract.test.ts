@@ -10,7 +10,7 @@ import { randomLabName, SKIP } from './lab-fixture.ts';
 /** What a real API server (Kubernetes 1.36) said to the same requests: recorded, and held against a real one, by the cluster layer. */
 const RECORDING = join(import.meta.dirname, '..', 'fixtures', 'kube', 'contract.json');
 
-suite("the lab's API server", { skip: SKIP, timeout: 60_000 }, () => {
+suite("the lab's API server", { skip: SKIP }, () => {
   const lab = randomLabName();
   after(() => removeLab(lab));
 

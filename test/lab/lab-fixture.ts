@@ -1,16 +1,38 @@
 import { randomBytes } from 'node:crypto';
+import { cpSync, existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
-import { type LabOptions, labUp } from '../../src/lab/up.ts';
-import { waitFor } from '../../src/lab/wait.ts';
+import { labUp as bringUp, type LabOptions } from '../../src/lab/up.ts';
+import { unixGet } from '../agent/unix-get.ts';
+import { needsRoot } from '../support/capability.ts';
+import { keepOnFailure } from '../support/evidence.ts';
 
 /** Why lab tests cannot run here; undefined: they can. */
-export const SKIP = process.getuid?.() === 0 ? false : 'needs root: the lab makes network namespaces';
+export const SKIP = needsRoot('the lab makes network namespaces');
 
 /** A name that no other run uses. */
 export function randomLabName(): string {
   return `t${randomBytes(5).toString('hex')}`;
+}
+
+/** A lab whose logs, metrics and interfaces are kept when a test fails. */
+export async function labUp(options: LabOptions): Promise<Lab> {
+  const lab = await bringUp(options);
+  keepOnFailure(`lab-${lab.name}`, (folder) => keepLab(lab, folder));
+  return lab;
+}
+
+async function keepLab(lab: Lab, folder: string): Promise<void> {
+  cpSync(join(lab.directory, 'log'), folder, { recursive: true });
+  for (const { name } of lab.nodes) {
+    const told = (error: unknown): string => String(error);
+    writeFileSync(join(folder, `${name}-links.txt`), await lab.exec(name, ['ip', '-s', 'link']).catch(told));
+    if (!existsSync(agentSocket(lab.directory, name))) continue;
+    writeFileSync(join(folder, `${name}-metrics.txt`), await unixGet(agentSocket(lab.directory, name), '/metrics').catch(told));
+  }
 }
 
 /** A lab for the time of a test (or of a suite's hooks), removed whatever happens. */
@@ -18,17 +40,6 @@ export async function labForTest(t: Pick<TestContext, 'after'>, options: LabOpti
   const name = options.name ?? randomLabName();
   t.after(() => removeLab(name, options.root));
   return labUp({ bound: true, agents: false, ...options, name });
-}
-
-/** Waits for a condition and fails by its description. */
-export async function until<T>(
-  what: string,
-  ask: () => T | Promise<T>,
-  timeoutMs = 10_000,
-): Promise<Exclude<T, undefined | false>> {
-  const answer = await waitFor(ask, timeoutMs, 50);
-  if (answer === undefined) throw new Error(`${what}: not within ${timeoutMs} ms`);
-  return answer;
 }
 
 /** The body of a URL as seen from a node, a pod or the switch; rejects with the error's code, e.g. `ECONNREFUSED`. */

@@ -10,8 +10,8 @@ import { STATE_VARIABLE } from '../../src/lab/processes.ts';
 import { namespacesOf, processesOf, removeLab } from '../../src/lab/remove.ts';
 import { run } from '../../src/lab/run.ts';
 import { findStandingLab, labDirectory } from '../../src/lab/state.ts';
-import { labUp } from '../../src/lab/up.ts';
-import { labForTest, randomLabName, SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { labForTest, labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
 const OPTIONS = { skip: SKIP, timeout: 60_000 };
 
@@ -26,7 +26,8 @@ async function machineNetwork(): Promise<string[]> {
   return Promise.all([
     run(['ip', '-br', 'link']),
     run(['ip', 'route', 'show', 'table', 'all']),
-    run(['ip', '-6', 'route', 'show', 'table', 'all']),
+    // Of a route that was learned the seconds go on.
+    run(['ip', '-6', 'route', 'show', 'table', 'all']).then((text) => text.replace(/ expires \d+sec/g, '')),
     run(['ip', 'rule']),
     run(['iptables-save']).then((text) => text.replace(/^#.*$|\[\d+:\d+\]/gm, '')),
   ]);

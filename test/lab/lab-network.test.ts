@@ -4,10 +4,10 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { labServices, nodeNamed } from '../../src/lab/plan.ts';
 import { proxyRules } from '../../src/lab/proxy-rules.ts';
 import { removeLab } from '../../src/lab/remove.ts';
-import { labUp } from '../../src/lab/up.ts';
-import { fetchFrom, randomLabName, SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { fetchFrom, labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
-suite('the network of a standing lab', { skip: SKIP, timeout: 60_000 }, () => {
+suite('the network of a standing lab', { skip: SKIP }, () => {
   const name = randomLabName();
   let lab: Lab;
   before(async () => {

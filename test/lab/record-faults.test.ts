@@ -11,7 +11,8 @@ import type { LostEvent, NoticeEvent } from '../../src/event/types.ts';
 import { createLog } from '../../src/util/log.ts';
 import { FakeFeed } from '../agent/fake-feed.ts';
 import { packet } from '../client/events.ts';
-import { SKIP, until } from './lab-fixture.ts';
+import { until } from '../support/until.ts';
+import { SKIP } from './lab-fixture.ts';
 
 const MIB = 1024 * 1024;
 
@@ -73,7 +74,7 @@ async function idsOf(recorder: Recorder): Promise<string[]> {
   return ids;
 }
 
-suite('a recorder whose disk fails', { skip: SKIP, timeout: 60_000 }, () => {
+suite('a recorder whose disk fails', { skip: SKIP }, () => {
   test('a full disk is told, what cannot be kept is counted, and recording goes on when there is room', async (t) => {
     const folder = smallDisk(t, MIB);
     const { recorder, notices, lost, record } = await start(t, folder);
@@ -92,7 +93,7 @@ suite('a recorder whose disk fails', { skip: SKIP, timeout: 60_000 }, () => {
     assert.match(notices[0]?.text ?? '', /not recorded: .*ENOSPC/);
     assert.ok(lost.every(({ stage, count }) => stage === 'recorder' && count > 0));
     rmSync(join(folder, 'filler'));
-    await until('it records again', () => notices.some(({ level }) => level === 'info'), 20_000);
+    await until('it records again', () => notices.some(({ level }) => level === 'info'));
     record(1);
     await until('the last is written', async () => (await idsOf(recorder)).length > 10);
     assert.deepEqual((await idsOf(recorder)).slice(0, 2), ['p0', 'p1']);
@@ -116,6 +117,6 @@ suite('a recorder whose disk fails', { skip: SKIP, timeout: 60_000 }, () => {
     } finally {
       execFileSync('umount', ['-l', folder]);
     }
-    await until('it records again', () => notices.some(({ level }) => level === 'info'), 20_000);
+    await until('it records again', () => notices.some(({ level }) => level === 'info'));
   });
 });

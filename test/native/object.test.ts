@@ -5,7 +5,8 @@ import { writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { loadNative } from '../../src/native/load.ts';
 import type { BpfObject } from '../../src/native/types.ts';
-import { cannot, compile, thrown, u32, until } from './support.ts';
+import { until } from '../support/until.ts';
+import { cannot, compile, thrown, u32 } from './support.ts';
 
 const frame = new Uint8Array(64);
 

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { loadNative } from '../../src/native/load.ts';
 import type { BpfObject } from '../../src/native/types.ts';
-import { cannot, compile, until } from './support.ts';
+import { until } from '../support/until.ts';
+import { cannot, compile } from './support.ts';
 
 const frame = new Uint8Array(64);
 

@@ -2,14 +2,13 @@ import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { needsRoot } from '../support/capability.ts';
 
 /** What the tests of the addon share: objects, scenarios in processes of their own, waiting. */
 
 /** The reason why these tests cannot run here, or false. */
-export const cannot: string | false =
-  process.platform !== 'linux' ? 'needs Linux' : process.getuid?.() === 0 ? false : 'needs root to load BPF programs';
+export const cannot: string | false = process.platform !== 'linux' ? 'needs Linux' : needsRoot('to load BPF programs');
 
 /** A scenario that hangs is ended, so that its test fails and tells what it printed. */
 const SCENARIO_TIMEOUT_MS = 60_000;
@@ -63,17 +62,6 @@ export async function scenario(name: string, environment: Record<string, string>
     throw new Error(`scenario ${name} ended with ${signal ?? code}:\n${printed.out}${printed.err}`);
   }
   return printed.out.slice(0, -'done\n'.length);
-}
-
-/** Waits until `condition` gives something true. */
-export async function until<T>(what: string, condition: () => T | Promise<T>, timeoutMs = 10_000): Promise<T> {
-  const end = performance.now() + timeoutMs;
-  for (;;) {
-    const value = await condition();
-    if (value) return value;
-    if (performance.now() > end) throw new Error(`waited ${timeoutMs} ms in vain until ${what}`);
-    await delay(5);
-  }
 }
 
 export const u32 = (...values: number[]): Uint8Array => new Uint8Array(new Uint32Array(values).buffer);

@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import fc from 'fast-check';
-import { waitFor } from '../../src/lab/wait.ts';
 import { FILE_HEADER_BYTES, FORMAT_VERSION } from '../../src/store/block.ts';
 import { BlockBuilder, type BuiltBlock } from '../../src/store/block-builder.ts';
 import { readBlocks } from '../../src/store/block-reader.ts';
 import { bloomOf, mayHold } from '../../src/store/bloom.ts';
 import { readSegments } from '../../src/store/segment-reader.ts';
 import { SegmentStore, type SegmentStoreOptions } from '../../src/store/segment-store.ts';
+import { until } from '../support/until.ts';
 
 function folder(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'ktrace-segments-'));
@@ -60,10 +60,6 @@ async function linesOf(store: SegmentStore): Promise<{ lines: string[]; damaged:
     lines.push(...raw.toString().trimEnd().split('\n'));
   }
   return { lines, damaged };
-}
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  assert.ok(await waitFor(() => holds() || undefined, 10_000, 5), what);
 }
 
 suite('segments of a recording', () => {

@@ -35,7 +35,7 @@ async function run(program: string, args: string[], more: Record<string, string>
 }
 
 /** The tarball on a machine that has Node and npm, and no compiler, no make, no Python; root is not needed and not used. */
-describe('the packed client', { timeout: 240_000 }, () => {
+describe('the packed client', () => {
   let tarball = '';
   const installed = join(folder, 'linux');
 

@@ -43,6 +43,18 @@ test('a layer whose tests were all skipped is a problem', () => {
   assert.equal(outcomeOf([file]).problem, 'every test was skipped');
 });
 
+test('a layer of which fewer tests ran than it has is a problem', () => {
+  const file = write('few', "test('a', () => {});\ntest('b', () => {});\ntest('c', { skip: 'no root' }, () => {});\n");
+  assert.equal(outcomeOf([file], { least: 2 }).problem, undefined);
+  assert.equal(outcomeOf([file], { least: 3 }).problem, '2 tests ran, at least 3 were expected');
+});
+
+test('a capability that no test knows cannot be required', () => {
+  const env = { ...process.env, KTRACE_REQUIRE: 'root,wings', NODE_TEST_CONTEXT: undefined };
+  const { status, stderr } = spawnSync(process.execPath, [join(ROOT, 'scripts/test.mjs'), 'vm'], { env, encoding: 'utf8' });
+  assert.deepEqual([status, stderr], [2, 'Expected root, vm in KTRACE_REQUIRE, got wings\n']);
+});
+
 test('a file that holds no test fails', () => {
   const { failed, files } = outcomeOf([write('empty', '')]);
   assert.deepEqual([failed, files[0]?.problem], [1, 'no test ran, or its process ended amid the first']);
@@ -122,6 +134,7 @@ interface Limits {
   fileMs?: number;
   isForced?: boolean;
   isAgain?: boolean;
+  least?: number;
 }
 
 function counts({ passed, failed, skipped, flaky }: Outcome): Pick<Outcome, 'passed' | 'failed' | 'skipped' | 'flaky'> {

@@ -9,13 +9,11 @@ import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import { kernelImage } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
-import { missing, NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR } from './needed.ts';
+import { NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SCRIPT = fileURLToPath(new URL('inside/end-to-end.sh', import.meta.url));
-const SKIP =
-  NOT_ASKED_FOR ||
-  (process.getuid?.() === 0 ? missing([...NEEDED_HERE, ...NEEDED_TO_BOOT]) : 'needs root: all files for the guest');
+const SKIP = NOT_ASKED_FOR || needs([...NEEDED_HERE, ...NEEDED_TO_BOOT]);
 /** Each of the lab's conversations happens at least once in this time. */
 const FOLLOWED_S = 20;
 const NODES = ['host1', 'host2', 'host3'];

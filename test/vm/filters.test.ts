@@ -7,11 +7,11 @@ import type { LoadCounts } from '../lab/support/filter-fuzz.ts';
 import { kernelImage } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
-import { missing, NEEDED_HERE, NEEDED_TO_BOOT } from './needed.ts';
+import { NEEDED_HERE, NEEDED_TO_BOOT, needs } from './needed.ts';
 import { writePlainScript } from './plain-script.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const SKIP = process.getuid?.() === 0 ? missing([...NEEDED_HERE, ...NEEDED_TO_BOOT]) : 'needs root: all files for the guest';
+const SKIP = needs([...NEEDED_HERE, ...NEEDED_TO_BOOT]);
 const SEED = Number(process.env['KTRACE_TEST_SEED'] ?? 20_261_128);
 /** How many distinct programs, and how long at most: emulation is slow. The seed and both can be given for a longer run. */
 const PROGRAMS = Number(process.env['KTRACE_TEST_FILTER_PROGRAMS'] ?? 1000);

@@ -6,13 +6,11 @@ import { fileURLToPath } from 'node:url';
 import { kernelImage } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
-import { missing, NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR } from './needed.ts';
+import { NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
 import { writePlainScript } from './plain-script.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const SKIP =
-  NOT_ASKED_FOR ||
-  (process.getuid?.() === 0 ? missing([...NEEDED_HERE, ...NEEDED_TO_BOOT]) : 'needs root: all files for the guest');
+const SKIP = NOT_ASKED_FOR || needs([...NEEDED_HERE, ...NEEDED_TO_BOOT]);
 /** A test's result as TAP has it, one level deep: those on the level above are suites. */
 const RESULT = /^ {4}(not )?ok \d+ - (.*?)(?: # SKIP ?(.*))?$/;
 /** What this machine's kernel has built in. */

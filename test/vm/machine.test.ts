@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { describe, it } from 'node:test';
-import { until } from '../lab/lab-fixture.ts';
+import { until } from '../support/until.ts';
 import { kernelImage } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
-import { missing, NEEDED_TO_BOOT, NOT_ASKED_FOR } from './needed.ts';
+import { NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
 
-const SKIP = NOT_ASKED_FOR || (process.getuid?.() === 0 ? missing(NEEDED_TO_BOOT) : 'needs root: all files for the guest');
+const SKIP = NOT_ASKED_FOR || needs(NEEDED_TO_BOOT);
 /** Time enough to boot, as a rule; whether it was is not what is tested. */
 const LIMIT_MS = 20_000;
 

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { keepOnFailure } from '../support/evidence.ts';
 import { writeInitramfs } from './initramfs.ts';
 import type { KernelImage } from './kernel-image.ts';
 
@@ -40,9 +41,19 @@ async function runOnce(image: KernelImage, options: MachineOptions, power?: Abor
     const initramfs = join(folder, 'initramfs');
     const console = join(folder, 'console');
     writeInitramfs(initramfs, image, options.command);
-    const outcome = await boot(qemuArguments(image, initramfs, console, options.diskSocket), options, power);
+    const said: string[] = [];
+    const onLine = (line: string): void => {
+      said.push(line);
+      options.onLine(line);
+    };
+    const outcome = await boot(qemuArguments(image, initramfs, console, options.diskSocket), { ...options, onLine }, power);
+    const messages = contentOf(console);
+    keepOnFailure(`vm-${image.release}`, (own) => {
+      writeFileSync(join(own, 'said.txt'), `${said.join('\n')}\n`);
+      writeFileSync(join(own, 'console.txt'), messages ?? '');
+    });
     if (typeof outcome === 'number') return outcome;
-    return `${image.release}: ${outcome}. The end of its console:\n${lastLines(console)}`;
+    return `${image.release}: ${outcome}. The end of its console:\n${lastLines(messages)}`;
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -113,10 +124,14 @@ function qemuArguments(image: KernelImage, initramfs: string, console: string, d
   ];
 }
 
-function lastLines(file: string): string {
+function contentOf(file: string): string | undefined {
   try {
-    return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-25).join('\n');
+    return readFileSync(file, 'utf8');
   } catch {
-    return '(there is none: the machine did not start)';
+    return undefined;
   }
+}
+
+function lastLines(text: string | undefined): string {
+  return text?.trimEnd().split('\n').slice(-25).join('\n') ?? '(there is none: the machine did not start)';
 }

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { capability, needsRoot } from '../support/capability.ts';
 
 /** A command that must be there, and the package that brings it. */
 export interface Needed {
@@ -12,6 +13,11 @@ export const NEEDED_TO_BOOT: readonly Needed[] = [
   { command: 'cpio', package: 'cpio' },
   { command: 'depmod', package: 'kmod' },
 ];
+
+/** For the skip of a test in a machine: why it cannot run here. */
+export function needs(needed: readonly Needed[]): string | false {
+  return needsRoot('all files for the guest') || capability('vm', missing(needed));
+}
 
 /** What must be installed first, in a sentence; false: nothing. */
 export function missing(needed: readonly Needed[]): string | false {

@@ -7,17 +7,13 @@ import { fileURLToPath } from 'node:url';
 import { type KernelImage, kernelImage } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { cutPowerOf, runInMachine } from './machine.ts';
-import { missing, NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR } from './needed.ts';
+import { NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
 import { writePlainScript } from './plain-script.ts';
 import type { FoundRecording, PowerLossReport } from './power-loss-report.ts';
 import { VolatileDisk } from './volatile-disk.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const SKIP =
-  NOT_ASKED_FOR ||
-  (process.getuid?.() === 0
-    ? missing([...NEEDED_HERE, ...NEEDED_TO_BOOT, { command: 'mkfs.ext4', package: 'e2fsprogs' }])
-    : 'needs root: all files for the guest');
+const SKIP = NOT_ASKED_FOR || needs([...NEEDED_HERE, ...NEEDED_TO_BOOT, { command: 'mkfs.ext4', package: 'e2fsprogs' }]);
 const DISK_BYTES = 64 * 1024 * 1024;
 /** The recorder writes each second; an emulated machine takes its time to write and to say so. */
 const MOST_UNSYNCED_MS = 1000 + 1000;

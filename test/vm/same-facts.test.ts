@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { capability } from '../support/capability.ts';
 import { factsOf, type NodeReport, readReports } from './facts.ts';
 import { type KernelImage, kernelImage } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
-import { missing, NEEDED_HERE, NEEDED_TO_BOOT } from './needed.ts';
+import { missing, NEEDED_HERE, NEEDED_TO_BOOT, needs } from './needed.ts';
 import { writePlainScript } from './plain-script.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -60,7 +61,7 @@ const MUST_BE_TOLD = {
   ],
 };
 
-const SKIP = process.getuid?.() === 0 ? missing(NEEDED_HERE) : 'needs root: network namespaces, and all files for the guest';
+const SKIP = needs(NEEDED_HERE);
 const run = promisify(execFile);
 
 describe('the same traffic, told on several kernels', { skip: SKIP }, () => {
@@ -80,13 +81,13 @@ describe('the same traffic, told on several kernels', { skip: SKIP }, () => {
     describe(kernel.name, () => {
       let reports: Map<string, NodeReport>;
       let image: KernelImage;
-      let reason = missing(NEEDED_TO_BOOT) || undefined;
+      let reason = capability('vm', missing(NEEDED_TO_BOOT)) || undefined;
       before(async () => {
         if (reason !== undefined) return;
         try {
           image = await kernelImage(kernel);
         } catch (error) {
-          reason = `apt has no ${kernel.package} to give: ${String(error)}`;
+          reason = capability('vm', `needs ${kernel.package}, which apt does not give: ${String(error)}`) || undefined;
           return;
         }
         reports = await runThere(image, command);

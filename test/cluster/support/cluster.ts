@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process';
-import { waitFor } from '../../../src/lab/wait.ts';
-import { KtraceProcess } from '../../lab/support/follow-process.ts';
+import { KtraceProcess } from '../../support/ktrace-process.ts';
 
 const TOOL = process.env['KTRACE_CLUSTER'] || undefined;
 const KUBECONFIG = process.env['KUBECONFIG'] || undefined;
@@ -42,17 +41,6 @@ export function ktrace(...argv: string[]): KtraceProcess {
   return TOOL === undefined
     ? new KtraceProcess(argv, { env: { KUBECONFIG: KUBECONFIG ?? '' } })
     : new KtraceProcess(argv, { before: [TOOL, 'exec'] });
-}
-
-/** Waits for a condition and fails by its description. */
-export async function until<T>(
-  what: string,
-  ask: () => T | Promise<T>,
-  timeoutMs = 60_000,
-): Promise<Exclude<T, undefined | false>> {
-  const answer = await waitFor(ask, timeoutMs, 200);
-  if (answer === undefined) throw new Error(`${what}: not within ${timeoutMs} ms`);
-  return answer;
 }
 
 function run([program = '', ...argv]: readonly string[], input = ''): Promise<Output> {

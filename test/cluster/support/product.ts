@@ -1,8 +1,9 @@
 import { join } from 'node:path';
-import { beside, getJson, kubectl, TOOLS_IMAGE, until } from './cluster.ts';
+import { until } from '../../support/until.ts';
+import { beside, getJson, kubectl, TOOLS_IMAGE } from './cluster.ts';
 
 const NAMESPACE = 'ktrace';
-const METRICS_PORT = 7472;
+export const METRICS_PORT = 7472;
 const DEPLOY = join(import.meta.dirname, '..', '..', '..', 'deploy');
 
 interface RawPod {

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import type { PacketEvent } from '../../../src/event/types.ts';
 import { assertNothingTwice, endpoints } from '../../lab/support/events.ts';
-import type { KtraceProcess } from '../../lab/support/follow-process.ts';
+import type { KtraceProcess } from '../../support/ktrace-process.ts';
 import { getJson, ktrace } from './cluster.ts';
 import { findNetwork, type Network } from './network.ts';
-import { World } from './world.ts';
+import { type Pod, World } from './world.ts';
 
-/** A world, what its network is, and a follow of all its pods that has begun to see. */
+/** A world, what its network is, and a follow of all its pods, by all nodes. */
 export interface Followed {
   world: World;
   network: Network;
@@ -17,27 +17,28 @@ export interface Followed {
 
 export async function followWorld(...flags: string[]): Promise<Followed> {
   const world = await World.create();
+  let follow: KtraceProcess | undefined;
+  const close = async () => {
+    await follow?.interrupt();
+    await world.close();
+  };
   try {
     const network = await findNetwork(world);
-    const follow = ktrace('follow', '-n', world.namespace, '-o', 'json', ...flags);
-    const close = async () => {
-      await follow.interrupt();
-      await world.close();
-    };
-    await beginsToSee(world, follow);
+    follow = ktrace('follow', '-n', world.namespace, '-o', 'json', ...flags);
+    await follows(follow, world.client, world.server);
     return { world, network, follow, close };
   } catch (error) {
-    await world.close();
+    await close();
     throw error;
   }
 }
 
-/** Until every node's agent has its programs in place: a ping on the way between the pods is told by both nodes. */
-export async function beginsToSee(world: World, follow: KtraceProcess): Promise<void> {
-  const pinging = world.inPod('deploy/client', 'ping', '-q', '-i', '0.5', '-w', '60', world.server.ip).catch(() => undefined);
-  await follow.packet('a ping between the pods', ({ icmp, nodes }) => icmp?.name === 'echo-reply' && nodes.length === 2, 60_000);
-  await world.inPod('deploy/client', 'pkill', 'ping').catch(() => undefined);
-  await pinging;
+/** Until every node's agent follows these pods: then one packet is enough. */
+export async function follows(follow: KtraceProcess, ...wanted: Pod[]): Promise<void> {
+  await follow.following(({ pods, missing }) => {
+    const uids = new Set(pods.map(({ uid }) => uid));
+    return missing.length === 0 && wanted.every(({ uid }) => uids.has(uid));
+  });
 }
 
 /**

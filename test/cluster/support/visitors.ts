@@ -3,7 +3,8 @@ import { createPrivateKey, type KeyObject, sign } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { apply, beside, getJson, kubectl, until } from './cluster.ts';
+import { until } from '../../support/until.ts';
+import { apply, beside, getJson, kubectl } from './cluster.ts';
 
 const TOOL = process.env['KTRACE_CLUSTER'] || undefined;
 

@@ -1,6 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { apply, getJson, kubectl, TOOLS_IMAGE, until } from './cluster.ts';
-import { productIsReady } from './product.ts';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { keepOnFailure } from '../../support/evidence.ts';
+import { until } from '../../support/until.ts';
+import { apply, getJson, kubectl, TOOLS_IMAGE } from './cluster.ts';
+import { METRICS_PORT, productIsReady } from './product.ts';
 
 export interface Pod {
   name: string;
@@ -35,6 +39,7 @@ export class World {
   nodePort = 0;
 
   static async create(): Promise<World> {
+    keepOnFailure('cluster', keepCluster);
     const world = new World();
     await world.#create();
     return world;
@@ -163,6 +168,22 @@ export class World {
       },
     ];
   }
+}
+
+/** What the product's pods said, their metrics, and what became of all pods. */
+async function keepCluster(folder: string): Promise<void> {
+  const keep = async (name: string, ...argv: string[]): Promise<void> =>
+    writeFileSync(join(folder, name), await kubectl(...argv).catch((error: Error) => error.message));
+  const pods = await getJson<{ items: RawPod[] }>('pods', '-n', 'ktrace');
+  await Promise.all([
+    keep('pods.txt', 'get', 'pods', '-A', '-o', 'wide'),
+    keep('events.txt', 'get', 'events', '-A', '--sort-by=.lastTimestamp'),
+    ...pods.items.flatMap(({ metadata: { name } }) => [
+      keep(`${name}.log`, '-n', 'ktrace', 'logs', name),
+      keep(`${name}-before.log`, '-n', 'ktrace', 'logs', name, '--previous'),
+      keep(`${name}-metrics.txt`, 'get', '--raw', `/api/v1/namespaces/ktrace/pods/${name}:${METRICS_PORT}/proxy/metrics`),
+    ]),
+  ]);
 }
 
 function deployment(namespace: string, app: string, node: string, command: string[], more: object): object {

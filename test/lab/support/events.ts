@@ -21,17 +21,6 @@ export function isRequestTo({ dst, dir }: PacketEvent, service: string): boolean
   return dir === 'request' && dst.service?.namespace === 'default' && dst.service.name === service;
 }
 
-/** Each packet once, as it was told last: a packet may be told in parts, and amended. */
-export function folded(packets: readonly PacketEvent[]): PacketEvent[] {
-  return [...new Map(packets.map((packet) => [packet.id, packet])).values()];
-}
-
-/** Without the first: until all nodes are followed parts are missing, and until packets have crossed clocks are known less well. */
-export function settled(packets: readonly PacketEvent[]): PacketEvent[] {
-  const beganMs = Date.parse(packets[0]?.time ?? '');
-  return packets.filter(({ time }) => Date.parse(time) > beganMs + 3000);
-}
-
 /**
  * No id is told twice but to amend it, nothing is amended that was not told, and no packet has two ids: one that was seen at the
  * same place, at the same nanosecond, with the same content. Two that are equal but for their time are two packets: a kernel answers each late segment

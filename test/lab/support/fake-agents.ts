@@ -7,7 +7,7 @@ import { agentSocket, startGate } from '../../../src/lab/agents.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
 import { stopProcess } from '../../../src/lab/processes.ts';
 import { SUBPROTOCOL } from '../../../src/protocol/constants.ts';
-import { until } from '../lab-fixture.ts';
+import { until } from '../../support/until.ts';
 
 /** What answers, or does not, at the agents' sockets. */
 export type FakeBehaviour = 'silent' | 'closing' | 'garbage' | 'not-json' | 'wrong-node';

@@ -1,11 +1,14 @@
 import type { ChildProcess } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { HookState } from '../../../src/agent/feed.ts';
 import type { KernelStats } from '../../../src/agent/tracer.ts';
 import type { KtraceEvent, PacketEvent } from '../../../src/event/types.ts';
 import type { AssemblerCounts } from '../../../src/flow/assemble.ts';
 import type { ServiceAddress } from '../../../src/kube/types.ts';
-import { until } from '../lab-fixture.ts';
+import { keepOnFailure } from '../../support/evidence.ts';
+import { folded, toldPacket } from '../../support/told.ts';
 import type { Net } from './net.ts';
 
 export interface NodeOptions {
@@ -65,8 +68,14 @@ export class TracedNode {
 
   /** Starts it in the namespace of its name, loaded, following nobody. */
   static async start(net: Net, options: NodeOptions): Promise<TracedNode> {
-    const node = new TracedNode(net.spawn(options.node, [process.execPath, ...NODE_PROCESS, JSON.stringify(options)]));
+    const node: TracedNode = new TracedNode(
+      net.spawn(options.node, [process.execPath, ...NODE_PROCESS, JSON.stringify(options)]),
+    );
     await node.#answer();
+    keepOnFailure(options.node, async (folder) => {
+      writeFileSync(join(folder, 'told.jsonl'), node.events.map((event) => `${JSON.stringify(event)}\n`).join(''));
+      if (node.child.connected) writeFileSync(join(folder, 'state.json'), JSON.stringify(await node.ask('state'), undefined, 2));
+    });
     return node;
   }
 
@@ -84,16 +93,21 @@ export class TracedNode {
 
   /** Packets as they are known last: an amended record replaces what it amends. */
   packets(): PacketEvent[] {
-    const packets = new Map<string, PacketEvent>();
-    for (const event of this.events) if (event.kind === 'packet') packets.set(event.id, event);
-    return [...packets.values()];
+    return folded(this.#tellings());
   }
 
-  /** Waits for a packet that is told. */
-  packet(what: string, is: (packet: PacketEvent) => boolean): Promise<PacketEvent> {
-    return until(what, () => this.packets().find(is)).catch((error: Error) => {
-      throw new Error(`${error.message}; told were\n${this.packets().map(line).join('\n')}`);
-    });
+  /** The first packet that is so, once the assertions hold for it: a packet may be told in parts. */
+  async packet(
+    what: string,
+    isIt: (packet: PacketEvent) => boolean,
+    check: (packet: PacketEvent) => void = () => undefined,
+  ): Promise<PacketEvent> {
+    try {
+      return await toldPacket(what, () => this.#tellings(), isIt, { check });
+    } catch (error) {
+      if (error instanceof Error) error.message += `\ntold were\n${this.packets().map(line).join('\n')}`;
+      throw error;
+    }
   }
 
   /** Its end as it should be. */
@@ -109,6 +123,10 @@ export class TracedNode {
     const ended = new Promise((resolve) => this.child.once('exit', resolve));
     this.child.kill('SIGKILL');
     await ended;
+  }
+
+  #tellings(): PacketEvent[] {
+    return this.events.filter((event) => event.kind === 'packet');
   }
 
   #answer(): Promise<NodeState> {

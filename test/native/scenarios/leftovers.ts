@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { loadNative } from '../../../src/native/load.ts';
-import { scenarioCommand, until } from '../support.ts';
+import { until } from '../../support/until.ts';
+import { scenarioCommand } from '../support.ts';
 import { addFilter, filters, makeVeth, programExists, qdiscs } from './network.ts';
 
 // What a process that ended without closing leaves behind.

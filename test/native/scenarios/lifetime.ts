@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { loadNative } from '../../../src/native/load.ts';
 import type { BpfObject } from '../../../src/native/types.ts';
-import { objectPath, until } from '../support.ts';
+import { until } from '../../support/until.ts';
+import { objectPath } from '../support.ts';
 import { makeVeth, programExists, qdiscs } from './network.ts';
 
 // Objects that nobody closes, and objects that are used after they were closed.

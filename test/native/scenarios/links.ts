@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { loadNative } from '../../../src/native/load.ts';
 import type { Link, LinkChange } from '../../../src/native/types.ts';
-import { run, until } from '../support.ts';
+import { until } from '../../support/until.ts';
+import { run } from '../support.ts';
 
 // What the kernel says about interfaces, addresses and routes.
 

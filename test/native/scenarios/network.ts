@@ -1,5 +1,6 @@
 import { createSocket } from 'node:dgram';
-import { objectPath, run, until } from '../support.ts';
+import { until } from '../../support/until.ts';
+import { objectPath, run } from '../support.ts';
 
 /** Interfaces and packets of a scenario, all in its own namespace. */
 

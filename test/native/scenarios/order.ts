@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { loadNative } from '../../../src/native/load.ts';
-import { objectPath, run, until } from '../support.ts';
+import { until } from '../../support/until.ts';
+import { objectPath, run } from '../support.ts';
 import { addFilter, filters, foreignRuns, makeVeth, programExists, qdiscs, sendUntil } from './network.ts';
 
 // Somebody else's program that ends the chain, attached before ours or after, hides nothing from ours; and it still runs.

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { loadNative } from '../../../src/native/load.ts';
-import { objectPath, run, until } from '../support.ts';
+import { until } from '../../support/until.ts';
+import { objectPath, run } from '../support.ts';
 
 // Callbacks that throw: an uncaught exception each, and the reader goes on.
 

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { loadNative } from '../../../src/native/load.ts';
-import { objectPath, until } from '../support.ts';
+import { until } from '../../support/until.ts';
+import { objectPath } from '../support.ts';
 import { makeVeth, programExists, qdiscs } from './network.ts';
 
 // Several environments at once, ended in the middle of their work.
