@@ -4,9 +4,10 @@
  * `KTRACE_CLUSTER` names the tool that brings clusters. Without one, or with `--standing`, the tests run on the cluster that stands (of the tool,
  * else of `KUBECONFIG`, whose nodes can pull `KTRACE_IMAGE`). A WORD leaves only the kinds whose name contains it.
  */
-import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { EVIDENCE } from './checks/run-file.mjs';
 import { runTests, textOf } from './checks/run-tests.mjs';
 import { access, ClusterError } from './cluster/access.mjs';
 import { buildImage, install, uninstall } from './cluster/product.mjs';
@@ -40,6 +41,8 @@ const clearing = access({ tool, signal: new AbortController().signal });
 const env = tool === undefined ? {} : { KTRACE_CLUSTER: tool };
 Object.assign(process.env, env);
 
+rmSync(join(ROOT, EVIDENCE), { recursive: true, force: true });
+
 const rows = [];
 for (const variant of variants) {
   if (interrupted.signal.aborted) break;
@@ -50,6 +53,7 @@ const sum = (key) => rows.reduce((total, row) => total + row[key], 0);
 process.stdout.write('\n');
 for (const row of rows) process.stdout.write(textOf(row));
 process.stdout.write(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`);
+if (existsSync(join(ROOT, EVIDENCE))) process.stdout.write(`what is known of tests that failed: ${EVIDENCE}/\n`);
 const isGood =
   rows.length === variants.length && rows.length > 0 && rows.every((row) => row.failed === 0 && row.problem === undefined);
 process.exit(isGood ? 0 : 1);

@@ -4,8 +4,8 @@ import { ClusterError } from './access.mjs';
 
 /** The image that the manifests name. */
 const IMAGE_OF_THE_MANIFESTS = 'localhost/ktrace:0.1.0';
-/** Namespaces of the tests may still be going. */
-const GONE_MS = 60_000;
+/** Namespaces of the tests may still be going, on machines that are busy with it. */
+const GONE_MS = 180_000;
 /** What must not be left. */
 const KINDS = 'clusterroles,clusterrolebindings,namespaces,priorityclasses';
 

@@ -5,6 +5,7 @@ import type { KtraceEvent } from '../../src/event/types.ts';
 import { MAX_AGENT_FRAME_BYTES, STREAM_PATH, SUBPROTOCOL } from '../../src/protocol/constants.ts';
 import type { AgentMessage, ClientMessage } from '../../src/protocol/messages.ts';
 import { parseAgentMessage } from '../../src/protocol/parse.ts';
+import { PATIENCE_MS } from '../support/until.ts';
 
 type Of<Type extends AgentMessage['type']> = Extract<AgentMessage, { type: Type }>;
 export type Subscribe = Partial<Extract<ClientMessage, { type: 'subscribe' }>>;
@@ -66,9 +67,9 @@ export class StreamClient {
     return this.messages.filter((message): message is Of<Type> => message.type === type);
   }
 
-  /** Resolves when this holds; rejects after 10 s, with what was there instead. */
+  /** Resolves when this holds, looking at each message; rejects with what was there instead. */
   async until(holds: () => boolean): Promise<void> {
-    const deadline = performance.now() + 10_000;
+    const deadline = performance.now() + PATIENCE_MS;
     while (!holds()) {
       if (performance.now() > deadline) {
         throw new Error(`waited in vain for ${holds}; closed: ${JSON.stringify(this.closed)}; ${this.events.length} events`);

@@ -62,7 +62,12 @@ suite('who may see what of a lab', { skip: SKIP }, () => {
     client.say({ type: 'subscribe', targets: [target] });
     await client.until(() => client.all('subscribed').length > 0 || client.closed !== undefined);
     const [error] = client.all('error');
-    if (error !== undefined) return { error: error.code };
+    if (error !== undefined) {
+      await client.until(() => client.closed !== undefined);
+      const told = client.messages.filter(({ type }) => !['hello', 'clock', 'error'].includes(type));
+      assert.deepEqual(told, [], 'nothing else is told');
+      return { error: error.code };
+    }
     client.say({ type: 'credit', events: 10_000 });
     return { client };
   }
@@ -358,5 +363,5 @@ async function ktrace(...argv: string[]): Promise<number | null> {
 }
 
 function follow(lab: Lab, context: string, argv: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  return runKtrace(['follow', ...argv, '--kubeconfig', lab.kubeconfig, '--context', context, '-o', 'json', '--for', '20s']);
+  return runKtrace(['follow', ...argv, '--kubeconfig', lab.kubeconfig, '--context', context, '-o', 'json', '--for', '100s']);
 }
