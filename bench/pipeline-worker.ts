@@ -91,7 +91,7 @@ async function record(options: PipelineOptions, seconds: number): Promise<Buffer
   return batches;
 }
 
-/** The kernel side is left out: a ring that is fed by hand, interfaces that know their names and attach nothing. */
+/** The kernel side is left out: a ring that is fed by hand, a tracer that follows nothing, interfaces that attach nothing. */
 async function replay(options: PipelineOptions, batches: Buffer[], seconds: number): Promise<PipelineResult> {
   let feed: ((records: Buffer) => void) | undefined;
   const still: NativeModule = {
@@ -104,8 +104,8 @@ async function replay(options: PipelineOptions, batches: Buffer[], seconds: numb
   const pipeline = new Pipeline({
     ...options,
     native: still,
-    tracer: stillTracer(options.tracer),
-    interfaces: stillInterfaces(options),
+    tracer: except(options.tracer, { setTargets: () => {}, countedFlows: () => [], removeFlows: () => {} }),
+    interfaces: except(options.interfaces, { setActive: () => {} }),
   });
   let packetsTold = 0;
   pipeline.follow(EVERYTHING, {
@@ -136,30 +136,15 @@ async function replay(options: PipelineOptions, batches: Buffer[], seconds: numb
   return { recorded, events, packetsTold, seconds: busyUs / 1e6, eventsPerSecond: events / (busyUs / 1e6) };
 }
 
-function stillTracer(tracer: Tracer): Tracer {
-  const still = {
-    object: tracer.object,
-    notices: [],
-    dropReasons: tracer.dropReasons,
-    hooks: () => [],
-    stats: () => tracer.stats(),
-    setTargets: () => {},
-    countedFlows: () => [],
-    removeFlows: () => {},
-  };
-  return still as unknown as Tracer;
-}
-
-function stillInterfaces({ interfaces }: PipelineOptions): Interfaces {
-  const still = {
-    nameOf: (ifindex: number) => interfaces.nameOf(ifindex),
-    kindOf: (ifindex: number) => interfaces.kindOf(ifindex),
-    podAddresses: (ifindex: number, nowMs: number) => interfaces.podAddresses(ifindex, nowMs),
-    newPodAddresses: () => interfaces.newPodAddresses(),
-    ownAddresses: interfaces.ownAddresses,
-    setActive: () => {},
-  };
-  return still as unknown as Interfaces;
+/** The same, but for what is given: whatever the pipeline asks it besides, it does or answers itself. */
+function except<T extends object>(of: T, given: Partial<T>): T {
+  return new Proxy(of, {
+    get(target, key) {
+      if (Object.hasOwn(given, key)) return Reflect.get(given, key);
+      const value: unknown = Reflect.get(target, key);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
 }
 
 function* recordsOf(batch: Buffer): Generator<number> {
