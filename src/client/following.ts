@@ -5,7 +5,7 @@ import type { KtraceError } from '../util/errors.ts';
 import type { ClockEstimate } from './clock.ts';
 import { type Arrival, Connection, type Timeouts } from './connection.ts';
 import { FollowFilter, type ReadFilter } from './follow-filter.ts';
-import { type FollowedNode, FollowedSet } from './followed-set.ts';
+import { type FollowedNode, FollowingNotice } from './following-notice.ts';
 import { MERGE_DEFAULTS, Merge, type MergeCounts } from './merge.ts';
 import { Undecided } from './undecided.ts';
 import { corrections, WireClocks } from './wire-clocks.ts';
@@ -82,7 +82,7 @@ export class Following {
   readonly #lost: Partial<Record<LostStage, number>> = {};
   readonly #gaps = new Set<string>();
   readonly #undecided = new Undecided();
-  readonly #followed = new FollowedSet(
+  readonly #followingNotice = new FollowingNotice(
     () => this.#followedNodes(),
     (notice) => this.#tell(notice),
   );
@@ -172,7 +172,7 @@ export class Following {
     this.#isClosed = true;
     clearTimeout(this.#releaseTimer);
     clearTimeout(this.#resolveTimer);
-    this.#followed.close();
+    this.#followingNotice.close();
     await Promise.all([...this.#nodes.values()].map(({ connection }) => connection.close()));
   }
 
@@ -345,7 +345,7 @@ export class Following {
     this.#resolveTimer = setTimeout(() => {
       this.#resolveTimer = undefined;
       for (const [node, followed] of this.#nodes) this.#tellAddresses(node, followed);
-      this.#followed.look();
+      this.#followingNotice.look();
     }, RESOLVE_PAUSE_MS);
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type FollowedNode, FollowedSet } from '../../src/client/followed-set.ts';
+import { type FollowedNode, FollowingNotice } from '../../src/client/following-notice.ts';
 import type { NoticeEvent } from '../../src/event/types.ts';
 
 function pods(node: string, ...names: string[]): FollowedNode['resolved'] {
@@ -21,7 +21,7 @@ function up(resolved: FollowedNode['resolved'] = { pods: [], addresses: [] }): F
 function setOf(t: TestContext, nodes: Record<string, FollowedNode>) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const told: NoticeEvent[] = [];
-  const set = new FollowedSet(
+  const set = new FollowingNotice(
     () => Object.entries(nodes),
     (notice) => told.push(notice),
   );
@@ -128,7 +128,7 @@ test('nodes that are not reached, targets without pods and pods without an addre
   ];
   for (const [nodes, text] of cases) {
     const told: string[] = [];
-    const set = new FollowedSet(
+    const set = new FollowingNotice(
       () => Object.entries(nodes),
       (notice) => told.push(notice.text),
     );

@@ -17,7 +17,7 @@ const MAX_PODS = 100;
 const MAX_NODES = 10;
 
 /** Tells what is followed, and where: once every agent that answers follows it, and again when that has changed. */
-export class FollowedSet {
+export class FollowingNotice {
   readonly #nodes: () => Iterable<readonly [string, FollowedNode]>;
   readonly #tell: (notice: NoticeEvent) => void;
   #told = '';
