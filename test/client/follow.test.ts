@@ -138,6 +138,7 @@ test('a follow through port-forwards prints what the agents tell, and leaves aft
   const { agents, kubeconfig } = await cluster(t, ['host1', 'host2']);
   const { done, events, stderr, isFollowing } = run(t, kubeconfig, { words: ['pod/frontend-88237173-jdfgg'], count: 3 });
   await isFollowing();
+  await until('it is told as JSON, too', () => events().length > 0);
   const following = 'following no pod yet on 2 nodes: host1, host2';
   assert.deepEqual(
     events().map((event) => event.kind === 'notice' && event.text),
@@ -289,10 +290,10 @@ test('a follow into a capture leaves after -c packets of it, and quietly when it
     2,
   );
   const left = run(t, kubeconfig, { output: 'pcapng' });
-  await until('it is subscribed again', () => agent.connections === 2 && agent.credits > 0);
+  await left.isFollowing();
   left.stdout.destroy(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
   assert.equal(await left.done, 0);
-  assert.equal(left.stderr.text, '');
+  assert.equal(left.stderr.text, `${FOLLOWING}\n`);
 });
 
 test('a follow into a capture is refused where it would go to a terminal, before a cluster is asked', async (t) => {
