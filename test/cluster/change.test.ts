@@ -2,12 +2,11 @@ import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { hopNames } from '../lab/support/events.ts';
 import type { KtraceProcess } from '../support/ktrace-process.ts';
-import { untilHolds } from '../support/until.ts';
 import { getJson, ktrace, kubectl, SKIP } from './support/cluster.ts';
-import { chainsOnNode, findNetwork, type Network, wayBetween } from './support/network.ts';
+import { chainsToServer, findNetwork, type Network, wayBetween } from './support/network.ts';
 import { readyPods } from './support/product.ts';
 import { assertSound, clientPorts, follows, fromPort } from './support/suite.ts';
-import { type Pod, World } from './support/world.ts';
+import { World } from './support/world.ts';
 
 suite('a real cluster that changes while it is followed', { skip: SKIP }, () => {
   let world: World;
@@ -33,15 +32,7 @@ suite('a real cluster that changes while it is followed', { skip: SKIP }, () => 
     world.server = await world.podOf('server');
     assert.notEqual(world.server.uid, old.uid);
     await follows(follow, world.server);
-    // The node's proxy learns of the new pod, and that the old one is gone, in its own time.
-    const service = { clusterIp: world.clusterIp, port: 80, protocol: 'tcp' } as const;
-    const chainsTo = ({ ip }: Pod) => chainsOnNode(world, network, world.nodeA, service, `${ip}:8080`);
-    const chains = await untilHolds('the node leads to the new pod alone', async () => {
-      assert.match((await chainsTo(old)).join(), /no chain of the endpoint|does not lead/);
-      const leading = await chainsTo(world.server);
-      assert.doesNotMatch(leading.join(), /no chain|does not lead/);
-      return leading;
-    });
+    const chains = await chainsToServer(world, network, old);
     const way = await wayBetween(world, network, world.client, world.server);
     const from = port();
     await world.inPod('deploy/client', 'curl', '-sS', '-m', '10', '--local-port', String(from), `http://${world.clusterIp}/`);

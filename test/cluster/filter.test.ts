@@ -3,8 +3,8 @@ import { after, before, suite, test } from 'node:test';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { assertNothingTwice, endpoints } from '../lab/support/events.ts';
 import type { KtraceProcess } from '../support/ktrace-process.ts';
-import { until } from '../support/until.ts';
 import { ktrace, kubectl, SKIP } from './support/cluster.ts';
+import { chainsToServer, findNetwork } from './support/network.ts';
 import { clientPorts, follows, fromPort } from './support/suite.ts';
 import { World } from './support/world.ts';
 
@@ -49,7 +49,12 @@ suite('follows with filters on a real cluster', { skip: SKIP }, () => {
     await told('a SYN to the Service', service, `http://${world.clusterIp}/`, isToServer);
     await request(`http://${world.server.ip}:9999/`);
     await world.inPod('deploy/client', 'ping', '-c', '1', '-W', '5', world.server.ip);
-    assert.ok(icmp.packets.length > 0 && icmp.packets.every(({ proto }) => proto === 'icmp'));
+    await icmp.packet(
+      'the ping',
+      (packet) => packet.icmp?.name === 'echo-request',
+      ({ nodes }) => assert.deepEqual(nodes, [world.nodeA, world.nodeB]),
+    );
+    assert.ok(icmp.packets.every(({ proto }) => proto === 'icmp'));
     for (const packet of service.packets) {
       assert.equal(packet.proto, 'tcp');
       assert.ok(
@@ -86,13 +91,7 @@ suite('follows with filters on a real cluster', { skip: SKIP }, () => {
     world.server = await world.podOf('server');
     assert.notEqual(world.server.uid, old.uid);
     await follows(labelled, world.server);
-    // The node's proxy learns of the new pod in its own time.
-    await until('the Service leads to the new pod', () =>
-      world.inPod('deploy/client', 'curl', '-sSf', '-m', '2', `http://${world.clusterIp}/`).then(
-        () => true,
-        () => false,
-      ),
-    );
+    await chainsToServer(world, await findNetwork(world), old);
     await told('a SYN to the new pod', labelled, `http://${world.clusterIp}/`, isToServer);
     assert.deepEqual(
       named.packets.filter((packet) => endpoints(packet).some(({ pod }) => pod?.uid === world.server.uid)),

@@ -19,7 +19,7 @@ const sources: { name: string; collect: Collect }[] = [];
 /** Of the machine: how busy it was, and what the network's receive queues dropped. */
 const MACHINE = ['loadavg', 'meminfo', 'pressure/cpu', 'pressure/io', 'pressure/memory', 'net/softnet_stat', 'uptime'];
 /** One who hangs as the test did must not keep the rest. */
-const COLLECT_MS = 10_000;
+const COLLECT_MS = 30_000;
 let folders = 0;
 
 /** When a test fails from now on, this is asked for what it knows, in a folder of its own name. */

@@ -75,22 +75,28 @@ export class KtraceProcess {
 
   /** Every whole line of stdout, each of which must be JSON. */
   get events(): readonly KtraceEvent[] {
+    this.#read();
+    return this.#events;
+  }
+
+  /** All tellings of packets, in order: those that amend among them. */
+  get packets(): readonly PacketEvent[] {
+    this.#read();
+    return this.#packets;
+  }
+
+  get notices(): readonly NoticeEvent[] {
+    this.#read();
+    return this.#notices;
+  }
+
+  #read(): void {
     for (const line of this.#lines.splice(0)) {
       const event = JSON.parse(line) as KtraceEvent;
       this.#events.push(event);
       if (event.kind === 'packet') this.#packets.push(event);
       if (event.kind === 'notice') this.#notices.push(event);
     }
-    return this.#events;
-  }
-
-  /** All tellings of packets, in order: those that amend among them. */
-  get packets(): readonly PacketEvent[] {
-    return this.events && this.#packets;
-  }
-
-  get notices(): readonly NoticeEvent[] {
-    return this.events && this.#notices;
   }
 
   /** Each packet as it was told last, of those that were on their way after all nodes followed. */

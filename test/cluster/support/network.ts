@@ -1,3 +1,5 @@
+import assert from 'node:assert/strict';
+import { untilHolds } from '../../support/until.ts';
 import type { Pod, World } from './world.ts';
 
 /** How the cluster's nodes are joined and how Services are translated: found out on a node, not told. */
@@ -59,6 +61,18 @@ export async function chainsOnNode(
   return network.proxy === 'iptables'
     ? iptablesChains(await world.onNode(node, 'iptables-save', '-t', 'nat'), service, endpoint)
     : nftablesChains(await world.onNode(node, 'nft', 'list', 'table', 'ip', 'kube-proxy'), service, endpoint);
+}
+
+/** The chains of the Service `server`, once the client's node leads to its present pod, and no more to the one before. */
+export function chainsToServer(world: World, network: Network, before: Pod): Promise<string[]> {
+  const service = { clusterIp: world.clusterIp, port: 80, protocol: 'tcp' } as const;
+  const chainsTo = ({ ip }: Pod) => chainsOnNode(world, network, world.nodeA, service, `${ip}:8080`);
+  return untilHolds('the node leads to the new pod alone', async () => {
+    assert.match((await chainsTo(before)).join(), /no chain of the endpoint|does not lead/);
+    const chains = await chainsTo(world.server);
+    assert.doesNotMatch(chains.join(), /no chain|does not lead/);
+    return chains;
+  });
 }
 
 /** kube-proxy's chain on a node that a NodePort leads to. */

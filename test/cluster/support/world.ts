@@ -39,8 +39,8 @@ export class World {
   nodePort = 0;
 
   static async create(): Promise<World> {
-    keepOnFailure('cluster', keepCluster);
     const world = new World();
+    keepOnFailure('cluster', (folder) => world.#keep(folder));
     await world.#create();
     return world;
   }
@@ -134,6 +134,31 @@ export class World {
     }
   }
 
+  /** What the product's pods said, their metrics as the nodes can have them, and what became of all pods. */
+  async #keep(folder: string): Promise<void> {
+    const keep = async (name: string, said: Promise<string>): Promise<void> =>
+      writeFileSync(join(folder, name), await said.catch((error: Error) => error.message));
+    const pods = await getJson<{ items: RawPod[] }>('pods', '-n', 'ktrace');
+    const shell = [...this.#shells.values()][0] ?? '';
+    await Promise.all([
+      keep('pods.txt', kubectl('get', 'pods', '-A', '-o', 'wide')),
+      keep('events.txt', kubectl('get', 'events', '-A', '--sort-by=.lastTimestamp')),
+      ...pods.items.flatMap(({ metadata: { name }, status, spec }) => [
+        keep(`${name}.log`, kubectl('-n', 'ktrace', 'logs', name)),
+        keep(`${name}-before.log`, kubectl('-n', 'ktrace', 'logs', name, '--previous')),
+        // A gate's page has its agent's figures as well.
+        ...(spec.hostNetwork === true
+          ? []
+          : [
+              keep(
+                `${name}-metrics.txt`,
+                this.inPod(shell, 'curl', '-sS', '-m', '10', `http://${status.podIP}:${METRICS_PORT}/metrics`),
+              ),
+            ]),
+      ]),
+    ]);
+  }
+
   #manifest(nodeA: string, nodeB: string): object[] {
     const { namespace } = this;
     const serve =
@@ -168,22 +193,6 @@ export class World {
       },
     ];
   }
-}
-
-/** What the product's pods said, their metrics, and what became of all pods. */
-async function keepCluster(folder: string): Promise<void> {
-  const keep = async (name: string, ...argv: string[]): Promise<void> =>
-    writeFileSync(join(folder, name), await kubectl(...argv).catch((error: Error) => error.message));
-  const pods = await getJson<{ items: RawPod[] }>('pods', '-n', 'ktrace');
-  await Promise.all([
-    keep('pods.txt', 'get', 'pods', '-A', '-o', 'wide'),
-    keep('events.txt', 'get', 'events', '-A', '--sort-by=.lastTimestamp'),
-    ...pods.items.flatMap(({ metadata: { name } }) => [
-      keep(`${name}.log`, '-n', 'ktrace', 'logs', name),
-      keep(`${name}-before.log`, '-n', 'ktrace', 'logs', name, '--previous'),
-      keep(`${name}-metrics.txt`, 'get', '--raw', `/api/v1/namespaces/ktrace/pods/${name}:${METRICS_PORT}/proxy/metrics`),
-    ]),
-  ]);
 }
 
 function deployment(namespace: string, app: string, node: string, command: string[], more: object): object {
