@@ -144,7 +144,8 @@ suite('following goes on while the cluster changes', { skip: SKIP }, () => {
     await strict.until('the same for the other', () => strict.notices.some(({ code }) => code === 'KTRACE_N_AGENT_RESTARTED'));
     assert.equal(one.notices.filter(({ code }) => code === 'KTRACE_N_AGENT_DOWN').length, 1);
     await end(one);
-    assertNothingTwice(one.packets);
+    // What the new agent amends it may have told the other follow alone, before this one had come back.
+    assertNothingTwice(one.packets, { isWhole: false });
     assert.match(one.stderr, /3 nodes; not known for a time: host2$/m);
     // What the killed agent had attached is not attached beside the new one's.
     const attached = await attachments(lab, 'host2');
@@ -167,8 +168,10 @@ suite('following goes on while the cluster changes', { skip: SKIP }, () => {
   });
 
   test('nothing is attached any more when nobody follows', async () => {
+    // A test before this one that failed may have left its own.
+    await Promise.all(running.map((one) => one.kill()));
     for (const node of Object.keys(SKEWS)) {
-      await until(`nothing attached on ${node}`, async () => (await attachments(lab, node)).length === 0, 90_000);
+      await until(`nothing attached on ${node}`, async () => (await attachments(lab, node)).length === 0);
     }
   });
 
