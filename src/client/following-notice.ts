@@ -86,8 +86,9 @@ function followingText({ podCount, addressCount, nodes, missing }: FollowedPods,
 }
 
 function withoutAddressText(count: number, areMore: boolean): string {
-  const more = areMore ? 'more ' : '';
-  return count === 1 ? `1 ${more}pod has no address of its own` : `${count} ${more}pods have no address of their own`;
+  const which = `${count} ${areMore ? 'more ' : ''}`;
+  const what = count === 1 ? 'pod has no address of its own' : 'pods have no address of their own';
+  return `${which}${what} (host network, or none yet)`;
 }
 
 function whatText(pods: number, addresses: number): string {

@@ -57,7 +57,7 @@ export interface FollowStatus {
 interface Followed {
   connection: Connection;
   resolved: Resolved;
-  state: 'connecting' | 'up' | 'down' | 'refused';
+  state: FollowedNode['state'];
   /** Came when others were followed already. */
   isLate: boolean;
   downSince: string | undefined;

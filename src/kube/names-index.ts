@@ -213,11 +213,6 @@ export class NamesIndex implements Names {
     return false;
   }
 
-  /** In the range of pod addresses that is this node's alone. */
-  isInRangeOf(ip: string, node: string): boolean {
-    return new Ranges(this.#nodes.get(node)?.podCidrs ?? []).has(ip);
-  }
-
   nodes(): Iterable<NodeFact> {
     return this.#nodes.values();
   }

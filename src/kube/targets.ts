@@ -1,5 +1,6 @@
 import type { ResolvedPod, Target } from '../event/target.ts';
 import { isOfOneHost } from '../util/address.ts';
+import { Ranges } from './addresses.ts';
 import type { NamesIndex } from './names-index.ts';
 import type { PodRecord } from './pod-book.ts';
 import { parseSelector, selects } from './selector.ts';
@@ -79,11 +80,11 @@ function addNode(name: string, index: NamesIndex, { addresses, ownAddresses }: F
     else if (name === index.node) ownAddresses.add(ip);
   }
   if (name !== index.node) return node !== undefined;
+  const pods = new Ranges(node?.podCidrs ?? []);
   for (const ip of index.localAddresses) {
-    if (isOfOneHost(ip) || addresses.has(ip)) continue;
-    if (index.isInRangeOf(ip, name)) addresses.add(ip);
-    // Who follows a node does not mean all Services.
-    else if (!index.isServiceAddress(ip)) ownAddresses.add(ip);
+    // Who follows a node does not mean all Services, which kube-ipvs0 has by the thousand.
+    if (addresses.has(ip) || index.isServiceAddress(ip) || isOfOneHost(ip)) continue;
+    (pods.has(ip) ? addresses : ownAddresses).add(ip);
   }
   return node !== undefined;
 }

@@ -119,7 +119,7 @@ test('nodes that are not reached, targets without pods and pods without an addre
     [{ host1: up({ pods: [], addresses: ['10.96.0.10', '10.96.0.11'] }) }, 'following 2 addresses on 1 node: host1'],
     [
       { host1: up({ pods: [{ namespace: 'kube-system', name: 'proxy', uid: 'p', node: 'host1', ips: [] }], addresses: [] }) },
-      'following no pod yet on 1 node: host1; 1 pod has no address of its own',
+      'following no pod yet on 1 node: host1; 1 pod has no address of its own (host network, or none yet)',
     ],
     [
       Object.fromEntries(Array.from({ length: 12 }, (_, index) => [`n${String(index).padStart(2, '0')}`, up(pods('host1'))])),

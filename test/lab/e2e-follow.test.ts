@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import type { Endpoint, Hop, NoticeEvent, PacketEvent } from '../../src/event/types.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
+import { before } from '../support/evidence.ts';
 import { type KtraceProcess, startFollow } from '../support/ktrace-process.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 import { assertNothingTwice, endpoints, hopNames, isNamed, isRequestTo } from './support/events.ts';
@@ -45,7 +46,7 @@ suite('following the guestbook', { skip: SKIP }, () => {
     assert.equal(notice?.following?.podCount, lab.pods.length + onHostNetwork);
     assert.deepEqual(notice.following.nodes, ['host1', 'host2', 'host3']);
     for (const { uid } of lab.pods) assert.ok(notice.following.pods.some((pod) => pod.uid === uid));
-    const text = `following ${lab.pods.length} pods on 3 nodes: host1, host2, host3; ${onHostNetwork} more pods have no address of their own`;
+    const text = `following ${lab.pods.length} pods on 3 nodes: host1, host2, host3; ${onHostNetwork} more pods have no address of their own (host network, or none yet)`;
     assert.equal(notice.text, text);
     assert.ok(everything.stderr.startsWith(`ktrace: ${text}\n`));
   });
