@@ -58,7 +58,7 @@ const isGood =
   rows.length === variants.length && rows.length > 0 && rows.every((row) => row.failed === 0 && row.problem === undefined);
 process.exit(isGood ? 0 : 1);
 
-async function tryOn({ name, up, tests }) {
+async function tryOn({ name, up, tests, least }) {
   const startMs = performance.now();
   let row = { layer: name, passed: 0, failed: 0, skipped: 0, problem: 'not run' };
   try {
@@ -71,6 +71,7 @@ async function tryOn({ name, up, tests }) {
       testMs: TEST_MS,
       fileMs: FILE_MS,
       isForced: true,
+      least,
       signal: interrupted.signal,
     });
     await step('uninstalling', () => uninstall(clearing, ROOT));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { AUDIENCE } from '../../src/access/scope.ts';
 import type { NodeReport } from '../../src/event/node-report.ts';
 import type { Target } from '../../src/event/target.ts';
@@ -8,6 +8,7 @@ import type { PacketEvent } from '../../src/event/types.ts';
 import { GATE_PORT, METRICS_PORT } from '../../src/protocol/constants.ts';
 import type { AgentMessage } from '../../src/protocol/messages.ts';
 import { endpoints } from '../lab/support/events.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import type { Answer, Question } from './support/ask-agents.ts';
 import { beside, ktrace, kubectl, SKIP } from './support/cluster.ts';

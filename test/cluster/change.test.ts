@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { hopNames } from '../lab/support/events.ts';
+import { before } from '../support/evidence.ts';
 import type { KtraceProcess } from '../support/ktrace-process.ts';
 import { getJson, ktrace, kubectl, SKIP } from './support/cluster.ts';
 import { chainsToServer, findNetwork, type Network, wayBetween } from './support/network.ts';

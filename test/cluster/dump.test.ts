@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { endsOf } from '../../src/event/ends.ts';
 import type { FlowEvent, PacketEvent } from '../../src/event/types.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { apply, ktrace, kubectl, SKIP, TOOLS_IMAGE } from './support/cluster.ts';
 import { deploy } from './support/product.ts';

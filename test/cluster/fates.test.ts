@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { hopNames } from '../lab/support/events.ts';
+import { before } from '../support/evidence.ts';
 import { SKIP } from './support/cluster.ts';
 import { wayBetween } from './support/network.ts';
 import { assertSound, clientPorts, type Followed, followWorld, fromPort } from './support/suite.ts';

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import type { KtraceEvent, LostEvent } from '../../src/event/types.ts';
 import { assertNothingTwice } from '../lab/support/events.ts';
 import { synFloodInPython } from '../lab/support/flood.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { apply, getJson, ktrace, kubectl, SKIP, TOOLS_IMAGE } from './support/cluster.ts';
 import { killDaemon } from './support/daemon.ts';
@@ -175,7 +176,7 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
     try {
       await follow.following();
       await kubectl('-n', world.namespace, 'delete', 'serviceaccount', 'ktrace-viewer');
-      await follow.until('a word of it', () => /KTRACE_E_NOT_AUTHORIZED/.test(follow.stderr));
+      await follow.until('a word of it', () => /KTRACE_E_NOT_AUTHORIZED/.test(follow.stderr), 60_000);
       assert.equal((await follow.ended).code, 4, follow.stderr);
     } finally {
       await follow.kill();

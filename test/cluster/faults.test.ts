@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { assertNothingTwice } from '../lab/support/events.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { apply, ktrace, kubectl, SKIP } from './support/cluster.ts';
 import { type Followed, followWorld } from './support/suite.ts';

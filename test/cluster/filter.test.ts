@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { assertNothingTwice, endpoints } from '../lab/support/events.ts';
+import { before } from '../support/evidence.ts';
 import type { KtraceProcess } from '../support/ktrace-process.ts';
 import { ktrace, kubectl, SKIP } from './support/cluster.ts';
 import { chainsToServer, findNetwork } from './support/network.ts';

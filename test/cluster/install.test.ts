@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { before, suite, test } from 'node:test';
+import { suite, test } from 'node:test';
 import { loadAll } from 'js-yaml';
 import { renderManifests } from '../../src/client/install/manifests.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { beside, getJson, ktrace, SKIP } from './support/cluster.ts';
 import { productIsReady } from './support/product.ts';

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
+import { before } from '../support/evidence.ts';
 import { SKIP } from './support/cluster.ts';
 import { deploy } from './support/product.ts';
 import { assertSound, clientPorts, type Followed, followWorld, fromPort } from './support/suite.ts';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { hopNames } from '../lab/support/events.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { apply, SKIP } from './support/cluster.ts';
 import { assertSound, clientPorts, type Followed, followWorld, fromPort } from './support/suite.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { hopNames } from '../lab/support/events.ts';
+import { before } from '../support/evidence.ts';
 import { beside, getJson, SKIP } from './support/cluster.ts';
 import { chainsOnNode, externalChain, wayBetween } from './support/network.ts';
 import { assertSound, clientPorts, type Followed, followWorld, fromPort } from './support/suite.ts';

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { STREAM_PATH, SUBPROTOCOL } from '../../src/protocol/constants.ts';
 import { refusal, StreamClient } from '../agent/stream-client.ts';
 import { unixGet } from '../agent/unix-get.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 import { type GateProcess, startGate } from './support/gate-process.ts';

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { ToldService } from '../../src/client/told-services.ts';
 import { endsOf } from '../../src/event/ends.ts';
@@ -13,6 +13,7 @@ import type { Lab } from '../../src/lab/lab.ts';
 import type { LabPod } from '../../src/lab/plan.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { byId, parsed } from '../client/html-page.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { AUDIENCE } from '../../src/access/scope.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { agentSocket } from '../../src/lab/agents.ts';
@@ -10,6 +10,7 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { readTokens } from '../../src/lab/tokens.ts';
 import { StreamClient, unixUrl } from '../agent/stream-client.ts';
+import { before } from '../support/evidence.ts';
 import { type KtraceProcess, runKtrace, startFollow } from '../support/ktrace-process.ts';
 import { until } from '../support/until.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';

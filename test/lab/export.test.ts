@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
@@ -13,6 +13,7 @@ import { logTail } from '../../src/lab/processes.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { unixGet } from '../agent/unix-get.ts';
 import { type LogRecord, type LogsRequest, plain, recordsOf } from '../export/receiver.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 

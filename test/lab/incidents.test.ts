@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { endsOf } from '../../src/event/ends.ts';
 import type { FlowEvent, KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import { recordingDirectory } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import type { LabPod } from '../../src/lab/plan.ts';
 import { removeLab } from '../../src/lab/remove.ts';
+import { before } from '../support/evidence.ts';
 import { runKtrace } from '../support/ktrace-process.ts';
 import { until } from '../support/until.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { loadNative } from '../../src/native/load.ts';
 import { compile } from '../native/support.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
 import { type Net, twoNodes } from './support/net.ts';

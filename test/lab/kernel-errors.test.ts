@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import type { PacketEvent, QuotedFlow } from '../../src/event/types.ts';
+import { before } from '../support/evidence.ts';
 import { SKIP } from './lab-fixture.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { TracedNode, way } from './support/traced-node.ts';

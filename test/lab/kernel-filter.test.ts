@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { kernelPart } from '../../src/filter/kernel-part.ts';
 import { kernelCode, kernelProgram } from '../../src/filter/kernel-program.ts';
 import { parseFilter } from '../../src/filter/parse.ts';
 import { randomOf } from '../filter/support/random.ts';
 import { FILTERS } from '../filter/support/table.ts';
+import { before } from '../support/evidence.ts';
 import { SKIP } from './lab-fixture.ts';
 import { FilterBench, shouldTake } from './support/filter-bench.ts';
 import { fuzzPrograms, fuzzTexts } from './support/filter-fuzz.ts';

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import fc from 'fast-check';
 import { bytesOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
+import { before } from '../support/evidence.ts';
 import { SKIP } from './lab-fixture.ts';
 import { Bench, followed, isAccounted } from './support/kernel.ts';
 import { POD, POD6, ports, TABLE } from './support/packet-table.ts';

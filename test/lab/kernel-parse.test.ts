@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import type { Sighting } from '../../src/event/sighting.ts';
+import { before } from '../support/evidence.ts';
 import { SKIP } from './lab-fixture.ts';
 import { Bench, followed } from './support/kernel.ts';
 import {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { INTERFACE } from '../../src/event/layout.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { u32 } from '../../src/util/bytes.ts';
+import { before } from '../support/evidence.ts';
 import { until, untilHolds } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
 import { isSpoofed, SPOOFED, synFlood } from './support/flood.ts';

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { CAPTURE } from '../../src/event/layout.ts';
 import { compileFilter } from '../../src/filter/compile.ts';
 import { translate } from '../../src/filter/ebpf.ts';
 import { parseFilter } from '../../src/filter/parse.ts';
+import { before } from '../support/evidence.ts';
 import { SKIP } from './lab-fixture.ts';
 import { Bench, followed, isAccounted } from './support/kernel.ts';
 import { ethernet, IPV4, IPV6, icmp, ipv4, ipv6, tcp, udp, vxlan } from './support/packets.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, statSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { agentSocket } from '../../src/lab/agents.ts';
 import { runLabStatus } from '../../src/lab/commands.ts';
 import type { Lab } from '../../src/lab/lab.ts';
@@ -9,6 +9,7 @@ import { isRunning } from '../../src/lab/proc.ts';
 import { recordedProcess } from '../../src/lab/processes.ts';
 import { processesIn, removeLab } from '../../src/lab/remove.ts';
 import { GATE_PORT, METRICS_PORT } from '../../src/protocol/constants.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 

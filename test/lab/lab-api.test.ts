@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
-import { after, before, suite, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import {
   ApiException,
   AuthenticationV1Api,
@@ -20,6 +20,7 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { readTokens } from '../../src/lab/tokens.ts';
 import { GATE_SELECTOR } from '../../src/protocol/constants.ts';
+import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { fetchFrom, labUp, randomLabName, SKIP } from './lab-fixture.ts';
 

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
-import { afterEach } from 'node:test';
+import { afterEach, before as beforeSuite } from 'node:test';
 import { inspect } from 'node:util';
 
 /** Writes what it knows as files into the folder. */
@@ -25,6 +25,18 @@ let folders = 0;
 /** When a test fails from now on, this is asked for what it knows, in a folder of its own name. */
 export function keepOnFailure(name: string, collect: Collect): void {
   sources.push({ name: `${sources.length + 1}-${name}`, collect });
+}
+
+/** `before` of node:test; a hook that fails leaves what is known like a test, whose suite is never told of by {@link afterEach}. */
+export function before(hook: () => unknown): void {
+  beforeSuite(async () => {
+    try {
+      await hook();
+    } catch (error) {
+      await keepOf({ name: 'before', fullName: 'what stands before a suite', passed: false, error });
+      throw error;
+    }
+  });
 }
 
 // A benchmark that uses the same parts is no test, and a hook would make it one.

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { waitFor } from '../../src/lab/wait.ts';
 
 /** Long: a machine of two cores may be busy with other tests. It is spent only where something is wrong. */
 export const PATIENCE_MS = 60_000;
@@ -28,12 +28,7 @@ export async function until<T>(
   ask: () => T | Promise<T>,
   timeoutMs = PATIENCE_MS,
 ): Promise<Exclude<T, undefined | false>> {
-  const beganMs = performance.now();
-  for (;;) {
-    const answer = await ask();
-    if (answer !== undefined && answer !== false) return answer as Exclude<T, undefined | false>;
-    const waitedMs = performance.now() - beganMs;
-    if (waitedMs > timeoutMs) throw new Error(`${what}: not within ${timeoutMs} ms`);
-    await delay(waitedMs < 200 ? 5 : 50);
-  }
+  const answer = await waitFor(ask, timeoutMs);
+  if (answer === undefined) throw new Error(`${what}: not within ${timeoutMs} ms`);
+  return answer;
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
+import { before } from '../support/evidence.ts';
 import { type Cost, type Counted, measureInMachine } from './cost.ts';
-import { type KernelImage, kernelImage } from './kernel-image.ts';
+import { imageOrSkip } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
 
@@ -14,13 +15,10 @@ for (const kernel of KERNELS) {
     let counted: Counted[] = [];
     let reason: string | undefined;
     before(async () => {
-      let image: KernelImage;
-      try {
-        image = await kernelImage(kernel);
-      } catch (error) {
-        reason = `apt has no ${kernel.package} to give: ${String(error)}`;
-        return;
-      }
+      const image = await imageOrSkip(kernel, (why) => {
+        reason = why;
+      });
+      if (image === undefined) return;
       ({ costs, counted } = await measureInMachine(image, { rounds: 1, pings: PINGS }));
     });
 

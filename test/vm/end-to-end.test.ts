@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { NodeReport } from '../../src/event/node-report.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
-import { kernelImage } from './kernel-image.ts';
+import { before } from '../support/evidence.ts';
+import { imageOrSkip } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
 import { NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
@@ -24,8 +25,8 @@ for (const kernel of KERNELS) {
     let lines: string[];
     let reason: string | undefined;
     before(async () => {
-      const image = await kernelImage(kernel).catch((error: unknown) => {
-        reason = `apt has no ${kernel.package} to give: ${String(error)}`;
+      const image = await imageOrSkip(kernel, (why) => {
+        reason = why;
       });
       if (!image) return;
       build(folder);

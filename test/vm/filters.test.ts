@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { LoadCounts } from '../lab/support/filter-fuzz.ts';
-import { kernelImage } from './kernel-image.ts';
+import { imageOrSkip } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
 import { NEEDED_HERE, NEEDED_TO_BOOT, needs } from './needed.ts';
@@ -22,9 +22,7 @@ for (const kernel of KERNELS) {
     it(`are taken by the verifier and decide as user space does (seed ${SEED})`, async (t) => {
       const folder = join(ROOT, `build/vm-filters.${process.pid}`);
       t.after(() => rmSync(folder, { recursive: true, force: true }));
-      const image = await kernelImage(kernel).catch((error: unknown) =>
-        t.skip(`apt has no ${kernel.package} to give: ${String(error)}`),
-      );
+      const image = await imageOrSkip(kernel, (why) => t.skip(why));
       if (!image) return;
       const addon = join(ROOT, 'native/build/Release/ktrace_native.node');
       const script = writePlainScript(ROOT, 'test/vm/inside/filters.ts', folder);

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { capability } from '../support/capability.ts';
 import type { Kernel } from './kernels.ts';
 
 const run = promisify(execFile);
@@ -27,6 +28,16 @@ export async function kernelImage(kernel: Kernel, cache = defaultCache()): Promi
   const root = join(cache, image);
   if (!existsSync(root)) await unpack(image, release, root, cache);
   return { release, vmlinuz: join(root, 'boot', `vmlinuz-${release}`), modules: join(root, 'lib/modules') };
+}
+
+/** The same for a test, which is skipped for this reason where apt has none; throws where `KTRACE_REQUIRE` wants a vm. */
+export async function imageOrSkip(kernel: Kernel, skip: (reason: string) => void): Promise<KernelImage | undefined> {
+  try {
+    return await kernelImage(kernel);
+  } catch (error) {
+    skip(capability('vm', `needs ${kernel.package}, which apt does not give: ${String(error)}`) || '');
+    return undefined;
+  }
 }
 
 function defaultCache(): string {

@@ -3,7 +3,7 @@ import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { kernelImage } from './kernel-image.ts';
+import { imageOrSkip } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
 import { NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
@@ -28,9 +28,7 @@ export function proveLabFiles(files: readonly string[]): void {
       it(`of ${files.join(', ')} pass as they do on the kernel of this machine`, async (t) => {
         const folder = join(ROOT, `build/vm-lab.${process.pid}`);
         t.after(() => rmSync(folder, { recursive: true, force: true }));
-        const image = await kernelImage(kernel).catch((error: unknown) =>
-          t.skip(`apt has no ${kernel.package} to give: ${String(error)}`),
-        );
+        const image = await imageOrSkip(kernel, (why) => t.skip(why));
         if (!image) return;
         const lines: string[] = [];
         const command = commandIn(folder, files);

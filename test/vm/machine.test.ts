@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { describe, it } from 'node:test';
 import { until } from '../support/until.ts';
-import { kernelImage } from './kernel-image.ts';
+import { imageOrSkip } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
 import { NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
@@ -30,9 +30,7 @@ function machinesOfOurs(): string[][] {
 for (const kernel of KERNELS) {
   describe(`a machine with ${kernel.name} that hangs`, { skip: SKIP }, () => {
     it('is killed when its time is over, and what it did last is told', async (t) => {
-      const image = await kernelImage(kernel).catch((error: unknown) =>
-        t.skip(`apt has no ${kernel.package} to give: ${String(error)}`),
-      );
+      const image = await imageOrSkip(kernel, (why) => t.skip(why));
       if (!image) return;
       const said: string[] = [];
       const startedMs = performance.now();

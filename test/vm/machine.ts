@@ -46,12 +46,14 @@ async function runOnce(image: KernelImage, options: MachineOptions, power?: Abor
       said.push(line);
       options.onLine(line);
     };
-    const outcome = await boot(qemuArguments(image, initramfs, console, options.diskSocket), { ...options, onLine }, power);
-    const messages = contentOf(console);
+    let messages: string | undefined;
+    // Before it boots: a test whose time is over does not wait for its machine.
     keepOnFailure(`vm-${image.release}`, (own) => {
       writeFileSync(join(own, 'said.txt'), `${said.join('\n')}\n`);
-      writeFileSync(join(own, 'console.txt'), messages ?? '');
+      writeFileSync(join(own, 'console.txt'), messages ?? contentOf(console) ?? '');
     });
+    const outcome = await boot(qemuArguments(image, initramfs, console, options.diskSocket), { ...options, onLine }, power);
+    messages = contentOf(console);
     if (typeof outcome === 'number') return outcome;
     return `${image.release}: ${outcome}. The end of its console:\n${lastLines(messages)}`;
   } finally {

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type KernelImage, kernelImage } from './kernel-image.ts';
+import { before } from '../support/evidence.ts';
+import { imageOrSkip, type KernelImage } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { cutPowerOf, runInMachine } from './machine.ts';
 import { NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
@@ -31,8 +32,8 @@ for (const kernel of KERNELS) {
     let reason: string | undefined;
 
     before(async () => {
-      const image = await kernelImage(kernel).catch((error: unknown) => {
-        reason = `apt has no ${kernel.package} to give: ${String(error)}`;
+      const image = await imageOrSkip(kernel, (why) => {
+        reason = why;
       });
       if (!image) return;
       const socket = join(sockets, 'nbd');

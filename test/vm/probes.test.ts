@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { NodeReport as DoctorReport } from '../../src/event/node-report.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
+import { before } from '../support/evidence.ts';
 import { type NodeReport, readReports } from './facts.ts';
-import { kernelImage } from './kernel-image.ts';
+import { imageOrSkip } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
 import { NEEDED_HERE, NEEDED_TO_BOOT, needs } from './needed.ts';
@@ -29,8 +30,8 @@ for (const kernel of KERNELS) {
     let reason: string | undefined;
     before(async () => {
       mkdirSync(folder, { recursive: true });
-      const image = await kernelImage(kernel).catch((error: unknown) => {
-        reason = `apt has no ${kernel.package} to give: ${String(error)}`;
+      const image = await imageOrSkip(kernel, (why) => {
+        reason = why;
       });
       if (!image) return;
       lines = [];

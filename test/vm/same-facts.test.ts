@@ -3,12 +3,13 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { capability } from '../support/capability.ts';
+import { before } from '../support/evidence.ts';
 import { factsOf, type NodeReport, readReports } from './facts.ts';
-import { type KernelImage, kernelImage } from './kernel-image.ts';
+import { imageOrSkip, type KernelImage } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
 import { missing, NEEDED_HERE, NEEDED_TO_BOOT, needs } from './needed.ts';
@@ -80,16 +81,14 @@ describe('the same traffic, told on several kernels', { skip: SKIP }, () => {
   for (const kernel of KERNELS) {
     describe(kernel.name, () => {
       let reports: Map<string, NodeReport>;
-      let image: KernelImage;
+      let image: KernelImage | undefined;
       let reason = capability('vm', missing(NEEDED_TO_BOOT)) || undefined;
       before(async () => {
         if (reason !== undefined) return;
-        try {
-          image = await kernelImage(kernel);
-        } catch (error) {
-          reason = capability('vm', `needs ${kernel.package}, which apt does not give: ${String(error)}`) || undefined;
-          return;
-        }
+        image = await imageOrSkip(kernel, (why) => {
+          reason = why;
+        });
+        if (image === undefined) return;
         reports = await runThere(image, command);
       });
       proveAll(

@@ -24,9 +24,12 @@ export function isRequestTo({ dst, dir }: PacketEvent, service: string): boolean
 /**
  * No id is told twice but to amend it, nothing is amended that was not told, and no packet has two ids: one that was seen at the
  * same place, at the same nanosecond, with the same content. Two that are equal but for their time are two packets: a kernel answers each late segment
- * with the same reset. Where something was lost, what is amended may be it: `isWhole` false.
+ * with the same reset. Where something was lost, what is amended may be it: `mayBeLost` says of which packets.
  */
-export function assertNothingTwice(packets: readonly PacketEvent[], { isWhole }: { isWhole: boolean } = { isWhole: true }): void {
+export function assertNothingTwice(
+  packets: readonly PacketEvent[],
+  mayBeLost: (packet: PacketEvent) => boolean = () => false,
+): void {
   const told = new Set<string>();
   const sights = new Map<string, PacketEvent>();
   for (const packet of packets) {
@@ -41,7 +44,7 @@ export function assertNothingTwice(packets: readonly PacketEvent[], { isWhole }:
   }
   const beganAt = packets.find(({ amends }) => amends === undefined)?.time ?? '';
   for (const packet of packets) {
-    if (isWhole && packet.amends === true && packet.time >= beganAt)
+    if (packet.amends === true && packet.time >= beganAt && !mayBeLost(packet))
       assert.ok(told.has(packet.id), `amends nothing: ${JSON.stringify(packet)}`);
   }
 }
