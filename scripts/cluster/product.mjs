@@ -18,8 +18,11 @@ export function buildImage({ cluster }, root) {
 export async function install(reach, root, image = IMAGE_OF_THE_MANIFESTS) {
   const rendered = await reach.kubectl(['kustomize', join(root, 'deploy/base')]);
   await reach.kubectl(['apply', '-f', '-'], rendered.replaceAll(IMAGE_OF_THE_MANIFESTS, image));
-  for (const name of ['ktrace-agent', 'ktrace-gate']) {
-    await reach.kubectl(['-n', 'ktrace', 'rollout', 'status', `daemonset/${name}`, '--timeout=180s'], '', 200_000);
+  for (const [name, namespace] of [
+    ['ktrace-agent', 'ktrace-agents'],
+    ['ktrace-gate', 'ktrace'],
+  ]) {
+    await reach.kubectl(['-n', namespace, 'rollout', 'status', `daemonset/${name}`, '--timeout=180s'], '', 200_000);
   }
 }
 

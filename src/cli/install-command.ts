@@ -14,6 +14,10 @@ export async function installCommand(name: 'install' | 'uninstall' | 'status', f
   const image = text('image');
   if (image !== undefined && !IMAGE.test(image))
     throw badArgument('--image', 'a reference such as registry.example/ktrace:0.1.0', image);
+  const ktraceNamespace = text('ktraceNamespace') ?? 'ktrace';
+  // 63 characters with what the agents' namespace has more.
+  if (!/^[a-z0-9]([-a-z0-9]{0,54}[a-z0-9])?$/.test(ktraceNamespace))
+    throw badArgument('--ktrace-namespace', 'the name of a namespace, of at most 56 characters', ktraceNamespace);
   const io: InstallIo = {
     stdout: process.stdout,
     stderr: process.stderr,
@@ -21,7 +25,7 @@ export async function installCommand(name: 'install' | 'uninstall' | 'status', f
     findLab: () => findStandingLab(),
   };
   const cluster = {
-    ktraceNamespace: text('ktraceNamespace') ?? 'ktrace',
+    ktraceNamespace,
     kubeconfig: text('kubeconfig'),
     context: text('context'),
   };

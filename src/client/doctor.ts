@@ -5,11 +5,12 @@ import { EXIT, KtraceError } from '../util/errors.ts';
 import { createApi } from './api.ts';
 import { Credentials } from './credentials.ts';
 import { firstGates, type Gate } from './gates.ts';
+import { hostNetworkText, podsOnHostNetwork } from './host-network.ts';
 import { kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
 import { askNode } from './node-question.ts';
 import { forwardPort } from './port-forward.ts';
 import { reportLines } from './render/doctor.ts';
-import { safeJson } from './render/escape.ts';
+import { escapeText, safeJson } from './render/escape.ts';
 
 export interface DoctorOptions {
   kubeconfig?: string | undefined;
@@ -66,6 +67,9 @@ export async function runDoctor(options: DoctorOptions, io: DoctorIo): Promise<n
       [...gates.values()].sort((a, b) => a.node.localeCompare(b.node)),
       ask,
     );
+    const open = await podsOnHostNetwork(api, options.ktraceNamespace, io.interrupt);
+    if (open.length > 0)
+      io.stderr.write(`ktrace: ${escapeText(hostNetworkText(open, options.ktraceNamespace))}; move them: ktrace install\n`);
     return tellReports(reports, options.output, io.stdout);
   } catch (error) {
     throw await credentials.explain(error);

@@ -1,8 +1,9 @@
 import type { Writable } from 'node:stream';
 import { isDeepStrictEqual } from 'node:util';
 import { type Grant, type GrantObject, grantObjects } from '../access/grant-objects.ts';
-import { badArgument } from '../util/errors.ts';
+import { badArgument, KtraceError } from '../util/errors.ts';
 import { type Api, ApiError, createApi, listAll } from './api.ts';
+import { hostNetworkText, podsOnHostNetwork } from './host-network.ts';
 import { collectionPath, objectPath, titleOf } from './kube-object.ts';
 import { kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
 
@@ -33,6 +34,7 @@ export async function runGrant(options: GrantOptions, io: GrantIo): Promise<numb
   const objects = parts.flatMap(({ shared, own }) => [...shared, ...own]);
   if (options.dryRun) return printYaml(objects, io);
   const api = openApi(options, io);
+  await rejectOpenNodes(api, options.ktraceNamespace);
   for (const object of objects) io.stdout.write(`${titleOf(object)} ${await put(api, object)}\n`);
   return 0;
 }
@@ -70,6 +72,15 @@ async function revoke(api: Api, grant: Grant, tellsAbsence: boolean, { stdout }:
   if (!tellsAbsence && !hasChanged) return;
   if (namespace === undefined || namespace === ktraceNamespace || (await isStillGranted(api, own))) return;
   await removeAll(shared.filter(({ metadata }) => metadata.namespace === namespace));
+}
+
+/** Whoever may forward ports into a pod on the host's network reaches the node's loopback: nothing is granted where there is one. */
+async function rejectOpenNodes(api: Api, ktraceNamespace: string): Promise<void> {
+  const names = await podsOnHostNetwork(api, ktraceNamespace);
+  if (names.length === 0) return;
+  throw new KtraceError('KTRACE_E_UNSAFE_GRANT', `Nothing is granted: ${hostNetworkText(names, ktraceNamespace)}`, {
+    hint: 'Agents of an earlier version are moved to a namespace of their own by: ktrace install. Other pods belong elsewhere.',
+  });
 }
 
 function grantOf({ namespace, admin, user, group, ktraceNamespace }: GrantOptions): Grant {

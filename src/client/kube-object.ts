@@ -15,6 +15,7 @@ const PLURALS: Record<string, string> = {
   ClusterRoleBinding: 'clusterrolebindings',
   DaemonSet: 'daemonsets',
   NetworkPolicy: 'networkpolicies',
+  ResourceQuota: 'resourcequotas',
 };
 
 /** Path of the list that the object is in, e.g. `/apis/apps/v1/namespaces/ktrace/daemonsets`. */

@@ -52,7 +52,7 @@ export function agentFault(cause: unknown): KtraceError {
   const isAway = code === 'ENOENT' || code === 'ECONNREFUSED';
   const why = isAway ? '' : ` (${code ?? messageOf(cause)})`;
   return new KtraceError('KTRACE_E_AGENT_DOWN', `The agent on this node is not running${why}`, {
-    hint: "Look at the agent's pod on this node: kubectl -n ktrace get pods -o wide, and its log.",
+    hint: "Look at the agent's pod on this node: kubectl -n ktrace-agents get pods -o wide, and its log.",
     cause,
   });
 }

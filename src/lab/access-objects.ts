@@ -1,5 +1,5 @@
 import { type GrantObject, grantObjects } from '../access/grant-objects.ts';
-import { KTRACE_NAMESPACE } from '../protocol/constants.ts';
+import { agentNamespace, KTRACE_NAMESPACE } from '../protocol/constants.ts';
 import type { ApiObject } from './api/types.ts';
 
 /**
@@ -16,7 +16,7 @@ export function accessObjects(): ApiObject[] {
     const { kind, metadata } = object;
     granted.set(`${kind} ${metadata.namespace ?? ''}/${metadata.name}`, object);
   }
-  const agent = { kind: 'ServiceAccount', name: 'ktrace-agent', namespace: KTRACE_NAMESPACE };
+  const agent = { kind: 'ServiceAccount', name: 'ktrace-agent', namespace: agentNamespace(KTRACE_NAMESPACE) };
   return [
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: agent.name, namespace: agent.namespace } },
     role('ClusterRole', { name: 'ktrace-agent' }, [

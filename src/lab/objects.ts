@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { arch, release } from 'node:os';
-import { KTRACE_NAMESPACE } from '../protocol/constants.ts';
+import { agentNamespace, KTRACE_NAMESPACE } from '../protocol/constants.ts';
 import { accessObjects } from './access-objects.ts';
 import type { ApiObject } from './api/types.ts';
 import { API_ADDRESS, API_PORT, type LabNode, type LabPod, type LabService, labNodes, labServices } from './plan.ts';
 import { selectPods } from './proxy-rules.ts';
+
+const AGENTS = agentNamespace(KTRACE_NAMESPACE);
 
 /** The Kubernetes objects of a lab, as `kubectl get -o json` shows those of a real cluster, without what nobody here reads. */
 export function labObjects(pods: readonly LabPod[], now: Date = new Date()): ApiObject[] {
@@ -12,7 +14,7 @@ export function labObjects(pods: readonly LabPod[], now: Date = new Date()): Api
   const nodes = labNodes();
   const services = labServices();
   return [
-    ...['default', 'kube-system', KTRACE_NAMESPACE].map((name) => namespaceObject(name, created)),
+    ...['default', 'kube-system', KTRACE_NAMESPACE, AGENTS].map((name) => namespaceObject(name, created)),
     ...nodes.map((node) => nodeObject(node, created)),
     ...workloadObjects(pods, created),
     ...pods.map((pod) => podObject(pod, created)),
@@ -208,9 +210,12 @@ function workloadObjects(pods: readonly LabPod[], created: string): ApiObject[] 
     replicaSet.metadata['ownerReferences'] = [ownerReference('Deployment', pod.namespace, pod.deployment)];
     return [workload('Deployment', pod.namespace, pod.deployment, selector, members.length, created), replicaSet];
   });
-  const daemonSets = ['agent', 'gate'].map((component) =>
-    workload('DaemonSet', KTRACE_NAMESPACE, `ktrace-${component}`, ktraceLabels(component), 3, created),
-  );
+  const daemonSets = (
+    [
+      ['agent', AGENTS],
+      ['gate', KTRACE_NAMESPACE],
+    ] as const
+  ).map(([component, namespace]) => workload('DaemonSet', namespace, `ktrace-${component}`, ktraceLabels(component), 3, created));
   return [...replicated, ...daemonSets];
 }
 
@@ -245,12 +250,12 @@ function agentPodObject(node: LabNode, created: string): ApiObject {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: {
-      namespace: KTRACE_NAMESPACE,
+      namespace: AGENTS,
       name,
       uid: uidOf(`Pod ${name}`),
       creationTimestamp: created,
       labels: ktraceLabels('agent'),
-      ownerReferences: [ownerReference('DaemonSet', KTRACE_NAMESPACE, 'ktrace-agent')],
+      ownerReferences: [ownerReference('DaemonSet', AGENTS, 'ktrace-agent')],
     },
     spec: { nodeName: node.name, hostNetwork: true, containers: [{ name: 'agent', image: 'lab/agent' }] },
     status: podStatus(node, [node.ip, node.ip6], 'agent', created),

@@ -10,6 +10,13 @@ export const GATE_PORT = 7471;
 export const METRICS_PORT = 7472;
 /** The namespace that ktrace lives in by default. */
 export const KTRACE_NAMESPACE = 'ktrace';
+/**
+ * The namespace of the agents. Not that of the gates: a grant lets people forward ports into every pod there, and an agent is on the host's
+ * network, so that a port of it is one of the node's loopback.
+ */
+export function agentNamespace(ktraceNamespace: string): string {
+  return `${ktraceNamespace}-agents`;
+}
 /** How a client finds the gates. */
 export const GATE_SELECTOR = 'app.kubernetes.io/name=ktrace,app.kubernetes.io/component=gate';
 /** Path of the websocket on the agent's and the gate's HTTP server. */

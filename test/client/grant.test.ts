@@ -19,6 +19,7 @@ class Sink extends Writable {
 interface Held {
   metadata: { name: string; labels?: unknown; annotations?: unknown };
   rules?: unknown;
+  spec?: unknown;
 }
 
 /** An API server that holds whatever it is given, by path. */
@@ -102,6 +103,21 @@ test('a grant makes the account, what it sees, and who may be it; again it chang
   assert.ok(again.split('\n').every((line) => line === '' || line.endsWith(' unchanged')));
   assert.deepEqual([...objects], before);
   assert.ok(writes.every((write) => write.startsWith('POST')));
+});
+
+test('nothing is granted where a pod of the same namespace is on its node’s network', async (t) => {
+  const { objects, writes, kubeconfig } = await server(t);
+  const pod = '/api/v1/namespaces/ktrace/pods/ktrace-agent-x';
+  objects.set(pod, { metadata: { name: 'ktrace-agent-x' }, spec: { hostNetwork: true } });
+  for (const what of [{ namespace: 'shop' }, { admin: true }])
+    await assert.rejects(run(runGrant, { ...what, user: 'jane', kubeconfig }), {
+      code: 'KTRACE_E_UNSAFE_GRANT',
+      message: /pods of namespace ktrace use their node's network \(ktrace-agent-x\)/,
+    });
+  assert.deepEqual(writes, []);
+  await run(runRevoke, { namespace: 'shop', user: 'jane', kubeconfig });
+  objects.set(pod, { metadata: { name: 'ktrace-gate-x' }, spec: {} });
+  await run(runGrant, { namespace: 'shop', user: 'jane', kubeconfig });
 });
 
 test('payloads are granted beside the packets, by an account of their own, and taken back with them or alone', async (t) => {

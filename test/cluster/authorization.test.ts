@@ -11,7 +11,8 @@ import { endpoints } from '../lab/support/events.ts';
 import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import type { Answer, Question } from './support/ask-agents.ts';
-import { beside, ktrace, kubectl, SKIP } from './support/cluster.ts';
+import { beside, getJson, ktrace, kubectl, SKIP } from './support/cluster.ts';
+import { readyPods } from './support/product.ts';
 import { certificateVisitor, mint, signingKey, timeShifted, tokenVisitor, type Visitor } from './support/visitors.ts';
 import { World } from './support/world.ts';
 
@@ -253,6 +254,57 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
     assert.deepEqual(packetsIn(seen).filter(isWithinB), []);
     for (const packet of packetsIn(seen)) assert.ok(endpoints(packet).some(({ pod }) => pod?.namespace === a.namespace));
     for (const word of secretsOf(b)) assert.ok(!JSON.stringify(seen).includes(word), word);
+  });
+
+  test('a grant reaches gates alone: no port of an agent, and none of a node’s loopback', async () => {
+    const visitor = await certificateVisitor(`${a.namespace}-forwarder`);
+    const as = ['kubectl', '--kubeconfig', visitor.kubeconfig];
+    const refused = (...argv: string[]) =>
+      assert.rejects(beside([...as, ...argv]), /Forbidden|forbidden/, `${argv.join(' ')} was to be refused`);
+    try {
+      for (const what of [[a.namespace], ['--admin']]) await grant(...what, '--user', visitor.user);
+      const { items } = await getJson<{
+        items: { metadata: { namespace: string; name: string }; spec: { hostNetwork?: boolean } }[];
+      }>('pods', '-A');
+      const onHost = items.filter(({ spec }) => spec.hostNetwork === true);
+      assert.ok(onHost.some(({ metadata }) => metadata.name.startsWith('ktrace-agent-')));
+      assert.ok(onHost.every(({ metadata }) => metadata.namespace !== 'ktrace'));
+      for (const { namespace, name } of onHost.map(({ metadata }) => metadata)) {
+        for (const verb of ['create', 'get']) {
+          const may = await beside([
+            ...as,
+            'auth',
+            'can-i',
+            verb,
+            `pods/${name}`,
+            '--subresource=portforward',
+            '-n',
+            namespace,
+          ]).then(
+            ({ stdout }) => stdout.trim(),
+            (error: Error) => (/^no$/m.test(error.message) ? 'no' : Promise.reject(error)),
+          );
+          assert.equal(may, 'no', `${verb} pods/portforward of ${namespace}/${name}`);
+        }
+      }
+      const agent = onHost.find(({ metadata }) => metadata.name.startsWith('ktrace-agent-'))?.metadata;
+      // 10248 is the kubelet's own health port, on the loopback of every node.
+      await refused('-n', 'ktrace-agents', 'port-forward', `pod/${agent?.name}`, '0:10248');
+      await refused('-n', 'ktrace-agents', 'get', 'pods');
+      await refused('-n', 'ktrace-agents', 'exec', agent?.name ?? '', '--', 'true');
+      await refused('get', '--raw', `/api/v1/nodes/${a.nodeA}/proxy/healthz`);
+      const gates = await readyPods('gate');
+      const { stdout } = await beside([...as, '-n', 'ktrace', 'get', 'pods', '-o', 'name']);
+      assert.deepEqual(stdout.trim().split('\n').sort(), gates.map(({ name }) => `pod/${name}`).sort());
+      // Behind a gate's pod the same port is the pod's own loopback, where nobody listens.
+      const gate = ['-n', 'ktrace', 'port-forward', `pod/${gates[0]?.name}`, '17999:10248'];
+      const probe =
+        'kubectl "$@" >/dev/null 2>&1 & p=$!; sleep 3; curl -sm 3 http://127.0.0.1:17999/healthz; c=$?; kill $p; exit $c';
+      await assert.rejects(beside(['sh', '-c', probe, 'sh', '--kubeconfig', visitor.kubeconfig, ...gate]));
+    } finally {
+      for (const what of [[a.namespace], ['--admin']]) await runKtrace('revoke', ...what, '--user', visitor.user);
+      await visitor.close();
+    }
   });
 
   const LOGINS: Record<string, () => Promise<Visitor>> = {

@@ -64,9 +64,9 @@ suite('a real cluster that changes while it is followed', { skip: SKIP }, () => 
 
   test('an agent that is deleted is back in the follow when its DaemonSet has replaced it', async () => {
     const agent = (await readyPods('agent')).find(({ node }) => node === world.nodeB);
-    await kubectl('-n', 'ktrace', 'delete', 'pod', agent?.name ?? '', '--wait=true');
+    await kubectl('-n', 'ktrace-agents', 'delete', 'pod', agent?.name ?? '', '--wait=true');
     await follow.following(({ missing }) => missing.includes(world.nodeB));
-    await kubectl('-n', 'ktrace', 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=120s');
+    await kubectl('-n', 'ktrace-agents', 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=120s');
     await follow.following();
     await world.inPod('deploy/client', 'ping', '-c', '1', '-s', '79', '-W', '5', world.server.ip);
     await follow.packet(

@@ -161,7 +161,13 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
       return now !== '' && now !== pid;
     });
     await bothNodesTell();
-    const { items } = await getJson<{ items: AgentPod[] }>('pods', '-n', 'ktrace', '-l', 'app.kubernetes.io/component=agent');
+    const { items } = await getJson<{ items: AgentPod[] }>(
+      'pods',
+      '-n',
+      'ktrace-agents',
+      '-l',
+      'app.kubernetes.io/component=agent',
+    );
     const ofNode = items.find(({ spec }) => spec.nodeName === world.nodeB);
     assert.equal(ofNode?.status.containerStatuses[0]?.lastState.terminated?.reason, 'OOMKilled');
   });
@@ -187,8 +193,10 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
 
   test('uninstall, while agents are attached by clsact, leaves no filter on any node', async () => {
     const { world, follow } = followed;
-    const [image] = (await kubectl('-n', 'ktrace', 'get', 'daemonset/ktrace-agent', '-o', 'jsonpath={..image}')).split(' ');
-    await kubectl('-n', 'ktrace', 'set', 'env', 'daemonset/ktrace-agent', 'KTRACE_ATTACH=clsact');
+    const [image] = (await kubectl('-n', 'ktrace-agents', 'get', 'daemonset/ktrace-agent', '-o', 'jsonpath={..image}')).split(
+      ' ',
+    );
+    await kubectl('-n', 'ktrace-agents', 'set', 'env', 'daemonset/ktrace-agent', 'KTRACE_ATTACH=clsact');
     await renewAgents();
     await bothNodesTell();
     for (const node of [world.nodeA, world.nodeB]) assert.match(await filters(node), /ktrace_/);

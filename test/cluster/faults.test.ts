@@ -116,8 +116,8 @@ suite('a real cluster in which something breaks', { skip: SKIP }, () => {
   test('DaemonSets that are deleted, behind an agent that was killed, leave no filter and no pin on any node', async () => {
     const { world } = followed;
     for (const node of world.nodes.keys()) await world.onNode(node, 'kill', '-KILL', await pidOn(node, 'ktrace agent'));
-    const saved = await kubectl('-n', 'ktrace', 'get', 'daemonset/ktrace-agent', '-o', 'json');
-    await kubectl('-n', 'ktrace', 'delete', 'daemonset/ktrace-agent', '--wait=true', '--cascade=foreground');
+    const saved = await kubectl('-n', 'ktrace-agents', 'get', 'daemonset/ktrace-agent', '-o', 'json');
+    await kubectl('-n', 'ktrace-agents', 'delete', 'daemonset/ktrace-agent', '--wait=true', '--cascade=foreground');
     try {
       for (const node of world.nodes.keys()) {
         await until(`no agent on ${node}`, () =>
@@ -134,7 +134,7 @@ suite('a real cluster in which something breaks', { skip: SKIP }, () => {
       };
       const { name, namespace, labels } = metadata;
       await apply([{ apiVersion, kind, metadata: { name, namespace, labels }, spec }]);
-      await kubectl('-n', 'ktrace', 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=120s');
+      await kubectl('-n', 'ktrace-agents', 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=120s');
     }
     await bothNodesTell();
   });

@@ -9,7 +9,10 @@ import { beside, getJson, ktrace, SKIP } from './support/cluster.ts';
 import { productIsReady } from './support/product.ts';
 
 const DEPLOY = join(import.meta.dirname, '..', '..', 'deploy');
-const SETS = ['ktrace-agent', 'ktrace-gate'];
+const SETS = [
+  ['ktrace-agent', 'ktrace-agents'],
+  ['ktrace-gate', 'ktrace'],
+] as const;
 
 interface DaemonSet {
   spec: { template: { spec: { containers: { image: string }[] } } };
@@ -22,7 +25,7 @@ async function runKtrace(...argv: string[]): Promise<{ code: number | null; stdo
 }
 
 async function imageNow(): Promise<string> {
-  const { spec } = await getJson<DaemonSet>('daemonset', 'ktrace-agent', '-n', 'ktrace');
+  const { spec } = await getJson<DaemonSet>('daemonset', 'ktrace-agent', '-n', 'ktrace-agents');
   return spec.template.spec.containers[0]?.image ?? '';
 }
 
@@ -53,7 +56,7 @@ suite('ktrace install, status and uninstall on a real cluster', { skip: SKIP }, 
     const before = await imageNow();
     const { code, stdout } = await runKtrace('install', '--image', 'localhost/other:1', '--dry-run');
     assert.equal(code, 0);
-    assert.match(stdout, /^daemonset\/ktrace-agent in ktrace changed \(dry run\)$/m);
+    assert.match(stdout, /^daemonset\/ktrace-agent in ktrace-agents changed \(dry run\)$/m);
     assert.match(stdout, /^namespace\/ktrace unchanged \(dry run\)$/m);
     assert.equal(await imageNow(), before);
   });
@@ -91,14 +94,14 @@ suite('ktrace install, status and uninstall on a real cluster', { skip: SKIP }, 
     });
     const good = await runKtrace('install', '--image', image);
     assert.equal(good.code, 0, good.stderr);
-    assert.match(good.stdout, /^daemonset\/ktrace-agent in ktrace changed$/m);
+    assert.match(good.stdout, /^daemonset\/ktrace-agent in ktrace-agents changed$/m);
   });
 
   test('uninstall leaves nothing, twice; install makes it anew', async () => {
     const image = await imageNow();
     const first = await runKtrace('uninstall');
     assert.equal(first.code, 0, first.stderr);
-    assert.match(first.stdout, /^daemonset\/ktrace-agent in ktrace deleted$/m);
+    assert.match(first.stdout, /^daemonset\/ktrace-agent in ktrace-agents deleted$/m);
     await until('nothing of it is left', async () => {
       const { stdout } = await beside(['kubectl', 'get', 'clusterroles,clusterrolebindings,namespaces', '-o', 'name']);
       return !stdout.includes('ktrace');
@@ -117,7 +120,8 @@ suite('ktrace install, status and uninstall on a real cluster', { skip: SKIP }, 
     assert.match(gone.stderr, /KTRACE_E_NO_AGENT.*\n.*ktrace install/);
     const anew = await runKtrace('install', '--image', image);
     assert.equal(anew.code, 0, anew.stderr);
-    for (const name of SETS) assert.match(anew.stdout, new RegExp(`^daemonset/${name} in ktrace created$`, 'm'));
+    for (const [name, namespace] of SETS)
+      assert.match(anew.stdout, new RegExp(`^daemonset/${name} in ${namespace} created$`, 'm'));
     assert.match(anew.stderr, /ready after \d+ s/);
   });
 });

@@ -6,7 +6,7 @@ import { apply, beside, getJson, type Output, SKIP } from './support/cluster.ts'
 import { productIsReady, readyPods, scrape } from './support/product.ts';
 
 const DEPLOY = join(import.meta.dirname, '..', '..', 'deploy');
-const AGENT = 'system:serviceaccount:ktrace:ktrace-agent';
+const AGENT = 'system:serviceaccount:ktrace-agents:ktrace-agent';
 const GATE = 'system:serviceaccount:ktrace:ktrace-gate';
 
 /** What the Prometheus operator's kind is made of, as far as a manifest of ours has to be checked against it. */
@@ -124,7 +124,7 @@ suite('the manifests on a real API server', { skip: SKIP }, () => {
   });
 
   test('the gate has no right, no capability and no network of the host, and both have their bounds', async () => {
-    const agent = await getJson<DaemonSet>('daemonset', 'ktrace-agent', '-n', 'ktrace');
+    const agent = await getJson<DaemonSet>('daemonset', 'ktrace-agent', '-n', 'ktrace-agents');
     const gate = await getJson<DaemonSet>('daemonset', 'ktrace-gate', '-n', 'ktrace');
     for (const { spec } of [agent, gate]) {
       const { containers, hostPID } = spec.template.spec;

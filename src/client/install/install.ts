@@ -3,12 +3,13 @@ import type { Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { EXIT, KtraceError } from '../../util/errors.ts';
 import { type Api, ApiError, createApi } from '../api.ts';
-import { objectPath, titleOf } from '../kube-object.ts';
+import { type KubeObject, objectPath, titleOf } from '../kube-object.ts';
 import { kubeSurroundings, loadKubeConfig } from '../kubeconfig.ts';
 import { escapeText } from '../render/escape.ts';
 import { applyManifest } from './apply.ts';
 import { deployFolder, type Manifest, renderManifests } from './manifests.ts';
 import { type Problem, problemsOf, problemText, type Readiness, readinessOf } from './readiness.ts';
+import { awaitGone, removeOurs } from './remove.ts';
 
 export interface InstallOptions {
   /** Undefined: the one that the manifests name. */
@@ -42,7 +43,8 @@ export async function runInstall(options: InstallOptions, io: InstallIo): Promis
     image: options.image,
   });
   const api = openApi(options, io);
-  await rejectForeignNamespace(api, options.ktraceNamespace);
+  for (const { kind, metadata } of manifests) if (kind === 'Namespace') await rejectForeignNamespace(api, metadata.name);
+  await removeEarlierAgents(api, options, io);
   for (const manifest of manifests) {
     const outcome = await applyManifest(api, manifest, options.dryRun).catch(explainMissingNamespace(options.dryRun, manifest));
     io.stdout.write(`${escapeText(titleOf(manifest))} ${outcome}${options.dryRun ? ' (dry run)' : ''}\n`);
@@ -80,6 +82,24 @@ async function rejectForeignNamespace(api: Api, name: string): Promise<void> {
   );
 }
 
+/** Earlier versions had their agents beside the gates, where a grant reaches them, and two agents on a node would fight for one socket. */
+async function removeEarlierAgents(
+  api: Api,
+  { dryRun, ktraceNamespace, timeoutMs }: InstallOptions,
+  { stdout, interrupt }: InstallIo,
+): Promise<void> {
+  for (const [apiVersion, kind] of [
+    ['apps/v1', 'DaemonSet'],
+    ['v1', 'ServiceAccount'],
+  ] as const) {
+    const object: KubeObject = { apiVersion, kind, metadata: { name: 'ktrace-agent', namespace: ktraceNamespace } };
+    const deletion = await removeOurs(api, object, { isDry: dryRun, propagationPolicy: 'Foreground' });
+    if (deletion === 'not there') continue;
+    if (deletion === 'deleted' && !dryRun) await awaitGone(api, object, timeoutMs, interrupt);
+    stdout.write(`${escapeText(titleOf(object))} ${deletion}${dryRun ? ' (dry run)' : ''}\n`);
+  }
+}
+
 /** A dry run makes no namespace, and the API server checks nothing in one that is not there. */
 function explainMissingNamespace(isDry: boolean, { metadata: { namespace } }: Manifest): (error: unknown) => string {
   return (error) => {
@@ -92,7 +112,7 @@ function explainMissingNamespace(isDry: boolean, { metadata: { namespace } }: Ma
 async function awaitReadiness(
   api: Api,
   manifests: readonly Manifest[],
-  { timeoutMs, ktraceNamespace }: InstallOptions,
+  { timeoutMs }: InstallOptions,
   io: InstallIo,
 ): Promise<number> {
   const startMs = performance.now();
@@ -112,7 +132,8 @@ async function awaitReadiness(
       return EXIT.ok;
     }
     if (waitedMs >= TROUBLE_MS || waitedMs >= timeoutMs) {
-      const problems = (await problemsOf(api, ktraceNamespace, io.interrupt).catch(unlessInterrupted(io.interrupt))) ?? [];
+      const namespaces = manifests.filter(({ kind }) => kind === 'Namespace').map(({ metadata }) => metadata.name);
+      const problems = (await problemsOf(api, namespaces, io.interrupt).catch(unlessInterrupted(io.interrupt))) ?? [];
       for (const problem of problems) tell(problemText(problem), problem.text);
       if (waitedMs >= timeoutMs) throw notReady(all, problems, timeoutMs);
     }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { loadAll } from 'js-yaml';
+import { agentNamespace, KTRACE_NAMESPACE } from '../../protocol/constants.ts';
 import type { KubeObject } from '../kube-object.ts';
 
 /** A manifest's object. */
@@ -12,7 +13,7 @@ export interface Manifest extends KubeObject {
 export interface ManifestOptions {
   /** Folder of a kustomization, e.g. `deploy/base`. */
   folder: string;
-  /** Where ktrace is installed. */
+  /** Where ktrace is installed: the gates there, the agents in its `agentNamespace`. */
   namespace: string;
   /** The image of all containers; undefined: the one that the kustomization names. */
   image: string | undefined;
@@ -29,11 +30,11 @@ type Tree = Record<string, unknown>;
 
 const CLUSTER_KINDS = new Set(['Namespace', 'ClusterRole', 'ClusterRoleBinding', 'PriorityClass']);
 /** What others refer to comes first. */
-const ORDER = ['Namespace', 'ServiceAccount', 'ClusterRole', 'ClusterRoleBinding', 'NetworkPolicy', 'DaemonSet'];
+const ORDER = ['Namespace', 'ResourceQuota', 'ServiceAccount', 'ClusterRole', 'ClusterRoleBinding', 'NetworkPolicy', 'DaemonSet'];
 
 /**
  * The objects of a kustomization, in the order to make them: those that `kubectl kustomize` gives, as far as ours use of it (resources, patches,
- * images, labels, a namespace), which a test on a real cluster compares. Nothing but the files of the package is needed for it.
+ * images, labels), which a test on a real cluster compares. Nothing but the files of the package is needed for it.
  */
 export function renderManifests({ folder, namespace, image }: ManifestOptions): Manifest[] {
   const rendered = render(resolve(folder), image).map((manifest) => inNamespace(manifest, namespace));
@@ -96,13 +97,21 @@ function withImage<Value>(value: Value, name: string, image: string): Value {
   ) as Value;
 }
 
-function inNamespace(manifest: Manifest, namespace: string): Manifest {
-  if (manifest.kind === 'Namespace') return { ...manifest, metadata: { ...manifest.metadata, name: namespace } };
-  const subjects = (manifest['subjects'] as { kind: string }[] | undefined)?.map((subject) =>
-    subject.kind === 'ServiceAccount' ? { ...subject, namespace } : subject,
+/** The manifests name the two default namespaces; here each becomes the one of this installation. */
+function inNamespace(manifest: Manifest, ktraceNamespace: string): Manifest {
+  const moved = (name: string | undefined): string => {
+    if (name === KTRACE_NAMESPACE) return ktraceNamespace;
+    if (name === agentNamespace(KTRACE_NAMESPACE)) return agentNamespace(ktraceNamespace);
+    throw new Error(`${manifest.kind} ${manifest.metadata.name} is in neither of ktrace's namespaces: ${name}`);
+  };
+  const { metadata } = manifest;
+  if (manifest.kind === 'Namespace') return { ...manifest, metadata: { ...metadata, name: moved(metadata.name) } };
+  const subjects = (manifest['subjects'] as { kind: string; namespace?: string }[] | undefined)?.map((subject) =>
+    subject.kind === 'ServiceAccount' ? { ...subject, namespace: moved(subject.namespace) } : subject,
   );
-  const moved = subjects === undefined ? manifest : { ...manifest, subjects };
-  return CLUSTER_KINDS.has(manifest.kind) ? moved : { ...moved, metadata: { ...moved.metadata, namespace } };
+  const bound = subjects === undefined ? manifest : { ...manifest, subjects };
+  if (CLUSTER_KINDS.has(manifest.kind)) return bound;
+  return { ...bound, metadata: { ...metadata, namespace: moved(metadata.namespace) } };
 }
 
 function isTree(value: unknown): value is Tree {

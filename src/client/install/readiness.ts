@@ -52,7 +52,12 @@ export interface Problem {
 }
 
 /** Why pods are not ready; the same trouble on many nodes is one. */
-export async function problemsOf(api: Api, namespace: string, signal: AbortSignal): Promise<Problem[]> {
+export async function problemsOf(api: Api, namespaces: readonly string[], signal: AbortSignal): Promise<Problem[]> {
+  const all = await Promise.all(namespaces.map((namespace) => problemsIn(api, namespace, signal)));
+  return all.flat();
+}
+
+async function problemsIn(api: Api, namespace: string, signal: AbortSignal): Promise<Problem[]> {
   const base = `/api/v1/namespaces/${encodeURIComponent(namespace)}`;
   const pods = await listAll<Pod>(api, `${base}/pods`, { labelSelector: 'app.kubernetes.io/name=ktrace' }, signal);
   const problems = new Map<string, string[]>();

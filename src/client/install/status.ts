@@ -1,3 +1,4 @@
+import { agentNamespace } from '../../protocol/constants.ts';
 import { EXIT, KtraceError } from '../../util/errors.ts';
 import { type Api, ApiError, listAll } from '../api.ts';
 import { escapeText, safeJson } from '../render/escape.ts';
@@ -8,7 +9,7 @@ export type StatusOptions = Pick<InstallOptions, 'ktraceNamespace' | 'kubeconfig
   output: 'text' | 'json';
 };
 
-/** One of a node's two pods. */
+/** One of a node's two pods; of agents that may not be listed nothing is known. */
 interface Part {
   pod: string;
   isReady: boolean;
@@ -22,6 +23,8 @@ interface Part {
 
 interface NodeStatus {
   node: string;
+  /** False where agents may not be listed. */
+  areAgentsKnown: boolean;
   /** Undefined where the nodes may not be listed. */
   kernel?: string;
   agent?: Part;
@@ -36,18 +39,37 @@ interface Node {
 /** `ktrace status`: agent and gate of every node, and why one is not ready. Exit code 0 when all are, 1 when not, 3 when nothing is installed. */
 export async function runStatus(options: StatusOptions, io: InstallIo): Promise<number> {
   const api = openApi(options, io);
-  const path = `/api/v1/namespaces/${encodeURIComponent(options.ktraceNamespace)}/pods`;
-  const pods = await listAll<Pod>(api, path, { labelSelector: 'app.kubernetes.io/name=ktrace' }, io.interrupt);
+  const gates = await podsIn(api, options.ktraceNamespace, io.interrupt);
+  const agents = await agentsOf(api, agentNamespace(options.ktraceNamespace), io);
+  const pods = [...gates, ...(agents ?? [])];
   if (pods.length === 0) {
     throw new KtraceError('KTRACE_E_NO_AGENT', `There is no agent of ktrace in namespace ${options.ktraceNamespace}`, {
       hint: 'ktrace install makes one on every node; another namespace is given with --ktrace-namespace.',
       exitCode: EXIT.noAgent,
     });
   }
-  const nodes = statusOf(pods, await nodesOf(api, io));
+  const nodes = statusOf(pods, await nodesOf(api, io), agents !== undefined);
   if (options.output === 'json') io.stdout.write(`${nodes.map((node) => safeJson(node)).join('\n')}\n`);
   else printTable(nodes, io);
   return nodes.every(isWell) ? EXIT.ok : EXIT.failure;
+}
+
+function podsIn(api: Api, namespace: string, signal: AbortSignal): Promise<Pod[]> {
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`;
+  return listAll<Pod>(api, path, { labelSelector: 'app.kubernetes.io/name=ktrace' }, signal);
+}
+
+/** Who was granted packets may list the gates alone, whose readiness is the agents' as well. */
+async function agentsOf(api: Api, namespace: string, { interrupt, stderr }: InstallIo): Promise<Pod[] | undefined> {
+  try {
+    return await podsIn(api, namespace, interrupt);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 403) throw error;
+    stderr.write(
+      `ktrace: you may not list the pods of namespace ${escapeText(namespace)}: agents are told by their gates alone\n`,
+    );
+    return undefined;
+  }
 }
 
 async function nodesOf(api: Api, { interrupt, stderr }: InstallIo): Promise<Node[]> {
@@ -60,17 +82,17 @@ async function nodesOf(api: Api, { interrupt, stderr }: InstallIo): Promise<Node
   }
 }
 
-function statusOf(pods: readonly Pod[], nodes: readonly Node[]): NodeStatus[] {
+function statusOf(pods: readonly Pod[], nodes: readonly Node[], areAgentsKnown: boolean): NodeStatus[] {
   const rows = new Map<string, NodeStatus>();
   for (const { metadata, status } of nodes) {
     const kernel = status?.nodeInfo?.kernelVersion;
-    rows.set(metadata.name, { node: metadata.name, ...(kernel === undefined ? {} : { kernel }) });
+    rows.set(metadata.name, { node: metadata.name, areAgentsKnown, ...(kernel === undefined ? {} : { kernel }) });
   }
   for (const pod of pods) {
     const node = pod.spec?.nodeName;
     const component = pod.metadata.labels?.['app.kubernetes.io/component'];
     if (node === undefined || (component !== 'agent' && component !== 'gate')) continue;
-    const row = rows.get(node) ?? { node };
+    const row = rows.get(node) ?? { node, areAgentsKnown };
     // While pods are replaced a node has two: the one that stays is shown.
     if (row[component] === undefined || pod.metadata.deletionTimestamp === undefined) row[component] = partOf(pod);
     rows.set(node, row);
@@ -91,17 +113,17 @@ function partOf(pod: Pod): Part {
   };
 }
 
-function isWell({ agent, gate }: NodeStatus): boolean {
-  return agent?.isReady === true && gate?.isReady === true;
+function isWell({ agent, gate, areAgentsKnown }: NodeStatus): boolean {
+  return gate?.isReady === true && (!areAgentsKnown || agent?.isReady === true);
 }
 
 function printTable(nodes: readonly NodeStatus[], { stdout }: InstallIo): void {
-  const rows = nodes.map(({ node, kernel, agent, gate }) => [
+  const rows = nodes.map(({ node, kernel, agent, gate, areAgentsKnown }) => [
     node,
-    stateText(agent),
+    areAgentsKnown ? stateText(agent) : 'unknown',
     stateText(gate),
     restartsText(agent, gate),
-    imageText(agent),
+    imageText(agent ?? gate),
     kernel ?? '',
   ]);
   const table = [['NODE', 'AGENT', 'GATE', 'RESTARTS', 'IMAGE', 'KERNEL'], ...rows].map((row) => row.map(escapeText));
@@ -113,11 +135,12 @@ function printTable(nodes: readonly NodeStatus[], { stdout }: InstallIo): void {
         .join('  ')
         .trimEnd()}\n`,
     );
-  for (const { node, agent, gate } of nodes) {
+  for (const { node, agent, gate, areAgentsKnown } of nodes) {
     for (const [name, part] of [
       ['agent', agent],
       ['gate', gate],
     ] as const) {
+      if (part === undefined && name === 'agent' && !areAgentsKnown) continue;
       const problem = part === undefined ? 'there is no pod' : part.problem;
       if (problem !== undefined) stdout.write(`${escapeText(`${node}: ${name}: ${problem}`)}\n`);
       else if (part?.lastEnd !== undefined)

@@ -1,3 +1,4 @@
+import { agentNamespace, KTRACE_NAMESPACE } from '../../protocol/constants.ts';
 import type { Tokens, UserTokens } from '../tokens.ts';
 import { verifyAccountToken } from './account-tokens.ts';
 import type { Store } from './store.ts';
@@ -16,13 +17,15 @@ export const ANONYMOUS: User = { username: 'system:anonymous', uid: '', groups: 
 /** The audience of tokens for the API server itself. */
 export const API_AUDIENCE = 'https://kubernetes.default.svc';
 
+const AGENTS = agentNamespace(KTRACE_NAMESPACE);
+
 /** Users by the names of their tokens. What they may do is in the Roles that the server holds. */
 const USERS: Record<keyof UserTokens, User> = {
   admin: { username: 'lab-admin', uid: 'admin', groups: ['system:masters'] },
   agent: {
-    username: 'system:serviceaccount:ktrace:ktrace-agent',
+    username: `system:serviceaccount:${AGENTS}:ktrace-agent`,
     uid: 'agent',
-    groups: ['system:serviceaccounts', 'system:serviceaccounts:ktrace'],
+    groups: ['system:serviceaccounts', `system:serviceaccounts:${AGENTS}`],
   },
   viewer: { username: 'lab-viewer', uid: 'viewer', groups: [] },
   nobody: { username: 'lab-nobody', uid: 'nobody', groups: [] },

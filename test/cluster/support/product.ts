@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { until } from '../../support/until.ts';
 import { beside, getJson, kubectl, TOOLS_IMAGE } from './cluster.ts';
 
-const NAMESPACE = 'ktrace';
+/** Where the pods of each are. */
+export const NAMESPACES = { agent: 'ktrace-agents', gate: 'ktrace' } as const;
 export const METRICS_PORT = 7472;
 const DEPLOY = join(import.meta.dirname, '..', '..', '..', 'deploy');
 
@@ -29,8 +30,8 @@ export interface ReadyPod {
  * them: whoever needs them waits for that alone, and never takes the first pod of a list.
  */
 export async function productIsReady(): Promise<void> {
-  for (const name of ['ktrace-agent', 'ktrace-gate'])
-    await kubectl('-n', NAMESPACE, 'rollout', 'status', `daemonset/${name}`, '--timeout=110s');
+  for (const component of ['agent', 'gate'] as const)
+    await kubectl('-n', NAMESPACES[component], 'rollout', 'status', `daemonset/ktrace-${component}`, '--timeout=110s');
   const nodes = await getJson<{ items: object[] }>('nodes');
   for (const component of ['agent', 'gate'] as const) {
     await until(`a ready ${component} on each of ${nodes.items.length} nodes, and no other`, async () => {
@@ -51,11 +52,11 @@ export async function deploy(folder: string): Promise<void> {
 /** All agents at once by the DaemonSet's present template, where a rollout takes node after node. */
 export async function renewAgents(): Promise<void> {
   await until('the DaemonSet’s new template is seen', async () => {
-    const { metadata, status } = await getJson<RawDaemonSet>('daemonset', 'ktrace-agent', '-n', NAMESPACE);
+    const { metadata, status } = await getJson<RawDaemonSet>('daemonset', 'ktrace-agent', '-n', NAMESPACES.agent);
     return status.observedGeneration === metadata.generation;
   });
-  await kubectl('-n', NAMESPACE, 'delete', 'pods', '-l', 'app.kubernetes.io/component=agent', '--wait=false');
-  await kubectl('-n', NAMESPACE, 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=110s');
+  await kubectl('-n', NAMESPACES.agent, 'delete', 'pods', '-l', 'app.kubernetes.io/component=agent', '--wait=false');
+  await kubectl('-n', NAMESPACES.agent, 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=110s');
 }
 
 /** The ready pods of agents or gates, by the names of their nodes. */
@@ -65,7 +66,7 @@ export async function readyPods(component: 'agent' | 'gate'): Promise<ReadyPod[]
 
 async function podsOf(component: 'agent' | 'gate'): Promise<{ all: number; ready: ReadyPod[] }> {
   const selector = `app.kubernetes.io/component=${component}`;
-  const { items } = await getJson<{ items: RawPod[] }>('pods', '-n', NAMESPACE, '-l', selector);
+  const { items } = await getJson<{ items: RawPod[] }>('pods', '-n', NAMESPACES[component], '-l', selector);
   const ready = items
     .filter(
       ({ metadata, status }) =>

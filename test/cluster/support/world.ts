@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { keepOnFailure } from '../../support/evidence.ts';
 import { until } from '../../support/until.ts';
 import { apply, getJson, kubectl, TOOLS_IMAGE } from './cluster.ts';
-import { METRICS_PORT, productIsReady } from './product.ts';
+import { METRICS_PORT, NAMESPACES, productIsReady } from './product.ts';
 
 export interface Pod {
   name: string;
@@ -14,7 +14,7 @@ export interface Pod {
 }
 
 interface RawPod {
-  metadata: { name: string; uid: string; deletionTimestamp?: string };
+  metadata: { name: string; namespace: string; uid: string; deletionTimestamp?: string };
   spec: { nodeName: string; hostNetwork?: boolean };
   status: { podIP: string; phase: string };
 }
@@ -138,14 +138,15 @@ export class World {
   async #keep(folder: string): Promise<void> {
     const keep = async (name: string, said: Promise<string>): Promise<void> =>
       writeFileSync(join(folder, name), await said.catch((error: Error) => error.message));
-    const pods = await getJson<{ items: RawPod[] }>('pods', '-n', 'ktrace');
+    const podsOf = (namespace: string) => getJson<{ items: RawPod[] }>('pods', '-n', namespace);
+    const pods = (await Promise.all(Object.values(NAMESPACES).map(podsOf))).flatMap(({ items }) => items);
     const shell = [...this.#shells.values()][0] ?? '';
     await Promise.all([
       keep('pods.txt', kubectl('get', 'pods', '-A', '-o', 'wide')),
       keep('events.txt', kubectl('get', 'events', '-A', '--sort-by=.lastTimestamp')),
-      ...pods.items.flatMap(({ metadata: { name }, status, spec }) => [
-        keep(`${name}.log`, kubectl('-n', 'ktrace', 'logs', name)),
-        keep(`${name}-before.log`, kubectl('-n', 'ktrace', 'logs', name, '--previous')),
+      ...pods.flatMap(({ metadata: { name, namespace }, status, spec }) => [
+        keep(`${name}.log`, kubectl('-n', namespace, 'logs', name)),
+        keep(`${name}-before.log`, kubectl('-n', namespace, 'logs', name, '--previous')),
         // A gate's page has its agent's figures as well.
         ...(spec.hostNetwork === true
           ? []

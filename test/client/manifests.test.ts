@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { grantObjects } from '../../src/access/grant-objects.ts';
+import { deployFolder, type Manifest, renderManifests } from '../../src/client/install/manifests.ts';
+
+/** All that a person may install; the monitoring overlay has no pods. */
+const FOLDERS = [
+  'base',
+  ...readdirSync(join(deployFolder(), 'overlays'))
+    .filter((name) => name !== 'monitoring')
+    .map((name) => `overlays/${name}`),
+];
+
+interface PodSpec {
+  hostNetwork?: boolean;
+  hostPID?: boolean;
+  serviceAccountName: string;
+}
+
+function render(folder: string, namespace: string): Manifest[] {
+  return renderManifests({ folder: join(deployFolder(), folder), namespace, image: undefined });
+}
+
+function podSpec(manifest: Manifest): PodSpec {
+  return (manifest['spec'] as { template: { spec: PodSpec } }).template.spec;
+}
+
+for (const folder of FOLDERS) {
+  test(`${folder}: no pod on a node's network where a grant lets people forward ports`, () => {
+    for (const ktraceNamespace of ['ktrace', 'tracing']) {
+      const sets = render(folder, ktraceNamespace).filter(({ kind }) => kind === 'DaemonSet');
+      const opened = (['shop', undefined] as const).flatMap((namespace) => {
+        const { shared, own } = grantObjects({ namespace, ktraceNamespace, grantee: { kind: 'User', name: 'jane' } });
+        const roles = shared.filter(({ rules }) =>
+          rules?.some(({ resources }) => resources.some((one) => one.startsWith('pods'))),
+        );
+        assert.ok(roles.length === 1 && roles[0]?.kind === 'Role' && own.length === 2);
+        return roles.map(({ metadata }) => metadata.namespace);
+      });
+      assert.deepEqual([...new Set(opened)], [ktraceNamespace]);
+      assert.deepEqual(
+        sets.map((set) => [set.metadata.name, set.metadata.namespace, podSpec(set).hostNetwork === true, podSpec(set).hostPID]),
+        [
+          ['ktrace-agent', `${ktraceNamespace}-agents`, true, undefined],
+          ['ktrace-gate', ktraceNamespace, false, undefined],
+        ],
+      );
+    }
+  });
+
+  test(`${folder}: every object is in a namespace that comes with it, and every account that is named is there`, () => {
+    const manifests = render(folder, 'tracing');
+    const namespaces = manifests.filter(({ kind }) => kind === 'Namespace').map(({ metadata }) => metadata.name);
+    assert.deepEqual(namespaces, ['tracing', 'tracing-agents']);
+    const accounts = new Set<string>();
+    for (const { kind, metadata } of manifests) {
+      if (['Namespace', 'ClusterRole', 'ClusterRoleBinding'].includes(kind)) assert.equal(metadata.namespace, undefined);
+      else assert.ok(namespaces.includes(metadata.namespace ?? ''), `${kind} ${metadata.name}`);
+      if (kind === 'ServiceAccount') accounts.add(`${metadata.namespace}/${metadata.name}`);
+    }
+    const used = manifests.flatMap((manifest) => {
+      if (manifest.kind === 'DaemonSet') return [`${manifest.metadata.namespace}/${podSpec(manifest).serviceAccountName}`];
+      const subjects = manifest['subjects'] as { name: string; namespace: string }[] | undefined;
+      return (subjects ?? []).map(({ name, namespace }) => `${namespace}/${name}`);
+    });
+    assert.ok(used.length >= 5);
+    assert.deepEqual(
+      used.filter((account) => !accounts.has(account)),
+      [],
+    );
+  });
+}
