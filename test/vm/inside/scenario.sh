@@ -45,6 +45,9 @@ make_node() {
 	within "host$n" iptables -t nat -A POSTROUTING -s "10.244.$n.0/24" ! -d 10.244.0.0/16 -j MASQUERADE
 	within "host$n" iptables -t nat -A POSTROUTING -s "10.244.$n.2" -d "10.244.$n.2" -j MASQUERADE
 	ip netns exec "$host" bridge link set dev "vethpod$n" hairpin on
+	# A pod's packet to itself leaves through cni0 only while the bridge's neighbour entry of the pod is not confirmed: br_netfilter forwards it on the bridge
+	# once it is (br_nf_pre_routing_finish_bridge). An entry that is in use is probed, and confirmed, after this many seconds: not before this is over.
+	within "host$n" sysctl -qw net.ipv4.neigh.cni0.delay_first_probe_time=3600
 }
 
 make_tunnel() {
