@@ -66,6 +66,7 @@ async function connect(lab: Lab, onEvent: (event: KtraceEvent) => void): Promise
       up: () => up.resolve(),
       down: up.reject,
       refused: up.reject,
+      invalid: (_, error) => up.reject(error),
       events: (events) => {
         for (const event of events) onEvent(event);
         connection.consumed(events.length);

@@ -22,6 +22,8 @@ export interface ConnectionHandler {
   /** The agent does not want us: it is not tried again. */
   refused(error: KtraceError): void;
   events(events: KtraceEvent[]): void;
+  /** So many events of a batch lack what this version reads: they are left out, the rest is taken. `error` tells of the first. */
+  invalid(count: number, error: KtraceError): void;
   resolved(resolved: Resolved): void;
   /** Packets of this stream, since it began, that the agent did not tell for want of captured bytes, and how far the filter reads. */
   undecided?(packets: number, wantsBytes: number): void;
@@ -281,10 +283,15 @@ export class Connection {
       return;
     }
     if (seq !== session.seq + 1) throw new KtraceError('KTRACE_E_GAP', `Expected batch ${session.seq + 1}, got ${seq}`);
-    for (const event of events) checkEvent(event);
+    // The batch has arrived, whatever is in it: else a resume would bring the same events again, without end.
     session.seq = seq;
+    const { sound, invalid } = checked(events);
     this.#open += events.length;
-    this.#options.handler.events(events);
+    this.#options.handler.events(sound);
+    const [first] = invalid;
+    if (first === undefined) return;
+    this.#options.handler.invalid(invalid.length, first);
+    this.consumed(invalid.length);
   }
 
   #grant(): void {
@@ -319,6 +326,22 @@ export class Connection {
       };
     });
   }
+}
+
+/** The events that have what merging and rendering walk into, and what is wrong with each of the others. */
+function checked(events: readonly KtraceEvent[]): { sound: KtraceEvent[]; invalid: KtraceError[] } {
+  const sound: KtraceEvent[] = [];
+  const invalid: KtraceError[] = [];
+  for (const event of events) {
+    try {
+      checkEvent(event);
+      sound.push(event);
+    } catch (error) {
+      if (!(error instanceof KtraceError)) throw error;
+      invalid.push(error);
+    }
+  }
+  return { sound, invalid };
 }
 
 function arrivalOf(before: { instance: string } | undefined, instance: string, resumed: boolean, missed: number): Arrival {

@@ -62,6 +62,8 @@ interface Followed {
   isLate: boolean;
   downSince: string | undefined;
   firstError: KtraceError | undefined;
+  /** It told events that cannot be read, and the reader knows. */
+  isUnreadable: boolean;
   asked: string;
 }
 
@@ -192,6 +194,7 @@ export class Following {
         down: (error) => this.#down(node, error),
         refused: (error) => this.#refused(node, error),
         events: (events) => this.#events(node, events),
+        invalid: (count, error) => this.#invalid(node, count, error),
         resolved: (resolved) => this.#resolved(node, resolved),
         undecided: (packets, wantsBytes) => this.#undecided.told(node, packets, wantsBytes),
       },
@@ -205,6 +208,7 @@ export class Following {
       isLate: this.#hasBegun,
       downSince: undefined,
       firstError: undefined,
+      isUnreadable: false,
       asked,
     });
   }
@@ -298,6 +302,15 @@ export class Following {
     const correction = this.#correctionOf(node, nowMs);
     for (const event of events) this.#merge.add(node, event, correction, nowMs);
     this.#schedule();
+  }
+
+  /** They are counted each time, and told of once. */
+  #invalid(node: string, count: number, error: KtraceError): void {
+    this.#merge.unreadable(count);
+    const followed = this.#nodes.get(node);
+    if (followed === undefined || followed.isUnreadable) return;
+    followed.isUnreadable = true;
+    this.notice('warn', 'KTRACE_N_EVENTS_INVALID', `events of this node are left out: ${error.message}`, node);
   }
 
   #correctionOf(node: string, nowMs: number): ClockEstimate {

@@ -46,7 +46,7 @@ export interface MergeCounts {
   /** Not shown because of the filter; `undecided` ones among them because it reads bytes that the packet has and that were not captured. */
   filtered: number;
   undecided: number;
-  /** Unreadable times. */
+  /** Without the fields, or with times, that this version reads. */
   invalid: number;
 }
 
@@ -104,6 +104,12 @@ export class Merge {
       this.counts.told++;
       this.#options.consumed(node);
     }
+  }
+
+  /** So many records of a node came in that cannot be read. */
+  unreadable(count: number): void {
+    this.counts.captured += count;
+    this.counts.invalid += count;
   }
 
   /** When {@link Merge.release} has something to do next; undefined: nothing is held. */

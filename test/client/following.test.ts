@@ -271,14 +271,26 @@ test('garbage on the websocket is a clear error', async (t) => {
 
 test('an event without its fields is not taken, and the follow goes on', async (t) => {
   const agent = await agentOf(t, 'host1');
-  const { packets, codes, told } = start(t, [agent]);
+  const { following, packets, codes, told } = start(t, [agent]);
   await until('it is subscribed', () => agent.credits > 0);
   const { src: _, ...broken } = local('host1', 'broken');
-  agent.send({ type: 'events', seq: 1, events: [broken as PacketEvent] });
-  await until('it is connected again', () => codes().includes('KTRACE_N_AGENT_BACK'));
-  assert.match(told.flatMap((event) => (event.kind === 'notice' ? event.text : [])).join(), /Expected a packet event/);
+  agent.emit(local('host1', 'before'), broken as PacketEvent, local('host1', 'behind'));
+  for (let index = 0; index < 5000; index++) agent.emit(broken as PacketEvent);
   agent.emit(local('host1', 'whole'));
-  await until('it goes on', () => packets().length === 1);
+  await until('it goes on', () => packets().some(({ id }) => id === 'whole'));
+  assert.deepEqual(
+    packets().map(({ id }) => id),
+    ['before', 'behind', 'whole'],
+  );
+  assert.equal(agent.connections, 1, 'the batch was acknowledged, the connection stands');
+  assert.deepEqual([following.status().counts.captured, following.status().counts.invalid], [5004, 5001]);
+  assert.deepEqual(
+    codes().filter((code) => code !== 'KTRACE_N_FOLLOWING'),
+    ['KTRACE_N_EVENTS_INVALID'],
+    'told once',
+  );
+  assert.match(told.flatMap((event) => (event.kind === 'notice' ? event.text : [])).join(), /Expected a packet event/);
+  assert.equal(isIncomplete(following.status()), true);
 });
 
 test('an agent that refuses the user ends the follow with the exit code for it', async (t) => {
