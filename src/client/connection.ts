@@ -39,9 +39,18 @@ export interface Timeouts {
   /** Pauses between attempts, before jitter. */
   retryFirstMs: number;
   retryLastMs: number;
+  /** A stream that stood so long was no failed attempt: the pauses begin anew. */
+  steadyMs: number;
 }
 
-const TIMEOUTS: Timeouts = { dialMs: 15_000, answerMs: 5_000, silenceMs: 25_000, retryFirstMs: 250, retryLastMs: 5_000 };
+const TIMEOUTS: Timeouts = {
+  dialMs: 15_000,
+  answerMs: 5_000,
+  silenceMs: 25_000,
+  retryFirstMs: 250,
+  retryLastMs: 5_000,
+  steadyMs: 10_000,
+};
 
 export interface ConnectionOptions {
   node: string;
@@ -84,6 +93,8 @@ export class Connection {
   #answeredAskedAtMs: number | undefined;
   #deadline: NodeJS.Timeout | undefined;
   #attempts = 0;
+  /** When the stream of this attempt began or went on. */
+  #upSinceMs: number | undefined;
   #wake: (() => void) | undefined;
 
   constructor(options: ConnectionOptions) {
@@ -135,6 +146,8 @@ export class Connection {
     while (!this.#abort.signal.aborted) {
       const error = await this.#attempt();
       if (this.#abort.signal.aborted) return;
+      if (this.#upSinceMs !== undefined && this.#options.nowMs() - this.#upSinceMs >= this.#timeouts.steadyMs) this.#attempts = 0;
+      this.#upSinceMs = undefined;
       this.#isSubscribed = false;
       this.#stream = undefined;
       if (this.#isFinal(error)) {
@@ -263,7 +276,7 @@ export class Connection {
     }
     if (!isAnswerToUpdate) {
       this.#isSubscribed = true;
-      this.#attempts = 0;
+      this.#upSinceMs = this.#options.nowMs();
       this.#consumedSince = 0;
       this.#stream?.send({ type: 'credit', events: Math.max(0, window - this.#open), ack: this.#session?.seq ?? 0 });
       // It was changed between the question and its answer.

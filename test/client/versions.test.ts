@@ -24,7 +24,7 @@ function follow(t: TestContext, dial: () => Promise<Duplex>): { told: KtraceEven
     failed: (error) => errors.push(error),
     began: () => undefined,
     nowMs: () => performance.timeOrigin + performance.now(),
-    timeouts: { dialMs: 500, answerMs: 300, silenceMs: 2000, retryFirstMs: 10, retryLastMs: 20 },
+    timeouts: { dialMs: 500, answerMs: 300, silenceMs: 2000, retryFirstMs: 10, retryLastMs: 20, steadyMs: 10_000 },
   });
   t.after(() => following.close());
   following.setNodes(new Set(['host1']));

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Connection } from '../../src/client/connection.ts';
+import { until } from '../support/until.ts';
+import { FakeAgent } from './fake-agent.ts';
+
+test('pauses grow while streams break as soon as they stand, and begin anew after one that stood', async (t) => {
+  const agent = await FakeAgent.start('host1');
+  t.after(() => agent.close());
+  let nowMs = 0;
+  let ups = 0;
+  const pauses: number[] = [];
+  const connection = new Connection({
+    node: 'host1',
+    dial: () => agent.dial(),
+    subscription: { targets: [{ kind: 'all' }], addresses: [], units: 'flows' },
+    window: 4096,
+    nowMs: () => nowMs,
+    random: () => 1,
+    timeouts: { dialMs: 10_000, answerMs: 10_000, silenceMs: 20_000, retryFirstMs: 2, retryLastMs: 8, steadyMs: 10_000 },
+    handler: {
+      up: () => {
+        ups += 1;
+      },
+      down: (_, retryMs) => pauses.push(retryMs),
+      refused: () => undefined,
+      events: () => undefined,
+      invalid: () => undefined,
+      resolved: () => undefined,
+    },
+  });
+  t.after(() => connection.close());
+  const breaksAfter = async (steadyMs: number): Promise<void> => {
+    const before = pauses.length;
+    await until('the stream stands', () => ups > before && agent.credits > 0);
+    nowMs += steadyMs;
+    agent.cut();
+    await until('it broke', () => pauses.length === before + 1);
+  };
+  for (const steadyMs of [0, 100, 9_999, 9_999, 10_000, 0]) await breaksAfter(steadyMs);
+  assert.deepEqual(pauses, [2, 4, 8, 8, 2, 4]);
+});
