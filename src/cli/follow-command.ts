@@ -6,6 +6,7 @@ import { findStandingLab } from '../lab/state.ts';
 import { badArgument } from '../util/errors.ts';
 import { parseCount, parseDuration } from './duration.ts';
 import { interruption } from './interruption.ts';
+import { readVersion } from './version.ts';
 
 /** `ktrace follow`: the flags as the parser gives them; the exit code. */
 export async function followCommand(words: string[], flags: Record<string, unknown>): Promise<number> {
@@ -42,6 +43,7 @@ export async function followCommand(words: string[], flags: Record<string, unkno
     findLab: () => findStandingLab(),
     lookUp: async (name) => (await lookup(name, { all: true })).map(({ address }) => address),
     command: [process.execPath, process.argv[1] ?? ''],
+    version: readVersion(),
   });
 }
 

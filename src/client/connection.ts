@@ -16,7 +16,8 @@ export interface Arrival {
 }
 
 export interface ConnectionHandler {
-  up(arrival: Arrival): void;
+  /** `version` is the agent's. */
+  up(arrival: Arrival, version: string): void;
   /** The connection broke or could not be made; it is tried again after `retryMs`. */
   down(error: KtraceError, retryMs: number): void;
   /** The agent does not want us: it is not tried again. */
@@ -84,6 +85,7 @@ export class Connection {
   #isSubscribed = false;
   #session: { instance: string; session: string; seq: number } | undefined;
   #instance = '';
+  #version = '';
   /** Events told and not yet consumed, and consumed without having been granted again. */
   #open = 0;
   #consumedSince = 0;
@@ -251,6 +253,7 @@ export class Connection {
     }
     this.#clock.answered(this.#openedAtMs, Number(message.clock) / 1e6, this.#options.nowMs());
     this.#instance = message.instance;
+    this.#version = message.version;
     this.authenticate();
     this.#subscribe(this.#session);
   }
@@ -281,7 +284,7 @@ export class Connection {
       this.#stream?.send({ type: 'credit', events: Math.max(0, window - this.#open), ack: this.#session?.seq ?? 0 });
       // It was changed between the question and its answer.
       if (this.#asked !== this.#subscription) this.#subscribe(undefined);
-      handler.up(arrivalOf(before, this.#instance, resumed, missed));
+      handler.up(arrivalOf(before, this.#instance, resumed, missed), this.#version);
     }
     handler.resolved(resolved);
   }

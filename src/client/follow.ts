@@ -59,6 +59,8 @@ export interface FollowIo {
   command: readonly string[];
   /** Addresses of hosts that a filter names. */
   lookUp: LookUp;
+  /** This client's. */
+  version: string;
 }
 
 /** Beyond so many nodes, only those of the targets and of their peers are followed. */
@@ -189,6 +191,7 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
     filter,
     snapBytes: options.snapBytes,
     data: options.snapBytes !== undefined && options.output === 'json',
+    version: io.version,
     tokens,
     dial,
     tell: (event) => show(event),

@@ -26,6 +26,8 @@ export interface FollowingOptions {
   dial(node: string, signal: AbortSignal): Promise<Duplex>;
   /** An event for the reader, in order of time. */
   tell(event: KtraceEvent): void;
+  /** This client's; agents of another one are told of. */
+  version?: string;
   /** Nobody answers and nobody will: following has failed. */
   failed(error: KtraceError): void;
   /** The first agent follows. */
@@ -84,6 +86,7 @@ export class Following {
   readonly #lost: Partial<Record<LostStage, number>> = {};
   readonly #gaps = new Set<string>();
   readonly #undecided = new Undecided();
+  readonly #toldVersions = new Set<string>();
   readonly #followingNotice = new FollowingNotice(
     () => this.#followedNodes(),
     (notice) => this.#tell(notice),
@@ -190,7 +193,7 @@ export class Following {
       ...(timeouts === undefined ? {} : { timeouts }),
       ...(random === undefined ? {} : { random }),
       handler: {
-        up: (arrival) => this.#up(node, arrival),
+        up: (arrival, version) => this.#up(node, arrival, version),
         down: (error) => this.#down(node, error),
         refused: (error) => this.#refused(node, error),
         events: (events) => this.#events(node, events),
@@ -223,7 +226,7 @@ export class Following {
     this.#resolveSoon();
   }
 
-  #up(node: string, arrival: Arrival): void {
+  #up(node: string, arrival: Arrival, version: string): void {
     const followed = this.#nodes.get(node);
     if (followed === undefined) return;
     followed.state = 'up';
@@ -233,11 +236,20 @@ export class Following {
     else if (followed.isLate) this.notice('info', 'KTRACE_N_AGENT_JOINED', 'this node is followed too now', node);
     followed.downSince = undefined;
     this.#correctedAtMs = 0;
+    this.#tellVersion(node, version);
     if (!this.#hasBegun) {
       this.#hasBegun = true;
       this.#options.began();
       this.#tellEarlyFailures();
     }
+  }
+
+  /** Once for each version, not for each node that has it. */
+  #tellVersion(node: string, version: string): void {
+    const { version: own = version } = this.#options;
+    if (version === own || this.#toldVersions.has(version)) return;
+    this.#toldVersions.add(version);
+    this.notice('info', 'KTRACE_N_VERSION', `the agent has version ${version.slice(0, 40)}, this client has ${own}`, node);
   }
 
   #tellReturn(node: string, followed: Followed, { how, missed }: Arrival): void {

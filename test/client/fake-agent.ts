@@ -12,6 +12,7 @@ import { parseClientMessage } from '../../src/protocol/parse.ts';
 export class FakeAgent {
   readonly node: string;
   instance = 'i1';
+  version = '0';
   session = 's1';
   resolvedTo: Resolved = { pods: [], addresses: [] };
   clockMs = (): number => performance.timeOrigin + performance.now();
@@ -87,7 +88,7 @@ export class FakeAgent {
       type: 'hello',
       node: this.node,
       instance: this.instance,
-      version: '0',
+      version: this.version,
       hooks: [],
       clock: `${Math.round(this.clockMs() * 1e3)}000`,
     });

@@ -85,7 +85,16 @@ function run(
       color: false,
       ...options,
     },
-    { stdout, stderr, interrupt: interrupt.signal, env: {}, findLab: () => undefined, command: [], lookUp: async () => [] },
+    {
+      stdout,
+      stderr,
+      interrupt: interrupt.signal,
+      env: {},
+      findLab: () => undefined,
+      command: [],
+      lookUp: async () => [],
+      version: '0',
+    },
   );
   done.catch(() => undefined);
   t.after(async () => {

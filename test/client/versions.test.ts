@@ -13,7 +13,11 @@ import { FakeAgent } from './fake-agent.ts';
 
 const NOW = performance.timeOrigin + performance.now();
 
-function follow(t: TestContext, dial: () => Promise<Duplex>): { told: KtraceEvent[]; errors: KtraceError[] } {
+function follow(
+  t: TestContext,
+  dial: (node: string) => Promise<Duplex>,
+  nodes = ['host1'],
+): { told: KtraceEvent[]; errors: KtraceError[] } {
   const told: KtraceEvent[] = [];
   const errors: KtraceError[] = [];
   const following = new Following({
@@ -23,11 +27,12 @@ function follow(t: TestContext, dial: () => Promise<Duplex>): { told: KtraceEven
     tell: (event) => told.push(event),
     failed: (error) => errors.push(error),
     began: () => undefined,
+    version: '0',
     nowMs: () => performance.timeOrigin + performance.now(),
     timeouts: { dialMs: 500, answerMs: 300, silenceMs: 2000, retryFirstMs: 10, retryLastMs: 20, steadyMs: 10_000 },
   });
   t.after(() => following.close());
-  following.setNodes(new Set(['host1']));
+  following.setNodes(new Set(nodes));
   return { told, errors };
 }
 
@@ -65,6 +70,22 @@ describe('an agent of a newer minor version', () => {
       assert.equal(agent.connections, 1);
     });
   }
+});
+
+test('agents of another version than the client are told of, once for each version, also when one was replaced', async (t) => {
+  const agents = await Promise.all(['host1', 'host2', 'host3'].map((node) => FakeAgent.start(node)));
+  t.after(() => Promise.all(agents.map((agent) => agent.close())));
+  const [one, two, three] = agents as [FakeAgent, FakeAgent, FakeAgent];
+  one.version = '1.2.0';
+  two.version = '1.2.0';
+  const dial = (node: string) => (agents.find((agent) => agent.node === node) as FakeAgent).dial();
+  const { told } = follow(t, dial, ['host1', 'host2', 'host3']);
+  await until('all are followed', () => agents.every(({ credits }) => credits > 0));
+  three.version = '1.3.0';
+  three.cut();
+  const texts = () => told.flatMap((event) => (event.kind === 'notice' && event.code === 'KTRACE_N_VERSION' ? [event.text] : []));
+  await until('the new one is told', () => texts().length === 2);
+  assert.deepEqual(texts(), ['the agent has version 1.2.0, this client has 0', 'the agent has version 1.3.0, this client has 0']);
 });
 
 test('an agent of an older minor version, which leaves optional fields out, is followed', async (t) => {
