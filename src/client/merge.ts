@@ -120,6 +120,11 @@ export class Merge {
     return Math.min(first.dueMs, deferred ?? Number.POSITIVE_INFINITY);
   }
 
+  /** Packets that wait, or became part of another one since the last {@link Merge.release}. */
+  get heldPackets(): number {
+    return this.#held.size;
+  }
+
   /** Tells what has waited long enough, in order of time; with `everything`, all there is. */
   release(nowMs: number, everything = false): void {
     while (this.#deferredFlows.length > 0 && (everything || (this.#deferredFlows[0]?.dueMs ?? 0) <= nowMs)) {
@@ -131,7 +136,8 @@ export class Merge {
       if (!everything && !isGone && first.dueMs > nowMs && this.#queue.size <= this.#options.maxPackets) break;
       this.#queue.shift();
       if ('flow' in first.what) this.#tellFlow(first.what.flow, first.what.node);
-      else if (!isGone) this.#tellPacket(first.what.packet, nowMs);
+      else if (isGone) this.#held.delete(first.what.packet);
+      else this.#tellPacket(first.what.packet, nowMs);
       for (const node of first.nodes) this.#options.consumed(node);
     }
     this.#forgetOld(nowMs);

@@ -406,3 +406,17 @@ test('what is lost and what there is to know is told at once, and memory is boun
   merge.add('host1', { ...syn({ id: 'x' }).first, time: 'never' }, exact, 1);
   assert.equal(merge.counts.invalid, 1);
 });
+
+test('nothing is held of packets that were told, whichever part of them came first', () => {
+  const { merge, packets } = harness();
+  for (let index = 0; index < 500; index++) {
+    const { first, second } = syn({ id: `${index}`, atNs: index * 1000, fingerprint: `${index}` });
+    merge.add('host3', second, exact, index);
+    merge.add('host1', first, exact, index);
+    merge.release(index);
+  }
+  assert.ok(merge.heldPackets > 0);
+  merge.release(1000);
+  assert.equal(packets().length, 500);
+  assert.equal(merge.heldPackets, 0);
+});
