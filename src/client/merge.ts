@@ -257,9 +257,9 @@ export class Merge {
     if (sourceNode !== undefined && sourceNode !== node && isFollowed(sourceNode)) {
       this.#deferredFlows.push({ event: moved, node, dueMs: nowMs + 1000 });
       if (this.#deferredFlows.length <= this.#options.maxPackets) return;
-      this.#deferredFlows.shift();
+      const dropped = this.#deferredFlows.shift() as { node: string };
       this.counts.duplicates++;
-      this.#options.consumed(node);
+      this.#options.consumed(dropped.node);
       return;
     }
     this.#hold({ flow: moved, node }, endNs, nowMs, holdMs, node);

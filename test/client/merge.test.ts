@@ -394,6 +394,13 @@ test("a conversation is told once, by its source's node where that tells it", ()
   assert.equal(alone.told.length, 1);
 });
 
+test('where more conversations wait than there may, the dropped one gives its own node the credit back', () => {
+  const { merge, consumed } = harness({ maxPackets: 1 });
+  merge.add('host3', flow({ id: '3', node: 'host3', src: frontend, dst: redis }), exact, 0);
+  merge.add('host2', flow({ id: '2', node: 'host2', src: frontend, dst: service }), exact, 0);
+  assert.deepEqual(consumed, { host3: 1 });
+});
+
 test('what is lost and what there is to know is told at once, and memory is bounded', () => {
   const { merge, told, packets } = harness({ maxPackets: 100 });
   merge.add('host1', { v: 1, kind: 'lost', node: 'host1', stage: 'kernel-ring', count: 3, from: '', to: '' }, exact, 0);
