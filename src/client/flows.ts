@@ -13,10 +13,16 @@ interface Known {
 
 /**
  * Both ends' nodes count a conversation between two pods. It is told once, by the node of its source where that is followed: it alone knows
- * the Service that was asked for. Else by whoever tells it first. Whether it is told at all, all of them say.
+ * the Service that was asked for. Else by whoever tells it first. Whether it is told at all, all of them say. A node that is not followed any
+ * more tells and says nothing: another one's telling takes over, until the source's is there again.
  */
 export class FlowOwners {
   readonly #known = new Map<string, Known>();
+  readonly #isFollowed: (node: string) => boolean;
+
+  constructor(isFollowed: (node: string) => boolean) {
+    this.#isFollowed = isFollowed;
+  }
 
   /** Takes in what a node says to the filter, before it is decided what is shown. */
   learn(event: FlowEvent, node: string): void {
@@ -26,13 +32,16 @@ export class FlowOwners {
   /** Is this node's telling of the conversation the one to show? Decides, for a conversation not known yet. */
   isShown(event: FlowEvent, node: string): boolean {
     const known = this.#touch(event);
-    known.owner = event.src.pod?.node === node ? node : (known.owner ?? node);
+    const isFree = known.owner === undefined || !this.#isFollowed(known.owner);
+    if (isFree || event.src.pod?.node === node) known.owner = node;
     return known.owner === node;
   }
 
-  /** What all nodes said of the conversation. */
-  judgedOf(event: FlowEvent): (string | undefined)[] {
-    return [...this.#touch(event).judged.values()];
+  /** What the node that tells it and all nodes that are followed said of the conversation. */
+  judgedOf(event: FlowEvent, node: string): (string | undefined)[] {
+    const { judged } = this.#touch(event);
+    for (const other of judged.keys()) if (other !== node && !this.#isFollowed(other)) judged.delete(other);
+    return [...judged.values()];
   }
 
   #touch(event: FlowEvent): Known {

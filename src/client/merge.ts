@@ -80,7 +80,7 @@ export class Merge {
   readonly #joiner = new Joiner(JOIN_DEFAULTS);
   readonly #queue = new TimeQueue<Held>();
   readonly #held = new Map<Packet, Held>();
-  readonly #flowOwners = new FlowOwners();
+  readonly #flowOwners: FlowOwners;
   readonly #deferredFlows: { event: FlowEvent; node: string; dueMs: number }[] = [];
   readonly #expectations: Expectations;
   /** By node and its own id, and by what was seen where. */
@@ -92,6 +92,7 @@ export class Merge {
   constructor(options: MergeOptions) {
     this.#options = options;
     this.#expectations = new Expectations(options.isFollowed);
+    this.#flowOwners = new FlowOwners(options.isFollowed);
   }
 
   /** Takes in one record of a node. `correction` brings the node's times onto the common timeline. */
@@ -270,7 +271,7 @@ export class Merge {
       this.counts.duplicates++;
       return;
     }
-    if (this.#options.decide(this.#flowOwners.judgedOf(event)) !== 'match') {
+    if (this.#options.decide(this.#flowOwners.judgedOf(event, node)) !== 'match') {
       this.counts.filtered++;
       return;
     }

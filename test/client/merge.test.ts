@@ -394,6 +394,46 @@ test("a conversation is told once, by its source's node where that tells it", ()
   assert.equal(alone.told.length, 1);
 });
 
+test("a conversation whose source's node is gone is told by the other end's, and by its source's again when that is back", () => {
+  const up = new Set(['host1', 'host3']);
+  const { merge, told } = harness({ isFollowed: (node) => up.has(node) });
+  const tell = (node: string, atMs: number): void => {
+    merge.add(node, flow({ id: node, node, src: frontend, dst: redis }), exact, atMs);
+    merge.release(atMs + 2000);
+  };
+  tell('host1', 0);
+  tell('host3', 1000);
+  up.delete('host1');
+  tell('host3', 2000);
+  up.add('host1');
+  tell('host1', 3000);
+  tell('host3', 4000);
+  assert.deepEqual(
+    told.map((event) => (event as FlowEvent).node),
+    ['host1', 'host3', 'host1'],
+  );
+  assert.equal(merge.counts.duplicates, 2);
+});
+
+test('what a node said to the filter counts until it is followed no more', () => {
+  const up = new Set(['host1', 'host3']);
+  const decided: (string | undefined)[][] = [];
+  const decide: MergeOptions['decide'] = (judged) => {
+    decided.push([...judged]);
+    return 'match';
+  };
+  const { merge } = harness({ isFollowed: (node) => up.has(node), decide });
+  const tell = (node: string, judged: string, atMs: number): void => {
+    merge.add(node, flow({ id: node, node, src: frontend, dst: redis, judged }), exact, atMs);
+    if (judged === 'last') up.delete(node);
+    merge.release(atMs + 2000);
+  };
+  tell('host1', 'first', 0);
+  tell('host1', 'last', 1000);
+  tell('host3', 'other', 2000);
+  assert.deepEqual(decided, [['first'], ['last'], ['other']]);
+});
+
 test('where more conversations wait than there may, the dropped one gives its own node the credit back', () => {
   const { merge, consumed } = harness({ maxPackets: 1 });
   merge.add('host3', flow({ id: '3', node: 'host3', src: frontend, dst: redis }), exact, 0);
