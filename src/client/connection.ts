@@ -33,8 +33,10 @@ export interface ConnectionHandler {
 export interface Timeouts {
   /** To reach the gate. */
   dialMs: number;
-  /** For `hello`, and for `subscribed`. */
+  /** For `hello`. */
   answerMs: number;
+  /** For `subscribed`: the agent attaches its programs before, which takes seconds where a node has hundreds of pods. */
+  subscribedMs: number;
   /** The agent says something at least every 10 s. */
   silenceMs: number;
   /** Pauses between attempts, before jitter. */
@@ -47,6 +49,7 @@ export interface Timeouts {
 const TIMEOUTS: Timeouts = {
   dialMs: 15_000,
   answerMs: 5_000,
+  subscribedMs: 15_000,
   silenceMs: 25_000,
   retryFirstMs: 250,
   retryLastMs: 5_000,
@@ -187,7 +190,7 @@ export class Connection {
         },
       });
       this.#stream = stream;
-      this.#expect(this.#timeouts.answerMs);
+      this.#expectMore();
     });
   }
 
@@ -208,7 +211,7 @@ export class Connection {
   }
 
   #receive(message: AgentMessage): void {
-    this.#expect(this.#isSubscribed ? this.#timeouts.silenceMs : this.#timeouts.answerMs);
+    this.#expectMore();
     switch (message.type) {
       case 'hello':
         this.#hello(message);
@@ -256,6 +259,7 @@ export class Connection {
     this.#version = message.version;
     this.authenticate();
     this.#subscribe(this.#session);
+    this.#expectMore();
   }
 
   /** Says who asks: before all else, and again when there are new tokens. */
@@ -316,7 +320,11 @@ export class Connection {
     this.#consumedSince = 0;
   }
 
-  #expect(withinMs: number): void {
+  /** Arms the deadline for the agent's next message, as far as the conversation is. */
+  #expectMore(): void {
+    const { answerMs, subscribedMs, silenceMs } = this.#timeouts;
+    const isAsked = this.#askedAtMs.length > 0;
+    const withinMs = this.#isSubscribed ? silenceMs : isAsked ? subscribedMs : answerMs;
     clearTimeout(this.#deadline);
     this.#deadline = setTimeout(() => this.#stream?.fail(stalled(this.node, withinMs)), withinMs);
   }

@@ -9,7 +9,15 @@ import { hop, packet, pod } from './events.ts';
 import { FakeAgent, rawServer } from './fake-agent.ts';
 
 const nowMs = (): number => performance.timeOrigin + performance.now();
-const timeouts = { dialMs: 10_000, answerMs: 10_000, silenceMs: 20_000, retryFirstMs: 10, retryLastMs: 20, steadyMs: 10_000 };
+const timeouts = {
+  dialMs: 10_000,
+  answerMs: 10_000,
+  subscribedMs: 10_000,
+  silenceMs: 20_000,
+  retryFirstMs: 10,
+  retryLastMs: 20,
+  steadyMs: 10_000,
+};
 /** For an agent that never says anything. */
 const impatient = { ...timeouts, dialMs: 500, answerMs: 300 };
 

@@ -29,7 +29,15 @@ function follow(
     began: () => undefined,
     version: '0',
     nowMs: () => performance.timeOrigin + performance.now(),
-    timeouts: { dialMs: 500, answerMs: 300, silenceMs: 2000, retryFirstMs: 10, retryLastMs: 20, steadyMs: 10_000 },
+    timeouts: {
+      dialMs: 500,
+      answerMs: 300,
+      subscribedMs: 2000,
+      silenceMs: 2000,
+      retryFirstMs: 10,
+      retryLastMs: 20,
+      steadyMs: 10_000,
+    },
   });
   t.after(() => following.close());
   following.setNodes(new Set(nodes));
