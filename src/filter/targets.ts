@@ -43,6 +43,14 @@ const KINDS: Record<string, NamedKind> = {
   namespaces: 'namespace',
 };
 
+/** The API groups of the kinds that are in one, as `kubectl get -o name` writes them behind the kind. */
+const GROUPS: Partial<Record<NamedKind, string>> = {
+  deployment: 'apps',
+  statefulset: 'apps',
+  daemonset: 'apps',
+  job: 'batch',
+};
+
 /** What tcpdump's language begins an expression with; anything else that stands alone is rather a name without its kind. */
 const FILTER_STARTS = new Set(
   (
@@ -126,18 +134,26 @@ function readName(word: string, isFirst: boolean, next: string | undefined): { k
   }
   const prefix = word.slice(0, slash);
   const name = word.slice(slash + 1);
-  const kind = Object.hasOwn(KINDS, prefix.toLowerCase()) ? KINDS[prefix.toLowerCase()] : undefined;
+  const kind = kindOf(prefix);
   if (kind !== undefined) {
     if (!NAME.test(name)) throw badArgument(`${prefix}/`, 'a Kubernetes name', name);
     return { kind, name };
   }
-  // A word such as `10.244.0.0/16` belongs to the filter; one that begins with letters was meant as a kind.
-  if (!/^[a-z]+$/i.test(prefix)) return undefined;
+  // A word such as `10.244.0.0/16` belongs to the filter; letters, also with a group behind them, were meant as a kind.
+  if (!/^[a-z]+(\.[a-z][-a-z0-9.]*)?$/i.test(prefix)) return undefined;
   throw usage(
     'KTRACE_E_KIND_UNKNOWN',
     `Unknown kind ${JSON.stringify(prefix)} in ${JSON.stringify(word)}`,
     'Kinds are pod/, deploy/, sts/, ds/, job/, svc/, node/, ns/.',
   );
+}
+
+/** `deployment` and `deployment.apps`; another group's kind of the same name is another kind. */
+function kindOf(prefix: string): NamedKind | undefined {
+  const [word = '', ...group] = prefix.toLowerCase().split('.');
+  const kind = Object.hasOwn(KINDS, word) ? KINDS[word] : undefined;
+  if (kind === undefined || group.length === 0) return kind;
+  return GROUPS[kind] === group.join('.') ? kind : undefined;
 }
 
 function rejectBareWord(word: string, next: string | undefined): void {

@@ -28,6 +28,16 @@ test('every spelling of a kind is the same kind', () => {
   ]);
 });
 
+test('a target may be written as kubectl get -o name writes it', () => {
+  const names = ['deployment.apps/web', 'statefulset.apps/web', 'daemonset.apps/web', 'job.batch/web', 'Deployments.apps/other'];
+  const { targets, filterWords } = parse([...names, 'udp']);
+  assert.deepEqual(
+    targets.map((target) => target.kind),
+    ['deployment', 'statefulset', 'daemonset', 'job', 'deployment'],
+  );
+  assert.deepEqual(filterWords, ['udp']);
+});
+
 test('without a target the namespace is followed, with -A everything', () => {
   assert.deepEqual(parse([]).targets, [{ kind: 'namespace', name: 'default' }]);
   assert.deepEqual(parse([], { namespaces: ['a', 'b', 'a'] }).targets, [
@@ -54,7 +64,8 @@ test('the same target twice is one target', () => {
 test('words after the targets are the filter, a network with a slash among them', () => {
   assert.deepEqual(parse(['pod/a', 'tcp', 'port', '80']).filterWords, ['tcp', 'port', '80']);
   assert.deepEqual(parse(['net', '10.244.0.0/16']).filterWords, ['net', '10.244.0.0/16']);
-  assert.deepEqual(parse(['10.244.0.0/16']).filterWords, ['10.244.0.0/16']);
+  for (const word of ['10.244.0.0/16', 'fe80::/10', 'abcd:ef::/32', 'tcp[12]/4', '(ip[2:2]/2', 'net 10.0.0.0/8'])
+    assert.deepEqual(parse([word]).filterWords, [word]);
 });
 
 test('mistakes are usage errors that say what to write', () => {
@@ -62,6 +73,9 @@ test('mistakes are usage errors that say what to write', () => {
     [['frontend'], {}, 'KTRACE_E_KIND_MISSING', /pod\/frontend/],
     [['pod', 'frontend'], {}, 'KTRACE_E_KIND_MISSING', /pod\/frontend/],
     [['cm/settings'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
+    [['deployment.batch/web'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
+    [['service.serving.knative.dev/web'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
+    [['pod/a', 'replicaset.apps/web-5d9c'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
     [['toString/settings'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
     [['pod/'], {}, 'KTRACE_E_ARGUMENT', /^$/],
     [['pod/Not_A_Name'], {}, 'KTRACE_E_ARGUMENT', /^$/],
