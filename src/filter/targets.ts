@@ -100,21 +100,6 @@ export function parseTargets(input: TargetWords): { targets: Target[]; filterWor
   return { targets: unique(targets), filterWords };
 }
 
-/** A target as a person writes it, e.g. `pod/web in namespace default`. */
-export function targetText(target: Target): string {
-  switch (target.kind) {
-    case 'all':
-      return 'all pods';
-    case 'selector':
-      return `-l ${target.selector}${target.namespace === undefined ? '' : ` in namespace ${target.namespace}`}`;
-    case 'node':
-    case 'namespace':
-      return `${target.kind}/${target.name}`;
-    default:
-      return `${target.kind}/${target.name} in namespace ${target.namespace}`;
-  }
-}
-
 function splitWords(words: string[]): { names: { kind: NamedKind; name: string }[]; filterWords: string[] } {
   const names: { kind: NamedKind; name: string }[] = [];
   for (const [index, word] of words.entries()) {
