@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { KubeConfig, loadYaml } from '@kubernetes/client-node';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import { informPlugin, placePlugins } from './exec-plugin.ts';
@@ -18,6 +18,8 @@ export interface KubeOptions {
 export interface KubeSurroundings {
   env: Readonly<Record<string, string | undefined>>;
   home: string;
+  /** What stands between the files of `KUBECONFIG`: `;` on Windows, else `:`. */
+  delimiter: string;
   /** Where a pod's `/var/run/secrets/…` begin; empty but in a test. */
   podRoot: string;
   /** The lab's kubeconfig, when one stands. */
@@ -30,6 +32,7 @@ export function kubeSurroundings(findLab: KubeSurroundings['findLab'], note: Kub
   return {
     env: process.env,
     home: homedir(),
+    delimiter,
     podRoot: '',
     findLab,
     note,
@@ -76,7 +79,7 @@ export function contextNamespace(config: KubeConfig): string {
 function readConfig(options: KubeOptions, around: KubeSurroundings): KubeConfig {
   const { env, home, findLab, note } = around;
   if (options.kubeconfig !== undefined) return readFiles([options.kubeconfig]);
-  const files = (env['KUBECONFIG'] ?? '').split(':').filter((file) => file !== '');
+  const files = (env['KUBECONFIG'] ?? '').split(around.delimiter).filter((file) => file !== '');
   if (files.length > 0) {
     const present = files.filter((file) => existsSync(file));
     return readFiles(present.length > 0 ? present : files);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createApi } from '../../src/client/api.ts';
@@ -11,6 +12,7 @@ import { connectProxy, type TlsApi, tlsApi, writeKubeconfig } from './tls-api.ts
 const AROUND: KubeSurroundings = {
   env: {},
   home: '/nonexistent',
+  delimiter: ':',
   podRoot: '/nonexistent',
   findLab: () => undefined,
   note: () => undefined,
@@ -179,4 +181,28 @@ test("in a pod without a kubeconfig the pod's own service account is used, with 
   assert.deepEqual(await whoIs(t, undefined, around), ['of-the-pod']);
   const config = loadKubeConfig({}, around);
   assert.equal(config.getContextObject(config.getCurrentContext())?.namespace, 'shop');
+});
+
+test('the files of KUBECONFIG are parted by what the system parts paths by', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'ktrace-kubeconfig-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const fileOf = (name: string): string => {
+    const file = join(folder, name);
+    const clusters = [{ name, cluster: { server: `https://${name.replace(':', '-')}` } }];
+    writeFileSync(
+      file,
+      JSON.stringify({ 'current-context': name, clusters, contexts: [{ name, context: { cluster: name, user: '' } }] }),
+    );
+    return file;
+  };
+  for (const delimiter of [':', ';']) {
+    // As a drive's letter stands in a path of Windows.
+    const names = delimiter === ';' ? ['c:one', 'c:two'] : ['one', 'two'];
+    const env = { KUBECONFIG: names.map(fileOf).join(delimiter) };
+    const config = loadKubeConfig({}, { ...AROUND, env, delimiter });
+    assert.deepEqual(
+      config.getContexts().map(({ name }) => name),
+      names,
+    );
+  }
 });
