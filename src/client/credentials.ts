@@ -145,9 +145,10 @@ export class Credentials {
       return { token: status.token, expiresMs };
     } catch (error) {
       if (this.#abort.signal.aborted) return undefined;
-      if (error instanceof ApiError && error.status === 403) this.#isForbidden = true;
-      if (error instanceof ApiError && error.status !== 401 && error.status < 500) return undefined;
-      throw error;
+      // Any other answer, such as one of a server that has too much to do, says nothing of the user's rights.
+      if (!(error instanceof ApiError) || (error.status !== 403 && error.status !== 404)) throw error;
+      if (error.status === 403) this.#isForbidden = true;
+      return undefined;
     }
   }
 

@@ -16,6 +16,8 @@ interface Fake {
   gives: Map<string, number>;
   asked: { path: string; body: unknown }[];
   isAway: boolean;
+  /** What the API server says to who may have no token. */
+  refusal: number;
 }
 
 function fake(...gives: string[]): Fake {
@@ -23,6 +25,7 @@ function fake(...gives: string[]): Fake {
     gives: new Map(gives.map((one) => [one, 600_000])),
     asked: [],
     isAway: false,
+    refusal: 403,
     api: {
       server: 'https://api',
       get: async () => ({}),
@@ -32,7 +35,7 @@ function fake(...gives: string[]): Fake {
         state.asked.push({ path, body });
         const [, namespace, account] = /namespaces\/(.+)\/serviceaccounts\/(.+)\/token$/.exec(path) ?? [];
         const lifeMs = state.gives.get(`${namespace}/${account}`);
-        if (lifeMs === undefined) throw new ApiError(403, { message: 'no' }, path);
+        if (lifeMs === undefined) throw new ApiError(state.refusal, { message: 'no' }, path);
         const expirationTimestamp = new Date(Date.now() + lifeMs).toISOString();
         return { status: { token: `${namespace}/${account} ${state.asked.length}`, expirationTimestamp } };
       },
@@ -120,6 +123,21 @@ test('an API server that is away is an error at the start', async (t) => {
   const state = fake('a/ktrace-viewer');
   state.isAway = true;
   await assert.rejects(open(t, state, A).fresh(), { code: 'KTRACE_E_API_UNREACHABLE' });
+});
+
+test('only that one may not, or that the account is not there, is a no: other answers are errors', async (t) => {
+  for (const status of [400, 401, 409, 422, 429, 500, 503]) {
+    const state = fake('ktrace/ktrace-admin');
+    state.refusal = status;
+    await assert.rejects(open(t, state, A).fresh(), { status }, `${status}`);
+  }
+  for (const status of [403, 404]) {
+    const state = fake('ktrace/ktrace-admin');
+    state.refusal = status;
+    const credentials = open(t, state, A);
+    await credentials.fresh();
+    assert.deepEqual(owners(credentials), ['ktrace/ktrace-admin'], `${status}`);
+  }
 });
 
 test('tokens are renewed before they end, again after a failure, and the new ones are told', async (t) => {
