@@ -4,7 +4,6 @@ import { type Api, ApiError } from '../../src/client/api.ts';
 import { Credentials } from '../../src/client/credentials.ts';
 import type { Target } from '../../src/event/target.ts';
 import { KtraceError } from '../../src/util/errors.ts';
-import { until } from '../support/until.ts';
 
 const A: Target = { kind: 'pod', namespace: 'a', name: 'x' };
 const B: Target = { kind: 'pod', namespace: 'b', name: 'y' };
@@ -141,8 +140,9 @@ test('only that one may not, or that the account is not there, is a no: other an
 });
 
 test('tokens are renewed before they end, again after a failure, and the new ones are told', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const tried = () => new Promise(setImmediate);
   const state = fake('a/ktrace-viewer');
-  state.gives.set('a/ktrace-viewer', 1_700);
   const credentials = open(t, state, A);
   let renewed = 0;
   credentials.onRenewed = () => {
@@ -150,12 +150,24 @@ test('tokens are renewed before they end, again after a failure, and the new one
   };
   await credentials.fresh();
   const [first] = credentials.tokens();
+  const asked = state.asked.length;
+  t.mock.timers.tick(359_999);
+  await tried();
+  assert.equal(state.asked.length, asked);
   state.isAway = true;
-  await new Promise((resolve) => setTimeout(resolve, 1_100));
-  assert.equal(renewed, 0);
-  assert.deepEqual(credentials.tokens(), [first]);
+  for (const ms of [1, 10]) {
+    t.mock.timers.tick(ms);
+    await tried();
+    assert.equal(renewed, 0);
+    assert.deepEqual(credentials.tokens(), [first]);
+  }
   state.isAway = false;
-  await until('they are renewed', () => renewed === 1);
+  t.mock.timers.tick(9);
+  await tried();
+  assert.equal(renewed, 0);
+  t.mock.timers.tick(1);
+  await tried();
+  assert.equal(renewed, 1);
   assert.notDeepEqual(credentials.tokens(), [first]);
 });
 
