@@ -53,6 +53,8 @@ export class Credentials {
   /** The API server said so, and not only that there is no such account. */
   #isForbidden = false;
   #hasMinted = false;
+  /** The user may not see everything: that is asked once, not at every renewal. */
+  #isGeneralDenied = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: CredentialsOptions) {
@@ -115,10 +117,11 @@ export class Credentials {
       ? [PAYLOAD_ADMIN_ACCOUNT, PAYLOAD_VIEWER_ACCOUNT]
       : [ADMIN_ACCOUNT, VIEWER_ACCOUNT];
     const [admin, ...viewers] = await Promise.all([
-      this.#mint(ktraceNamespace, general),
+      this.#isGeneralDenied ? undefined : this.#mint(ktraceNamespace, general),
       ...namespaces.map((namespace) => this.#mint(namespace, own)),
     ]);
     if (this.#abort.signal.aborted) return;
+    this.#isGeneralDenied = admin === undefined;
     const denied = namespaces.filter((_, index) => viewers[index] === undefined);
     this.#minted = admin === undefined ? viewers.filter((one) => one !== undefined) : [admin];
     this.#denied = admin !== undefined || (this.#needed !== 'all' && denied.length === 0) ? undefined : this.#needed;
