@@ -222,7 +222,7 @@ export class Following {
     this.#nodes.delete(node);
     this.#gaps.add(node);
     void followed.connection.close();
-    this.notice('warn', 'KTRACE_N_AGENT_LEFT', 'this node has no agent any more; its packets are not seen', node);
+    this.notice('warn', 'KTRACE_N_AGENT_LEFT', 'this node has had no agent for a while; its packets are not seen', node);
     this.#resolveSoon();
   }
 

@@ -1,4 +1,5 @@
 import type { Endpoint, FlowEvent, PacketEvent } from '../event/types.ts';
+import { LINGER_MS } from '../protocol/constants.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Api } from './api.ts';
 import type { Following } from './following.ts';
@@ -12,13 +13,22 @@ export interface NodeWatchOptions {
   wanted: Set<string> | undefined;
   /** Between two looks, before jitter. */
   everyMs?: number;
+  /** A node that has had no gate for so long is left. */
+  leaveAfterMs?: number;
+  /** Milliseconds of a clock that is never stepped. */
+  nowMs?(): number;
 }
+
+/** As long as an agent keeps a session whose connection broke: a gate that is replaced meanwhile costs nothing. */
+const LEAVE_AFTER_MS = LINGER_MS;
 
 /** Keeps a follow's nodes to those that have a gate and matter, by looking at the gates every few seconds. */
 export class NodeWatch {
   readonly #options: NodeWatchOptions;
   readonly #abort = new AbortController();
   #gates: Map<string, Gate>;
+  /** Nodes that had a gate: since when they have none. */
+  readonly #gateless = new Map<string, number>();
   #following: Following | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isBlind = false;
@@ -64,7 +74,7 @@ export class NodeWatch {
 
   #nodes(): Set<string> {
     const { wanted } = this.#options;
-    return new Set([...this.#gates.keys()].filter((node) => wanted === undefined || wanted.has(node)));
+    return new Set([...this.#gates.keys(), ...this.#gateless.keys()].filter((node) => wanted === undefined || wanted.has(node)));
   }
 
   #lookLater(): void {
@@ -97,10 +107,18 @@ export class NodeWatch {
     this.#isBlind = false;
     const before = this.#gates;
     this.#gates = gates;
+    this.#noteGateless(before);
     following?.setNodes(this.#nodes());
     for (const [node, gate] of gates) {
       const known = before.get(node);
       if (gate.isReady && (isBack || known?.isReady === false || known?.name !== gate.name)) following?.retryNow(node);
     }
+  }
+  /** A gate that is replaced is away for a moment only: its node is kept, and tried again like one whose connection broke. */
+  #noteGateless(before: ReadonlyMap<string, Gate>): void {
+    const { nowMs = () => performance.now(), leaveAfterMs = LEAVE_AFTER_MS } = this.#options;
+    for (const node of before.keys()) if (!this.#gates.has(node)) this.#gateless.set(node, nowMs());
+    for (const [node, sinceMs] of this.#gateless)
+      if (this.#gates.has(node) || nowMs() - sinceMs >= leaveAfterMs) this.#gateless.delete(node);
   }
 }

@@ -49,12 +49,14 @@ test('nodes join and leave as their gates do, and an API server that is away cha
   const fake = await apiFor(t);
   fake.objects.set(...gatePod('g1', 'host1'));
   const api = createApi(fake.config);
+  let nowMs = 0;
   const watch = new NodeWatch({
     api,
     namespace: 'ktrace',
     gates: await listGates(api, 'ktrace'),
     wanted: undefined,
     everyMs: 10,
+    nowMs: () => nowMs,
   });
   t.after(() => watch.close());
   const { calls, following } = followed();
@@ -69,10 +71,47 @@ test('nodes join and leave as their gates do, and an API server that is away cha
   fake.objects.delete(path2);
   calls.retried.length = 0;
   fake.refused.clear();
+  await until('host1 is tried again', () => calls.retried.length > 0);
+  nowMs = 60_000;
   await until('host2 leaves', () => calls.nodes.at(-1)?.length === 1);
   assert.deepEqual(calls.codes, ['KTRACE_N_API_UNREACHABLE', 'KTRACE_N_API_BACK']);
   assert.deepEqual(calls.retried, ['host1'], 'what broke with the API server is tried at once');
   assert.throws(() => watch.gateOf('host2'), { code: 'KTRACE_E_NO_AGENT' });
+});
+
+test('a node whose gate is replaced is kept and tried again, and left when none comes for as long as agents keep sessions', async (t) => {
+  const fake = await apiFor(t);
+  const [path, gate] = gatePod('g1', 'host1');
+  fake.objects.set(path, gate);
+  const api = createApi(fake.config);
+  let nowMs = 0;
+  const clock = { everyMs: 10, leaveAfterMs: 60_000, nowMs: () => nowMs };
+  const watch = new NodeWatch({ api, namespace: 'ktrace', gates: await listGates(api, 'ktrace'), wanted: undefined, ...clock });
+  t.after(() => watch.close());
+  const { calls, following } = followed();
+  watch.start(following);
+  const looks = async (count: number): Promise<void> => {
+    const atLeast = calls.nodes.length + count;
+    await until('it has looked', () => calls.nodes.length >= atLeast);
+  };
+  fake.objects.set(path, { ...(gate as object), metadata: { name: 'g1', deletionTimestamp: '2026-11-24T16:05:23Z' } });
+  await looks(2);
+  assert.throws(() => watch.gateOf('host1'), { code: 'KTRACE_E_NO_AGENT' });
+  nowMs = 59_999;
+  await looks(2);
+  assert.deepEqual(calls.retried, []);
+  fake.objects.delete(path);
+  const [nextPath, next] = gatePod('g2', 'host1');
+  fake.objects.set(nextPath, next);
+  await until('it is tried again', () => calls.retried.includes('host1'));
+  assert.equal(watch.gateOf('host1').name, 'g2');
+  fake.objects.delete(nextPath);
+  await looks(2);
+  nowMs += 59_999;
+  await looks(2);
+  assert.ok(calls.nodes.every((nodes) => nodes.includes('host1')));
+  nowMs += 1;
+  await until('it is left', () => calls.nodes.at(-1)?.length === 0);
 });
 
 test("where not all nodes are followed, a peer's node joins when it is seen", async (t) => {
