@@ -15,7 +15,7 @@ import { Following } from './following.ts';
 import { firstGates, type Gate } from './gates.ts';
 import { contextNamespace, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
 import { startLocalAgent } from './local-agent.ts';
-import { NodeWatch } from './node-watch.ts';
+import { MAX_NODES, NodeWatch } from './node-watch.ts';
 import type { OutputFormat } from './output.ts';
 import { forwardPort } from './port-forward.ts';
 import { escapeText } from './render/escape.ts';
@@ -63,8 +63,6 @@ export interface FollowIo {
   version: string;
 }
 
-/** Beyond so many nodes, only those of the targets and of their peers are followed. */
-const MAX_NODES = 50;
 const SILENCE_MS = 10_000;
 
 /** Follows packets until interrupted, or for as long and as many as asked. Gives the exit code; throws KtraceError. */

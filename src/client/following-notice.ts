@@ -96,7 +96,8 @@ function whatText(pods: number, addresses: number): string {
   return addresses > 0 ? countOf(addresses, 'address') : 'no pod yet';
 }
 
-function listText(names: readonly string[]): string {
+/** Names in a line, up to ten of them. */
+export function listText(names: readonly string[]): string {
   const more = names.length - MAX_NODES;
   return names.slice(0, MAX_NODES).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }

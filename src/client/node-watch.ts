@@ -3,13 +3,17 @@ import { LINGER_MS } from '../protocol/constants.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Api } from './api.ts';
 import type { Following } from './following.ts';
+import { listText } from './following-notice.ts';
 import { type Gate, listGates } from './gates.ts';
+
+/** A follow reaches up to so many nodes: where there are more, those of the targets and of their peers. */
+export const MAX_NODES = 50;
 
 export interface NodeWatchOptions {
   api: Api;
   namespace: string;
   gates: Map<string, Gate>;
-  /** The nodes that matter; undefined: all. */
+  /** The nodes that matter; undefined: all, as long as they are not too many. */
   wanted: Set<string> | undefined;
   /** Between two looks, before jitter. */
   everyMs?: number;
@@ -32,10 +36,15 @@ export class NodeWatch {
   #following: Following | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isBlind = false;
+  #wanted: Set<string> | undefined;
+  /** Nodes that matter and are too many. */
+  readonly #leftOut = new Set<string>();
+  #hasToldLeftOut = false;
 
   constructor(options: NodeWatchOptions) {
     this.#options = options;
     this.#gates = options.gates;
+    this.#wanted = options.wanted;
   }
 
   /** The gate that leads to the node now; throws KTRACE_E_NO_AGENT. */
@@ -56,15 +65,9 @@ export class NodeWatch {
 
   /** Peers of what is followed have nodes that matter too. */
   peers(event: PacketEvent | FlowEvent): void {
-    const { wanted } = this.#options;
-    if (wanted === undefined) return;
-    const before = wanted.size;
+    if (this.#wanted === undefined) return;
     const ends: Endpoint[] = [event.src, event.dst, ...(event.nat ?? []).map(({ after }) => after)];
-    for (const { pod, node } of ends) {
-      const name = pod?.node ?? node;
-      if (name !== undefined && this.#gates.has(name)) wanted.add(name);
-    }
-    if (wanted.size > before) this.#following?.setNodes(this.#nodes());
+    if (this.#want(ends.flatMap(({ pod, node }) => pod?.node ?? node ?? []))) this.#following?.setNodes(this.#nodes());
   }
 
   close(): void {
@@ -73,8 +76,28 @@ export class NodeWatch {
   }
 
   #nodes(): Set<string> {
-    const { wanted } = this.#options;
+    const wanted = this.#wanted;
     return new Set([...this.#gates.keys(), ...this.#gateless.keys()].filter((node) => wanted === undefined || wanted.has(node)));
+  }
+
+  /** Adds nodes that have a gate, as far as there is room; whether there are new ones among them. */
+  #want(names: Iterable<string>): boolean {
+    const wanted = this.#wanted ?? new Set();
+    const before = wanted.size;
+    for (const name of names) {
+      if (!this.#gates.has(name) || wanted.has(name)) continue;
+      if (wanted.size < MAX_NODES) wanted.add(name);
+      else this.#leftOut.add(name);
+    }
+    return wanted.size > before;
+  }
+
+  /** Those of the first seconds together, once: who is told has to name fewer targets, however many more there will be. */
+  #tellLeftOut(): void {
+    if (this.#hasToldLeftOut || this.#leftOut.size === 0) return;
+    this.#hasToldLeftOut = true;
+    const text = `a follow reaches ${MAX_NODES} nodes; what only others see is not told: ${listText([...this.#leftOut].sort())}`;
+    this.#following?.notice('warn', 'KTRACE_N_NODES_LEFT_OUT', text);
   }
 
   #lookLater(): void {
@@ -96,6 +119,7 @@ export class NodeWatch {
         );
       }
     }
+    this.#tellLeftOut();
     this.#lookLater();
   }
 
@@ -108,6 +132,8 @@ export class NodeWatch {
     const before = this.#gates;
     this.#gates = gates;
     this.#noteGateless(before);
+    // The cluster has grown: from here on it is followed as a large one.
+    if (this.#wanted === undefined && gates.size > MAX_NODES) this.#wanted = new Set(before.keys());
     following?.setNodes(this.#nodes());
     for (const [node, gate] of gates) {
       const known = before.get(node);
@@ -118,7 +144,11 @@ export class NodeWatch {
   #noteGateless(before: ReadonlyMap<string, Gate>): void {
     const { nowMs = () => performance.now(), leaveAfterMs = LEAVE_AFTER_MS } = this.#options;
     for (const node of before.keys()) if (!this.#gates.has(node)) this.#gateless.set(node, nowMs());
-    for (const [node, sinceMs] of this.#gateless)
-      if (this.#gates.has(node) || nowMs() - sinceMs >= leaveAfterMs) this.#gateless.delete(node);
+    for (const [node, sinceMs] of this.#gateless) {
+      const isBack = this.#gates.has(node);
+      if (!isBack && nowMs() - sinceMs < leaveAfterMs) continue;
+      this.#gateless.delete(node);
+      if (!isBack) this.#wanted?.delete(node);
+    }
   }
 }

@@ -3,11 +3,11 @@ import { type TestContext, test } from 'node:test';
 import { createApi } from '../../src/client/api.ts';
 import type { Following } from '../../src/client/following.ts';
 import { listGates } from '../../src/client/gates.ts';
-import { NodeWatch } from '../../src/client/node-watch.ts';
+import { NodeWatch, type NodeWatchOptions } from '../../src/client/node-watch.ts';
 import { didYouMean, nearNames } from '../../src/client/suggest.ts';
 import { silenceText } from '../../src/client/summary.ts';
 import { nodesOf } from '../../src/client/target-objects.ts';
-import { until } from '../support/until.ts';
+import { until, untilHolds } from '../support/until.ts';
 import { hop, packet, pod } from './events.ts';
 import { type FakeApi, gatePod, startFakeApi } from './fake-api.ts';
 
@@ -19,11 +19,19 @@ async function apiFor(t: TestContext): Promise<FakeApi> {
 
 /** What a watch asks of a follow. */
 function followed() {
-  const calls: { nodes: string[][]; retried: string[]; codes: string[] } = { nodes: [], retried: [], codes: [] };
+  const calls: Record<'retried' | 'codes' | 'texts', string[]> & { nodes: string[][] } = {
+    nodes: [],
+    retried: [],
+    codes: [],
+    texts: [],
+  };
   const following = {
     setNodes: (nodes: Set<string>) => calls.nodes.push([...nodes].sort()),
     retryNow: (node: string) => calls.retried.push(node),
-    notice: (_: string, code: string) => calls.codes.push(code),
+    notice: (_: string, code: string, text: string) => {
+      calls.codes.push(code);
+      calls.texts.push(text);
+    },
   } as unknown as Following;
   return { calls, following };
 }
@@ -132,6 +140,53 @@ test("where not all nodes are followed, a peer's node joins when it is seen", as
   );
   watch.peers(packet({ id: '2', src: pod('a', '10.0.1.2', 'host1'), dst: pod('c', '10.0.9.2', 'without-gate'), hops: [] }));
   assert.deepEqual(calls.nodes, [['host1'], ['host1', 'host3']]);
+});
+
+/** A cluster of so many nodes, and a watch of them that looks all the time. */
+async function clusterOf(t: TestContext, count: number, more: Partial<NodeWatchOptions>) {
+  const fake = await apiFor(t);
+  const grow = (to: number): void => {
+    for (let index = 1; index <= to; index++) fake.objects.set(...gatePod(`g${index}`, `host${index}`));
+  };
+  grow(count);
+  const api = createApi(fake.config);
+  const gates = await listGates(api, 'ktrace');
+  const watch = new NodeWatch({ api, namespace: 'ktrace', gates, wanted: undefined, everyMs: 10, ...more });
+  t.after(() => watch.close());
+  const { calls, following } = followed();
+  watch.start(following);
+  const meets = (index: number): void =>
+    watch.peers(
+      packet({ id: `${index}`, src: pod('a', '10.0.0.2', 'host1'), dst: pod('b', '10.0.0.3', `host${index}`), hops: [] }),
+    );
+  return { watch, calls, grow, meets };
+}
+
+test('peers on more nodes than a follow reaches are left out, and that is told once', async (t) => {
+  const { calls, meets } = await clusterOf(t, 60, { wanted: new Set(['host1']) });
+  for (let index = 2; index <= 55; index++) meets(index);
+  assert.equal(calls.nodes.at(-1)?.length, 50);
+  assert.ok(!calls.nodes.at(-1)?.includes('host51'));
+  await until('it is told', () => calls.codes.includes('KTRACE_N_NODES_LEFT_OUT'));
+  assert.match(calls.texts.at(-1) ?? '', /50 nodes.*: host51, host52, host53, host54, host55$/);
+  const tellings = calls.nodes.length;
+  for (let index = 51; index <= 60; index++) meets(index);
+  await until('it has looked twice', () => calls.nodes.length >= tellings + 2);
+  assert.deepEqual(calls.codes, ['KTRACE_N_NODES_LEFT_OUT']);
+  assert.equal(calls.nodes.at(-1)?.length, 50);
+});
+
+test('a cluster that grows beyond what a follow reaches is followed on the nodes that were followed', async (t) => {
+  const { watch, calls, grow, meets } = await clusterOf(t, 49, {});
+  assert.equal(calls.nodes.at(-1)?.length, 49);
+  grow(60);
+  await untilHolds('it has looked', () => watch.gateOf('host60'));
+  meets(57);
+  meets(58);
+  assert.equal(calls.nodes.at(-1)?.length, 50);
+  assert.ok(calls.nodes.at(-1)?.includes('host57'), 'there was room for one peer');
+  await until('it is told', () => calls.codes.includes('KTRACE_N_NODES_LEFT_OUT'));
+  assert.match(calls.texts.at(-1) ?? '', /: host58$/);
 });
 
 test("the targets' nodes are asked for with the user's rights, and unknown where they do not suffice", async (t) => {
