@@ -1,18 +1,19 @@
 import type { Duplex, Writable } from 'node:stream';
 import type { KubeConfig } from '@kubernetes/client-node';
+import { neededScope } from '../access/scope.ts';
 import type { Target } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 import type { LookUp } from '../filter/resolve.ts';
 import { GATE_PORT } from '../protocol/constants.ts';
 import { badArgument, EXIT, KtraceError, messageOf } from '../util/errors.ts';
-import { type Api, createApi } from './api.ts';
+import { type Api, ApiError, createApi } from './api.ts';
 import { checkCaptureGoesTo } from './capture-writer.ts';
 import { Credentials } from './credentials.ts';
 import { readFilterFile, watchFilterFile } from './filter-file.ts';
 import type { ReadFilter } from './follow-filter.ts';
 import { FollowOutput } from './follow-output.ts';
 import { Following } from './following.ts';
-import { firstGates, type Gate } from './gates.ts';
+import { firstGates } from './gates.ts';
 import { contextNamespace, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
 import { startLocalAgent } from './local-agent.ts';
 import { MAX_NODES, NodeWatch } from './node-watch.ts';
@@ -102,8 +103,14 @@ async function followAs(credentials: Credentials, surroundings: Surroundings): P
     throw error;
   });
   if (gates === undefined) return EXIT.interrupted;
-  const wanted = gates.size <= MAX_NODES ? undefined : await targetNodes(await nodesOf(api, targets, io.interrupt), gates);
-  const watch = new NodeWatch({ api, namespace: options.ktraceNamespace, gates, wanted });
+  const wanted = gates.size <= MAX_NODES ? undefined : await targetNodes(api, targets, gates.size, io.interrupt);
+  const watch = new NodeWatch({
+    api,
+    namespace: options.ktraceNamespace,
+    gates,
+    wanted,
+    targetNodes: (signal) => nodesOf(api, targets, signal),
+  });
   return follow({
     ...surroundings,
     watch,
@@ -142,11 +149,23 @@ async function followLocally(surroundings: Surroundings): Promise<number> {
   }
 }
 
-async function targetNodes(nodes: Set<string> | undefined, gates: Map<string, Gate>): Promise<Set<string>> {
+/** Which of a large cluster's nodes are followed at first. Throws KTRACE_E_TOO_MANY_NODES, and where the user may not ask KTRACE_E_API_FORBIDDEN. */
+async function targetNodes(api: Api, targets: Target[], all: number, signal: AbortSignal): Promise<Set<string>> {
+  let nodes: Set<string> | undefined;
+  try {
+    nodes = await nodesOf(api, targets, signal);
+  } catch (cause) {
+    if (!(cause instanceof ApiError) || cause.status !== 403) throw cause;
+    const why = `The cluster has ${all} nodes, a follow reaches ${MAX_NODES}, and where the targets are you may not ask: ${cause.message}`;
+    // A grant of everything has no right to list all namespaces' pods: who has that grant is told what is missing, not to ask for it.
+    if (neededScope(targets) === 'all')
+      throw new KtraceError('KTRACE_E_API_FORBIDDEN', why, { cause, hint: 'Follow targets of one namespace, with -n.' });
+    throw new KtraceError('KTRACE_E_API_FORBIDDEN', why, { cause, exitCode: EXIT.notAuthorized });
+  }
   if (nodes !== undefined && nodes.size <= MAX_NODES) return nodes;
   throw new KtraceError(
     'KTRACE_E_TOO_MANY_NODES',
-    `The cluster has ${gates.size} nodes, and the targets are on ${nodes?.size ?? 'all'} of them`,
+    `The cluster has ${all} nodes, and the targets are on ${nodes?.size ?? 'all'} of them`,
     {
       hint: `A follow reaches up to ${MAX_NODES}: name pods, a workload or nodes.`,
     },

@@ -15,6 +15,8 @@ export interface NodeWatchOptions {
   gates: Map<string, Gate>;
   /** The nodes that matter; undefined: all, as long as they are not too many. */
   wanted: Set<string> | undefined;
+  /** The nodes that the targets' pods are on now; undefined: all. Asked where not all nodes are followed. */
+  targetNodes?(signal: AbortSignal): Promise<Set<string> | undefined>;
   /** Between two looks, before jitter. */
   everyMs?: number;
   /** A node that has had no gate for so long is left. */
@@ -25,6 +27,8 @@ export interface NodeWatchOptions {
 
 /** As long as an agent keeps a session whose connection broke: a gate that is replaced meanwhile costs nothing. */
 const LEAVE_AFTER_MS = LINGER_MS;
+/** Between two questions for the targets' nodes: an answer may have thousands of pods. */
+const TARGETS_EVERY_MS = 15_000;
 
 /** Keeps a follow's nodes to those that have a gate and matter, by looking at the gates every few seconds. */
 export class NodeWatch {
@@ -40,6 +44,8 @@ export class NodeWatch {
   /** Nodes that matter and are too many. */
   readonly #leftOut = new Set<string>();
   #hasToldLeftOut = false;
+  #askedTargetsAtMs = Number.NEGATIVE_INFINITY;
+  #isTargetsBlind = false;
 
   constructor(options: NodeWatchOptions) {
     this.#options = options;
@@ -119,8 +125,26 @@ export class NodeWatch {
         );
       }
     }
+    await this.#lookForTargets();
     this.#tellLeftOut();
     this.#lookLater();
+  }
+
+  /** A target's pod may have moved to a node that is not followed. */
+  async #lookForTargets(): Promise<void> {
+    const { targetNodes, nowMs = () => performance.now() } = this.#options;
+    if (this.#wanted === undefined || targetNodes === undefined || nowMs() - this.#askedTargetsAtMs < TARGETS_EVERY_MS) return;
+    this.#askedTargetsAtMs = nowMs();
+    try {
+      const nodes = await targetNodes(this.#abort.signal);
+      this.#isTargetsBlind = false;
+      if (this.#want(nodes ?? this.#gates.keys())) this.#following?.setNodes(this.#nodes());
+    } catch (error) {
+      if (this.#isTargetsBlind || this.#isBlind || this.#abort.signal.aborted) return;
+      this.#isTargetsBlind = true;
+      const text = `${messageOf(error)}; nodes that the targets' pods move to are not followed`;
+      this.#following?.notice('warn', 'KTRACE_N_API_UNREACHABLE', text);
+    }
   }
 
   #adopt(gates: Map<string, Gate>): void {

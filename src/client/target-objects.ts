@@ -31,17 +31,19 @@ export async function checkTargets(api: Api, targets: Target[], signal?: AbortSi
   await Promise.all(targets.map((target) => checkTarget(api, target, signal)));
 }
 
-/** The nodes that the targets' pods are on; undefined where the user may not know, or all nodes matter. */
+/**
+ * The nodes that the targets' pods are on; undefined where all nodes matter. A target that is not there is on none. Throws
+ * {@link ApiError}, with status 403 where the user may not ask.
+ */
 export async function nodesOf(api: Api, targets: Target[], signal?: AbortSignal): Promise<Set<string> | undefined> {
   const nodes = new Set<string>();
-  try {
-    for (const target of targets) {
-      if (target.kind === 'all') return undefined;
+  for (const target of targets) {
+    if (target.kind === 'all') return undefined;
+    try {
       for (const pod of await podsOf(api, target, signal)) if (pod.spec?.nodeName !== undefined) nodes.add(pod.spec.nodeName);
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 404)) throw error;
     }
-  } catch (error) {
-    if (error instanceof ApiError) return undefined;
-    throw error;
   }
   return nodes;
 }

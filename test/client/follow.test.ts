@@ -6,6 +6,7 @@ import { Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { type FollowOptions, runFollow } from '../../src/client/follow.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
+import type { KtraceError } from '../../src/util/errors.ts';
 import { until } from '../support/until.ts';
 import { flow, hop, packet, pod } from './events.ts';
 import { FakeAgent, rawServer } from './fake-agent.ts';
@@ -356,6 +357,24 @@ test('mistakes and missing things are clear errors with their exit codes', async
   await assert.rejects(run(t, kubeconfig).done, { code: 'KTRACE_E_API_FORBIDDEN', exitCode: 4 });
   api.refused.set('/api/v1/namespaces/ktrace/pods', 401);
   await assert.rejects(run(t, kubeconfig).done, { code: 'KTRACE_E_API_UNAUTHORIZED', exitCode: 4 });
+});
+
+test('where the cluster is large and the user may not ask where the targets are, the missing right is told, and the grant that gives it', async (t) => {
+  const { api, kubeconfig } = await cluster(t, []);
+  for (let index = 0; index < 51; index++) api.objects.set(...gatePod(`gate-${index}`, `host${index}`));
+  api.refused.set('/api/v1/namespaces/default/pods/frontend-88237173-jdfgg', 403);
+  await assert.rejects(run(t, kubeconfig, { words: ['pod/frontend-88237173-jdfgg'] }).done, (error: KtraceError) => {
+    assert.deepEqual([error.code, error.exitCode], ['KTRACE_E_API_FORBIDDEN', 4]);
+    assert.match(error.message, /51 nodes.*you may not ask: .*namespaces\/default\/pods/);
+    assert.match(error.hint ?? '', /ktrace grant default --user /);
+    return true;
+  });
+  api.refused.set('/api/v1/pods', 403);
+  await assert.rejects(run(t, kubeconfig, { selectors: ['app=web'], allNamespaces: true }).done, (error: KtraceError) => {
+    assert.deepEqual([error.code, error.exitCode], ['KTRACE_E_API_FORBIDDEN', 1]);
+    assert.match(error.hint ?? '', /-n/);
+    return true;
+  });
 });
 
 test('a port-forward that is refused, denied, or leads to garbage is a clear error', async (t) => {

@@ -7,6 +7,7 @@ import { NodeWatch, type NodeWatchOptions } from '../../src/client/node-watch.ts
 import { didYouMean, nearNames } from '../../src/client/suggest.ts';
 import { silenceText } from '../../src/client/summary.ts';
 import { nodesOf } from '../../src/client/target-objects.ts';
+import type { Target } from '../../src/event/target.ts';
 import { until, untilHolds } from '../support/until.ts';
 import { hop, packet, pod } from './events.ts';
 import { type FakeApi, gatePod, startFakeApi } from './fake-api.ts';
@@ -189,7 +190,36 @@ test('a cluster that grows beyond what a follow reaches is followed on the nodes
   assert.match(calls.texts.at(-1) ?? '', /: host58$/);
 });
 
-test("the targets' nodes are asked for with the user's rights, and unknown where they do not suffice", async (t) => {
+test('where not all nodes are followed, the node that a pod of the targets moves to joins, and peers stay', async (t) => {
+  let nowMs = 0;
+  let isAllowed = true;
+  let targets: Set<string> | undefined = new Set(['host1']);
+  let asked = 0;
+  const targetNodes = async (): Promise<Set<string> | undefined> => {
+    asked++;
+    if (!isAllowed) throw new Error('no');
+    return targets;
+  };
+  const { calls, meets } = await clusterOf(t, 60, { wanted: new Set(['host1']), targetNodes, nowMs: () => nowMs });
+  meets(7);
+  await until('it has asked', () => asked === 1);
+  targets = new Set(['host2', 'without-gate']);
+  nowMs = 15_000;
+  await until('host2 joins', () => calls.nodes.at(-1)?.includes('host2') === true);
+  assert.deepEqual(calls.nodes.at(-1), ['host1', 'host2', 'host7']);
+  isAllowed = false;
+  for (nowMs = 30_000; asked < 5; nowMs += 15_000) {
+    const before = asked;
+    await until('it has asked', () => asked > before);
+  }
+  assert.deepEqual(calls.codes, ['KTRACE_N_API_UNREACHABLE'], 'told once');
+  isAllowed = true;
+  targets = undefined;
+  nowMs += 15_000;
+  await until('as many as there may be have joined', () => calls.nodes.at(-1)?.length === 50);
+});
+
+test("the targets' nodes are asked for with the user's rights, and an error where they do not suffice", async (t) => {
   const fake = await apiFor(t);
   const api = createApi(fake.config);
   const put = (path: string, object: object): unknown => fake.objects.set(path, object);
@@ -202,8 +232,12 @@ test("the targets' nodes are asked for with the user's rights, and unknown where
   assert.deepEqual(await nodesOf(api, [{ kind: 'service', namespace: 'default', name: 'db' }]), new Set(['host7']));
   assert.deepEqual(await nodesOf(api, [{ kind: 'node', name: 'host5' }]), new Set(['host5']));
   assert.equal(await nodesOf(api, [{ kind: 'all' }]), undefined);
-  fake.refused.set('/api/v1/namespaces/default/pods/a', 403);
-  assert.equal(await nodesOf(api, [{ kind: 'pod', ...named }]), undefined);
+  const gone: Target = { kind: 'pod', namespace: 'default', name: 'gone' };
+  assert.deepEqual(await nodesOf(api, [gone, { kind: 'pod', ...named }]), new Set(['host1']), 'a pod that is gone is on no node');
+  for (const status of [403, 500]) {
+    fake.refused.set('/api/v1/namespaces/default/pods/a', status);
+    await assert.rejects(nodesOf(api, [{ kind: 'pod', ...named }]), { status });
+  }
 });
 
 test('near names are those that begin alike and those within a few mistakes, best first', () => {
