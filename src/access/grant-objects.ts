@@ -57,7 +57,12 @@ export function grantObjects(grant: Grant): { shared: GrantObject[]; own: GrantO
     shared: [
       { apiVersion: 'v1', kind: 'ServiceAccount', metadata: meta(account, home) },
       ...viewing,
-      { apiVersion: RBAC_VERSION, kind: 'Role', metadata: meta(`${account}-token`, home), rules: [token] },
+      {
+        apiVersion: RBAC_VERSION,
+        kind: 'Role',
+        metadata: meta(`${account}-token`, home),
+        rules: [token, ...(namespace === undefined || payloads ? [] : FIND)],
+      },
       ...(payloads
         ? []
         : [{ apiVersion: RBAC_VERSION, kind: 'Role', metadata: meta(CONNECT, ktraceNamespace), rules: connect } as const]),
@@ -72,6 +77,16 @@ export function grantObjects(grant: Grant): { shared: GrantObject[]; own: GrantO
 const RBAC = 'rbac.authorization.k8s.io';
 const RBAC_VERSION = 'rbac.authorization.k8s.io/v1';
 const CONNECT = 'ktrace-connect';
+/**
+ * On which nodes targets are: in a cluster of more nodes than a follow reaches the client has to know. Nobody but the API server can tell it, as
+ * each agent knows its own node's pods. By the templates of workloads nothing is seen that is not in their pods.
+ */
+const FIND = [
+  { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list'] },
+  { apiGroups: ['apps'], resources: ['deployments', 'statefulsets', 'daemonsets'], verbs: ['get'] },
+  { apiGroups: ['batch'], resources: ['jobs'], verbs: ['get'] },
+  { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list'] },
+];
 const WATCH = [{ apiGroups: [ACCESS_GROUP], resources: [FLOWS], verbs: ['get', 'watch'] }];
 const WATCH_PAYLOADS = [...WATCH, { apiGroups: [ACCESS_GROUP], resources: [PAYLOADS], verbs: ['get'] }];
 

@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
+import { grantObjects } from '../../src/access/grant-objects.ts';
 import { type GrantOptions, runGrant, runRevoke } from '../../src/client/grant.ts';
+import { nodesOf } from '../../src/client/target-objects.ts';
 
 class Sink extends Writable {
   text = '';
@@ -96,6 +98,10 @@ test('a grant makes the account, what it sees, and who may be it; again it chang
   ]);
   assert.deepEqual(objects.get('/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles/ktrace-viewer-token')?.rules, [
     { apiGroups: [''], resources: ['serviceaccounts/token'], resourceNames: ['ktrace-viewer'], verbs: ['create'] },
+    { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list'] },
+    { apiGroups: ['apps'], resources: ['deployments', 'statefulsets', 'daemonsets'], verbs: ['get'] },
+    { apiGroups: ['batch'], resources: ['jobs'], verbs: ['get'] },
+    { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list'] },
   ]);
   assert.ok([...objects.keys()].every((path) => !path.includes('cluster')));
   const before = structuredClone([...objects]);
@@ -103,6 +109,50 @@ test('a grant makes the account, what it sees, and who may be it; again it chang
   assert.ok(again.split('\n').every((line) => line === '' || line.endsWith(' unchanged')));
   assert.deepEqual([...objects], before);
   assert.ok(writes.every((write) => write.startsWith('POST')));
+});
+
+test("a grant lets its user ask where the namespace's targets are, with what the client asks", async () => {
+  const { shared, own } = grantObjects({ namespace: 'shop', ktraceNamespace: 'ktrace', grantee: { kind: 'User', name: 'jane' } });
+  const granted = own.flatMap(({ roleRef, metadata }) =>
+    shared
+      .filter(
+        ({ kind, metadata: role }) =>
+          kind === roleRef?.kind && role.name === roleRef.name && role.namespace === metadata.namespace,
+      )
+      .flatMap(({ rules = [] }) => rules.map((rule) => ({ ...rule, namespace: metadata.namespace }))),
+  );
+  const isGranted = (path: string): boolean => {
+    const [, group = '', namespace, resource = '', name] =
+      /^\/apis?(?:\/([^/]+))?\/v1\/namespaces\/([^/]+)\/([^/?]+)(?:\/([^/?]+))?/.exec(path) ?? [];
+    const verb = name === undefined ? 'list' : 'get';
+    return granted.some(
+      (rule) =>
+        rule.namespace === namespace &&
+        rule.apiGroups.includes(group) &&
+        rule.resources.includes(resource) &&
+        rule.verbs.includes(verb) &&
+        rule.resourceNames === undefined,
+    );
+  };
+  const asked: string[] = [];
+  const get = async (path: string): Promise<unknown> => {
+    asked.push(path);
+    return { items: [], spec: { selector: {} } };
+  };
+  const named = { namespace: 'shop', name: 'x' };
+  const kinds = ['pod', 'deployment', 'statefulset', 'daemonset', 'job', 'service'] as const;
+  await nodesOf({ server: '', get, send: get }, [
+    ...kinds.map((kind) => ({ kind, ...named })),
+    { kind: 'selector', namespace: 'shop', selector: 'app=web' },
+    { kind: 'namespace', name: 'shop' },
+  ]);
+  assert.ok(asked.length >= 8);
+  assert.deepEqual(
+    asked.filter((path) => !isGranted(path)),
+    [],
+  );
+  assert.equal(isGranted('/api/v1/namespaces/shop/secrets'), false);
+  assert.equal(isGranted('/api/v1/namespaces/other/pods'), false);
 });
 
 test('nothing is granted where a pod of the same namespace is on its node’s network', async (t) => {
