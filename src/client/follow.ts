@@ -20,6 +20,7 @@ import { MAX_NODES, NodeWatch } from './node-watch.ts';
 import type { OutputFormat } from './output.ts';
 import { forwardPort } from './port-forward.ts';
 import { escapeText } from './render/escape.ts';
+import { Silence } from './silence.ts';
 import { pastHeadersText, undecidedText } from './snap-text.ts';
 import { isIncomplete, silenceText, summaryText } from './summary.ts';
 import { checkTargets, nodesOf } from './target-objects.ts';
@@ -63,8 +64,6 @@ export interface FollowIo {
   /** This client's. */
   version: string;
 }
-
-const SILENCE_MS = 10_000;
 
 /** Follows packets until interrupted, or for as long and as many as asked. Gives the exit code; throws KtraceError. */
 export async function runFollow(options: FollowOptions, io: FollowIo): Promise<number> {
@@ -199,8 +198,6 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
   const end = Promise.withResolvers<number>();
   let shown = 0;
   let packets = 0;
-  let shownAtMs = performance.now();
-  let silences = 0;
   const following = new Following({
     targets,
     units: options.packets ? 'packets' : 'flows',
@@ -218,28 +215,36 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
     },
     nowMs: () => performance.timeOrigin + performance.now(),
   });
-  const handler = { full: () => following.pause(), drained: () => following.resume(), gone: () => end.resolve(READER_GONE) };
+  const say = (text: string): void => void io.stderr.write(`ktrace: ${text}\n`);
+  const silence = new Silence({
+    nowMs: () => performance.now(),
+    say,
+    reason: (seconds) => silenceText(following.status(), seconds),
+  });
+  const handler = {
+    full: () => {
+      following.pause();
+      silence.readerFull();
+    },
+    drained: () => {
+      silence.readerDrained();
+      following.resume();
+    },
+    gone: () => end.resolve(READER_GONE),
+  };
   const output = new FollowOutput(options, io, handler);
   function show(event: KtraceEvent): void {
     if (options.count !== undefined && packets >= options.count) return;
     const isShown = output.tell(event);
     if (event.kind !== 'packet' && event.kind !== 'flow') return;
     watch.peers(event);
-    shownAtMs = performance.now();
-    silences = 0;
+    silence.ends();
     if (!isShown || (event.kind === 'packet' && event.amends === true)) return;
     shown++;
     if (event.kind === 'packet') packets++;
     if (packets === options.count) end.resolve(EXIT.ok);
   }
-  timers.push(
-    setInterval(() => {
-      const silentMs = performance.now() - shownAtMs;
-      if (silentMs < SILENCE_MS * (silences + 1)) return;
-      silences++;
-      io.stderr.write(`ktrace: ${silenceText(following.status(), Math.round(silentMs / 1000))}\n`);
-    }, 500),
-  );
+  timers.push(setInterval(() => silence.look(), 500));
   const interrupted = (): void => end.resolve(EXIT.interrupted);
   io.interrupt.addEventListener('abort', interrupted);
   if (io.interrupt.aborted) interrupted();
@@ -255,9 +260,9 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
     await output.end();
     if (code === READER_GONE) return EXIT.ok;
     const status = following.status();
-    io.stderr.write(`ktrace: ${summaryText(status, shown)}\n`);
+    say(summaryText(status, shown));
     const undecided = undecidedText(status.undecided, options.snapBytes);
-    if (undecided !== undefined) io.stderr.write(`ktrace: ${undecided}\n`);
+    if (undecided !== undefined) say(undecided);
     return code === EXIT.ok && options.strict && isIncomplete(status) ? EXIT.incomplete : code;
   } finally {
     io.interrupt.removeEventListener('abort', interrupted);
