@@ -1,4 +1,4 @@
-import type { PodRef, ServiceRef } from '../event/types.ts';
+import type { ServiceRef } from '../event/types.ts';
 import { AddressBook, type NodeOwner, portKey } from './address-book.ts';
 import { Ranges } from './addresses.ts';
 import { holderAt } from './claims.ts';
@@ -54,10 +54,6 @@ export class NamesIndex implements Names {
     const pod = entry.pod && holderAt(entry.pod, timeMs);
     if (pod) return ownerAt(pod, timeMs);
     return entry.service && holderAt(entry.service, timeMs);
-  }
-
-  podByUid(uid: string, timeMs: number): PodRef | undefined {
-    return this.#pods.refAt(uid, timeMs);
   }
 
   servicePort(ip: string, port: number, proto: string, timeMs: number): ServicePort | undefined {

@@ -52,19 +52,9 @@ export class PodBook {
     return this.#pods.size + this.#remote.size;
   }
 
-  find(uid: string): PodRecord | undefined {
-    return this.#pods.get(uid);
-  }
-
   /** This node's pods that are there now, finished ones among them. */
   *own(): Generator<PodRecord> {
     for (const pod of this.#pods.values()) if (pod.isOwn && pod.goneMs === Number.POSITIVE_INFINITY) yield pod;
-  }
-
-  refAt(uid: string, timeMs: number): PodRef | undefined {
-    const remote = this.#pods.has(uid) ? undefined : this.#remote.find(uid);
-    const pod = remote ? this.#keepInFull(remote) : this.#pods.get(uid);
-    return pod && timeMs <= pod.goneMs + RETENTION_MS ? ownerAt(pod, timeMs).pod : undefined;
   }
 
   /** A pod of this node was added or has changed. */

@@ -43,12 +43,6 @@ export class RemotePods {
   take(pod: RemotePod): void {
     this.#byIp.delete(pod.ip);
   }
-
-  /** By uid, which takes a look at all of them. */
-  find(uid: string): RemotePod | undefined {
-    for (const pod of this.#byIp.values()) if (pod.uid === uid) return pod;
-    return undefined;
-  }
 }
 
 /** One that stands for one endpoint. */

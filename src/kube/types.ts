@@ -38,8 +38,6 @@ export interface Names {
    * it is given to somebody else. Undefined: nobody in the cluster (`world`) as far as this agent knows.
    */
   ownerOf(ip: string, timeMs: number): Owner | undefined;
-  /** The pod of this uid, also for 15 minutes after its end. */
-  podByUid(uid: string, timeMs: number): PodRef | undefined;
   /** The Service port that answers under ip:port; node ports on every node address. */
   servicePort(ip: string, port: number, proto: string, timeMs: number): ServicePort | undefined;
   /** Whether pods get their addresses from this range: an unknown owner there is a pod not known here, not the world. */

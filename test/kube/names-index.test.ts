@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { PodRef } from '../../src/event/types.ts';
 import { RETENTION_MS } from '../../src/kube/claims.ts';
 import { podFact } from '../../src/kube/facts.ts';
 import { NamesIndex } from '../../src/kube/names-index.ts';
@@ -23,6 +24,11 @@ const SECOND = 1000;
 function podAt(index: NamesIndex, ip: string, timeMs: number): string | undefined {
   const owner = index.ownerOf(ip, timeMs);
   return owner?.kind === 'pod' ? owner.pod.name : owner?.kind;
+}
+
+function podRefAt(index: NamesIndex, ip: string, timeMs: number): PodRef | undefined {
+  const owner = index.ownerOf(ip, timeMs);
+  return owner?.kind === 'pod' ? owner.pod : undefined;
 }
 
 function start(maxEnded?: number) {
@@ -86,12 +92,11 @@ describe('an address over time', () => {
     clock.set(T0 + RETENTION_MS - SECOND);
     index.sweep();
     assert.equal(podAt(index, '10.0.0.1', T0), 'a');
-    assert.equal(index.podByUid('uid-a', clock.now())?.name, 'a');
+    assert.equal(podAt(index, '10.0.0.1', clock.now()), 'a');
     clock.set(T0 + RETENTION_MS + 2 * SECOND);
     index.sweep();
     assert.equal(index.ownerOf('10.0.0.1', T0), undefined);
-    assert.equal(index.podByUid('uid-a', T0), undefined);
-    assert.equal(index.sizes().ended, 0);
+    assert.deepEqual([index.sizes().ended, index.sizes().pods], [0, 0]);
   });
 
   it('is given up by a finished pod', () => {
@@ -175,21 +180,18 @@ describe('a pod', () => {
     putPod(index, { name: 'a', ip: '10.0.0.1', labels: { version: '1' } });
     clock.set(T0 + 5 * SECOND);
     putPod(index, { name: 'a', ip: '10.0.0.1', labels: { version: '2' } });
-    const labelsAt = (ms: number) => {
-      const owner = index.ownerOf('10.0.0.1', ms);
-      return owner?.kind === 'pod' ? owner.pod.labels : undefined;
-    };
+    const labelsAt = (ms: number) => podRefAt(index, '10.0.0.1', ms)?.labels;
     assert.deepEqual(labelsAt(T0 + SECOND), { version: '1' });
     assert.deepEqual(labelsAt(T0 + 6 * SECOND), { version: '2' });
-    assert.deepEqual(index.podByUid('uid-a', T0)?.labels, { version: '1' });
   });
 
   it('is one shared object as long as nothing about it changes', () => {
     const { index } = start();
     putPod(index, { name: 'a', ip: '10.0.0.1', labels: { app: 'x' } });
-    const before = index.podByUid('uid-a', T0);
+    const before = podRefAt(index, '10.0.0.1', T0);
     putPod(index, { name: 'a', ip: '10.0.0.1', labels: { app: 'x' } });
-    assert.equal(index.podByUid('uid-a', T0), before);
+    assert.ok(before);
+    assert.equal(podRefAt(index, '10.0.0.1', T0), before);
   });
 
   it('of another node is named by its EndpointSlice, without labels, until no slice names it', () => {
@@ -295,7 +297,7 @@ describe('replacing a whole list', () => {
     putPod(index, { name: 'a', ip: '10.0.0.1' });
     putPod(index, { name: 'b', ip: '10.0.0.2' });
     putSlice(index, rawSlice('s-1', 's', [{ ip: '10.0.2.1', pod: 'far' }]));
-    const kept = index.podByUid('uid-b', T0);
+    const kept = podRefAt(index, '10.0.0.2', T0);
     let seen = 0;
     index.onChange(() => {
       seen += 1;
@@ -310,7 +312,7 @@ describe('replacing a whole list', () => {
     );
     index.replaceSlices([]);
     assert.equal(seen, 2);
-    assert.equal(index.podByUid('uid-b', clock.now()), kept);
+    assert.equal(podRefAt(index, '10.0.0.2', clock.now()), kept);
     assert.deepEqual(
       [...index.ownPods()].map((pod) => pod.version.owner.pod.name),
       ['b', 'c'],
