@@ -12,11 +12,11 @@ interface PodVersion {
   older: PodVersion | undefined;
 }
 
-/** One pod, by its uid. */
+/** One pod, as it told itself or as EndpointSlices name it: never one after the other, for anybody may write a slice. */
 export interface PodRecord {
   version: PodVersion;
-  /** Told by the pod itself (this node's), not only by EndpointSlices. */
-  isOwn: boolean;
+  /** Told by the pod itself (this node's), not by EndpointSlices. */
+  readonly isOwn: boolean;
   hostNetwork: boolean;
   /** The addresses it holds now. */
   ips: readonly string[];
@@ -38,8 +38,11 @@ const SLICE_LAG_MS = 5000;
 
 /** The pods that are or were: those of this node in full, those of others by name. */
 export class PodBook {
-  readonly #pods = new Map<string, PodRecord>();
-  /** Those of other nodes that are in {@link #pods} not yet. */
+  /** This node's, by uid. */
+  readonly #own = new Map<string, PodRecord>();
+  /** What EndpointSlices name, by {@link keyOf}. */
+  readonly #named = new Map<string, PodRecord>();
+  /** Those that are in {@link #named} not yet. */
   readonly #remote = new RemotePods();
   readonly #addresses: AddressBook;
 
@@ -49,21 +52,21 @@ export class PodBook {
   }
 
   get size(): number {
-    return this.#pods.size + this.#remote.size;
+    return this.#own.size + this.#named.size + this.#remote.size;
   }
 
   /** This node's pods that are there now, finished ones among them. */
   *own(): Generator<PodRecord> {
-    for (const pod of this.#pods.values()) if (pod.isOwn && pod.goneMs === Number.POSITIVE_INFINITY) yield pod;
+    for (const pod of this.#own.values()) if (pod.goneMs === Number.POSITIVE_INFINITY) yield pod;
   }
 
   /** A pod of this node was added or has changed. */
   upsert(fact: PodFact, nowMs: number): void {
     this.#recall(fact.ips);
-    const known = this.#pods.get(fact.uid);
-    const pod = known ?? this.#add(fact.uid, refOf(fact), nowMs);
-    if (known && !sameRef(known.version.owner.pod, fact)) this.#change(known, refOf(fact), nowMs);
-    pod.isOwn = true;
+    const known = this.#own.get(fact.uid);
+    const pod = known ?? newRecord(refOf(fact), true, nowMs);
+    if (!known) this.#own.set(fact.uid, pod);
+    else if (!sameRef(known.version.owner.pod, fact)) change(known, refOf(fact), nowMs);
     pod.goneMs = Number.POSITIVE_INFINITY;
     pod.hostNetwork = fact.hostNetwork;
     pod.endedMs = fact.endedMs;
@@ -79,9 +82,9 @@ export class PodBook {
 
   /** A pod of this node is gone. */
   remove(uid: string, nowMs: number): boolean {
-    const pod = this.#pods.get(uid);
-    if (!pod?.isOwn || pod.goneMs !== Number.POSITIVE_INFINITY) return false;
-    this.#end(pod, uid, nowMs);
+    const pod = this.#own.get(uid);
+    if (pod?.goneMs !== Number.POSITIVE_INFINITY) return false;
+    this.#end(this.#own, uid, pod, nowMs);
     return true;
   }
 
@@ -89,11 +92,12 @@ export class PodBook {
   addEndpoint(fact: RemotePodFact, isFirstList: boolean, nowMs: number): RemotePod {
     const { ip, pod } = fact;
     const known = this.#remote.at(ip);
-    if (known?.uid === pod.uid) {
+    const key = keyOf(pod);
+    if (known && keyOf(known) === key) {
       known.endpoints += 1;
       return known;
     }
-    if (!known && !this.#addresses.has(ip) && !this.#pods.has(pod.uid))
+    if (!known && !this.#addresses.has(ip) && !this.#named.has(key))
       return this.#remote.add(fact, isFirstList ? 0 : nowMs - SLICE_LAG_MS);
     const fromMs = isFirstList ? 0 : this.#sliceStart(ip, nowMs);
     const added = remotePod(fact, fromMs, undefined);
@@ -108,7 +112,7 @@ export class PodBook {
     }
     const pod = remote.record ?? this.#keepInFull(remote);
     pod.endpoints -= 1;
-    if (pod.endpoints === 0 && !pod.isOwn) this.#end(pod, remote.uid, nowMs);
+    if (pod.endpoints === 0) this.#end(this.#named, keyOf(remote), pod, nowMs);
   }
 
   /** Keeps in full who holds these addresses: somebody asks, or another is about to get them. */
@@ -124,40 +128,17 @@ export class PodBook {
     const { ip, namespace, name, uid, node, fromMs } = remote;
     this.#remote.take(remote);
     const ref: PodRef = node === undefined ? { namespace, name, uid } : { namespace, name, uid, node };
-    const pod = this.#pods.get(uid) ?? this.#add(uid, ref, fromMs);
+    const key = keyOf(remote);
+    const pod = this.#named.get(key) ?? newRecord(ref, false, fromMs);
+    this.#named.set(key, pod);
     remote.record = pod;
     pod.endpoints += remote.endpoints;
-    if (pod.isOwn) return pod;
     pod.goneMs = Number.POSITIVE_INFINITY;
     if (!pod.ips.includes(ip)) pod.ips = [...pod.ips, ip];
     const holder = currentHolder(this.#addresses.find(ip)?.pod);
     // This node's pods are told by themselves: whoever may write EndpointSlices cannot rename them.
     if (holder !== pod && !holder?.isOwn) this.#addresses.claimPod(ip, pod, fromMs);
     return pod;
-  }
-
-  #add(uid: string, ref: PodRef, nowMs: number): PodRecord {
-    const version = { owner: { kind: 'pod', pod: ref } as const, fromMs: nowMs, older: undefined };
-    const pod: PodRecord = {
-      version,
-      isOwn: false,
-      hostNetwork: false,
-      ips: NO_IPS,
-      held: undefined,
-      endpoints: 0,
-      endedMs: undefined,
-      goneMs: Number.POSITIVE_INFINITY,
-    };
-    this.#pods.set(uid, pod);
-    return pod;
-  }
-
-  #change(pod: PodRecord, ref: PodRef, nowMs: number): void {
-    pod.version = { owner: { kind: 'pod', pod: ref }, fromMs: nowMs, older: pod.isOwn ? pod.version : undefined };
-    let version: PodVersion | undefined = pod.version;
-    for (let i = 1; version; version = version.older, i += 1) {
-      if (i >= MAX_VERSIONS || version.fromMs < nowMs - RETENTION_MS) version.older = undefined;
-    }
   }
 
   /**
@@ -195,12 +176,12 @@ export class PodBook {
     this.#addresses.releasePod(ip, pod, Math.min(pod.endedMs ?? nowMs, nowMs), nowMs);
   }
 
-  #end(pod: PodRecord, uid: string, nowMs: number): void {
+  #end(pods: Map<string, PodRecord>, key: string, pod: PodRecord, nowMs: number): void {
     for (const ip of pod.ips) this.#addresses.releasePod(ip, pod, nowMs, nowMs);
     pod.ips = NO_IPS;
     pod.goneMs = nowMs;
     this.#addresses.remember(nowMs, (before) => {
-      if (pod.goneMs <= before && this.#pods.get(uid) === pod) this.#pods.delete(uid);
+      if (pod.goneMs <= before && pods.get(key) === pod) pods.delete(key);
     });
   }
 
@@ -218,7 +199,33 @@ export function ownerAt(pod: PodRecord, timeMs: number): Owner & { kind: 'pod' }
   return version.owner;
 }
 
+/** A uid alone is whatever a slice says: what one namespace's slices say of it is nothing to another's. */
+function keyOf({ namespace, uid }: { namespace: string; uid: string }): string {
+  return `${namespace}/${uid}`;
+}
+
 const NO_IPS: readonly string[] = [];
+
+function newRecord(ref: PodRef, isOwn: boolean, fromMs: number): PodRecord {
+  return {
+    version: { owner: { kind: 'pod', pod: ref }, fromMs, older: undefined },
+    isOwn,
+    hostNetwork: false,
+    ips: NO_IPS,
+    held: undefined,
+    endpoints: 0,
+    endedMs: undefined,
+    goneMs: Number.POSITIVE_INFINITY,
+  };
+}
+
+function change(pod: PodRecord, ref: PodRef, nowMs: number): void {
+  pod.version = { owner: { kind: 'pod', pod: ref }, fromMs: nowMs, older: pod.version };
+  let version: PodVersion | undefined = pod.version;
+  for (let i = 1; version; version = version.older, i += 1) {
+    if (i >= MAX_VERSIONS || version.fromMs < nowMs - RETENTION_MS) version.older = undefined;
+  }
+}
 
 /** A pod as records name it. */
 export function refOf(fact: PodFact): PodRef {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { PodRef } from '../../src/event/types.ts';
+import { redact } from '../../src/access/redact.ts';
+import type { PacketEvent, PodRef } from '../../src/event/types.ts';
 import { RETENTION_MS } from '../../src/kube/claims.ts';
+import { enrichPacket } from '../../src/kube/enrich.ts';
 import { podFact } from '../../src/kube/facts.ts';
 import { NamesIndex } from '../../src/kube/names-index.ts';
 import {
@@ -218,6 +220,67 @@ describe('a pod', () => {
     putPod(index, { name: 'a', ip: '10.0.0.1' });
     putSlice(index, rawSlice('s-1', 's', [{ ip: '10.0.0.1', pod: 'liar', node: 'host2' }]));
     assert.equal(podAt(index, '10.0.0.1', T0 + SECOND), 'a');
+  });
+});
+
+describe('a pod that a slice gave another’s address before it was this node’s', () => {
+  /** Who may write pods and slices in a namespace lets a pod wait, names it at a foreign address, and lets it run here. */
+  function waited(look: (index: NamesIndex) => void) {
+    const { clock, index } = start();
+    putSlice(index, rawSlice('s-1', 's', [{ ip: '10.0.2.5', pod: 'p' }], 'a'));
+    look(index);
+    clock.set(T0 + SECOND);
+    putPod(index, { name: 'p', namespace: 'a', ip: '10.0.0.1', labels: { app: 'p' } });
+    clock.set(T0 + 2 * SECOND);
+    return { clock, index };
+  }
+
+  for (const [title, look] of [
+    ['after somebody asked for the address', (index: NamesIndex) => void index.ownerOf('10.0.2.5', T0)],
+    ['before anybody asked for the address', () => undefined],
+  ] as const) {
+    it(`is told there as the slice told it, never with its labels, ${title}`, () => {
+      const { clock, index } = waited(look);
+      const named: PodRef = { namespace: 'a', name: 'p', uid: 'uid-p', node: 'host2' };
+      for (const ms of [T0, T0 + SECOND, T0 + 2 * SECOND]) assert.deepEqual(podRefAt(index, '10.0.2.5', ms), named);
+      assert.deepEqual(podRefAt(index, '10.0.0.1', T0 + 2 * SECOND)?.labels, { app: 'p' });
+      index.dropSlice('a', 's-1');
+      clock.set(T0 + 3 * SECOND);
+      assert.deepEqual(podRefAt(index, '10.0.2.5', clock.now()), named);
+    });
+
+    it(`makes nothing visible by it, ${title}`, () => {
+      const { clock, index } = waited(look);
+      const packet: PacketEvent = {
+        v: 1,
+        kind: 'packet',
+        id: 'x',
+        time: new Date(clock.now()).toISOString(),
+        nodes: ['host1'],
+        proto: 'tcp',
+        len: 60,
+        dir: 'request',
+        src: { ip: '198.51.100.7', port: 40000 },
+        dst: { ip: '10.0.2.5', port: 80 },
+        hops: [],
+        verdict: 'unknown',
+        fingerprint: 'x',
+      };
+      enrichPacket(packet, index, clock.now());
+      assert.equal(packet.dst.pod?.name, 'p');
+      assert.equal(redact(packet, new Set(['a'])), undefined);
+    });
+  }
+
+  it('of whose uid another namespace’s slice speaks keeps its name, and so does that one', () => {
+    const { index } = start();
+    putSlice(index, rawSlice('s-1', 's', [{ ip: '10.0.2.5', pod: 'p' }], 'a'));
+    const stolen = rawSlice('s-1', 's', [{ ip: '10.0.2.6', pod: 'p' }], 'b');
+    putSlice(index, stolen);
+    assert.equal(podRefAt(index, '10.0.2.6', T0)?.namespace, 'b');
+    assert.equal(podRefAt(index, '10.0.2.5', T0)?.namespace, 'a');
+    index.dropSlice('b', 's-1');
+    assert.equal(podRefAt(index, '10.0.2.5', T0)?.namespace, 'a');
   });
 });
 
