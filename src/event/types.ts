@@ -8,6 +8,10 @@ export interface PodRef {
   namespace: string;
   name: string;
   uid: string;
+  /**
+   * Of a pod that was told on its own node, `{}` when it has none. Absent: an EndpointSlice names the address so, and who may write one in the
+   * pod's namespace could have made it up.
+   */
   labels?: Record<string, string>;
   /** The workload, `Kind/name`, e.g. `Deployment/frontend`; absent for a bare pod. */
   owner?: string;

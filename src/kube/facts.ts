@@ -136,7 +136,7 @@ export function sliceFact(raw: unknown): SliceFact | undefined {
       const proto = protoOf(one);
       return port === undefined || !proto ? [] : [{ name: nameOf(one), port, proto }];
     }),
-    endpoints: listAt(raw, 'endpoints').flatMap((one) => endpointFacts(one)),
+    endpoints: listAt(raw, 'endpoints').flatMap((one) => endpointFacts(one, namespace)),
   };
 }
 
@@ -197,13 +197,13 @@ function endedOf(raw: unknown): number | undefined {
   return latest;
 }
 
-function endpointFacts(raw: unknown): EndpointFact[] {
+/** A pod of another namespace is not believed: who may write a slice has rights in the slice's namespace alone. */
+function endpointFacts(raw: unknown, namespace: string): EndpointFact[] {
   const target = at(raw, 'targetRef');
   const uid = textAt(target, 'uid');
   const name = textAt(target, 'name');
-  const namespace = textAt(target, 'namespace');
-  const isPod = at(target, 'kind') === 'Pod' && uid !== undefined && name !== undefined && namespace !== undefined;
-  const pod = isPod ? { uid, name, namespace: intern(namespace) } : undefined;
+  const isOfNamespace = at(target, 'kind') === 'Pod' && textAt(target, 'namespace') === namespace;
+  const pod = isOfNamespace && uid !== undefined && name !== undefined ? { uid, name, namespace: intern(namespace) } : undefined;
   const nodeName = textAt(raw, 'nodeName');
   const node = nodeName === undefined ? undefined : intern(nodeName);
   // Absent means ready (EndpointConditions of discovery.k8s.io/v1).

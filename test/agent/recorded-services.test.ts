@@ -50,21 +50,19 @@ async function start(t: TestContext, folder: string, instance = 'first'): Promis
   return { recorder, index, feed, stop: () => recorder.close() };
 }
 
-/** shop/web with an endpoint here, bank/vault with one elsewhere, and one that its EndpointSlice says is a pod of another namespace. */
+/** shop/web with an endpoint here, bank/vault with one elsewhere, and one that a recording may say is a pod of another namespace. */
 function fill({ index }: Recording): void {
   putService(index, rawService('web', SPEC, 'shop'));
-  putSlice(
-    index,
-    rawSlice(
-      'web-1',
-      'web',
-      [
-        { ip: '10.0.0.1', pod: 'a', node: 'host1' },
-        { ip: '10.0.0.9', pod: 'secret', podNamespace: 'bank' },
-      ],
-      'shop',
-    ),
-  );
+  index.putSlice({
+    namespace: 'shop',
+    name: 'web-1',
+    service: 'web',
+    ports: [{ name: '', port: 80, proto: 'tcp' }],
+    endpoints: [
+      { ip: '10.0.0.1', node: 'host1', pod: { namespace: 'shop', name: 'a', uid: 'uid-a' }, isReady: true },
+      { ip: '10.0.0.9', node: 'host2', pod: { namespace: 'bank', name: 'secret', uid: 'uid-secret' }, isReady: true },
+    ],
+  });
   putService(index, rawService('vault', { ...SPEC, clusterIPs: ['10.96.0.2'] }, 'bank'));
   putSlice(index, rawSlice('vault-1', 'vault', [{ ip: '10.0.0.9', pod: 'secret' }], 'bank'));
 }

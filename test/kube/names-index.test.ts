@@ -215,6 +215,16 @@ describe('a pod', () => {
     assert.deepEqual(index.sizes(), { pods: 0, services: 0, endpoints: 0, nodes: 0, ended: 0, forgottenEarly: 0 });
   });
 
+  it('of another namespace is not named by an EndpointSlice', () => {
+    const { index } = start();
+    putSlice(index, rawSlice('s-1', 's', [{ ip: '203.0.113.6', pod: 'coredns', podNamespace: 'kube-system' }], 'a'));
+    assert.equal(index.ownerOf('203.0.113.6', T0), undefined);
+    assert.deepEqual(
+      [...index.endpoints('a', 's')].map(({ ip }) => ip),
+      ['203.0.113.6'],
+    );
+  });
+
   it('of this node cannot be renamed by somebody’s EndpointSlice', () => {
     const { index } = start();
     putPod(index, { name: 'a', ip: '10.0.0.1' });
