@@ -1,18 +1,37 @@
-import { type Claim, claim, currentHolder, forget, holderAt, RETENTION_MS, release } from './claims.ts';
-import type { PodRecord } from './pod-book.ts';
+import { type Claim, claim, claimAt, coveringHolder, currentHolder, forget, holderAt, RETENTION_MS, release } from './claims.ts';
+import type { NamedPod, PodRecord } from './pod-book.ts';
 import type { L4, Owner, ServicePort } from './types.ts';
 
 export type NodeOwner = Owner & { kind: 'node' };
 export type ServiceOwner = Owner & { kind: 'service' };
 
-/** All that is known about one address. A node's address is never a pod's: pods on the node's network have none of their own. */
-export interface AddressEntry {
-  node: Claim<NodeOwner> | undefined;
-  pod: Claim<PodRecord> | undefined;
-  service: Claim<ServiceOwner> | undefined;
+/**
+ * How an address can be held, the strongest first: of several that hold it at a time the first is told. The order goes by who may say so. An API
+ * server gives a Service's cluster IP to nobody else, though IPVS and NodeLocal DNSCache have it on a node's interface. Whoever may write EndpointSlices
+ * can name any address a pod, any node can write annotations, and Services may have a node's own address as external one.
+ */
+interface Holders {
+  /** A pod of this node. */
+  own: PodRecord;
+  clusterIp: ServiceOwner;
+  /** A node, by its status, its range of the pod network, or its interfaces. */
+  node: NodeOwner;
+  /** A pod that EndpointSlices name. */
+  named: NamedPod;
+  /** A node, by its annotations. */
+  annotated: NodeOwner;
+  /** A Service, by an external or load-balancer address. */
+  external: ServiceOwner;
+}
+
+export type Kind = keyof Holders;
+export type Holder = Holders[Kind];
+
+/** All that is known about one address. */
+export type AddressEntry = { [K in Kind]: Claim<Holders[K]> | undefined } & {
   /** By {@link portKey}. */
   ports: Map<number, Claim<ServicePort>> | undefined;
-}
+};
 
 /** How many ended things are remembered at most; beyond that the oldest are forgotten early, and counted. */
 const MAX_ENDED = 20_000;
@@ -51,47 +70,42 @@ export class AddressBook {
     return this.#entries.has(ip);
   }
 
+  /** Who held an address: of all whose time it was the strongest, else the last one before. */
+  holderAt(ip: string, timeMs: number): Holder | undefined {
+    const entry = this.find(ip);
+    return entry && (strongest(entry, (claims) => coveringHolder(claims, timeMs)) ?? lastHolder(entry, timeMs));
+  }
+
+  /** A node holds it now, and nobody with a stronger claim. */
   isNode(ip: string): boolean {
-    return currentHolder(this.#entries.get(ip)?.node) !== undefined;
+    const entry = this.#entries.get(ip);
+    return entry !== undefined && isNode(strongest(entry, currentHolder));
   }
 
   isService(ip: string): boolean {
-    return currentHolder(this.#entries.get(ip)?.service) !== undefined;
+    const entry = this.#entries.get(ip);
+    return currentHolder(entry?.clusterIp) !== undefined || currentHolder(entry?.external) !== undefined;
   }
 
   servicePort(ip: string, key: number, timeMs: number): ServicePort | undefined {
     const entry = this.#entries.get(ip);
     if (!entry) return undefined;
-    const own = entry.ports && holderAt(entry.ports.get(key), timeMs);
-    if (own) return own;
-    return entry.node && holderAt(entry.node, timeMs) !== undefined ? holderAt(this.#nodePorts.get(key), timeMs) : undefined;
+    const own = entry.ports?.get(key);
+    const covering = coveringHolder(own, timeMs);
+    if (covering) return covering;
+    const nodePort = isNode(this.holderAt(ip, timeMs)) ? this.#nodePorts.get(key) : undefined;
+    return coveringHolder(nodePort, timeMs) ?? holderAt(own, timeMs) ?? holderAt(nodePort, timeMs);
   }
 
-  claimNode(ip: string, node: NodeOwner, fromMs: number): void {
-    const entry = this.#entry(ip);
-    if (currentHolder(entry.node) !== node) entry.node = claim(entry.node, node, fromMs);
+  claim<K extends Kind>(kind: K, ip: string, holder: Holders[K], fromMs: number): void {
+    const claims = this.#entry(ip) as ClaimsOf<K>;
+    claims[kind] = claim(claims[kind], holder, fromMs);
   }
 
-  releaseNode(ip: string, node: NodeOwner, atMs: number): void {
-    if (release(this.#entries.get(ip)?.node, node, atMs)) this.#end(atMs, (before) => this.#forgetAddress(ip, before));
-  }
-
-  claimPod(ip: string, pod: PodRecord, fromMs: number): void {
-    const entry = this.#entry(ip);
-    entry.pod = claim(entry.pod, pod, fromMs);
-  }
-
-  releasePod(ip: string, pod: PodRecord, atMs: number, nowMs: number): void {
-    if (release(this.#entries.get(ip)?.pod, pod, atMs)) this.remember(nowMs, (before) => this.#forgetAddress(ip, before));
-  }
-
-  claimService(ip: string, service: ServiceOwner, fromMs: number): void {
-    const entry = this.#entry(ip);
-    entry.service = claim(entry.service, service, fromMs);
-  }
-
-  releaseService(ip: string, service: ServiceOwner, atMs: number): void {
-    if (release(this.#entries.get(ip)?.service, service, atMs)) this.#end(atMs, (before) => this.#forgetAddress(ip, before));
+  /** @param nowMs from when on it is remembered for a while */
+  release<K extends Kind>(kind: K, ip: string, holder: Holders[K], atMs: number, nowMs = atMs): void {
+    if (release((this.#entries.get(ip) as ClaimsOf<K> | undefined)?.[kind], holder, atMs))
+      this.#end(nowMs, (before) => this.#forgetAddress(ip, before));
   }
 
   claimPort(ip: string, key: number, port: ServicePort, fromMs: number): void {
@@ -148,7 +162,7 @@ export class AddressBook {
   #entry(ip: string): AddressEntry {
     let entry = this.find(ip);
     if (!entry) {
-      entry = { node: undefined, pod: undefined, service: undefined, ports: undefined };
+      entry = { ...NOBODY };
       this.#entries.set(ip, entry);
     }
     return entry;
@@ -157,15 +171,63 @@ export class AddressBook {
   #forgetAddress(ip: string, beforeMs: number): void {
     const entry = this.#entries.get(ip);
     if (!entry) return;
+    entry.own = forget(entry.own, beforeMs);
+    entry.clusterIp = forget(entry.clusterIp, beforeMs);
     entry.node = forget(entry.node, beforeMs);
-    entry.pod = forget(entry.pod, beforeMs);
-    entry.service = forget(entry.service, beforeMs);
+    entry.named = forget(entry.named, beforeMs);
+    entry.annotated = forget(entry.annotated, beforeMs);
+    entry.external = forget(entry.external, beforeMs);
     if (entry.ports) {
       for (const key of entry.ports.keys()) forgetIn(entry.ports, key, beforeMs);
       if (entry.ports.size === 0) entry.ports = undefined;
     }
-    if (!entry.node && !entry.pod && !entry.service && !entry.ports) this.#entries.delete(ip);
+    if (strongest(entry, (claims) => claims) === undefined && !entry.ports) this.#entries.delete(ip);
   }
+}
+
+type ClaimsOf<K extends Kind> = { [P in K]: Claim<Holders[K]> | undefined };
+
+const NOBODY: AddressEntry = {
+  own: undefined,
+  clusterIp: undefined,
+  node: undefined,
+  named: undefined,
+  annotated: undefined,
+  external: undefined,
+  ports: undefined,
+};
+
+/** In the order of {@link Holders}. */
+function claimsOf({ own, clusterIp, node, named, annotated, external }: AddressEntry): (Claim<Holder> | undefined)[] {
+  return [own, clusterIp, node, named, annotated, external];
+}
+
+/** What is found first, of the strongest claim. */
+function strongest<T>(entry: AddressEntry, find: (claims: Claim<Holder> | undefined) => T | undefined): T | undefined {
+  for (const claims of claimsOf(entry)) {
+    const found = find(claims);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** For a time that was nobody's: the one who had it last, or got it a moment later. */
+function lastHolder(entry: AddressEntry, timeMs: number): Holder | undefined {
+  let last: Holder | undefined;
+  let lastMs = Number.NEGATIVE_INFINITY;
+  for (const claims of claimsOf(entry)) {
+    const one = claimAt(claims, timeMs);
+    if (!one) continue;
+    const endMs = one.toMs < timeMs ? one.toMs : Number.NEGATIVE_INFINITY;
+    if (last && endMs <= lastMs) continue;
+    last = one.holder;
+    lastMs = endMs;
+  }
+  return last;
+}
+
+function isNode(holder: Holder | undefined): holder is NodeOwner {
+  return holder !== undefined && 'kind' in holder && holder.kind === 'node';
 }
 
 const PROTOS: Record<string, number> = { tcp: 0, udp: 1, sctp: 2 } satisfies Record<L4, number>;

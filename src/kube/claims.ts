@@ -18,13 +18,30 @@ const EARLY_MS = 10_000;
 
 /** Who held it at a time: the one whose time it was, else the last one before, while it is remembered. */
 export function holderAt<H>(newest: Claim<H> | undefined, timeMs: number): H | undefined {
+  return claimAt(newest, timeMs)?.holder;
+}
+
+/** The claim by which {@link holderAt} tells. */
+export function claimAt<H>(newest: Claim<H> | undefined, timeMs: number): Claim<H> | undefined {
   let claim = newest;
   while (claim) {
-    if (timeMs >= claim.fromMs) return timeMs <= claim.toMs + RETENTION_MS ? claim.holder : undefined;
-    if (!claim.older) return timeMs >= claim.fromMs - EARLY_MS ? claim.holder : undefined;
+    if (timeMs >= claim.fromMs) return timeMs <= claim.toMs + RETENTION_MS ? claim : undefined;
+    if (!claim.older) return timeMs >= claim.fromMs - EARLY_MS ? claim : undefined;
     claim = claim.older;
   }
   return undefined;
+}
+
+/** The one whose time it was, and nobody before or after. */
+export function coveringHolder<H>(newest: Claim<H> | undefined, timeMs: number): H | undefined {
+  let claim = newest;
+  while (claim && timeMs < claim.fromMs) claim = claim.older;
+  return claim && timeMs <= claim.toMs ? claim.holder : undefined;
+}
+
+/** When the last claim ended; 0 while it lasts, and where there is none. */
+export function endOf(newest: Claim<unknown> | undefined): number {
+  return newest && newest.toMs !== Number.POSITIVE_INFINITY ? newest.toMs : 0;
 }
 
 /** The holder of now: of a claim that lasts. */

@@ -64,8 +64,10 @@ export interface NodeFact {
   name: string;
   /** The addresses that others know it by. */
   ips: string[];
-  /** Addresses of its bridge and tunnel interfaces, as its pod network tells them. */
+  /** Addresses of its bridge and tunnel interfaces, out of its own range. */
   networkIps: string[];
+  /** Addresses of its tunnel interfaces that annotations tell: what any node may write. */
+  annotatedIps: string[];
   podCidrs: string[];
 }
 
@@ -149,7 +151,8 @@ export function nodeFact(raw: unknown): NodeFact | undefined {
   return {
     name: intern(name),
     ips: addresses(listAt(raw, 'status', 'addresses').map((one) => at(one, 'address'))),
-    networkIps: networkIps(raw, podCidrs),
+    networkIps: flannelIps(raw, podCidrs),
+    annotatedIps: calicoIps(raw),
     podCidrs,
   };
 }
@@ -213,16 +216,20 @@ function endpointFacts(raw: unknown, namespace: string): EndpointFact[] {
 
 /**
  * Addresses of a node's own interfaces in the pod network: a ping from another node comes from them. flannel gives
- * `flannel.1` the first and the bridge the second address of the node's range; Calico writes its tunnels' as annotations.
+ * `flannel.1` the first and the bridge the second address of the node's range.
  */
-function networkIps(raw: unknown, podCidrs: string[]): string[] {
-  const annotations = at(raw, 'metadata', 'annotations');
-  const told = ['IPv4VXLANTunnelAddr', 'IPv6VXLANTunnelAddr', 'IPv4IPIPTunnelAddr', 'IPv4WireguardInterfaceAddr'];
-  const calico = told.map((key) => at(annotations, `projectcalico.org/${key}`));
-  const backend = at(annotations, 'flannel.alpha.coreos.com/backend-type');
+function flannelIps(raw: unknown, podCidrs: string[]): string[] {
+  const backend = at(raw, 'metadata', 'annotations', 'flannel.alpha.coreos.com/backend-type');
   const hasTunnel = backend === 'vxlan' || backend === 'udp';
-  const flannel = backend === undefined ? [] : podCidrs.flatMap((cidr) => [hasTunnel && addressIn(cidr, 0), addressIn(cidr, 1)]);
-  return addresses([...calico, ...flannel]);
+  return backend === undefined
+    ? []
+    : addresses(podCidrs.flatMap((cidr) => [hasTunnel && addressIn(cidr, 0), addressIn(cidr, 1)]));
+}
+
+/** The same of Calico, which takes them from any range of its own. */
+function calicoIps(raw: unknown): string[] {
+  const keys = ['IPv4VXLANTunnelAddr', 'IPv6VXLANTunnelAddr', 'IPv4IPIPTunnelAddr', 'IPv4WireguardInterfaceAddr'];
+  return addresses(keys.map((key) => at(raw, 'metadata', 'annotations', `projectcalico.org/${key}`)));
 }
 
 function addresses(values: unknown[]): string[] {

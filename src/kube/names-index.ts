@@ -1,7 +1,6 @@
 import type { ServiceRef } from '../event/types.ts';
-import { AddressBook, type NodeOwner, portKey } from './address-book.ts';
+import { AddressBook, type Holder, type NodeOwner, portKey } from './address-book.ts';
 import { Ranges } from './addresses.ts';
-import { holderAt } from './claims.ts';
 import type { NodeFact, PodFact, ServiceFact, SliceFact } from './facts.ts';
 import { ownerAt, PodBook, type PodRecord } from './pod-book.ts';
 import { type EndpointRecord, ServiceBook, type ServiceRecord, type ServiceWithSlices } from './service-book.ts';
@@ -47,13 +46,8 @@ export class NamesIndex implements Names {
   }
 
   ownerOf(ip: string, timeMs: number): Owner | undefined {
-    const entry = this.#addresses.find(ip);
-    if (!entry) return undefined;
-    const node = entry.node && holderAt(entry.node, timeMs);
-    if (node) return node;
-    const pod = entry.pod && holderAt(entry.pod, timeMs);
-    if (pod) return ownerAt(pod, timeMs);
-    return entry.service && holderAt(entry.service, timeMs);
+    const holder = this.#addresses.holderAt(ip, timeMs);
+    return holder && ownerOf(holder, timeMs);
   }
 
   servicePort(ip: string, port: number, proto: string, timeMs: number): ServicePort | undefined {
@@ -153,13 +147,9 @@ export class NamesIndex implements Names {
 
   /** All addresses of this node's own interfaces (its bridge and tunnels among them), which the API server does not know. */
   setLocalAddresses(ips: readonly string[]): void {
-    const now = this.#tick();
-    const known = this.#nodes.get(this.node);
-    const told = known ? [...known.ips, ...known.networkIps] : [];
-    const owner = this.#ownNode(this.node);
-    for (const ip of this.#localIps) if (!ips.includes(ip) && !told.includes(ip)) this.#addresses.releaseNode(ip, owner, now);
-    for (const ip of ips) this.#addresses.claimNode(ip, owner, 0);
+    const before = this.#ipsOf(this.node);
     this.#localIps = [...ips];
+    this.#claimNode(this.node, before, 0, this.#tick());
     this.#tell('nodes');
   }
 
@@ -194,6 +184,7 @@ export class NamesIndex implements Names {
       .filter((one) => one !== undefined);
   }
 
+  /** A node has it now, and neither a pod nor a Service with more right to it. */
   isNodeAddress(ip: string): boolean {
     return this.#addresses.isNode(ip);
   }
@@ -202,10 +193,13 @@ export class NamesIndex implements Names {
     return this.#addresses.isService(ip);
   }
 
-  /** Another node is told to have it, too. */
+  /** Another node is told to have it, too. What that one's annotations say takes nothing from a node that has it by more. */
   isOfOtherNode(ip: string, than: string): boolean {
-    for (const { name, ips, networkIps } of this.#nodes.values())
-      if (name !== than && (ips.includes(ip) || networkIps.includes(ip))) return true;
+    const isAnnotated = this.#nodes.get(than)?.annotatedIps.includes(ip);
+    for (const { name, ips, networkIps, annotatedIps } of this.#nodes.values()) {
+      if (name === than) continue;
+      if (ips.includes(ip) || networkIps.includes(ip) || (isAnnotated && annotatedIps.includes(ip))) return true;
+    }
     return false;
   }
 
@@ -241,25 +235,39 @@ export class NamesIndex implements Names {
 
   #setNode(fact: NodeFact, known: NodeFact | undefined, nowMs: number): boolean {
     if (known && JSON.stringify(known) === JSON.stringify(fact)) return false;
+    const before = this.#ipsOf(fact.name);
     this.#nodes.set(fact.name, fact);
-    const owner = this.#ownNode(fact.name);
-    const ips = new Set([...fact.ips, ...fact.networkIps]);
-    for (const ip of known ? [...known.ips, ...known.networkIps] : []) {
-      if (!ips.has(ip)) this.#addresses.releaseNode(ip, owner, nowMs);
-    }
-    for (const ip of ips) this.#addresses.claimNode(ip, owner, known ? nowMs : 0);
+    this.#claimNode(fact.name, before, known ? nowMs : 0, nowMs);
     this.#rangesChanged();
     return true;
   }
 
   #dropNode(node: NodeFact, nowMs: number): void {
-    const owner = this.#ownNode(node.name);
+    const before = this.#ipsOf(node.name);
     this.#nodes.delete(node.name);
-    for (const ip of [...node.ips, ...node.networkIps]) this.#addresses.releaseNode(ip, owner, nowMs);
+    this.#claimNode(node.name, before, nowMs, nowMs);
     this.#addresses.remember(nowMs, () => {
       if (!this.#nodes.has(node.name) && node.name !== this.node) this.#nodeOwners.delete(node.name);
     });
     this.#rangesChanged();
+  }
+
+  #ipsOf(name: string): { node: Set<string>; annotated: Set<string> } {
+    const { ips = [], networkIps = [], annotatedIps = [] } = this.#nodes.get(name) ?? {};
+    return {
+      node: new Set([...ips, ...networkIps, ...(name === this.node ? this.#localIps : [])]),
+      annotated: new Set(annotatedIps),
+    };
+  }
+
+  /** Takes from a node what it had `before` and has no more, and gives it what it has. */
+  #claimNode(name: string, before: Record<'node' | 'annotated', Set<string>>, fromMs: number, nowMs: number): void {
+    const owner = this.#ownNode(name);
+    const now = this.#ipsOf(name);
+    for (const kind of ['node', 'annotated'] as const) {
+      for (const ip of before[kind]) if (!now[kind].has(ip)) this.#addresses.release(kind, ip, owner, nowMs);
+      for (const ip of now[kind]) if (!before[kind].has(ip)) this.#addresses.claim(kind, ip, owner, fromMs);
+    }
   }
 
   #rangesChanged(): void {
@@ -283,6 +291,16 @@ export class NamesIndex implements Names {
   #tell(change: Change): void {
     for (const listener of this.#listeners) listener(change);
   }
+}
+
+/** All addresses that the API server tells of a node. */
+export function nodeIps({ ips, networkIps, annotatedIps }: NodeFact): string[] {
+  return [...ips, ...networkIps, ...annotatedIps];
+}
+
+function ownerOf(holder: Holder, timeMs: number): Owner {
+  if ('version' in holder) return ownerAt(holder, timeMs);
+  return 'owner' in holder ? holder.owner : holder;
 }
 
 /** How many addresses are remembered as being of the pod network or not. */

@@ -1,31 +1,40 @@
 import type { PodRef } from '../event/types.ts';
 import type { AddressBook } from './address-book.ts';
-import { currentHolder, RETENTION_MS } from './claims.ts';
+import { currentHolder, endOf, RETENTION_MS } from './claims.ts';
 import type { PodFact } from './facts.ts';
 import { type RemotePod, type RemotePodFact, RemotePods, remotePod } from './remote-pods.ts';
 import type { Owner } from './types.ts';
 
+export type PodOwner = Owner & { kind: 'pod' };
+
 /** A pod as it was from one moment on: labels change. Newest first. */
 interface PodVersion {
-  owner: Owner & { kind: 'pod' };
+  owner: PodOwner;
   fromMs: number;
   older: PodVersion | undefined;
 }
 
-/** One pod, as it told itself or as EndpointSlices name it: never one after the other, for anybody may write a slice. */
+/** One pod of this node, as it told itself. What EndpointSlices say of it is a {@link NamedPod} of its own, for anybody may write a slice. */
 export interface PodRecord {
   version: PodVersion;
-  /** Told by the pod itself (this node's), not by EndpointSlices. */
-  readonly isOwn: boolean;
   hostNetwork: boolean;
   /** The addresses it holds now. */
   ips: readonly string[];
-  /** How many endpoints name it. */
-  endpoints: number;
   /** The addresses that it held last, and since when. */
   held: { ips: readonly string[]; fromMs: number } | undefined;
   /** When its last container ended, if all have. */
   endedMs: number | undefined;
+  /** When it was over; Infinity while it lasts. */
+  goneMs: number;
+}
+
+/** One pod of another node, as EndpointSlices name it. */
+export interface NamedPod {
+  readonly owner: PodOwner;
+  /** The addresses it holds now. */
+  ips: readonly string[];
+  /** How many endpoints name it. */
+  endpoints: number;
   /** When it was over; Infinity while it lasts. */
   goneMs: number;
 }
@@ -41,7 +50,7 @@ export class PodBook {
   /** This node's, by uid. */
   readonly #own = new Map<string, PodRecord>();
   /** What EndpointSlices name, by {@link keyOf}. */
-  readonly #named = new Map<string, PodRecord>();
+  readonly #named = new Map<string, NamedPod>();
   /** Those that are in {@link #named} not yet. */
   readonly #remote = new RemotePods();
   readonly #addresses: AddressBook;
@@ -62,9 +71,8 @@ export class PodBook {
 
   /** A pod of this node was added or has changed. */
   upsert(fact: PodFact, nowMs: number): void {
-    this.#recall(fact.ips);
     const known = this.#own.get(fact.uid);
-    const pod = known ?? newRecord(refOf(fact), true, nowMs);
+    const pod = known ?? newRecord(refOf(fact), nowMs);
     if (!known) this.#own.set(fact.uid, pod);
     else if (!sameRef(known.version.owner.pod, fact)) change(known, refOf(fact), nowMs);
     pod.goneMs = Number.POSITIVE_INFINITY;
@@ -84,6 +92,7 @@ export class PodBook {
   remove(uid: string, nowMs: number): boolean {
     const pod = this.#own.get(uid);
     if (pod?.goneMs !== Number.POSITIVE_INFINITY) return false;
+    for (const ip of pod.ips) this.#addresses.release('own', ip, pod, nowMs);
     this.#end(this.#own, uid, pod, nowMs);
     return true;
   }
@@ -112,7 +121,9 @@ export class PodBook {
     }
     const pod = remote.record ?? this.#keepInFull(remote);
     pod.endpoints -= 1;
-    if (pod.endpoints === 0) this.#end(this.#named, keyOf(remote), pod, nowMs);
+    if (pod.endpoints > 0) return;
+    for (const ip of pod.ips) this.#addresses.release('named', ip, pod, nowMs);
+    this.#end(this.#named, keyOf(remote), pod, nowMs);
   }
 
   /** Keeps in full who holds these addresses: somebody asks, or another is about to get them. */
@@ -124,37 +135,38 @@ export class PodBook {
   }
 
   /** Makes the record of a pod of another node, with its claim on its address. */
-  #keepInFull(remote: RemotePod): PodRecord {
+  #keepInFull(remote: RemotePod): NamedPod {
     const { ip, namespace, name, uid, node, fromMs } = remote;
     this.#remote.take(remote);
     const ref: PodRef = node === undefined ? { namespace, name, uid } : { namespace, name, uid, node };
     const key = keyOf(remote);
-    const pod = this.#named.get(key) ?? newRecord(ref, false, fromMs);
+    const pod = this.#named.get(key) ?? { owner: { kind: 'pod', pod: ref }, ips: NO_IPS, endpoints: 0, goneMs: Infinity };
     this.#named.set(key, pod);
     remote.record = pod;
     pod.endpoints += remote.endpoints;
     pod.goneMs = Number.POSITIVE_INFINITY;
     if (!pod.ips.includes(ip)) pod.ips = [...pod.ips, ip];
-    const holder = currentHolder(this.#addresses.find(ip)?.pod);
-    // This node's pods are told by themselves: whoever may write EndpointSlices cannot rename them.
-    if (holder !== pod && !holder?.isOwn) this.#addresses.claimPod(ip, pod, fromMs);
+    this.#addresses.claim('named', ip, pod, fromMs);
     return pod;
   }
 
   /**
    * An address of a pod of this node; gives since when, where it is new. Where another pod still holds it or held it last, the address changed hands between
-   * that one's last sign of life and the first of this one: the API server tells of both only later.
+   * that one's last sign of life and the first of this one: the API server tells of both only later. Where a node or a pod of another node held it, not
+   * before their end.
    */
   #claimOwn(pod: PodRecord, ip: string, since: PodFact['since'], nowMs: number): number | undefined {
-    const newest = this.#addresses.find(ip)?.pod;
+    const entry = this.#addresses.find(ip);
+    const newest = entry?.own;
     if (currentHolder(newest) === pod) return undefined;
     let fromMs = Math.min(since?.ms ?? nowMs, nowMs);
+    if (!since?.exact) fromMs = Math.max(fromMs, endOf(entry?.node), endOf(entry?.named));
     if (newest) {
       const lastSignMs = newest.holder.endedMs ?? newest.fromMs;
       const endMs = newest.toMs === Number.POSITIVE_INFINITY ? (newest.holder.endedMs ?? nowMs) : newest.toMs;
       fromMs = since?.exact && fromMs > newest.fromMs ? Math.max(fromMs, lastSignMs) : Math.max(fromMs, endMs);
     }
-    this.#addresses.claimPod(ip, pod, fromMs);
+    this.#addresses.claim('own', ip, pod, fromMs);
     return fromMs;
   }
 
@@ -164,20 +176,19 @@ export class PodBook {
     if (endMs < nowMs - RETENTION_MS) return;
     for (const ip of fact.ips) {
       const fromMs = Math.min(fact.since?.ms ?? endMs, endMs);
-      const newest = this.#addresses.find(ip)?.pod;
+      const newest = this.#addresses.find(ip)?.own;
       if (newest !== undefined && newest.toMs > fromMs) continue;
-      this.#addresses.claimPod(ip, pod, fromMs);
-      this.#addresses.releasePod(ip, pod, endMs, nowMs);
+      this.#addresses.claim('own', ip, pod, fromMs);
+      this.#addresses.release('own', ip, pod, endMs, nowMs);
       pod.held = { ips: fact.ips, fromMs };
     }
   }
 
   #release(pod: PodRecord, ip: string, nowMs: number): void {
-    this.#addresses.releasePod(ip, pod, Math.min(pod.endedMs ?? nowMs, nowMs), nowMs);
+    this.#addresses.release('own', ip, pod, Math.min(pod.endedMs ?? nowMs, nowMs), nowMs);
   }
 
-  #end(pods: Map<string, PodRecord>, key: string, pod: PodRecord, nowMs: number): void {
-    for (const ip of pod.ips) this.#addresses.releasePod(ip, pod, nowMs, nowMs);
+  #end<P extends PodRecord | NamedPod>(pods: Map<string, P>, key: string, pod: P, nowMs: number): void {
     pod.ips = NO_IPS;
     pod.goneMs = nowMs;
     this.#addresses.remember(nowMs, (before) => {
@@ -186,14 +197,14 @@ export class PodBook {
   }
 
   #sliceStart(ip: string, nowMs: number): number {
-    const last = this.#addresses.find(ip)?.pod;
+    const last = this.#addresses.find(ip)?.named;
     const endMs = last ? (last.toMs === Number.POSITIVE_INFINITY ? nowMs : last.toMs) : 0;
     return Math.max(nowMs - SLICE_LAG_MS, endMs);
   }
 }
 
 /** The pod as it was at a time. */
-export function ownerAt(pod: PodRecord, timeMs: number): Owner & { kind: 'pod' } {
+export function ownerAt(pod: PodRecord, timeMs: number): PodOwner {
   let version = pod.version;
   while (timeMs < version.fromMs && version.older) version = version.older;
   return version.owner;
@@ -206,14 +217,12 @@ function keyOf({ namespace, uid }: { namespace: string; uid: string }): string {
 
 const NO_IPS: readonly string[] = [];
 
-function newRecord(ref: PodRef, isOwn: boolean, fromMs: number): PodRecord {
+function newRecord(ref: PodRef, fromMs: number): PodRecord {
   return {
     version: { owner: { kind: 'pod', pod: ref }, fromMs, older: undefined },
-    isOwn,
     hostNetwork: false,
     ips: NO_IPS,
     held: undefined,
-    endpoints: 0,
     endedMs: undefined,
     goneMs: Number.POSITIVE_INFINITY,
   };

@@ -1,5 +1,5 @@
 import type { EndpointFact } from './facts.ts';
-import type { PodRecord } from './pod-book.ts';
+import type { NamedPod } from './pod-book.ts';
 
 /** A pod of another node at one of its addresses, as EndpointSlices name it. The same object for all slices that do. */
 export interface RemotePod {
@@ -13,7 +13,7 @@ export interface RemotePod {
   /** How many endpoints it stands for. */
   endpoints: number;
   /** Where it is kept in full. */
-  record: PodRecord | undefined;
+  record: NamedPod | undefined;
 }
 
 export type RemotePodFact = Omit<EndpointFact, 'isReady'> & { pod: NonNullable<EndpointFact['pod']> };
@@ -46,7 +46,7 @@ export class RemotePods {
 }
 
 /** One that stands for one endpoint. */
-export function remotePod({ ip, node, pod }: RemotePodFact, fromMs: number, record: PodRecord | undefined): RemotePod {
+export function remotePod({ ip, node, pod }: RemotePodFact, fromMs: number, record: NamedPod | undefined): RemotePod {
   const { namespace, name, uid } = pod;
   return { ip, node, namespace, name, uid, fromMs, endpoints: 1, record };
 }

@@ -164,7 +164,7 @@ export class ServiceBook {
     ] as const;
     for (const [via, ips] of groups) {
       for (const ip of ips) {
-        this.#addresses.claimService(ip, owner, fromMs);
+        this.#addresses.claim(kindOf(via), ip, owner, fromMs);
         for (const one of fact.ports) {
           const key = portKey(one.port, one.proto) as number;
           const port = servicePort(fact, one, via);
@@ -185,11 +185,15 @@ export class ServiceBook {
 
   #release(record: ServiceRecord, nowMs: number): void {
     for (const { ip, key, port } of record.held) {
-      this.#addresses.releaseService(ip, record.owner, nowMs);
+      this.#addresses.release(kindOf(port.via), ip, record.owner, nowMs);
       this.#addresses.releasePort(ip, key, port, nowMs);
     }
     for (const { key, port } of record.heldNodePorts) this.#addresses.releaseNodePort(key, port, nowMs);
   }
+}
+
+function kindOf(via: ServicePort['via']): 'clusterIp' | 'external' {
+  return via === 'cluster-ip' ? 'clusterIp' : 'external';
 }
 
 function servicePort(fact: ServiceFact, one: { name: string; proto: L4 }, via: ServicePort['via']): ServicePort {

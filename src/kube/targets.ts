@@ -1,7 +1,7 @@
 import type { ResolvedPod, Target } from '../event/target.ts';
 import { isOfOneHost } from '../util/address.ts';
 import { Ranges } from './addresses.ts';
-import type { NamesIndex } from './names-index.ts';
+import { type NamesIndex, nodeIps } from './names-index.ts';
 import type { PodRecord } from './pod-book.ts';
 import { parseSelector, selects } from './selector.ts';
 import type { ServiceRecord } from './service-book.ts';
@@ -75,7 +75,8 @@ function addTarget(target: Target, index: NamesIndex, found: Found): boolean {
  */
 function addNode(name: string, index: NamesIndex, { addresses, ownAddresses }: Found): boolean {
   const node = index.findNode(name);
-  for (const ip of node ? [...node.ips, ...node.networkIps] : []) {
+  for (const ip of node ? nodeIps(node) : []) {
+    if (!index.isNodeAddress(ip)) continue;
     if (!index.isOfOtherNode(ip, name)) addresses.add(ip);
     else if (name === index.node) ownAddresses.add(ip);
   }
@@ -89,7 +90,10 @@ function addNode(name: string, index: NamesIndex, { addresses, ownAddresses }: F
   return node !== undefined;
 }
 
-/** Endpoints on a node's own address are met by the Service's address: to follow the node for them would be too much. */
+/**
+ * What is on a node's own address (endpoints, external addresses) is met by the Service's address and port: to follow the node for it would be too
+ * much. A cluster IP is the Service's alone, whatever interface has it.
+ */
 function addService(
   namespace: string,
   name: string,
@@ -102,7 +106,8 @@ function addService(
   services.add(service);
   const { clusterIps, externalIps, balancerIps } = service.fact;
   const endpoints = [...index.endpoints(namespace, name)].map((one) => one.ip);
-  for (const ip of [...clusterIps, ...externalIps, ...balancerIps, ...endpoints]) if (!index.isNodeAddress(ip)) addresses.add(ip);
+  for (const ip of clusterIps) addresses.add(ip);
+  for (const ip of [...externalIps, ...balancerIps, ...endpoints]) if (!index.isNodeAddress(ip)) addresses.add(ip);
   return true;
 }
 
@@ -161,7 +166,7 @@ function serviceAddresses(services: Iterable<ServiceRecord>, index: NamesIndex):
 
 function nodePortIps(index: NamesIndex, portCount: number): Set<string> {
   const own = index.findNode(index.node);
-  const ips = new Set([...(own?.ips ?? []), ...(own?.networkIps ?? []), ...index.localAddresses]);
+  const ips = new Set([...(own ? nodeIps(own) : []), ...index.localAddresses]);
   for (const node of index.nodes()) {
     if ((ips.size + node.ips.length) * portCount > MAX_NODE_PORT_ADDRESSES) break;
     for (const ip of node.ips) ips.add(ip);

@@ -94,9 +94,9 @@ export function rawSlice(
   };
 }
 
-export function rawNode(name: string, ip: string, podCidr?: string, externalIp?: string): RawObject {
+export function rawNode(name: string, ip: string, podCidr?: string, externalIp?: string, annotations?: RawObject): RawObject {
   return {
-    metadata: { name, resourceVersion: '1' },
+    metadata: { name, annotations, resourceVersion: '1' },
     spec: { podCIDR: podCidr, podCIDRs: podCidr === undefined ? undefined : [podCidr] },
     status: {
       addresses: [

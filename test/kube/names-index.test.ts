@@ -364,6 +364,138 @@ describe('a node', () => {
   });
 });
 
+describe('an address that more than one claims', () => {
+  const DNS = { clusterIP: '10.96.0.10', ports: [{ name: 'dns', port: 53, protocol: 'UDP' }] };
+  const tunnel = (ip: string) => ({ 'projectcalico.org/IPv4VXLANTunnelAddr': ip });
+
+  it('was a node’s and is a pod’s as soon as it has it, of this node or another', () => {
+    for (const ofNode of ['host1', 'host2']) {
+      const { clock, index } = start();
+      putNode(index, rawNode('n1', '10.1.0.9'));
+      clock.set(T0 + 10 * SECOND);
+      index.dropNode('n1');
+      clock.set(T0 + 30 * SECOND);
+      if (ofNode === 'host1') putPod(index, { name: 'a', ip: '10.1.0.9', readyMs: T0 + 21 * SECOND });
+      else putSlice(index, rawSlice('s-1', 's', [{ ip: '10.1.0.9', pod: 'a', node: ofNode }]));
+      assert.equal(podAt(index, '10.1.0.9', T0 + 5 * SECOND), 'node', ofNode);
+      assert.equal(podAt(index, '10.1.0.9', T0 + 12 * SECOND), 'node', ofNode);
+      assert.equal(podAt(index, '10.1.0.9', T0 + 30 * SECOND), 'a', ofNode);
+      clock.set(T0 + 40 * SECOND);
+      index.dropPod('uid-a');
+      index.dropSlice('default', 's-1');
+      assert.equal(podAt(index, '10.1.0.9', T0 + 50 * SECOND), 'a', ofNode);
+      assert.equal(podAt(index, '10.1.0.9', T0 + 5 * SECOND), 'node', ofNode);
+    }
+  });
+
+  it('was a node’s or another node’s pod’s until their end, though the pod that has it now began to wait for it before', () => {
+    const { clock, index } = start();
+    putNode(index, rawNode('n1', '10.1.0.9'));
+    putSlice(index, rawSlice('s-1', 's', [{ ip: '10.1.0.8', pod: 'far' }]));
+    assert.equal(podAt(index, '10.1.0.8', T0), 'far');
+    clock.set(T0 + 10 * SECOND);
+    index.dropNode('n1');
+    index.dropSlice('default', 's-1');
+    clock.set(T0 + 20 * SECOND);
+    putPod(index, { name: 'a', ips: ['10.1.0.9', '10.1.0.8'], startMs: T0 + 2 * SECOND });
+    assert.equal(podAt(index, '10.1.0.9', T0 + 5 * SECOND), 'node');
+    assert.equal(podAt(index, '10.1.0.8', T0 + 5 * SECOND), 'far');
+    for (const ip of ['10.1.0.9', '10.1.0.8']) assert.equal(podAt(index, ip, T0 + 11 * SECOND), 'a');
+  });
+
+  it('was a pod’s and is a node’s', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ip: '10.1.0.9' });
+    clock.set(T0 + SECOND);
+    index.dropPod('uid-a');
+    clock.set(T0 + 10 * SECOND);
+    putNode(index, rawNode('host1', '192.168.60.11'));
+    putNode(index, rawNode('host1', '10.1.0.9'));
+    assert.equal(podAt(index, '10.1.0.9', T0), 'a');
+    assert.equal(podAt(index, '10.1.0.9', T0 + 11 * SECOND), 'node');
+  });
+
+  it('is the Service’s if it is its cluster IP, though an interface of the node has it', () => {
+    for (const order of ['Service first', 'address first']) {
+      const { clock, index } = start();
+      if (order === 'address first') index.setLocalAddresses(['10.96.0.10']);
+      putService(index, rawService('kube-dns', DNS));
+      index.setLocalAddresses(['10.96.0.10']);
+      const owner = { kind: 'service', service: { namespace: 'default', name: 'kube-dns', port: '' } };
+      assert.deepEqual(index.ownerOf('10.96.0.10', T0), owner, order);
+      assert.equal(index.isNodeAddress('10.96.0.10'), false);
+      clock.set(T0 + SECOND);
+      index.dropService('default', 'kube-dns');
+      assert.deepEqual(index.ownerOf('10.96.0.10', T0), owner, order);
+      assert.deepEqual(index.ownerOf('10.96.0.10', T0 + 2 * SECOND), { kind: 'node', node: 'host1' }, order);
+      clock.set(T0 + 3 * SECOND);
+      index.setLocalAddresses([]);
+      assert.deepEqual(index.ownerOf('10.96.0.10', T0 + 4 * SECOND), { kind: 'node', node: 'host1' }, order);
+    }
+  });
+
+  it('is the node’s, though a Service has it as external address or a slice as a pod’s', () => {
+    const { index } = start();
+    putNode(index, rawNode('host1', '192.168.60.11'));
+    putNode(index, rawNode('host2', '192.168.60.12'));
+    index.setLocalAddresses(['10.244.0.1']);
+    for (const ip of ['192.168.60.11', '192.168.60.12', '10.244.0.1']) {
+      putService(index, rawService(`lb-${ip}`, { clusterIP: 'None', externalIPs: [ip], ports: [{ port: 80 }] }));
+      putSlice(index, rawSlice(`s-${ip}`, 's', [{ ip, pod: `liar-${ip}` }]));
+      assert.equal(index.ownerOf(ip, T0)?.kind, 'node', ip);
+      assert.equal(index.servicePort(ip, 80, 'tcp', T0)?.via, 'external-ip', ip);
+    }
+  });
+
+  it('is the pod’s, of this node or another, though a node’s annotation says it is its own', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ip: '10.0.0.1' });
+    putSlice(index, rawSlice('s-1', 's', [{ ip: '10.0.2.1', pod: 'far' }]));
+    putNode(index, rawNode('evil', '192.168.60.66', undefined, undefined, tunnel('10.0.0.1')));
+    putNode(index, rawNode('worse', '192.168.60.67', undefined, undefined, tunnel('10.0.2.1')));
+    assert.equal(podAt(index, '10.0.0.1', T0), 'a');
+    assert.equal(podAt(index, '10.0.2.1', T0), 'far');
+    clock.set(T0 + SECOND);
+    index.dropSlice('default', 's-1');
+    clock.set(T0 + 2 * SECOND);
+    assert.equal(podAt(index, '10.0.2.1', T0 + 2 * SECOND), 'node');
+    index.dropNode('worse');
+    assert.equal(podAt(index, '10.0.2.1', T0 + SECOND), 'far');
+    assert.equal(podAt(index, '10.0.2.1', T0 + 3 * SECOND), 'node');
+  });
+
+  it('stays the node’s own when it is told of it in one way less', () => {
+    const { clock, index } = start();
+    putNode(index, rawNode('host1', '192.168.60.11'));
+    index.setLocalAddresses(['192.168.60.11', '10.244.0.1']);
+    clock.set(T0 + SECOND);
+    index.setLocalAddresses(['10.244.0.1']);
+    assert.equal(index.isNodeAddress('192.168.60.11'), true);
+    index.setLocalAddresses(['192.168.60.11', '10.244.0.1']);
+    putNode(index, rawNode('host1', '192.168.60.99'));
+    assert.equal(index.isNodeAddress('192.168.60.11'), true);
+    index.dropNode('host1');
+    assert.deepEqual(
+      ['192.168.60.11', '10.244.0.1', '192.168.60.99'].map((ip) => index.isNodeAddress(ip)),
+      [true, true, false],
+    );
+  });
+
+  it('is told of by a node port only while it is a node’s', () => {
+    const { clock, index } = start();
+    putService(
+      index,
+      rawService('s', { type: 'NodePort', clusterIP: '10.96.0.5', ports: [{ name: 'web', port: 80, nodePort: 30080 }] }),
+    );
+    putNode(index, rawNode('n1', '10.1.0.9'));
+    clock.set(T0 + SECOND);
+    index.dropNode('n1');
+    putPod(index, { name: 'a', ip: '10.1.0.9', readyMs: T0 + 3 * SECOND });
+    assert.equal(index.servicePort('10.1.0.9', 30080, 'tcp', T0)?.via, 'node-port');
+    assert.equal(index.servicePort('10.1.0.9', 30080, 'tcp', T0 + 5 * SECOND), undefined);
+  });
+});
+
 describe('replacing a whole list', () => {
   it('takes away what is not in it and keeps what is, in one step', () => {
     const { clock, index } = start();

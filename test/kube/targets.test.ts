@@ -76,6 +76,29 @@ describe('targets on a node of the real cluster', () => {
     assert.deepEqual(resolveTargets([{ kind: 'node', name: 'host2' }], node).ownAddresses, []);
   });
 
+  it('are a Service’s cluster IPs whatever interface has them, but no node’s address', () => {
+    const ipvs = new NamesIndex({ node: 'host1' });
+    putNode(ipvs, rawNode('host1', '192.168.60.11'));
+    ipvs.setLocalAddresses(['192.168.60.11', '10.96.0.5', '10.96.0.6']);
+    putService(ipvs, rawService('s', { clusterIP: '10.96.0.5', externalIPs: ['192.168.60.11'], ports: [{ port: 80 }] }));
+    putService(ipvs, rawService('t', { clusterIP: '10.96.0.6', ports: [{ port: 80 }] }));
+    const { addresses } = resolveTargets([{ kind: 'service', namespace: 'default', name: 's' }], ipvs);
+    assert.deepEqual(addresses, ['10.96.0.5']);
+  });
+
+  it('are no pod’s address that a node’s annotations say it has, and all that is a node’s by more', () => {
+    const calico = new NamesIndex({ node: 'host1' });
+    const tunnel = (ip: string) => ({ 'projectcalico.org/IPv4VXLANTunnelAddr': ip });
+    putNode(calico, rawNode('host2', '192.168.60.12', undefined, undefined, tunnel('10.5.0.1')));
+    putNode(calico, rawNode('evil', '192.168.60.66', undefined, undefined, tunnel('10.0.2.1')));
+    putNode(calico, rawNode('worse', '192.168.60.67', undefined, undefined, tunnel('192.168.60.12')));
+    putSlice(calico, rawSlice('s-1', 's', [{ ip: '10.0.2.1', pod: 'far', node: 'host2' }]));
+    const of = (name: string) => resolveTargets([{ kind: 'node', name }], calico).addresses.sort();
+    assert.deepEqual(of('evil'), ['192.168.60.66']);
+    assert.deepEqual(of('worse'), ['192.168.60.67']);
+    assert.deepEqual(of('host2'), ['10.5.0.1', '192.168.60.12']);
+  });
+
   it('are no address that two nodes are told to have, but on the node itself', () => {
     const node = new NamesIndex({ node: 'host1' });
     putNode(node, rawNode('host1', '192.168.60.11', undefined, '203.0.113.7'));
@@ -137,6 +160,7 @@ describe('targets that change', () => {
         name: `host${i}`,
         ips: [`192.168.${i >> 8}.${i & 255}`],
         networkIps: [],
+        annotatedIps: [],
         podCidrs: [],
       })),
     );
