@@ -51,21 +51,31 @@ const KEEP_DENIED_MS = 2_000;
 /** Answers remembered at most, of each kind. */
 const MOST_ANSWERS = 1024;
 
+/** The clocks of an authorizer, in milliseconds. */
+export interface Clocks {
+  /** How old an answer is, by a clock that is never stepped. */
+  nowMs(): number;
+  /** When a token ends, by the clock of this machine (Unix). */
+  unixMs(): number;
+}
+
+const MACHINE_CLOCKS: Clocks = { nowMs: () => performance.now(), unixMs: () => Date.now() };
+
 /** Authorizes by TokenReview (audience `ktrace.dev`) and by SubjectAccessReview for `watch` (or `get`) `flows.ktrace.dev`. */
 export function createAuthorizer(
   reviewer: Reviewer,
   log: Logger,
   recheckMs = DEFAULT_LIMITS.recheckMs,
-  now: () => number = Date.now,
+  { nowMs, unixMs }: Clocks = MACHINE_CLOCKS,
 ): Authorize {
   const mostKeptMs = recheckMs * KEEP_PART;
-  const tokens = new Remembered<Reviewed | undefined>(MOST_ANSWERS, now);
-  const rights = new Remembered<boolean>(MOST_ANSWERS, now);
+  const tokens = new Remembered<Reviewed | undefined>(MOST_ANSWERS, nowMs);
+  const rights = new Remembered<boolean>(MOST_ANSWERS, nowMs);
 
   function reviewToken(token: string): Promise<Reviewed | undefined> {
     const expiresMs = expiryOf(token);
     const keepMs = (who: Reviewed | undefined) =>
-      who === undefined ? KEEP_DENIED_MS : Math.min(mostKeptMs, Math.max(0, expiresMs - now()));
+      who === undefined ? KEEP_DENIED_MS : Math.min(mostKeptMs, Math.max(0, expiresMs - unixMs()));
     return tokens.get(hashOf(token), () => reviewer.token(token, AUDIENCE), keepMs);
   }
 

@@ -43,12 +43,16 @@ class FakeReviewer implements Reviewer {
 function setUp(): {
   reviewer: FakeReviewer;
   authorize: Authorize;
+  /** Never stepped; this machine's clock says `wall.aheadMs` more. */
   clock: { ms: number };
+  wall: { aheadMs: number };
   ask(tokens: string[], ...targets: Target[]): ReturnType<Authorize>;
 } {
   const reviewer = new FakeReviewer();
   const clock = { ms: 1_000_000 };
-  const authorize = createAuthorizer(reviewer, quiet, undefined, () => clock.ms);
+  const wall = { aheadMs: 0 };
+  const clocks = { nowMs: () => clock.ms, unixMs: () => clock.ms + wall.aheadMs };
+  const authorize = createAuthorizer(reviewer, quiet, undefined, clocks);
   const account = (namespace: string, name = 'ktrace-viewer') => `system:serviceaccount:${namespace}:${name}`;
   reviewer.users.set('token-a', { username: account('a') });
   reviewer.users.set('token-b', { username: account('b') });
@@ -56,7 +60,7 @@ function setUp(): {
   reviewer.rights = new Set([`${account('a')} a`, `${account('b')} b`, `${account('ktrace', 'ktrace-admin')} *`]);
   const ask = (tokens: string[], ...targets: Target[]) =>
     authorize(tokens, { targets, addresses: [], units: 'flows' } satisfies Subscription);
-  return { reviewer, authorize, clock, ask };
+  return { reviewer, authorize, clock, wall, ask };
 }
 
 /** With what is behind the headers. */
@@ -148,6 +152,15 @@ describe('authorization', () => {
     clock.ms += 20_001;
     await assert.rejects(ask(['token-a'], A), denied(/may not watch/));
     await assert.rejects(ask(['token-b'], B), denied(/not valid/));
+  });
+
+  it("forgets a right after 20 s though this machine's clock is set back", async () => {
+    const { ask, reviewer, clock, wall } = setUp();
+    await ask(['token-a'], A);
+    reviewer.rights.delete('system:serviceaccount:a:ktrace-viewer a');
+    clock.ms += 20_001;
+    wall.aheadMs = -3_600_000;
+    await assert.rejects(ask(['token-a'], A), denied(/may not watch/));
   });
 
   it('sees a right that has just been granted after 2 s', async () => {
