@@ -16,8 +16,10 @@ import type { Subscription } from '../event/target.ts';
 import type { Reviewed, Reviewer } from '../kube/reviews.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { Answers } from './answers.ts';
+import type { Counter } from './feed.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
-import { Remembered } from './remembered.ts';
+import { TokenBucket } from './token-bucket.ts';
 
 /** What a client was found to be and to be allowed. */
 export interface Access {
@@ -50,6 +52,11 @@ const KEEP_PART = 2 / 3;
 const KEEP_DENIED_MS = 2_000;
 /** Answers remembered at most, of each kind. */
 const MOST_ANSWERS = 1024;
+/** Questions to the API server that nobody's good token or right was the answer to before, a second and at once. */
+const TOKEN_REVIEWS = { perSecond: 20, most: 64 };
+const ACCESS_REVIEWS = { perSecond: 100, most: 1024 };
+/** A token that has ended longer ago than this by our clock is not asked for: a node's clock may be wrong, and the API server's decides. */
+const CLOCKS_APART_MS = 3_600_000;
 
 /** The clocks of an authorizer, in milliseconds. */
 export interface Clocks {
@@ -61,32 +68,61 @@ export interface Clocks {
 
 const MACHINE_CLOCKS: Clocks = { nowMs: () => performance.now(), unixMs: () => Date.now() };
 
-/** Authorizes by TokenReview (audience `ktrace.dev`) and by SubjectAccessReview for `watch` (or `get`) `flows.ktrace.dev`. */
+export interface Authorizer {
+  authorize: Authorize;
+  /** What was asked of the API server, and what was not. */
+  counters(): Counter[];
+}
+
+/**
+ * Authorizes by TokenReview (audience `ktrace.dev`) and by SubjectAccessReview for `watch` (or `get`) `flows.ktrace.dev`. What cannot be a token
+ * for us is refused without asking, and what nobody knows yet is asked for at a bounded rate.
+ */
 export function createAuthorizer(
   reviewer: Reviewer,
   log: Logger,
   recheckMs = DEFAULT_LIMITS.recheckMs,
   { nowMs, unixMs }: Clocks = MACHINE_CLOCKS,
-): Authorize {
+): Authorizer {
   const mostKeptMs = recheckMs * KEEP_PART;
-  const tokens = new Remembered<Reviewed | undefined>(MOST_ANSWERS, nowMs);
-  const rights = new Remembered<boolean>(MOST_ANSWERS, nowMs);
+  const tokens = new Answers<Reviewed | undefined>(MOST_ANSWERS, (who) => who !== undefined, nowMs);
+  const rights = new Answers<boolean>(MOST_ANSWERS, (isAllowed) => isAllowed, nowMs);
+  const tokenReviews = new TokenBucket(TOKEN_REVIEWS.perSecond, TOKEN_REVIEWS.most, nowMs);
+  const accessReviews = new TokenBucket(ACCESS_REVIEWS.perSecond, ACCESS_REVIEWS.most, nowMs);
+  const counts = { tokens: 0, accesses: 0, notForUs: 0, tooOften: 0 };
 
-  function reviewToken(token: string): Promise<Reviewed | undefined> {
-    const expiresMs = expiryOf(token);
+  /** Who streams was found good before, and is asked for again in any case. */
+  function pay(bucket: TokenBucket, isFree: boolean): void {
+    if (isFree || bucket.take()) return;
+    counts.tooOften += 1;
+    throw askedTooOften();
+  }
+
+  async function reviewToken(token: string): Promise<Reviewed | undefined> {
+    const expiresMs = expiryOfOurs(token);
+    if (expiresMs === undefined || expiresMs < unixMs() - CLOCKS_APART_MS) {
+      counts.notForUs += 1;
+      return undefined;
+    }
+    const ask = (wasGood: boolean): Promise<Reviewed | undefined> => {
+      pay(tokenReviews, wasGood);
+      counts.tokens += 1;
+      return reviewer.token(token, AUDIENCE);
+    };
     const keepMs = (who: Reviewed | undefined) =>
       who === undefined ? KEEP_DENIED_MS : Math.min(mostKeptMs, Math.max(0, expiresMs - unixMs()));
-    return tokens.get(hashOf(token), () => reviewer.token(token, AUDIENCE), keepMs);
+    return tokens.get(hashOf(token), ask, keepMs);
   }
 
   function may({ verb, resource }: Right, who: Reviewed, namespace: string | undefined): Promise<boolean> {
     const what = { verb, group: ACCESS_GROUP, resource, ...(namespace === undefined ? {} : { namespace }) };
     const key = hashOf(JSON.stringify([verb, resource, who.username, who.uid, who.groups, who.extra, namespace ?? '']));
-    return rights.get(
-      key,
-      () => reviewer.access(who, what),
-      (isAllowed) => (isAllowed ? mostKeptMs : KEEP_DENIED_MS),
-    );
+    const ask = (wasGood: boolean): Promise<boolean> => {
+      pay(accessReviews, wasGood);
+      counts.accesses += 1;
+      return reviewer.access(who, what);
+    };
+    return rights.get(key, ask, (isAllowed) => (isAllowed ? mostKeptMs : KEEP_DENIED_MS));
   }
 
   async function allowedOf(right: Right, viewers: readonly Reviewed[], needed: Scope): Promise<Scope> {
@@ -109,7 +145,7 @@ export function createAuthorizer(
     throw denied(reasonOf(right, viewers, allowed, needed), missingOf(allowed, needed), right.resource === PAYLOADS);
   }
 
-  return async (given, { targets, snapBytes }, verb = 'watch') => {
+  const authorize: Authorize = async (given, { targets, snapBytes }, verb = 'watch') => {
     const needed = neededScope(targets);
     const payloads = snapBytes !== undefined;
     if (given.length === 0) throw denied('no token was given', needed, payloads);
@@ -143,6 +179,25 @@ export function createAuthorizer(
       );
     }
   };
+  return { authorize, counters: () => countersOf(counts) };
+}
+
+function countersOf({ tokens, accesses, notForUs, tooOften }: Record<string, number>): Counter[] {
+  const values = { token: tokens, access: accesses, none_not_for_us: notForUs, none_too_often: tooOften };
+  return [
+    {
+      name: 'ktrace_authorization_reviews_total',
+      help: 'TokenReviews and SubjectAccessReviews asked for, and tokens and rights that were not, by what was asked or why not.',
+      type: 'counter',
+      values: Object.entries(values).map(([review, value]) => ({ labels: { review }, value: value ?? 0 })),
+    },
+  ];
+}
+
+function askedTooOften(): KtraceError {
+  return new KtraceError('KTRACE_E_AUTHORIZATION_UNAVAILABLE', 'This agent was asked too often who may see what: try again', {
+    hint: 'Somebody sends it tokens that are nobody’s, or asks for more and more namespaces: see ktrace_authorization_reviews_total.',
+  });
 }
 
 interface Right {
@@ -180,10 +235,11 @@ function hashOf(text: string): string {
   return createHash('sha256').update(text).digest('base64');
 }
 
-/** When a JWT says that it ends, in Unix milliseconds; whether that is true is TokenReview's to say. */
-function expiryOf(token: string): number {
-  const exp = claimsOf(token)?.['exp'];
-  return typeof exp === 'number' ? exp * 1000 : Number.POSITIVE_INFINITY;
+/** When a JWT for our audience says that it ends, in Unix milliseconds; whether that is true is TokenReview's to say. Undefined for anything else. */
+function expiryOfOurs(token: string): number | undefined {
+  const { aud, exp } = claimsOf(token) ?? {};
+  const isForUs = Array.isArray(aud) ? aud.includes(AUDIENCE) : aud === AUDIENCE;
+  return isForUs && typeof exp === 'number' ? exp * 1000 : undefined;
 }
 
 /** Whom a JWT says that it is of, unproven: a newer token of the same takes the older one's place. */

@@ -9,7 +9,7 @@ import { type Kube, startKube } from '../kube/start.ts';
 import { loadNative } from '../native/load.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import { createLog, type Logger } from '../util/log.ts';
-import { type Authorize, allowAll, createAuthorizer } from './authorizer.ts';
+import { type Authorizer, allowAll, createAuthorizer } from './authorizer.ts';
 import type { AgentConfig } from './config.ts';
 import type { RunningExport } from './export.ts';
 import type { Feed } from './feed.ts';
@@ -82,17 +82,23 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     if (exporting) closers.push(() => exporting.close());
     const recorder = await record(config, { pipeline, kube, naming, interfaces }, log);
     if (recorder) closers.push(() => recorder.close());
+    const { authorize, counters: authorizationCounters } =
+      config.authorization === 'on'
+        ? authorizer(access, closing.signal, log, config.recheckMs)
+        : authorizationOff(pipeline, log, config);
     const server = await startServer({
       feed: pipeline,
       socketPath: config.socket,
       version: version(),
       log,
-      authorize:
-        config.authorization === 'on'
-          ? authorizer(access, closing.signal, log, config.recheckMs)
-          : authorizationOff(pipeline, log, config),
+      authorize,
       limits: { clients: config.maxClients, ...(config.recheckMs === undefined ? {} : { recheckMs: config.recheckMs }) },
-      counters: () => [...namesCounters(kube), ...(exporting?.counters() ?? []), ...recorderCounters(recorder)],
+      counters: () => [
+        ...namesCounters(kube),
+        ...authorizationCounters(),
+        ...(exporting?.counters() ?? []),
+        ...recorderCounters(recorder),
+      ],
       ...(recorder === undefined ? {} : { recorder }),
     });
     closers.push(() => server.close());
@@ -113,17 +119,18 @@ export async function runAgent(config: AgentConfig): Promise<void> {
 /** Two questions one after the other take less than a client waits for its answer. */
 const REVIEW_TIMEOUT_MS = 2_000;
 
-function authorizer(access: KubeAccess, signal: AbortSignal, log: Logger, recheckMs: number | undefined): Authorize {
+function authorizer(access: KubeAccess, signal: AbortSignal, log: Logger, recheckMs: number | undefined): Authorizer {
   return createAuthorizer(openReviewer(openApi(access), signal, REVIEW_TIMEOUT_MS), log, recheckMs);
 }
 
-function authorizationOff(pipeline: Pipeline, log: Logger, { withParent }: AgentConfig): Authorize {
+function authorizationOff(pipeline: Pipeline, log: Logger, { withParent }: AgentConfig): Authorizer {
+  const everything = { authorize: allowAll, counters: () => [] };
   // Its only client is who started it, and its socket is in a folder of that user.
-  if (withParent) return allowAll;
+  if (withParent) return everything;
   const text = 'this agent runs with --authorization off: whoever reaches it sees everything';
   log.warn(text);
   pipeline.notice({ code: 'KTRACE_N_AUTHORIZATION_OFF', level: 'warn', text });
-  return allowAll;
+  return everything;
 }
 
 interface Recorded {

@@ -1,6 +1,11 @@
+interface Entry<V> {
+  untilMs: number;
+  answer: Promise<V>;
+}
+
 /** Answers that are asked for again and again, kept for a while and in bounded number. A question under way is asked once. */
 export class Remembered<V> {
-  readonly #answers = new Map<string, { untilMs: number; answer: Promise<V> }>();
+  readonly #answers = new Map<string, Entry<V>>();
   readonly #most: number;
   readonly #now: () => number;
 
@@ -18,12 +23,10 @@ export class Remembered<V> {
    * @param keepMs how long an answer is good for, counted from the question
    */
   get(key: string, ask: () => Promise<V>, keepMs: (answer: V) => number): Promise<V> {
+    const known = this.known(key);
+    if (known !== undefined) return known;
     const nowMs = this.#now();
-    const known = this.#answers.get(key);
-    if (known !== undefined && nowMs < known.untilMs) return known.answer;
-    this.#answers.delete(key);
-    const entry = { untilMs: Number.POSITIVE_INFINITY, answer: ask() };
-    this.#answers.set(key, entry);
+    const entry = this.#set(key, { untilMs: Number.POSITIVE_INFINITY, answer: ask() });
     entry.answer.then(
       (answer) => {
         entry.untilMs = nowMs + keepMs(answer);
@@ -32,8 +35,33 @@ export class Remembered<V> {
         if (this.#answers.get(key) === entry) this.#answers.delete(key);
       },
     );
+    return entry.answer;
+  }
+
+  /** The answer, where one is remembered that is good still. */
+  known(key: string): Promise<V> | undefined {
+    const known = this.#answers.get(key);
+    return known !== undefined && this.#now() < known.untilMs ? known.answer : undefined;
+  }
+
+  /** Whether there is an answer, good still or not. */
+  has(key: string): boolean {
+    return this.#answers.has(key);
+  }
+
+  put(key: string, answer: V, untilMs: number): void {
+    this.#set(key, { untilMs, answer: Promise.resolve(answer) });
+  }
+
+  delete(key: string): void {
+    this.#answers.delete(key);
+  }
+
+  #set(key: string, entry: Entry<V>): Entry<V> {
+    this.#answers.delete(key);
+    this.#answers.set(key, entry);
     const [oldest] = this.#answers.keys();
     if (this.#answers.size > this.#most && oldest !== undefined) this.#answers.delete(oldest);
-    return entry.answer;
+    return entry;
   }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { Answers } from '../../src/agent/answers.ts';
 import { type Authorize, createAuthorizer } from '../../src/agent/authorizer.ts';
 import { Remembered } from '../../src/agent/remembered.ts';
 import type { Subscription, Target } from '../../src/event/target.ts';
@@ -9,6 +10,14 @@ import { quiet } from './server-fixture.ts';
 const A: Target = { kind: 'pod', namespace: 'a', name: 'x' };
 const B: Target = { kind: 'namespace', name: 'b' };
 const ALL: Target = { kind: 'all' };
+
+const claimsOf = (token: string) => JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
+const nameOf = (token: string): string => String(claimsOf(token).sub);
+const jwt = (claims: object): string => `x.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.y`;
+
+/** A token for the agents by the name that a test gives it; what is a token already is left as it is. */
+const tokenOf = (name: string): string =>
+  name.includes('.') ? name : jwt({ sub: name, aud: ['ktrace.dev'], exp: 4_000_000_000 });
 
 /** An API server with a few tokens and rights, that counts what it is asked. */
 class FakeReviewer implements Reviewer {
@@ -23,7 +32,7 @@ class FakeReviewer implements Reviewer {
     this.tokensAsked += 1;
     assert.equal(audience, 'ktrace.dev');
     if (this.isAway) throw new Error('connection refused');
-    return this.users.get(token);
+    return this.users.get(token) ?? this.users.get(nameOf(token));
   }
 
   async access(
@@ -47,12 +56,15 @@ function setUp(): {
   clock: { ms: number };
   wall: { aheadMs: number };
   ask(tokens: string[], ...targets: Target[]): ReturnType<Authorize>;
+  /** `ktrace_authorization_reviews_total` */
+  reviews(): Record<string, number>;
 } {
   const reviewer = new FakeReviewer();
   const clock = { ms: 1_000_000 };
   const wall = { aheadMs: 0 };
   const clocks = { nowMs: () => clock.ms, unixMs: () => clock.ms + wall.aheadMs };
-  const authorize = createAuthorizer(reviewer, quiet, undefined, clocks);
+  const { authorize: decide, counters } = createAuthorizer(reviewer, quiet, undefined, clocks);
+  const authorize: Authorize = (tokens, ...asked) => decide(tokens.map(tokenOf), ...asked);
   const account = (namespace: string, name = 'ktrace-viewer') => `system:serviceaccount:${namespace}:${name}`;
   reviewer.users.set('token-a', { username: account('a') });
   reviewer.users.set('token-b', { username: account('b') });
@@ -60,7 +72,8 @@ function setUp(): {
   reviewer.rights = new Set([`${account('a')} a`, `${account('b')} b`, `${account('ktrace', 'ktrace-admin')} *`]);
   const ask = (tokens: string[], ...targets: Target[]) =>
     authorize(tokens, { targets, addresses: [], units: 'flows' } satisfies Subscription);
-  return { reviewer, authorize, clock, wall, ask };
+  const reviews = () => Object.fromEntries(counters()[0]?.values.map(({ labels, value }) => [labels['review'], value]) ?? []);
+  return { reviewer, authorize, clock, wall, ask, reviews };
 }
 
 /** With what is behind the headers. */
@@ -175,13 +188,68 @@ describe('authorization', () => {
 
   it('does not remember a token beyond its end', async () => {
     const { ask, reviewer, clock } = setUp();
-    const claims = Buffer.from(JSON.stringify({ exp: clock.ms / 1000 + 5 })).toString('base64url');
-    const token = `x.${claims}.y`;
+    const token = jwt({ aud: 'ktrace.dev', exp: clock.ms / 1000 + 5 });
     reviewer.users.set(token, { username: 'system:serviceaccount:a:ktrace-viewer' });
     await ask([token], A);
     reviewer.users.delete(token);
     clock.ms += 5_001;
     await assert.rejects(ask([token], A), denied(/not valid/));
+  });
+
+  it('refuses unasked what is no token for the agents, and what ended long ago', async () => {
+    const { ask, reviewer, clock, reviews } = setUp();
+    const exp = clock.ms / 1000 + 600;
+    const junk = [
+      'no.token',
+      `x.${'!'.repeat(40)}.y`,
+      jwt({ sub: 'token-a', exp }),
+      jwt({ sub: 'token-a', aud: ['https://kubernetes.default.svc'], exp }),
+      jwt({ sub: 'token-a', aud: ['ktrace.dev'] }),
+      jwt({ sub: 'token-a', aud: ['ktrace.dev'], exp: clock.ms / 1000 - 3601 }),
+    ];
+    for (const token of junk) await assert.rejects(ask([token], A), denied(/not valid/));
+    assert.equal(reviewer.tokensAsked, 0);
+    assert.equal(reviews()['none_not_for_us'], junk.length);
+    // By a clock that is wrong: whether it has ended is the API server's to say.
+    await ask([jwt({ sub: 'token-a', aud: ['ktrace.dev'], exp: clock.ms / 1000 - 600 })], A);
+  });
+
+  it('asks for no more than 20 unknown tokens a second, and again for those that it knows', async () => {
+    const { ask, reviewer, clock, reviews } = setUp();
+    await ask(['token-a'], A);
+    const flood = async (name: string) => {
+      const before = reviewer.tokensAsked;
+      for (let i = 0; i < 200; i += 1) await ask([`${name}${i}`], A).catch(() => undefined);
+      return reviewer.tokensAsked - before;
+    };
+    assert.equal(await flood('forged'), 63);
+    await assert.rejects(ask(['token-b'], B), {
+      code: 'KTRACE_E_AUTHORIZATION_UNAVAILABLE',
+      message: /asked too often.*try again/,
+    });
+    assert.ok((reviews()['none_too_often'] ?? 0) >= 138);
+    clock.ms += 1000;
+    assert.equal(await flood('another'), 20);
+    // Who streams is asked for again whoever floods.
+    clock.ms += 20_000;
+    await flood('more');
+    const before = reviewer.tokensAsked;
+    await ask(['token-a'], A);
+    assert.equal(reviewer.tokensAsked, before + 1);
+    clock.ms += 1000;
+    await ask(['token-b'], B);
+  });
+
+  it('asks for a bounded number of rights a second', async () => {
+    const { ask, reviewer, clock } = setUp();
+    reviewer.users.set('token-general', { username: 'jane' });
+    for (let i = 0; i < 20; i += 1) {
+      const targets = Array.from({ length: 256 }, (_, at): Target => ({ kind: 'namespace', name: `n${i}-${at}` }));
+      await ask(['token-general'], ...targets).catch(() => undefined);
+    }
+    assert.equal(reviewer.accessesAsked.length, 1024);
+    clock.ms += 20_000;
+    assert.ok(await ask(['token-a'], A));
   });
 
   it('lets nobody in whom it does not know while the API server is away, and remembers no failure', async () => {
@@ -194,6 +262,29 @@ describe('authorization', () => {
 });
 
 describe('remembered answers', () => {
+  it('that let somebody in are not pushed out by those that do not', async () => {
+    const answers = new Answers<boolean>(
+      3,
+      (isGood) => isGood,
+      () => 0,
+    );
+    let asked = 0;
+    const ask = (key: string, answer: boolean) =>
+      answers.get(
+        key,
+        async () => {
+          asked += 1;
+          return answer;
+        },
+        () => 1000,
+      );
+    assert.equal(await ask('good', true), true);
+    for (let i = 0; i < 100; i += 1) await ask(`bad${i}`, false);
+    assert.equal(await ask('good', false), true);
+    assert.equal(await ask('bad99', true), false);
+    assert.equal(asked, 101);
+  });
+
   it('are bounded in number, the oldest forgotten first', async () => {
     const remembered = new Remembered<number>(3, () => 0);
     for (let i = 0; i < 100; i += 1)
