@@ -30,6 +30,26 @@ const address = z.union([z.ipv4(), z.ipv6()]);
 const unixMs = z.number().min(0).max(8_640_000_000_000_000);
 const filter = z.strictObject({ text: z.string().min(1).max(8192), revision: z.int().min(0).max(0xffff_ffff) });
 
+const MOST_LISTED = 65_536;
+
+/** So long a list is not looked at behind the first item that is wrong. */
+function longList<Item>(item: z.ZodType<Item>) {
+  return z.unknown().transform((value, context): Item[] => {
+    const refuse = (message: string, path: PropertyKey[] = []) => {
+      context.issues.push({ code: 'custom', input: value, message, path });
+      return z.NEVER;
+    };
+    if (!Array.isArray(value) || value.length > MOST_LISTED) return refuse(`Expected an array of at most ${MOST_LISTED}`);
+    const items: Item[] = [];
+    for (const [at, one] of value.entries()) {
+      const { data, error } = item.safeParse(one);
+      if (error) return refuse(error.issues[0]?.message ?? '', [at, ...(error.issues[0]?.path ?? [])]);
+      items.push(data);
+    }
+    return items;
+  });
+}
+
 /** Client → agent. */
 export const clientMessageSchema = z.discriminatedUnion('type', [
   /** First, and again before the token ends. Tokens of several owners add up, a newer one takes the place of its owner's older one. */
@@ -40,7 +60,7 @@ export const clientMessageSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('subscribe'),
     targets: z.array(targetSchema).min(1).max(256),
-    addresses: z.array(address).max(65536).default([]),
+    addresses: longList(address).default([]),
     units: z.enum(['flows', 'packets']).default('flows'),
     /** With each packet `headers`: what a capture is made of. */
     headers: z.literal(true).exactOptional(),
@@ -71,10 +91,7 @@ export const clientMessageSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('dump'),
     targets: z.array(targetSchema).min(1).max(256),
-    owners: z
-      .array(z.strictObject({ ip: address, uid: name, fromMs: unixMs, toMs: unixMs.exactOptional() }))
-      .max(65536)
-      .default([]),
+    owners: longList(z.strictObject({ ip: address, uid: name, fromMs: unixMs, toMs: unixMs.exactOptional() })).default([]),
     sinceMs: unixMs,
     untilMs: unixMs,
     filter: filter.exactOptional(),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { MAX_CLIENT_FRAME_BYTES } from '../../src/protocol/constants.ts';
+import { clientMessageSchema } from '../../src/protocol/messages.ts';
 import { parseAgentMessage, parseClientMessage } from '../../src/protocol/parse.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 
@@ -64,6 +65,12 @@ describe('parseClientMessage', () => {
     ['{"type":"subscribe","targets":[{"kind":"all"},{"kind":"pods"}]}', /for "subscribe" targets 1 kind, got "pods"/],
     ['{"type":"subscribe","targets":[{"kind":"pod","name":"a"}]}', /targets 0 namespace, got nothing/],
     ['{"type":"subscribe","targets":[{"kind":"all"}],"addresses":["10.0.0.256"]}', /addresses 0, got "10.0.0.256"/],
+    ['{"type":"subscribe","targets":[{"kind":"all"}],"addresses":["::1","fe80::1%eth0"]}', /addresses 1, got "fe80::1%eth0"/],
+    ['{"type":"subscribe","targets":[{"kind":"all"}],"addresses":7}', /array of at most 65536 for "subscribe" addresses, got 7/],
+    [
+      '{"type":"dump","targets":[{"kind":"all"}],"sinceMs":0,"untilMs":1,"owners":[{"ip":"::1","uid":"u","fromMs":-1}]}',
+      /for "dump" owners 0 fromMs, got -1/,
+    ],
     ['{"type":"subscribe","targets":[{"kind":"all"}],"units":1}', /units, got 1/],
     ['{"type":"subscribe","targets":[{"kind":"all"}],"snapBytes":1501}', /snapBytes, got 1501/],
     ['{"type":"subscribe","targets":[{"kind":"all"}],"snapBytes":0}', /snapBytes, got 0/],
@@ -95,6 +102,22 @@ describe('parseClientMessage', () => {
     }
     const long = refused(() => parseClientMessage(`{"type":"${'a'.repeat(100_000)}"}`));
     assert.ok(long.length < 300, `${long.length}`);
+  });
+
+  it('looks at nothing of a long list behind the first item that is wrong', () => {
+    const longest = Array.from({ length: 65_536 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
+    const subscribe = { type: 'subscribe', targets: [{ kind: 'all' }] } as const;
+    const { addresses } = clientMessageSchema.parse({ ...subscribe, addresses: longest }) as { addresses: string[] };
+    assert.deepEqual(addresses, longest);
+    const dump = { type: 'dump', targets: [{ kind: 'all' }], sinceMs: 0, untilMs: 1 } as const;
+    const wrong = Array.from({ length: 65_536 }, () => 'x');
+    for (const message of [
+      { ...subscribe, addresses: wrong },
+      { ...dump, owners: wrong },
+    ]) {
+      assert.equal(clientMessageSchema.safeParse(message).error?.issues.length, 1);
+    }
+    assert.ok(!clientMessageSchema.safeParse({ ...subscribe, addresses: [...longest, '10.0.0.1'] }).success);
   });
 
   it('refuses what is over the limit before it parses it', () => {
