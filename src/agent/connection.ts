@@ -13,6 +13,7 @@ import type { Limits } from './limits.ts';
 import type { Recorder } from './recorder.ts';
 import type { Session, Wire } from './session.ts';
 import type { Sessions } from './sessions.ts';
+import { TokenBucket } from './token-bucket.ts';
 
 export interface ConnectionOptions {
   socket: WebSocket;
@@ -40,21 +41,24 @@ const ROOM_POLL_MS = 5;
 
 /** One for each namespace that is followed. */
 const MAX_TOKENS = 32;
+/** Each may be asked for: a client renews its tokens every few minutes. */
+const TOKENS_PER_SECOND = 1;
 
 /** One websocket: its handshake, its messages in order, its heartbeat and its end. */
 export class Connection implements Wire {
   readonly #options: ConnectionOptions;
   readonly #socket: WebSocket;
   readonly #pending: string[] = [];
-  readonly #handshakeTimer: NodeJS.Timeout;
   readonly #heartbeat: NodeJS.Timeout;
   readonly #recheck: NodeJS.Timeout;
+  #idleTimer: NodeJS.Timeout | undefined;
   #closingTimer: NodeJS.Timeout | undefined;
   #isBusy = false;
   #isEnding = false;
   #seenAtMs: number;
   /** By whom they say they are of. In memory only, and only for as long as the connection stands. */
   readonly #tokens = new Map<string, string>();
+  readonly #tokensTaken: TokenBucket;
   #session: Session | undefined;
   #dump: Dump | undefined;
   #verb: Verb = 'watch';
@@ -68,7 +72,8 @@ export class Connection implements Wire {
     this.#socket = options.socket;
     this.#seenAtMs = options.nowMs();
     const { limits } = options;
-    this.#handshakeTimer = setTimeout(() => this.#fail(tooSlow(limits.handshakeMs), CLOSE.policy), limits.handshakeMs);
+    this.#tokensTaken = new TokenBucket(TOKENS_PER_SECOND, 2 * MAX_TOKENS, options.nowMs);
+    this.#awaitQuestion();
     this.#heartbeat = setInterval(() => this.#beat(), limits.clockMs);
     this.#recheck = setInterval(() => void this.#checkAgain(), limits.recheckMs);
     this.#listen();
@@ -142,17 +147,40 @@ export class Connection implements Wire {
       for (let text = this.#pending.shift(); text !== undefined && !this.#isEnding; text = this.#pending.shift()) {
         const message = parseClientMessage(text);
         if (message.type === 'credit') this.#credit(message);
-        else if (message.type === 'auth') await this.#auth(message);
-        else if (message.type === 'doctor') await this.#doctor();
-        else if (message.type === 'recorded') await this.#recorded(message);
-        else if (message.type === 'dump') await this.#beginDump(message);
-        else await this.#subscribe(message);
+        else await this.#take(message);
       }
     } catch (error) {
       this.#fail(error);
     } finally {
       this.#isBusy = false;
     }
+  }
+
+  /** Nothing is read while an answer takes its time: what the client says meanwhile waits at its side. */
+  async #take(message: Exclude<ClientMessage, { type: 'credit' }>): Promise<void> {
+    this.#socket.pause();
+    try {
+      if (message.type === 'auth') await this.#auth(message);
+      else await this.#answer(message);
+    } finally {
+      this.#socket.resume();
+    }
+  }
+
+  async #answer(message: Of<'doctor' | 'recorded' | 'dump' | 'subscribe'>): Promise<void> {
+    clearTimeout(this.#idleTimer);
+    if (message.type === 'doctor') await this.#doctor();
+    else if (message.type === 'recorded') await this.#recorded(message);
+    else if (message.type === 'dump') await this.#beginDump(message);
+    else await this.#subscribe(message);
+    if (this.#session === undefined && this.#dump === undefined) this.#awaitQuestion();
+  }
+
+  /** Who neither follows nor reads a recording must ask for something before long: the place is others' to have. */
+  #awaitQuestion(): void {
+    if (this.#isEnding) return;
+    const { handshakeMs } = this.#options.limits;
+    this.#idleTimer = setTimeout(() => this.#fail(tooSlow(handshakeMs), CLOSE.policy), handshakeMs);
   }
 
   #credit(message: Of<'credit'>): void {
@@ -165,9 +193,10 @@ export class Connection implements Wire {
   }
 
   async #auth({ token }: Of<'auth'>): Promise<void> {
+    if (!this.#tokensTaken.take()) throw tooManyTokens();
     this.#tokens.set(claimedSubject(token), token);
     if (this.#tokens.size > MAX_TOKENS) throw tooManyTokens();
-    if (this.#subscription) await this.#authorize(this.#subscription);
+    if (this.#subscription) await this.#accessTo(this.#subscription);
   }
 
   /** A node carries everybody's packets: who may follow it may know how it is. */
@@ -178,7 +207,6 @@ export class Connection implements Wire {
   }
 
   async #recorded({ type: _, ...question }: Of<'recorded'>): Promise<void> {
-    clearTimeout(this.#handshakeTimer);
     // Whether anything is recorded is said to those alone who may ask for it.
     const access = await this.#authorizeToGet(question.targets);
     const recorder = this.#recorder();
@@ -188,7 +216,6 @@ export class Connection implements Wire {
   }
 
   async #beginDump({ type: _, ...request }: Of<'dump'>): Promise<void> {
-    clearTimeout(this.#handshakeTimer);
     if (this.#session !== undefined || this.#dump !== undefined) {
       throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected one dump on a connection, and none where something is followed');
     }
@@ -202,10 +229,15 @@ export class Connection implements Wire {
       request: request satisfies DumpRequest,
       access,
       vxlanPort: () => this.#options.feed.vxlanPort(),
-      send: (message) => this.send(message),
+      send: (message) => this.#tellOfDump(message),
       roomToSend: () => this.#roomToSend(),
       failed: (error) => this.#fail(error),
     });
+  }
+
+  #tellOfDump(message: AgentMessage): void {
+    this.send(message);
+    if (message.type === 'dumped') this.#awaitQuestion();
   }
 
   #recorder(): Recorder {
@@ -219,7 +251,7 @@ export class Connection implements Wire {
   /** What was recorded is of everybody who was there: it needs the right to `get`, as following needs that to `watch`. */
   #authorizeToGet(targets: Subscription['targets']): Promise<Access> {
     this.#verb = 'get';
-    return this.#authorize({ targets, addresses: [], units: 'flows' });
+    return this.#accessTo({ targets, addresses: [], units: 'flows' });
   }
 
   /** Resolves when the kernel has taken what was sent, or the connection is over. */
@@ -232,24 +264,14 @@ export class Connection implements Wire {
   async #subscribe(message: Of<'subscribe'>): Promise<void> {
     if (this.#dump !== undefined) throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected nothing to be followed beside a dump');
     this.#verb = 'watch';
-    clearTimeout(this.#handshakeTimer);
     const { type: _, resume, ...subscription } = message;
-    const access = await this.#authorize(subscription);
+    const access = await this.#accessTo(subscription);
     // The client may have gone meanwhile.
     if (this.#isEnding) return;
     this.#subscription = subscription;
     if (this.#session) this.#session.update(subscription, access);
     else this.#session = this.#options.sessions.subscribe(subscription, access, resume, this);
     this.#tellClock();
-  }
-
-  async #authorize(subscription: Subscription): Promise<Access> {
-    this.#socket.pause();
-    try {
-      return await this.#accessTo(subscription);
-    } finally {
-      this.#socket.resume();
-    }
   }
 
   /** Nobody new is let in while nobody can say who may; who is in stays for a while, with what they had. */
@@ -325,7 +347,7 @@ export class Connection implements Wire {
 
   #closed(code: number): void {
     this.#isEnding = true;
-    clearTimeout(this.#handshakeTimer);
+    clearTimeout(this.#idleTimer);
     clearTimeout(this.#closingTimer);
     clearInterval(this.#heartbeat);
     clearInterval(this.#recheck);
@@ -347,7 +369,10 @@ function closeCodeOf(code: string): number {
 }
 
 function tooSlow(handshakeMs: number): KtraceError {
-  return new KtraceError('KTRACE_E_HANDSHAKE', `Expected a subscription within ${handshakeMs / 1000} s of hello`);
+  return new KtraceError(
+    'KTRACE_E_HANDSHAKE',
+    `Expected a question within ${handshakeMs / 1000} s of hello, or of the answer to the last one`,
+  );
 }
 
 function tooMany(): KtraceError {
@@ -355,7 +380,7 @@ function tooMany(): KtraceError {
 }
 
 function tooManyTokens(): KtraceError {
-  return new KtraceError('KTRACE_E_PROTOCOL', `Expected tokens of at most ${MAX_TOKENS} owners`);
+  return new KtraceError('KTRACE_E_PROTOCOL', `Expected tokens of at most ${MAX_TOKENS} owners, and new ones every few minutes`);
 }
 
 function binaryFrame(): KtraceError {

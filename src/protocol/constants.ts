@@ -30,7 +30,7 @@ export const MAX_AGENT_FRAME_BYTES = 16 * 1024 * 1024;
 export const MAX_BATCH_EVENTS = 512;
 /** An `events` message is closed when its events' JSON has reached this; a single larger event travels alone. */
 export const MAX_BATCH_BYTES = 256 * 1024;
-/** A connection must have subscribed this long after `hello`, else it is closed. */
+/** A connection that neither follows nor dumps must ask for something this long after `hello` or the last answer, else it is closed. */
 export const HANDSHAKE_MS = 10_000;
 /** How often an agent tells its clock. */
 export const CLOCK_INTERVAL_MS = 5_000;

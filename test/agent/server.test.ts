@@ -4,9 +4,10 @@ import { access, stat, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { connect as connectNet } from 'node:net';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import type { Authorize } from '../../src/agent/authorizer.ts';
+import { Recorder } from '../../src/agent/recorder.ts';
 import { startServer } from '../../src/agent/server.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { until } from '../support/until.ts';
@@ -30,6 +31,23 @@ async function get(
   let body = '';
   for await (const chunk of response) body += chunk;
   return { status: response.statusCode, body };
+}
+
+/** One that has recorded nothing. */
+async function emptyRecorder(t: TestContext): Promise<Recorder> {
+  const recorder = await Recorder.start({
+    config: { directory: await temporaryDirectory(t), budgetBytes: 64 * 1024 * 1024, ageMs: 3_600_000 },
+    feed: new FakeFeed(),
+    ownPods: () => [],
+    isPodAddress: () => false,
+    name: () => undefined,
+    notice: () => undefined,
+    withdraw: () => undefined,
+    lost: () => undefined,
+    log: quiet,
+  });
+  t.after(() => recorder.close());
+  return recorder;
 }
 
 async function endOf(client: StreamClient): Promise<{ code: number; error: string | undefined }> {
@@ -271,6 +289,69 @@ describe('a websocket', () => {
     const { connect } = await serve(t, { handshakeMs: 30 });
     const client = connect();
     assert.deepEqual(await endOf(client), { code: 1008, error: 'KTRACE_E_HANDSHAKE' });
+  });
+
+  it('is closed when nothing is asked for behind an answer', async (t) => {
+    const recorder = await emptyRecorder(t);
+    const { connect, server } = await serve(t, { handshakeMs: 1000 }, { recorder });
+    const client = connect();
+    await client.hello();
+    client.say({ type: 'doctor' });
+    client.say({ type: 'recorded', targets: [{ kind: 'all' }] });
+    await client.until(() => client.all('recorded').length === 1);
+    assert.deepEqual(await endOf(client), { code: 1008, error: 'KTRACE_E_HANDSHAKE' });
+    const dumping = connect();
+    await dumping.hello();
+    dumping.say({ type: 'dump', targets: [{ kind: 'all' }], sinceMs: 0, untilMs: 1 });
+    await dumping.until(() => dumping.all('dumped').length === 1);
+    assert.deepEqual(await endOf(dumping), { code: 1008, error: 'KTRACE_E_HANDSHAKE' });
+    await until('no client is connected', () => server.clients === 0);
+  });
+
+  it('does not read on while it looks for an answer', async (t) => {
+    const waiting: (() => void)[] = [];
+    const authorize: Authorize = () =>
+      new Promise((resolve) => waiting.push(() => resolve({ identity: 'somebody', allowed: 'all' })));
+    const { connect } = await serve(t, { clockMs: 10 }, { authorize });
+    for (const question of [
+      { type: 'doctor' },
+      { type: 'recorded', targets: [{ kind: 'all' }] },
+      { type: 'dump', targets: [{ kind: 'all' }], sinceMs: 0, untilMs: 1 },
+      subscribe,
+    ]) {
+      const client = connect();
+      await client.hello();
+      client.say(question);
+      await until('the right is asked for', () => waiting.length > 0);
+      for (let i = 0; i < 6; i += 1) client.socket.send('x'.repeat(2 * 1024 * 1024));
+      const clocks = client.all('clock').length;
+      await client.until(() => client.all('clock').length > clocks + 20 || client.socket.bufferedAmount === 0);
+      assert.ok(
+        client.socket.bufferedAmount > 8 * 1024 * 1024,
+        `${question.type}: ${client.socket.bufferedAmount} bytes are not read`,
+      );
+      waiting.shift()?.();
+      await client.until(() => client.closed !== undefined);
+    }
+  });
+
+  it('takes new tokens at a bounded rate', async (t) => {
+    const asked: string[] = [];
+    let nowMs = 0;
+    const authorize: Authorize = async ([token = '']) => {
+      asked.push(token);
+      return { identity: 'somebody', allowed: 'all' };
+    };
+    const { connect } = await serve(t, {}, { authorize, nowMs: () => nowMs });
+    const client = connect();
+    await client.subscribe();
+    for (let i = 0; i < 64; i += 1) client.say({ type: 'auth', token: `${i}` });
+    await client.subscribe();
+    nowMs += 1000;
+    client.say({ type: 'auth', token: 'in time' });
+    client.say({ type: 'auth', token: 'too soon' });
+    assert.deepEqual(await endOf(client), { code: 1002, error: 'KTRACE_E_PROTOCOL' });
+    assert.equal(asked.at(-1), 'in time');
   });
 
   it('ends when its client gives no sign of life, and the session waits', async (t) => {
