@@ -68,8 +68,16 @@ export interface Clocks {
 
 const MACHINE_CLOCKS: Clocks = { nowMs: () => performance.now(), unixMs: () => Date.now() };
 
+/**
+ * Whether a token is anybody's, whatever they may see.
+ * @throws KtraceError KTRACE_E_AUTHORIZATION_UNAVAILABLE
+ */
+export type Vouch = (token: string) => Promise<boolean>;
+
 export interface Authorizer {
   authorize: Authorize;
+  /** Undefined: everybody is vouched for. */
+  vouch?: Vouch;
   /** What was asked of the API server, and what was not. */
   counters(): Counter[];
 }
@@ -167,19 +175,30 @@ export function createAuthorizer(
         ...(payloads ? { payloads } : {}),
       };
     } catch (error) {
-      if (error instanceof KtraceError) throw error;
-      log.warn({ err: messageOf(error) }, 'the API server does not say who may see what');
-      throw new KtraceError(
-        'KTRACE_E_AUTHORIZATION_UNAVAILABLE',
-        `The API server does not say who may see what: ${messageOf(error)}`,
-        {
-          cause: error,
-          hint: 'The agents need to reach the API server and to create tokenreviews and subjectaccessreviews.',
-        },
-      );
+      throw unavailable(error, log);
     }
   };
-  return { authorize, counters: () => countersOf(counts) };
+  const vouch: Vouch = async (token) => {
+    try {
+      return (await reviewToken(token)) !== undefined;
+    } catch (error) {
+      throw unavailable(error, log);
+    }
+  };
+  return { authorize, vouch, counters: () => countersOf(counts) };
+}
+
+function unavailable(error: unknown, log: Logger): KtraceError {
+  if (error instanceof KtraceError) return error;
+  log.warn({ err: messageOf(error) }, 'the API server does not say who may see what');
+  return new KtraceError(
+    'KTRACE_E_AUTHORIZATION_UNAVAILABLE',
+    `The API server does not say who may see what: ${messageOf(error)}`,
+    {
+      cause: error,
+      hint: 'The agents need to reach the API server and to create tokenreviews and subjectaccessreviews.',
+    },
+  );
 }
 
 function countersOf({ tokens, accesses, notForUs, tooOften }: Record<string, number>): Counter[] {

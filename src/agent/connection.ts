@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { covers, neededScope } from '../access/scope.ts';
 import type { DumpRequest, Subscription } from '../event/target.ts';
@@ -6,7 +7,7 @@ import type { AgentMessage, ClientMessage } from '../protocol/messages.ts';
 import { parseClientMessage } from '../protocol/parse.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
-import { type Access, type Authorize, claimedSubject, type Verb } from './authorizer.ts';
+import { type Access, type Authorize, claimedSubject, type Verb, type Vouch } from './authorizer.ts';
 import type { Dump } from './dump.ts';
 import type { Feed } from './feed.ts';
 import type { Limits } from './limits.ts';
@@ -17,11 +18,18 @@ import { TokenBucket } from './token-bucket.ts';
 
 export interface ConnectionOptions {
   socket: WebSocket;
+  /** What the websocket is on. */
+  transport: Duplex;
   feed: Feed;
   sessions: Sessions;
   limits: Limits;
   version: string;
   authorize: Authorize;
+  vouch: Vouch;
+  /** Everybody is vouched for, by whatever token or none. */
+  isOpenToAll: boolean;
+  /** They may see something, for the first time or once more. @throws KtraceError KTRACE_E_BUSY */
+  admit(connection: Connection, identity: string): void;
   /** Undefined: nothing is recorded here. */
   recorder: Recorder | undefined;
   log: Logger;
@@ -35,6 +43,9 @@ type Of<Type extends ClientMessage['type']> = Extract<ClientMessage, { type: Typ
 
 /** More than this many unanswered messages while one is being authorized is no client of ours. */
 const MAX_PENDING_MESSAGES = 64;
+
+/** Of whom has no good token no longer message is read: a token fits in. */
+const MAX_STRANGER_BYTES = 32 * 1024;
 
 /** The library does not tell when it has sent what it holds. */
 const ROOM_POLL_MS = 5;
@@ -55,6 +66,10 @@ export class Connection implements Wire {
   #closingTimer: NodeJS.Timeout | undefined;
   #isBusy = false;
   #isEnding = false;
+  /** One of the tokens is somebody's. */
+  #isVouched: boolean;
+  /** Read since the last whole message. */
+  #partBytes = 0;
   #seenAtMs: number;
   /** By whom they say they are of. In memory only, and only for as long as the connection stands. */
   readonly #tokens = new Map<string, string>();
@@ -71,6 +86,7 @@ export class Connection implements Wire {
     this.#options = options;
     this.#socket = options.socket;
     this.#seenAtMs = options.nowMs();
+    this.#isVouched = options.isOpenToAll;
     const { limits } = options;
     this.#tokensTaken = new TokenBucket(TOKENS_PER_SECOND, 2 * MAX_TOKENS, options.nowMs);
     this.#awaitQuestion();
@@ -96,6 +112,15 @@ export class Connection implements Wire {
     this.#end({ type: 'bye', reason }, CLOSE.goingAway);
   }
 
+  /** Ends it, and says why. */
+  refuse(error: KtraceError): void {
+    this.#fail(error);
+  }
+
+  get isEnding(): boolean {
+    return this.#isEnding;
+  }
+
   /** Cuts the connection now; nothing more is said. */
   terminate(): void {
     this.#socket.terminate();
@@ -108,6 +133,7 @@ export class Connection implements Wire {
     };
     socket.on('message', (data, isBinary) => {
       seen();
+      this.#partBytes = 0;
       this.#receive(isBinary ? undefined : String(data));
     });
     socket.on('ping', seen);
@@ -121,6 +147,16 @@ export class Connection implements Wire {
       this.#closingTimer ??= setTimeout(() => this.terminate(), this.#options.limits.closingMs);
     });
     socket.on('close', (code) => this.#closed(code));
+    // The library would collect the longest message that anybody may send before it shows any of it.
+    if (!this.#isVouched) this.#options.transport.on('data', (chunk: Buffer) => this.#readByStranger(chunk.length));
+  }
+
+  #readByStranger(bytes: number): void {
+    if (this.#isVouched || this.#isBusy || this.#isEnding) return;
+    this.#partBytes += bytes;
+    if (this.#partBytes <= MAX_STRANGER_BYTES) return;
+    this.#fail(tooLongForStranger());
+    this.#socket.pause();
   }
 
   #sayHello(): void {
@@ -145,6 +181,7 @@ export class Connection implements Wire {
     this.#isBusy = true;
     try {
       for (let text = this.#pending.shift(); text !== undefined && !this.#isEnding; text = this.#pending.shift()) {
+        if (!this.#isVouched && text.length > MAX_STRANGER_BYTES) throw tooLongForStranger();
         const message = parseClientMessage(text);
         if (message.type === 'credit') this.#credit(message);
         else await this.#take(message);
@@ -196,13 +233,15 @@ export class Connection implements Wire {
     if (!this.#tokensTaken.take()) throw tooManyTokens();
     this.#tokens.set(claimedSubject(token), token);
     if (this.#tokens.size > MAX_TOKENS) throw tooManyTokens();
+    // Before anything else is read, and so before what comes behind the token is.
+    if (!this.#isVouched) this.#isVouched = await this.#options.vouch(token);
     if (this.#subscription) await this.#accessTo(this.#subscription);
   }
 
   /** A node carries everybody's packets: who may follow it may know how it is. */
   async #doctor(): Promise<void> {
-    const { feed, authorize } = this.#options;
-    await authorize([...this.#tokens.values()], { targets: [{ kind: 'node', name: feed.node }], addresses: [], units: 'flows' });
+    const { feed } = this.#options;
+    await this.#decide({ targets: [{ kind: 'node', name: feed.node }], addresses: [], units: 'flows' }, 'watch');
     if (!this.#isEnding) this.send({ type: 'doctor', report: feed.report() });
   }
 
@@ -278,7 +317,7 @@ export class Connection implements Wire {
   async #accessTo(subscription: Subscription): Promise<Access> {
     const askedAtMs = this.#options.nowMs();
     try {
-      this.#access = await this.#options.authorize([...this.#tokens.values()], subscription, this.#verb);
+      this.#access = await this.#decide(subscription, this.#verb);
       this.#accessAtMs = askedAtMs;
     } catch (error) {
       const isUnknown = error instanceof KtraceError && error.code === 'KTRACE_E_AUTHORIZATION_UNAVAILABLE';
@@ -288,6 +327,12 @@ export class Connection implements Wire {
       if (subscription.snapBytes !== undefined && this.#access.payloads !== true) throw error;
     }
     return this.#access;
+  }
+
+  async #decide(subscription: Subscription, verb: Verb): Promise<Access> {
+    const access = await this.#options.authorize([...this.#tokens.values()], subscription, verb);
+    if (!this.#isEnding) this.#options.admit(this, access.identity);
+    return access;
   }
 
   /** A right that is withdrawn, and a token that ends without another, end the stream. */
@@ -381,6 +426,16 @@ function tooMany(): KtraceError {
 
 function tooManyTokens(): KtraceError {
   return new KtraceError('KTRACE_E_PROTOCOL', `Expected tokens of at most ${MAX_TOKENS} owners, and new ones every few minutes`);
+}
+
+function tooLongForStranger(): KtraceError {
+  return new KtraceError(
+    'KTRACE_E_NOT_AUTHORIZED',
+    `Not authorized: expected a valid token before a message of more than ${MAX_STRANGER_BYTES / 1024} KiB`,
+    {
+      hint: 'No token was given, or it has ended or is for another audience. An administrator can grant access: ktrace grant --help',
+    },
+  );
 }
 
 function binaryFrame(): KtraceError {

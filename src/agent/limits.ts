@@ -10,8 +10,13 @@ import {
 
 /** Every bound of the server. Bytes of events are lengths of their JSON. */
 export interface Limits {
-  /** Connections at the same time; as many sessions, those that wait for their client to come back among them. */
+  /**
+   * Connections at the same time of those who may see something; as many sessions, those that wait for their client to come back among them.
+   * One identity has at most half of these connections.
+   */
   clients: number;
+  /** Connections at the same time of whom it is not known yet whether they may see anything; the oldest leaves first. */
+  strangers: number;
   /** Events that one session keeps for a client that is not reading. */
   queueEvents: number;
   /** The same in bytes; less when many sessions share `totalBytes`. */
@@ -39,6 +44,7 @@ export interface Limits {
 
 export const DEFAULT_LIMITS: Limits = {
   clients: 32,
+  strangers: 8,
   queueEvents: 8192,
   queueBytes: 8 * 1024 * 1024,
   sentBytes: 4 * 1024 * 1024,

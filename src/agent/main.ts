@@ -82,7 +82,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     if (exporting) closers.push(() => exporting.close());
     const recorder = await record(config, { pipeline, kube, naming, interfaces }, log);
     if (recorder) closers.push(() => recorder.close());
-    const { authorize, counters: authorizationCounters } =
+    const { counters: authorizationCounters, ...decide } =
       config.authorization === 'on'
         ? authorizer(access, closing.signal, log, config.recheckMs)
         : authorizationOff(pipeline, log, config);
@@ -91,7 +91,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       socketPath: config.socket,
       version: version(),
       log,
-      authorize,
+      ...decide,
       limits: { clients: config.maxClients, ...(config.recheckMs === undefined ? {} : { recheckMs: config.recheckMs }) },
       counters: () => [
         ...namesCounters(kube),

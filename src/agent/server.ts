@@ -12,9 +12,9 @@ import {
   upgradeRequired,
 } from '../protocol/admission.ts';
 import { MAX_CLIENT_FRAME_BYTES, STREAM_PATH, SUBPROTOCOL } from '../protocol/constants.ts';
-import { messageOf } from '../util/errors.ts';
+import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
-import { type Authorize, allowAll } from './authorizer.ts';
+import { type Authorize, allowAll, type Vouch } from './authorizer.ts';
 import { Connection } from './connection.ts';
 import type { Counter, Feed } from './feed.ts';
 import { DEFAULT_LIMITS, type Limits } from './limits.ts';
@@ -30,6 +30,8 @@ export interface ServerOptions {
   log: Logger;
   /** Everybody may follow everything where this is not given. */
   authorize?: Authorize;
+  /** Everybody is vouched for, and has a client's place from the start, where this is not given. */
+  vouch?: Vouch;
   limits?: Partial<Limits>;
   /** What `dump` reads; nothing is recorded where this is not given. */
   recorder?: Recorder;
@@ -63,6 +65,8 @@ export class Server {
   readonly #http: HttpServer;
   readonly #websockets: WebSocketServer;
   readonly #connections = new Set<Connection>();
+  /** Those who may see something, by whom they are. */
+  readonly #admitted = new Map<Connection, string>();
   /** Refused requests and connections ended by an error, by code. */
   readonly #errors = new Map<string, number>();
   #accepted = 0;
@@ -89,13 +93,17 @@ export class Server {
       },
       (request, response) => void this.#answer(request, response),
     );
-    this.#http.maxConnections = this.#limits.clients + ROOM_TO_REFUSE;
+    this.#http.maxConnections = this.#limits.clients + 2 * this.#limits.strangers + ROOM_TO_REFUSE;
     this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
   /** Connections at this moment. */
   get clients(): number {
     return this.#connections.size;
+  }
+
+  get #isFull(): boolean {
+    return this.#admitted.size >= this.#limits.clients;
   }
 
   /** Events and bytes that are kept for clients at this moment. */
@@ -128,31 +136,63 @@ export class Server {
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     // A client that goes away while it is being refused is no error of ours.
     socket.on('error', () => socket.destroy());
-    const refused =
-      refuseUpgrade(request) ?? (this.clients >= this.#limits.clients ? tooManyClients(this.#limits.clients) : undefined);
+    const refused = refuseUpgrade(request) ?? (this.#isFull ? tooManyClients(this.#limits.clients) : undefined);
     if (refused) {
       this.#count(refused.code);
       socket.end(rejectionResponse(refused), () => socket.destroy());
       return;
     }
     this.#websockets.handleUpgrade(request, socket, head, (websocket) => {
-      const { feed, version, authorize, recorder, log, nowMs } = this.#options;
+      const { feed, version, authorize, vouch, recorder, log, nowMs } = this.#options;
       this.#accepted += 1;
       const connection = new Connection({
         socket: websocket,
+        transport: socket,
         feed,
         sessions: this.#sessions,
         limits: this.#limits,
         version,
         authorize: authorize ?? allowAll,
+        vouch: vouch ?? (async () => true),
+        isOpenToAll: vouch === undefined,
+        admit: (admitted, identity) => this.#admit(admitted, identity),
         recorder,
         log: log.child({ connection: this.#accepted }),
         nowMs: nowMs ?? (() => performance.now()),
         onError: (code) => this.#count(code),
-        onClosed: (closed) => this.#connections.delete(closed),
+        onClosed: (closed) => this.#forget(closed),
       });
       this.#connections.add(connection);
+      if (vouch === undefined) this.#admitted.set(connection, NOBODY);
+      else this.#makeRoomForStrangers();
     });
+  }
+
+  #forget(connection: Connection): void {
+    this.#connections.delete(connection);
+    this.#admitted.delete(connection);
+  }
+
+  /** Whoever has a good token is no stranger for long; who has none makes room for the next. */
+  #makeRoomForStrangers(): void {
+    const { strangers: most } = this.#limits;
+    const strangers = [...this.#connections].filter((connection) => !this.#admitted.has(connection));
+    const staying = strangers.filter(({ isEnding }) => !isEnding);
+    for (const oldest of staying.slice(0, -most)) oldest.refuse(pushedOut(most));
+    // Who was told to go and does not is cut.
+    for (const oldest of strangers.slice(0, -2 * most)) {
+      oldest.terminate();
+      this.#forget(oldest);
+    }
+  }
+
+  #admit(connection: Connection, identity: string): void {
+    if (this.#admitted.has(connection)) return;
+    const { clients } = this.#limits;
+    if (this.#isFull) throw asError(tooManyClients(clients));
+    const own = [...this.#admitted.values()].filter((other) => other === identity).length;
+    if (own >= Math.ceil(clients / 2)) throw tooManyOf(identity, own);
+    this.#admitted.set(connection, identity);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -201,6 +241,25 @@ export class Server {
   #count(code: string): void {
     this.#errors.set(code, (this.#errors.get(code) ?? 0) + 1);
   }
+}
+
+/** Of whom nobody asks who they are. */
+const NOBODY = '';
+
+function pushedOut(most: number): KtraceError {
+  return new KtraceError('KTRACE_E_BUSY', `${most} newer connections wait to be authorized, and this one had not been yet`, {
+    hint: 'Send a good token and the question right after hello.',
+  });
+}
+
+function tooManyOf(identity: string, count: number): KtraceError {
+  return new KtraceError('KTRACE_E_BUSY', `${count} connections of ${identity} are open, half of what this agent serves`, {
+    hint: 'End another follow, or raise --max-clients (KTRACE_MAX_CLIENTS).',
+  });
+}
+
+function asError({ message, hint }: Rejection): KtraceError {
+  return new KtraceError('KTRACE_E_BUSY', message, hint === undefined ? {} : { hint });
 }
 
 function tooManyClients(limit: number): Rejection {

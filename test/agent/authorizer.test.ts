@@ -52,6 +52,7 @@ class FakeReviewer implements Reviewer {
 function setUp(): {
   reviewer: FakeReviewer;
   authorize: Authorize;
+  vouch(token: string): Promise<boolean> | undefined;
   /** Never stepped; this machine's clock says `wall.aheadMs` more. */
   clock: { ms: number };
   wall: { aheadMs: number };
@@ -63,7 +64,7 @@ function setUp(): {
   const clock = { ms: 1_000_000 };
   const wall = { aheadMs: 0 };
   const clocks = { nowMs: () => clock.ms, unixMs: () => clock.ms + wall.aheadMs };
-  const { authorize: decide, counters } = createAuthorizer(reviewer, quiet, undefined, clocks);
+  const { authorize: decide, vouch, counters } = createAuthorizer(reviewer, quiet, undefined, clocks);
   const authorize: Authorize = (tokens, ...asked) => decide(tokens.map(tokenOf), ...asked);
   const account = (namespace: string, name = 'ktrace-viewer') => `system:serviceaccount:${namespace}:${name}`;
   reviewer.users.set('token-a', { username: account('a') });
@@ -73,7 +74,7 @@ function setUp(): {
   const ask = (tokens: string[], ...targets: Target[]) =>
     authorize(tokens, { targets, addresses: [], units: 'flows' } satisfies Subscription);
   const reviews = () => Object.fromEntries(counters()[0]?.values.map(({ labels, value }) => [labels['review'], value]) ?? []);
-  return { reviewer, authorize, clock, wall, ask, reviews };
+  return { reviewer, authorize, vouch: (name) => vouch?.(tokenOf(name)), clock, wall, ask, reviews };
 }
 
 /** With what is behind the headers. */
@@ -122,6 +123,18 @@ describe('authorization', () => {
     const { ask } = setUp();
     assert.deepEqual(await ask(['token-a'], A), { identity: 'system:serviceaccount:a:ktrace-viewer', allowed: new Set(['a']) });
     for (const target of [A, B, ALL]) assert.equal((await ask(['token-admin'], target)).allowed, 'all');
+  });
+
+  it('vouches for whose token is good, whatever they may see, and asks for it once', async () => {
+    const { vouch, ask, reviewer } = setUp();
+    assert.equal(await vouch('rubbish'), false);
+    assert.equal(await vouch('no.token'), false);
+    assert.equal(await vouch('token-a'), true);
+    const asked = reviewer.tokensAsked;
+    await ask(['token-a'], A);
+    assert.equal(reviewer.tokensAsked, asked);
+    reviewer.isAway = true;
+    await assert.rejects(async () => vouch('token-b'), { code: 'KTRACE_E_AUTHORIZATION_UNAVAILABLE' });
   });
 
   it('joins what several tokens may see, and counts those that are not valid for nothing', async () => {

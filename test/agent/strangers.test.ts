@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import type { Authorize, Vouch } from '../../src/agent/authorizer.ts';
+import type { Limits } from '../../src/agent/limits.ts';
+import { KtraceError } from '../../src/util/errors.ts';
+import { until } from '../support/until.ts';
+import { type Fixture, serve } from './server-fixture.ts';
+import type { StreamClient } from './stream-client.ts';
+
+const MIB = 1024 * 1024;
+const ADDRESSES = Array.from({ length: 65_536 }, (_, i) => `10.1.${i >> 8}.${i & 255}`);
+
+/** An agent that takes a token for the name of its owner, and knows nobody whose name begins with `x`. */
+function serveKnown(t: TestContext, limits: Partial<Limits> = {}): Promise<Fixture> {
+  const isGood = (token: string): boolean => !token.startsWith('x');
+  const vouch: Vouch = async (token) => {
+    await new Promise(setImmediate);
+    return isGood(token);
+  };
+  const authorize: Authorize = async (tokens) => {
+    const good = tokens.filter(isGood);
+    if (good.length === 0 || good.includes('nosy')) throw new KtraceError('KTRACE_E_NOT_AUTHORIZED', 'Not authorized');
+    return { identity: good.join(' '), allowed: 'all' };
+  };
+  return serve(t, limits, { authorize, vouch });
+}
+
+async function follow(client: StreamClient, token: string): Promise<void> {
+  await client.hello();
+  client.say({ type: 'auth', token });
+  await client.subscribe();
+}
+
+async function errorOf(client: StreamClient): Promise<string | undefined> {
+  await client.until(() => client.all('error').length > 0);
+  return client.all('error')[0]?.code;
+}
+
+describe('who has no good token', () => {
+  it('has no long message read', async (t) => {
+    const { connect } = await serveKnown(t);
+    for (const token of [undefined, 'x']) {
+      const client = connect();
+      await client.hello();
+      if (token !== undefined) client.say({ type: 'auth', token });
+      for (let i = 0; i < 4; i += 1) client.socket.send('{'.repeat(4 * MIB));
+      assert.equal(await errorOf(client), 'KTRACE_E_NOT_AUTHORIZED');
+      assert.ok(client.socket.bufferedAmount > 8 * MIB, `${client.socket.bufferedAmount} bytes are not read`);
+    }
+    const whole = connect();
+    await whole.hello();
+    // In one piece with what is bad before it.
+    whole.say({ type: 'auth', token: 'x' });
+    whole.socket.send('{'.repeat(33 * 1024));
+    assert.equal(await errorOf(whole), 'KTRACE_E_NOT_AUTHORIZED');
+  });
+
+  it('is told by a short question that it is not authorized', async (t) => {
+    const { connect } = await serveKnown(t);
+    for (const token of ['x', 'nosy']) {
+      const client = connect();
+      await client.hello();
+      client.say({ type: 'auth', token });
+      client.say({ type: 'subscribe', targets: [{ kind: 'all' }] });
+      assert.equal(await errorOf(client), 'KTRACE_E_NOT_AUTHORIZED');
+    }
+  });
+
+  it('leaves when more like it come, the oldest first, so that who has one gets in', async (t) => {
+    const { connect } = await serveKnown(t, { strangers: 3, clients: 4 });
+    const first = connect({ autoCredit: true });
+    await follow(first, 'alice');
+    const silent = [connect(), connect(), connect()];
+    for (const client of silent) await client.hello();
+    const second = connect();
+    await follow(second, 'bob');
+    assert.equal(await errorOf(silent[0] as StreamClient), 'KTRACE_E_BUSY');
+    assert.equal(silent[1]?.closed, undefined);
+    // A right to nothing is as good as none.
+    const nosy = [connect(), connect(), connect()];
+    for (const client of nosy) {
+      await client.hello();
+      client.say({ type: 'auth', token: 'nosy' });
+    }
+    for (const client of silent) assert.equal(await errorOf(client), 'KTRACE_E_BUSY');
+    await follow(connect(), 'carol');
+    for (const client of [first, second]) assert.equal(client.closed, undefined);
+  });
+
+  it('is cut when it is told to leave and does not', async (t) => {
+    const { connect, server } = await serveKnown(t, { strangers: 2, closingMs: 3_600_000 });
+    const clients: StreamClient[] = [];
+    for (let i = 0; i < 30; i += 1) {
+      const client = connect();
+      clients.push(client);
+      await client.hello();
+      client.socket.pause();
+      assert.ok(server.clients <= 4, `${server.clients} clients`);
+    }
+    for (const client of clients) client.socket.resume();
+    await until('all but the newest are gone', () => server.clients === 2);
+  });
+});
+
+describe('who has a good token', () => {
+  it('may send the longest subscription right behind it, and behind one that is not good', async (t) => {
+    const { connect, feed } = await serveKnown(t);
+    const client = connect();
+    await client.hello();
+    for (const token of ['x', 'alice']) client.say({ type: 'auth', token });
+    await client.subscribe({ addresses: ADDRESSES });
+    assert.equal([...feed.followers][0]?.subscription.addresses.length, ADDRESSES.length);
+  });
+
+  it('has half of the places, and others the rest', async (t) => {
+    const { connect } = await serveKnown(t, { clients: 4 });
+    const own = [connect(), connect()];
+    for (const client of own) await follow(client, 'alice');
+    const third = connect();
+    await third.hello();
+    third.say({ type: 'auth', token: 'alice' });
+    third.say({ type: 'doctor' });
+    assert.equal(await errorOf(third), 'KTRACE_E_BUSY');
+    await follow(connect(), 'bob');
+    await own[0]?.leave();
+    await follow(connect(), 'alice');
+  });
+});
