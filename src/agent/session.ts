@@ -155,6 +155,11 @@ export class Session implements Sink {
     return access.identity === this.#access.identity && covers(access.allowed, this.#access.allowed);
   }
 
+  /** Whose it is; empty where nobody asks. */
+  get identity(): string {
+    return this.#access.identity;
+  }
+
   /** What may be seen from now on. */
   allow(access: Access): void {
     this.#access = access;

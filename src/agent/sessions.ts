@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Subscription } from '../event/target.ts';
+import { KtraceError } from '../util/errors.ts';
 import { formatUnixNs } from '../util/time.ts';
 import type { Access } from './authorizer.ts';
 import { createEncoder } from './encode.ts';
@@ -97,6 +98,7 @@ export class Sessions {
   }
 
   #open(subscription: Subscription, access: Access, wire: Wire): Session {
+    this.#makeRoomFor(access.identity);
     this.#makeRoom();
     const session = new Session({
       id: randomUUID(),
@@ -145,6 +147,20 @@ export class Sessions {
     this.#lingering.delete(session);
   }
 
+  /**
+   * Of one identity's streams those leave first that wait for a lost client.
+   * @throws KtraceError KTRACE_E_BUSY when it has its share, each with a client
+   */
+  #makeRoomFor(identity: string): void {
+    if (identity === '') return;
+    const own = [...this.#sessions.values()].filter((session) => session.identity === identity);
+    const most = Math.ceil(this.#limits.clients / 4);
+    if (own.length < most) return;
+    const longest = [...this.#lingering.keys()].find((session) => session.identity === identity);
+    if (longest === undefined) throw tooManyStreams(identity, most);
+    this.close(longest);
+  }
+
   /** Who waits for a lost client leaves first when there are too many. Connections are limited on their own. */
   #makeRoom(): void {
     const [longest] = this.#lingering.keys();
@@ -157,4 +173,10 @@ export class Sessions {
     this.#sessions.delete(session.id);
     session.bye(`the client took no events for ${this.#limits.stallMs / 1000} s`);
   }
+}
+
+function tooManyStreams(identity: string, most: number): KtraceError {
+  return new KtraceError('KTRACE_E_BUSY', `${most} streams of ${identity} are open, a quarter of what this agent serves`, {
+    hint: 'End another follow, or raise --max-clients (KTRACE_MAX_CLIENTS).',
+  });
 }

@@ -114,15 +114,46 @@ describe('who has a good token', () => {
 
   it('has half of the places, and others the rest', async (t) => {
     const { connect } = await serveKnown(t, { clients: 4 });
-    const own = [connect(), connect()];
-    for (const client of own) await follow(client, 'alice');
+    const [first, second] = [connect(), connect()];
+    await follow(first, 'alice');
+    await second.hello();
+    second.say({ type: 'auth', token: 'alice' });
+    second.say({ type: 'doctor' });
+    await second.until(() => second.all('doctor').length === 1);
     const third = connect();
     await third.hello();
     third.say({ type: 'auth', token: 'alice' });
     third.say({ type: 'doctor' });
     assert.equal(await errorOf(third), 'KTRACE_E_BUSY');
     await follow(connect(), 'bob');
-    await own[0]?.leave();
+    await first.leave();
     await follow(connect(), 'alice');
+  });
+
+  it('has a quarter of the streams, where those without a client make room, and nobody else has to', async (t) => {
+    const { connect, feed, server } = await serveKnown(t, { clients: 8 });
+    const waits = connect();
+    const { instance } = await waits.hello();
+    waits.say({ type: 'auth', token: 'bob' });
+    const { session } = await waits.subscribe();
+    await waits.break();
+    const own = [connect(), connect()];
+    for (const client of own) await follow(client, 'alice');
+    const third = connect();
+    await third.hello();
+    third.say({ type: 'auth', token: 'alice' });
+    third.say({ type: 'subscribe', targets: [{ kind: 'all' }] });
+    assert.equal(await errorOf(third), 'KTRACE_E_BUSY');
+    for (let i = 0; i < 10; i += 1) {
+      await own[0]?.break();
+      await until('the agent has noticed', () => server.clients === 1);
+      own[0] = connect();
+      await follow(own[0], 'alice');
+    }
+    assert.equal(feed.followers.size, 3);
+    const again = connect();
+    await again.hello();
+    again.say({ type: 'auth', token: 'bob' });
+    assert.equal((await again.subscribe({ resume: { instance, session, seq: 0 } })).resumed, true);
   });
 });
