@@ -11,7 +11,8 @@ import {
 import { STREAM_PATH } from '../protocol/constants.ts';
 import { KtraceError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
-import { askAgent, rejectionOf } from './agent-request.ts';
+import { AgentPages } from './agent-pages.ts';
+import { rejectionOf } from './agent-request.ts';
 import { createDoor, isAddressMissing, listen } from './listen.ts';
 import { createGateMetrics } from './metrics.ts';
 import { type RelayResult, relay } from './relay.ts';
@@ -29,6 +30,8 @@ export interface GateOptions {
   handshakeMs?: number;
   /** When one side of a relayed connection has ended, the other is cut after this. Default 10 s. */
   halfClosedMs?: number;
+  /** Milliseconds of a clock that is never stepped, in place of this machine's. */
+  nowMs?: () => number;
 }
 
 const CLIENT_PATHS = ['/healthz', '/readyz', STREAM_PATH];
@@ -62,6 +65,7 @@ export class Gate {
   readonly #options: GateOptions;
   readonly #maxConnections: number;
   readonly #handshakeMs: number;
+  readonly #pages: AgentPages;
   readonly #metrics = createGateMetrics();
   /** Of each client, what cuts its connection. */
   readonly #clients = new Map<Duplex, () => void>();
@@ -72,6 +76,7 @@ export class Gate {
     this.#options = options;
     this.#maxConnections = options.maxConnections ?? DEFAULT_CONNECTIONS;
     this.#handshakeMs = options.handshakeMs ?? DEFAULT_HANDSHAKE_MS;
+    this.#pages = new AgentPages(options.socketPath, this.#handshakeMs, options.nowMs ?? (() => performance.now()));
   }
 
   /** Websockets relayed at this moment. */
@@ -164,7 +169,7 @@ export class Gate {
 
   async #forward(path: string, response: ServerResponse): Promise<void> {
     try {
-      const { status, type, body } = await askAgent(this.#options.socketPath, path, this.#handshakeMs);
+      const { status, type, body } = await this.#pages.get(path);
       response.writeHead(status, { 'Content-Type': type }).end(body);
     } catch (error) {
       if (!(error instanceof KtraceError)) throw error;
@@ -175,7 +180,7 @@ export class Gate {
   /** The agent's metrics and the gate's; without an agent, the gate's own say that it is missing. */
   async #sendMetrics(response: ServerResponse): Promise<void> {
     const { registry, agentUp } = this.#metrics;
-    const agent = await askAgent(this.#options.socketPath, '/metrics', this.#handshakeMs).catch(() => undefined);
+    const agent = await this.#pages.get('/metrics').catch(() => undefined);
     agentUp.set(agent?.status === 200 ? 1 : 0);
     const own = await registry.metrics();
     response.writeHead(200, { 'Content-Type': registry.contentType });

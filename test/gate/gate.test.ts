@@ -264,6 +264,40 @@ describe('the gate', () => {
     assert.equal(response.statusCode, 404);
   });
 
+  it('asks the agent once for all who ask at the same time, and no more than once a second', async (t) => {
+    const socketPath = await noAgent(t);
+    const asked: Record<string, number> = {};
+    const waiting: (() => void)[] = [];
+    const agent = createHttpServer(({ url = '' }, response) => {
+      asked[url] = (asked[url] ?? 0) + 1;
+      waiting.push(() => response.writeHead(200, { 'Content-Type': 'text/plain' }).end(`answer ${asked[url]}\n`));
+    }).listen(socketPath);
+    await once(agent, 'listening');
+    t.after(() => agent.close());
+    let nowMs = 0;
+    const gate = await openGate(t, socketPath, { nowMs: () => nowMs });
+    const doors: [path: string, port: number][] = [
+      ['/metrics', gate.metricsPort],
+      ['/readyz', gate.metricsPort],
+      ['/healthz', gate.port],
+    ];
+    for (const [path, port] of doors) {
+      const all = Promise.all(Array.from({ length: 4 }, () => get(port, path)));
+      await until('the agent is asked', () => waiting.length > 0);
+      // All have come to the gate when one that came behind them is answered.
+      await get(gate.port, '/');
+      for (const answer of waiting.splice(0)) answer();
+      for (const { body } of await all) assert.match(body, /^answer 1$/m);
+      assert.match((await get(port, path)).body, /^answer 1$/m);
+      nowMs += 1000;
+      const later = get(port, path);
+      await until('the agent is asked again', () => waiting.length > 0);
+      waiting.shift()?.();
+      assert.match((await later).body, /^answer 2$/m);
+    }
+    assert.deepEqual(asked, { '/metrics': 2, '/readyz': 2, '/healthz': 2 });
+  });
+
   it('still serves its own metrics, and is alive, without an agent', async (t) => {
     const gate = await openGate(t, await noAgent(t));
     const { status, body } = await get(gate.metricsPort, '/metrics');
