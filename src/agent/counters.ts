@@ -1,4 +1,5 @@
 import type { Counter } from './feed.ts';
+import type { Guard } from './guard.ts';
 import type { Interfaces } from './interfaces.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { Tracer } from './tracer.ts';
@@ -60,6 +61,11 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
     counter('ktrace_attach_failures_total', 'Interfaces that could not be attached, and pods whose drops cannot be told.', [
       [{}, interfaces.failures],
     ]),
+    counter(
+      'ktrace_agent_faults_total',
+      'Steps of the agent that failed and cost only themselves, by place; the log has the errors.',
+      [...failuresOf(interfaces.guard, pipeline.guard)].map(([place, n]) => [{ place }, n]),
+    ),
     gauge('ktrace_followers', 'Followers at this moment.', pipeline.followers),
     gauge(
       'ktrace_kernel_filter',
@@ -70,6 +76,12 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
     gauge('ktrace_packets_held', 'Packets open or told and kept for amendments.', assembler.held),
     gauge('ktrace_flows_open', 'Flows open.', flows.open),
   ];
+}
+
+function failuresOf(...guards: readonly Guard[]): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const { failures } of guards) for (const [place, n] of failures) sums.set(place, (sums.get(place) ?? 0) + n);
+  return sums;
 }
 
 function counter(name: string, help: string, values: [Record<string, string>, number][]): Counter {

@@ -2,9 +2,11 @@ import type { InterfaceKind } from '../flow/packet-event.ts';
 import type { Link, LinkChange, LinkWatcher, NativeModule } from '../native/types.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { Guard } from './guard.ts';
 import { hasLinkLayer, interfaceKind } from './interface-kind.ts';
 import { PodAddresses } from './pod-addresses.ts';
 import { withExpeditedRcu } from './rcu.ts';
+import { Reread, type Schedule, schedule } from './reread.ts';
 import { MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
 
 interface Known {
@@ -33,17 +35,30 @@ export class Interfaces {
   failures = 0;
   onOwnAddressesChange: () => void = () => {};
   onPodAddressesChange: () => void = () => {};
-  readonly #podAddresses = new PodAddresses({
-    read: (link) => this.#addressesIn(link),
-    changed: () => this.onPodAddressesChange(),
-  });
+  readonly guard: Guard;
+  readonly #podAddresses: PodAddresses;
+  readonly #addresses: Reread;
+  readonly #links: Reread;
 
-  constructor(options: { native: NativeModule; tracer: Tracer; log: Logger }) {
+  /** What cannot be read now is read later: an interface or an address that is not known yet is no reason to end. */
+  constructor(options: { native: NativeModule; tracer: Tracer; log: Logger; schedule?: Schedule }) {
     this.#native = options.native;
     this.#tracer = options.tracer;
     this.#log = options.log;
-    this.#watcher = options.native.watchLinks((change) => this.#onChange(change));
-    this.#readAll();
+    const guard = new Guard(options.log);
+    this.guard = guard;
+    this.#podAddresses = new PodAddresses({
+      read: (link) => this.#addressesIn(link),
+      changed: guard.wrap('pod addresses', () => this.onPodAddressesChange()),
+    });
+    const again = { guard, schedule: options.schedule ?? schedule };
+    this.#addresses = new Reread({ ...again, place: 'addresses', read: () => this.#readAddresses() });
+    this.#links = new Reread({ ...again, place: 'links', read: () => this.#readLinks() });
+    this.#watcher = options.native.watchLinks((change) => {
+      // Half of a change may have been taken in.
+      if (!guard.run('link change', () => this.#onChange(change))) this.#links.soon();
+    });
+    this.#links.now();
   }
 
   /** Attaches to everything that matters, or detaches from all. */
@@ -87,7 +102,7 @@ export class Interfaces {
   setNodeAddresses(addresses: readonly string[]): void {
     if (addresses.length === this.#nodeAddresses.size && addresses.every((ip) => this.#nodeAddresses.has(ip))) return;
     this.#nodeAddresses = new Set(addresses);
-    this.#readAddresses();
+    this.#addresses.now();
   }
 
   /** The addresses inside the pod behind an interface, asked of the kernel; empty when there is no pod or it has none yet. */
@@ -109,6 +124,8 @@ export class Interfaces {
 
   close(): void {
     this.#podAddresses.close();
+    this.#addresses.close();
+    this.#links.close();
     this.#watcher.close();
   }
 
@@ -125,17 +142,18 @@ export class Interfaces {
   }
 
   #onChange(change: LinkChange): void {
-    if (change.kind === 'overrun') this.#readAll();
+    if (change.kind === 'overrun') this.#links.soon();
     else if (change.kind === 'gone') this.#onGone(change.ifindex);
-    else if (change.kind === 'address') this.#readAddresses();
+    else if (change.kind === 'address') this.#addresses.soon();
     else this.#onNew(change.link);
   }
 
-  #readAll(): void {
+  #readLinks(): void {
+    // First: an uplink is known by its addresses and routes.
+    this.#addresses.now();
     const links = this.#watcher.links();
     const present = new Set(links.map(({ ifindex }) => ifindex));
     for (const ifindex of [...this.#known.keys()]) if (!present.has(ifindex)) this.#onGone(ifindex);
-    this.#readAddresses();
     for (const link of links) this.#remember(link);
     for (const known of this.#known.values()) this.#classify(known);
   }

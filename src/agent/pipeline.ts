@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { distinctBytes } from '../event/captured.ts';
 import { decodeBatch } from '../event/decode.ts';
 import type { NodeReport } from '../event/node-report.ts';
+import type { Sighting } from '../event/sighting.ts';
 import type { Subscription } from '../event/target.ts';
 import type { FlowEvent, Hop, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
 import { Assembler } from '../flow/assemble.ts';
@@ -16,6 +17,7 @@ import { pipelineCounters } from './counters.ts';
 import { diagnose } from './doctor.ts';
 import type { Counter, Feed, Follower, HookState, Sink } from './feed.ts';
 import { type FollowedSet, followedSet, isWanted, kernelTargets, type Resolve } from './follow-set.ts';
+import { Guard } from './guard.ts';
 import { withData } from './hop-data.ts';
 import type { Interfaces } from './interfaces.ts';
 import { KernelFilter } from './kernel-filter.ts';
@@ -67,6 +69,7 @@ export class Pipeline implements Feed {
   /** Events handed to followers, by kind. */
   readonly told = { packet: 0, flow: 0, lost: 0, notice: 0 };
   malformed = 0;
+  readonly guard: Guard;
   readonly assembler: Assembler;
   readonly flows: FlowTracker;
   readonly echoes: EchoTracker;
@@ -79,11 +82,15 @@ export class Pipeline implements Feed {
   readonly #losses: Losses;
   readonly #kernelFilter: KernelFilter;
   #isResolving = false;
+  #batchMs = 0;
+  /** A sighting that cannot be taken in costs itself, not those behind it in the batch. */
+  readonly #add: (sighting: Sighting) => void;
   /** Some follower has a filter, or wants the packets' bytes. */
   #isFiltered = false;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
+    this.guard = new Guard(options.log);
     this.node = options.node;
     this.#offsetNs = this.#readOffset();
     this.#losses = this.#countLosses();
@@ -95,6 +102,7 @@ export class Pipeline implements Feed {
       onPacket: (packet) => this.#onPacket(packet),
       keepsBytes: () => this.#isFiltered,
     });
+    this.#add = this.guard.wrap('sightings', (sighting) => this.assembler.add(sighting, this.#batchMs));
     this.echoes = new EchoTracker({ onUnanswered: (packet) => this.#tellPacket(packet) });
     this.flows = new FlowTracker({ node: options.node, idPrefix, onFlow: (flow) => this.#onFlow(flow) });
     for (const { code, text } of options.tracer.notices) this.notice({ code, text, level: 'warn' });
@@ -158,14 +166,15 @@ export class Pipeline implements Feed {
   resolveAgain(): void {
     if (this.#isResolving || this.#following.size === 0) return;
     this.#isResolving = true;
-    setTimeout(() => {
+    const resolve = this.guard.wrap('targets', () => {
       this.#isResolving = false;
       for (const following of this.#following) {
         following.set = this.#resolve(following.subscription);
         this.#tellResolved(following);
       }
       this.#apply();
-    }, RESOLVE_DELAY_MS);
+    });
+    setTimeout(resolve, RESOLVE_DELAY_MS);
   }
 
   /** Tells all followers, and those to come until it is withdrawn. */
@@ -259,33 +268,46 @@ export class Pipeline implements Feed {
     const { native, tracer, interfaces } = this.#options;
     this.#offsetNs = this.#readOffset();
     this.#losses.start();
-    this.#ring = native.readRing(tracer.object, 'sightings', { intervalMs: RING_INTERVAL_MS }, (batch) => this.#onBatch(batch));
+    this.#ring = native.readRing(
+      tracer.object,
+      'sightings',
+      { intervalMs: RING_INTERVAL_MS },
+      this.guard.wrap('batch', (batch: Buffer) => this.#onBatch(batch)),
+    );
     interfaces.setActive(true);
     this.#timers = [
       setInterval(() => this.#tick(), RING_INTERVAL_MS),
       setInterval(() => this.#count(), COUNT_INTERVAL_MS),
-      setInterval(() => {
-        this.#offsetNs = this.#readOffset();
-      }, CLOCK_INTERVAL_MS),
+      setInterval(
+        this.guard.wrap('clock', () => {
+          this.#offsetNs = this.#readOffset();
+        }),
+        CLOCK_INTERVAL_MS,
+      ),
     ];
   }
 
   #stop(): void {
-    if (this.#ring === undefined) return;
-    const { tracer, interfaces } = this.#options;
-    interfaces.setActive(false);
-    // What is left in the ring is of followers who have gone; the next one must not be told of it.
-    this.#ring.drain();
-    this.#ring.close();
+    const ring = this.#ring;
+    if (ring === undefined) return;
     this.#ring = undefined;
     for (const timer of this.#timers) clearInterval(timer);
-    tracer.setTargets(kernelTargets([], []));
-    this.#kernelFilter.update([], []);
-    tracer.setSnapBytes(0);
-    tracer.removeFlows(tracer.countedFlows().map(({ key }) => key));
-    this.assembler.flush();
-    this.echoes.clear();
-    this.flows.closeAll();
+    const { tracer, interfaces } = this.#options;
+    // Each for itself: what cannot be taken down must not leave the rest standing.
+    const steps: (() => void)[] = [
+      () => interfaces.setActive(false),
+      // What is left in the ring is of followers who have gone; the next one must not be told of it.
+      () => ring.drain(),
+      () => ring.close(),
+      () => tracer.setTargets(kernelTargets([], [])),
+      () => this.#kernelFilter.update([], []),
+      () => tracer.setSnapBytes(0),
+      () => tracer.removeFlows(tracer.countedFlows().map(({ key }) => key)),
+      () => this.assembler.flush(),
+      () => this.echoes.clear(),
+      () => this.flows.closeAll(),
+    ];
+    for (const step of steps) this.guard.run('stop', step);
   }
 
   /** Which of the kernel's functions cannot be seen: known for certain once they are attached. */
@@ -297,33 +319,53 @@ export class Pipeline implements Feed {
   }
 
   #onBatch(batch: Uint8Array): void {
-    const nowMs = performance.now();
-    const { malformed } = decodeBatch(batch, (sighting) => this.assembler.add(sighting, nowMs));
+    this.#batchMs = performance.now();
+    const { malformed } = decodeBatch(batch, this.#add);
     this.malformed += malformed;
   }
 
   #tick(): void {
     const nowMs = performance.now();
-    this.assembler.tick(nowMs);
-    this.echoes.tick(nowMs);
+    this.guard.run('packets', () => this.assembler.tick(nowMs));
+    this.guard.run('echoes', () => this.echoes.tick(nowMs));
   }
 
+  /** Each step for itself: what fails in one is no reason to go without the others. */
   #count(): void {
-    const { tracer, log } = this.#options;
+    const { guard } = this;
     // The tunnels' ports may be others now.
-    this.#filterInKernel();
-    if (tracer.probes.refresh()) {
-      log.info({ hooks: tracer.probes.hooks() }, 'a module was loaded: more can be told');
-      this.#tellProbes();
+    guard.run('kernel filter', () => this.#filterInKernel());
+    guard.run('probes', () => this.#refreshProbes());
+    guard.run('flow table', () => this.#countFlows());
+    guard.run('losses', () => {
+      for (const lost of this.#losses.take()) this.#tellAll(lost);
+    });
+    guard.run('faults', () => this.#tellFaults());
+  }
+
+  #refreshProbes(): void {
+    const { tracer, log } = this.#options;
+    if (!tracer.probes.refresh()) return;
+    log.info({ hooks: tracer.probes.hooks() }, 'a module was loaded: more can be told');
+    this.#tellProbes();
+  }
+
+  #countFlows(): void {
+    const { tracer } = this.#options;
+    const clock = { monotonicNs: process.hrtime.bigint(), realtimeOffsetNs: this.#offsetNs };
+    tracer.removeFlows(this.flows.count(tracer.countedFlows(), clock, performance.now()));
+    tracer.settleFlowShares();
+  }
+
+  /** What is told may lack what a failed step would have told: for as long as steps fail, followers know. */
+  #tellFaults(): void {
+    const faults = [...this.guard.take()];
+    if (faults.length === 0) this.withdraw('KTRACE_N_AGENT_FAULT');
+    else if (!this.#notices.has('KTRACE_N_AGENT_FAULT')) {
+      const what = faults.map(([place, error]) => `${place}: ${messageOf(error)}`).join('; ');
+      const text = `a step of this node's agent fails, and what it would have told is missing (${what}); the agent's log has more`;
+      this.notice({ code: 'KTRACE_N_AGENT_FAULT', level: 'error', text });
     }
-    try {
-      const clock = { monotonicNs: process.hrtime.bigint(), realtimeOffsetNs: this.#offsetNs };
-      tracer.removeFlows(this.flows.count(tracer.countedFlows(), clock, performance.now()));
-      tracer.settleFlowShares();
-    } catch (error) {
-      log.warn({ err: messageOf(error) }, 'the flow table could not be read');
-    }
-    for (const lost of this.#losses.take()) this.#tellAll(lost);
   }
 
   #countLosses(): Losses {

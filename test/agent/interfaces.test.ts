@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { link, openInterfaces } from './interfaces-fixture.ts';
+
+const address = (ip: string, ifindex = 9) => ({ ifindex, ip, prefixLength: 32 });
+
+test('a burst of 4,000 addresses, which interrupts the dumps, costs few dumps and ends with the right addresses', (t) => {
+  const { interfaces, kernel, clock } = openInterfaces(t, { addresses: [address('10.0.0.1')] });
+  const before = kernel.dumps;
+  kernel.busy = 5;
+  for (let at = 0; at < 4000; at++) {
+    kernel.addresses = [...kernel.addresses.slice(-9), address(`10.96.${at >> 8}.${at & 255}`)];
+    kernel.tell({ kind: 'address', ifindex: 9 });
+    if (at % 10 === 9) clock.advance(1);
+  }
+  clock.advance(60_000);
+  assert.deepEqual(interfaces.ownAddresses, new Set(kernel.addresses.map(({ ip }) => ip)));
+  assert.ok(kernel.dumps - before <= 10, `${kernel.dumps - before} dumps`);
+  assert.equal(interfaces.guard.failures.get('addresses'), 5);
+});
+
+test('addresses that cannot be read at the start, or when Kubernetes tells the node’s own, are read later', (t) => {
+  const { interfaces, kernel, clock } = openInterfaces(t, { busy: 2, addresses: [address('192.0.2.1', 3)] });
+  kernel.links = [];
+  assert.deepEqual(interfaces.ownAddresses, new Set());
+  const changes: number[] = [];
+  interfaces.onOwnAddressesChange = () => changes.push(interfaces.ownAddresses.size);
+  interfaces.setNodeAddresses(['192.0.2.1']);
+  assert.equal(kernel.busy, 0);
+  clock.advance(1000);
+  assert.deepEqual(interfaces.ownAddresses, new Set(['192.0.2.1']));
+  assert.deepEqual(changes, [1]);
+});
+
+test('pauses between tries grow, up to some seconds', (t) => {
+  const { kernel, clock } = openInterfaces(t, { busy: 1_000_000 });
+  clock.advance(60_000);
+  assert.ok(kernel.dumps < 25, `${kernel.dumps} dumps in a minute`);
+  kernel.busy = 0;
+  const before = kernel.dumps;
+  clock.advance(5_000);
+  assert.equal(kernel.dumps, before + 1);
+});
+
+test('a change that cannot be taken in does not throw into the addon, and all links are read again', (t) => {
+  const { interfaces, kernel, clock } = openInterfaces(t);
+  const veth = link({ ifindex: 7, name: 'veth7' });
+  interfaces.setActive(true);
+  kernel.tell({ kind: 'new', link: null as unknown as typeof veth });
+  assert.equal(interfaces.guard.failures.get('link change'), 1);
+  kernel.links = [veth];
+  clock.advance(1000);
+  assert.deepEqual([...kernel.attached], [[7, 'pod']]);
+});
+
+test('after an overrun everything is read again', (t) => {
+  const { interfaces, kernel, clock } = openInterfaces(t, { links: [link({ ifindex: 7, name: 'veth7' })] });
+  interfaces.setActive(true);
+  kernel.links = [link({ ifindex: 8, name: 'veth8' })];
+  for (let times = 0; times < 3; times++) kernel.tell({ kind: 'overrun' });
+  clock.advance(100);
+  assert.deepEqual([...kernel.attached], [[8, 'pod']]);
+});

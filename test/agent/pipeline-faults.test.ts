@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { COUNT_MS, followAll, openPipeline } from './pipeline-fixture.ts';
+
+function failing(what: string): () => never {
+  return () => {
+    throw new Error(what);
+  };
+}
+
+test('what fails while a follow runs ends nothing: the others go on, and followers are told once', (t) => {
+  const probes = Object.assign(() => undefined, { lacking: () => undefined, refresh: failing('E2') });
+  const { pipeline, tell } = openPipeline(t, { tracer: { countedFlows: failing('E1'), probes } });
+  const { notices, codes } = followAll(pipeline);
+  // No batch at all: its length cannot even be read.
+  tell(undefined as unknown as Uint8Array);
+  t.mock.timers.tick(COUNT_MS);
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(codes(), ['KTRACE_N_AGENT_FAULT']);
+  assert.match(notices[0]?.text ?? '', /batch: .*probes: E2; flow table: E1/);
+  assert.deepEqual(
+    [...pipeline.guard.failures],
+    [
+      ['batch', 1],
+      ['probes', 2],
+      ['flow table', 2],
+    ],
+  );
+  assert.deepEqual(followAll(pipeline).codes(), ['KTRACE_N_AGENT_FAULT'], 'who comes later is told, too');
+});
+
+test('a fault that is over is no news for those who come later', (t) => {
+  const { pipeline, tell } = openPipeline(t);
+  followAll(pipeline);
+  tell(undefined as unknown as Uint8Array);
+  t.mock.timers.tick(COUNT_MS);
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(followAll(pipeline).codes(), []);
+  tell(undefined as unknown as Uint8Array);
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(followAll(pipeline).codes(), ['KTRACE_N_AGENT_FAULT']);
+});
+
+test('targets that cannot be resolved again, and losses that cannot be read, end nothing', (t) => {
+  let isReadable = true;
+  const { pipeline } = openPipeline(t, {
+    tracer: {
+      stats: () => {
+        if (!isReadable) throw new Error('gone');
+        return { lostRing: 0, lostScratch: 0, cut: 0 };
+      },
+    },
+    interfaces: {
+      newPodAddresses: () => {
+        if (!isReadable) throw new Error('gone');
+        return [];
+      },
+    },
+  });
+  const { codes } = followAll(pipeline);
+  isReadable = false;
+  pipeline.resolveAgain();
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(
+    [...pipeline.guard.failures],
+    [
+      ['targets', 1],
+      ['losses', 1],
+    ],
+  );
+  assert.deepEqual(codes(), ['KTRACE_N_AGENT_FAULT']);
+  isReadable = true;
+  pipeline.resolveAgain();
+  t.mock.timers.tick(COUNT_MS);
+  assert.equal(pipeline.guard.failures.get('targets'), 1);
+});
+
+test('what cannot be taken down leaves nothing else standing, and the next follow begins anew', (t) => {
+  const actives: boolean[] = [];
+  const opened = openPipeline(t, {
+    tracer: {
+      setTargets: (targets: { addresses: Map<string, number> }) => targets.addresses.size === 0 && assert.fail('no map'),
+    },
+    interfaces: {
+      setActive(isActive: boolean) {
+        actives.push(isActive);
+        if (!isActive) assert.fail('an interface hangs');
+      },
+    },
+  });
+  followAll(opened.pipeline).follower.close();
+  assert.deepEqual([opened.rings, opened.pipeline.guard.failures.get('stop')], [0, 2]);
+  followAll(opened.pipeline);
+  assert.deepEqual([opened.rings, actives], [1, [true, false, true]]);
+});

@@ -1,0 +1,93 @@
+import type { TestContext } from 'node:test';
+import type { Follower, Sink } from '../../src/agent/feed.ts';
+import { Pipeline, type PipelineOptions } from '../../src/agent/pipeline.ts';
+import type { NoticeEvent } from '../../src/event/types.ts';
+import { quiet } from './server-fixture.ts';
+
+/** Any call of the fake kernel, and what it gives in place of its usual answer. */
+export type Calls = Record<string, (...args: never[]) => unknown>;
+
+/** A pipeline over a kernel that takes everything, but for what a test changes; it may change that as it goes. */
+export function openPipeline(
+  t: TestContext,
+  { tracer, interfaces, native }: { tracer?: Calls; interfaces?: Calls; native?: Calls } = {},
+): { pipeline: Pipeline; tell(batch: Uint8Array): void; rings: number } {
+  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
+  const opened = { rings: 0, tell: (_: Uint8Array): void => undefined };
+  const options = {
+    node: 'host1',
+    native: {
+      realtimeOffsetNs: () => 0n,
+      readRing(_object: unknown, _map: string, _options: unknown, onRecords: (batch: Uint8Array) => void) {
+        opened.rings += 1;
+        opened.tell = onRecords;
+        return {
+          drain: () => undefined,
+          close: () => {
+            opened.rings -= 1;
+          },
+        };
+      },
+      ...native,
+    },
+    tracer: {
+      notices: [],
+      dropReasons: new Map(),
+      probes: { lacking: () => undefined, refresh: () => false },
+      setTargets: () => undefined,
+      setFilter: () => undefined,
+      setSnapBytes: () => undefined,
+      countedFlows: () => [],
+      removeFlows: () => undefined,
+      settleFlowShares: () => undefined,
+      stats: () => ({ lostRing: 0, lostScratch: 0, cut: 0 }),
+      rates: () => Buffer.alloc(0),
+      ...tracer,
+    },
+    interfaces: {
+      nameOf: () => 'veth1',
+      kindOf: () => 'pod',
+      ownAddresses: new Set<string>(),
+      interfaceOfAddress: () => undefined,
+      vxlanPorts: () => [],
+      podAddresses: () => [],
+      newPodAddresses: () => [],
+      setActive: () => undefined,
+      ...interfaces,
+    },
+    naming: {
+      resolve: () => ({ pods: [], addresses: ['10.244.1.2'], ownAddresses: [], serviceAddresses: [] }),
+      namePacket: () => undefined,
+      nameFlow: () => undefined,
+      podOf: () => undefined,
+      notReady: () => undefined,
+    },
+    symbols: { at: () => '' },
+    log: quiet,
+  } as unknown as PipelineOptions;
+  const pipeline = new Pipeline(options);
+  t.after(() => pipeline.close());
+  return {
+    pipeline,
+    tell: (batch) => opened.tell(batch),
+    get rings() {
+      return opened.rings;
+    },
+  };
+}
+
+/** Follows everything; the notices that come. */
+export function followAll(pipeline: Pipeline): { follower: Follower; notices: NoticeEvent[]; codes(): string[] } {
+  const notices: NoticeEvent[] = [];
+  const sink: Sink = {
+    event: (event) => {
+      if (event.kind === 'notice') notices.push(event);
+    },
+    resolved: () => undefined,
+  };
+  const follower = pipeline.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'packets' }, sink);
+  return { follower, notices, codes: () => notices.map(({ code }) => code) };
+}
+
+/** The pipeline counts, and tells what it found, this often. */
+export const COUNT_MS = 2000;
