@@ -65,9 +65,12 @@ export class Interfaces {
   setActive(isActive: boolean): void {
     if (this.#isActive === isActive) return;
     this.#isActive = isActive;
-    withExpeditedRcu(() => {
-      for (const known of this.#known.values()) this.#settle(known);
-    });
+    // What it throws is of the knob alone: no interface is left out for it.
+    this.guard.run('rcu', () =>
+      withExpeditedRcu(() => {
+        for (const known of this.#known.values()) this.#settle(known);
+      }),
+    );
     if (isActive) this.#tracer.attachStack();
     else this.#tracer.detachStack();
   }
@@ -197,7 +200,8 @@ export class Interfaces {
 
   #classify(known: Known): void {
     const kind = interfaceKind(known.link, { uplinks: this.#uplinks, podMasters: this.#podMasters() });
-    if (kind !== known.kind && this.#tracer.isAttached(known.link.ifindex)) this.#tracer.detach(known.link.ifindex);
+    if (kind !== known.kind && this.#tracer.isAttached(known.link.ifindex))
+      this.guard.run('detach', () => this.#tracer.detach(known.link.ifindex));
     known.kind = kind;
     if (known.link.vxlanPort !== 0) this.#tellVxlanPorts();
     this.#settleNetns(known);
@@ -257,7 +261,7 @@ export class Interfaces {
   #settle(known: Known): void {
     const { ifindex, name } = known.link;
     if (!this.#isActive || known.kind === undefined) {
-      this.#tracer.detach(ifindex);
+      this.guard.run('detach', () => this.#tracer.detach(ifindex));
       return;
     }
     if (this.#tracer.isAttached(ifindex)) return;
@@ -276,7 +280,7 @@ export class Interfaces {
     if (known === undefined) return;
     this.#useNetns(known.netns, -1);
     this.#podAddresses.forget(ifindex);
-    this.#tracer.detach(ifindex);
+    this.guard.run('detach', () => this.#tracer.detach(ifindex));
     this.#known.delete(ifindex);
     this.#names.set(ifindex, known.link.name);
     if (this.#names.size > 4096) {

@@ -73,7 +73,7 @@ export function loadForKernel(options: LoadOptions): Loaded {
   const notices: LoadNotice[] = [];
   if (!hasConntrack) notices.push(NO_CONNTRACK);
   if (drops.state === 'unavailable') {
-    notices.push({ code: 'KTRACE_N_NO_DROPS', text: `drops cannot be told: ${drops.reason}` });
+    notices.push(noDrops(drops.reason ?? ''));
   }
   return {
     object,
@@ -83,6 +83,10 @@ export function loadForKernel(options: LoadOptions): Loaded {
     config,
     notices,
   };
+}
+
+export function noDrops(reason: string): LoadNotice {
+  return { code: 'KTRACE_N_NO_DROPS', text: `drops cannot be told: ${reason}` };
 }
 
 /** Whether a program with functions may tail-call another one: on arm64 since 6.0 (d4609a5d8c70), on x86-64 wherever the rest runs. */

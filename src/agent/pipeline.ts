@@ -10,7 +10,7 @@ import { EchoTracker } from '../flow/echo.ts';
 import { FlowTracker, type TrackedFlow } from '../flow/flows.ts';
 import type { AssembledPacket, NodeView } from '../flow/packet-event.ts';
 import type { NativeModule, RingReader } from '../native/types.ts';
-import { messageOf } from '../util/errors.ts';
+import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { formatUnixNs } from '../util/time.ts';
 import { pipelineCounters } from './counters.ts';
@@ -31,6 +31,8 @@ const RING_INTERVAL_MS = 15;
 const RESOLVE_DELAY_MS = 50;
 const COUNT_INTERVAL_MS = 2000;
 const CLOCK_INTERVAL_MS = 5000;
+/** Notices of what the kernel does not let be told. */
+const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES'] as const;
 
 /** What the pipeline needs of Kubernetes: names for packets, pods for targets. */
 export interface Naming {
@@ -143,23 +145,37 @@ export class Pipeline implements Feed {
     return this.#following.size;
   }
 
+  /** @throws KtraceError KTRACE_E_TRACING when the kernel side cannot be brought to it: then nothing of this follower is left */
   follow(subscription: Subscription, sink: Sink): Follower {
     const following: Following = { subscription, sink, set: this.#resolve(subscription), resolvedText: '' };
     this.#following.add(following);
-    this.#tellResolved(following);
-    for (const notice of this.#notices.values()) this.#deliver(following, notice);
-    this.#apply();
+    try {
+      this.#tellResolved(following);
+      for (const notice of this.#notices.values()) this.#deliver(following, notice);
+      this.#apply();
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'tracing could not be started');
+      this.#leave(following);
+      throw notTracing(error);
+    }
     return {
       update: (changed) => {
+        const set = this.#resolve(changed);
         following.subscription = changed;
-        following.set = this.#resolve(changed);
+        following.set = set;
         this.#tellResolved(following);
-        this.#apply();
+        try {
+          this.#apply();
+        } catch (error) {
+          throw notTracing(error);
+        }
       },
-      close: () => {
-        if (this.#following.delete(following)) this.#apply();
-      },
+      close: () => this.#leave(following),
     };
+  }
+
+  #leave(following: Following): void {
+    if (this.#following.delete(following)) this.guard.run('leave', () => this.#apply());
   }
 
   /** Pods, Services or the node's addresses have changed: what the followers' targets stand for may have, too. Coalesced. */
@@ -244,7 +260,7 @@ export class Pipeline implements Feed {
     tracer.setSnapBytes(Math.max(0, ...[...this.#following].map(({ subscription }) => subscription.snapBytes ?? 0)));
     // Attached everywhere before anything matches: else the first packets would be told with half of their hops.
     this.#start();
-    this.#tellProbes();
+    this.#tellLacks();
     // Before the targets: what is matched anew is asked of the new filter.
     this.#filterInKernel();
     const sets = [...this.#following].map(({ set }) => set);
@@ -268,13 +284,20 @@ export class Pipeline implements Feed {
     const { native, tracer, interfaces } = this.#options;
     this.#offsetNs = this.#readOffset();
     this.#losses.start();
-    this.#ring = native.readRing(
+    const ring = native.readRing(
       tracer.object,
       'sightings',
       { intervalMs: RING_INTERVAL_MS },
       this.guard.wrap('batch', (batch: Buffer) => this.#onBatch(batch)),
     );
-    interfaces.setActive(true);
+    try {
+      interfaces.setActive(true);
+    } catch (error) {
+      this.guard.run('stop', () => interfaces.setActive(false));
+      this.guard.run('stop', () => ring.close());
+      throw error;
+    }
+    this.#ring = ring;
     this.#timers = [
       setInterval(() => this.#tick(), RING_INTERVAL_MS),
       setInterval(() => this.#count(), COUNT_INTERVAL_MS),
@@ -310,12 +333,14 @@ export class Pipeline implements Feed {
     for (const step of steps) this.guard.run('stop', step);
   }
 
-  /** Which of the kernel's functions cannot be seen: known for certain once they are attached. */
-  #tellProbes(): void {
-    const text = this.#options.tracer.probes.lacking();
-    if (text === undefined) this.withdraw('KTRACE_N_NO_PROBES');
-    else if (this.#notices.get('KTRACE_N_NO_PROBES')?.text !== text)
-      this.notice({ code: 'KTRACE_N_NO_PROBES', level: 'info', text });
+  /** What this kernel does not let be told: known for certain once everything is attached. */
+  #tellLacks(): void {
+    const { notices, probes } = this.#options.tracer;
+    const lacks = new Map(notices.map(({ code, text }) => [code, { code, text, level: 'warn' as 'warn' | 'info' }]));
+    const text = probes.lacking();
+    if (text !== undefined) lacks.set('KTRACE_N_NO_PROBES', { code: 'KTRACE_N_NO_PROBES', text, level: 'info' });
+    for (const code of LACKS) if (!lacks.has(code)) this.withdraw(code);
+    for (const lack of lacks.values()) if (this.#notices.get(lack.code)?.text !== lack.text) this.notice(lack);
   }
 
   #onBatch(batch: Uint8Array): void {
@@ -347,7 +372,7 @@ export class Pipeline implements Feed {
     const { tracer, log } = this.#options;
     if (!tracer.probes.refresh()) return;
     log.info({ hooks: tracer.probes.hooks() }, 'a module was loaded: more can be told');
-    this.#tellProbes();
+    this.#tellLacks();
   }
 
   #countFlows(): void {
@@ -420,4 +445,12 @@ export class Pipeline implements Feed {
     this.told[event.kind] += 1;
     following.sink.event(event, captured);
   }
+}
+
+function notTracing(error: unknown): unknown {
+  if (error instanceof KtraceError) return error;
+  return new KtraceError('KTRACE_E_TRACING', `Tracing could not be started on this node: ${messageOf(error)}`, {
+    cause: error,
+    hint: "Follow again; where that does not help, ktrace doctor and the agent's log have more.",
+  });
 }

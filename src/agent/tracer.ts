@@ -7,8 +7,9 @@ import type { CountedFlow } from '../flow/flows.ts';
 import type { InterfaceKind } from '../flow/packet-event.ts';
 import type { BpfObject, NativeModule } from '../native/types.ts';
 import { u32 } from '../util/bytes.ts';
+import { messageOf } from '../util/errors.ts';
 import type { HookState } from './feed.ts';
-import { canFilter, type LoadNotice, type LoadOptions, loadForKernel } from './load.ts';
+import { canFilter, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
 import { Probes, type ProbesOptions } from './probes.ts';
 
 /** Programs' names begin with this: filters left behind by a killed agent are found by it. */
@@ -47,8 +48,6 @@ export interface KernelTargets {
 /** The loaded BPF object as this agent uses it: what is attached where, the targets' maps, the counters. */
 export class Tracer {
   readonly object: BpfObject;
-  /** What this kernel does not allow, for the followers. */
-  readonly notices: readonly LoadNotice[];
   readonly tcBackend: 'tcx' | 'clsact';
   readonly dropReasons: ReadonlyMap<number, string>;
   readonly probes: Probes;
@@ -58,8 +57,11 @@ export class Tracer {
   #flowShares = new Map<number, number>();
   readonly #conntrackState: HookState;
   readonly #keepsFilters: boolean;
+  readonly #loadNotices: readonly LoadNotice[];
   #dropHandle: number | undefined;
   #dropState: HookState;
+  /** Why the loaded program could not be attached. */
+  #dropRefusal: string | undefined;
   /** What the kernel's maps hold. */
   readonly #addresses = new Map<string, number>();
   readonly #servicePorts = new Map<string, number>();
@@ -78,7 +80,7 @@ export class Tracer {
     this.tcBackend = attach === 'auto' ? (native.tcxSupported() ? 'tcx' : 'clsact') : attach;
     this.#keepsFilters = options.keepFilters === true;
     if (!this.#keepsFilters) native.removeStaleFilters(PROGRAM_PREFIX);
-    this.notices = loaded.notices;
+    this.#loadNotices = loaded.notices;
     this.probes = new Probes({
       native,
       objectPath: options.objectPath,
@@ -92,10 +94,17 @@ export class Tracer {
   hooks(): HookState[] {
     return [
       { name: 'tc', backend: this.tcBackend, state: this.#attached.size > 0 ? 'on' : 'idle' },
-      { ...this.#dropState },
+      this.#dropRefusal === undefined
+        ? { ...this.#dropState }
+        : { name: 'drops', backend: 'none', state: 'unavailable', reason: this.#dropRefusal },
       { ...this.#conntrackState },
       ...this.probes.hooks(),
     ];
+  }
+
+  /** What this kernel does not allow, for the followers. */
+  get notices(): readonly LoadNotice[] {
+    return this.#dropRefusal === undefined ? this.#loadNotices : [...this.#loadNotices, noDrops(this.#dropRefusal)];
   }
 
   get attachedInterfaces(): number {
@@ -118,30 +127,47 @@ export class Tracer {
     this.#attached.set(ifindex, { kind, handles });
   }
 
-  /** Also for an interface that has gone: its handles are freed. */
+  /** Also for an interface that has gone. Its handles are freed, even where the kernel refuses to detach; that is thrown when all is done. */
   detach(ifindex: number): void {
-    for (const handle of this.#attached.get(ifindex)?.handles ?? []) this.object.detach(handle);
-    if (this.#attached.delete(ifindex)) this.object.mapDelete('interfaces', u32(ifindex));
+    const attached = this.#attached.get(ifindex);
+    if (attached === undefined) return;
+    this.#attached.delete(ifindex);
+    let refusal: unknown;
+    for (const handle of attached.handles) {
+      try {
+        this.object.detach(handle);
+      } catch (error) {
+        refusal ??= error;
+      }
+    }
+    this.object.mapDelete('interfaces', u32(ifindex));
+    if (refusal !== undefined) throw refusal;
   }
 
   isAttached(ifindex: number): boolean {
     return this.#attached.has(ifindex);
   }
 
-  /** What is no interface's: drops, and the kernel's own functions. */
+  /** What is no interface's: drops, and the kernel's own functions. What is refused costs its own facts alone, and is tried again by the next call. */
   attachStack(): void {
     this.probes.setActive(true);
     if (this.#dropState.state !== 'idle') return;
-    this.#dropHandle = this.object.attachTracing('ktrace_drop');
-    this.#dropState = { ...this.#dropState, state: 'on' };
+    try {
+      this.#dropHandle = this.object.attachTracing('ktrace_drop');
+      this.#dropState = { ...this.#dropState, state: 'on' };
+      this.#dropRefusal = undefined;
+    } catch (error) {
+      this.#dropRefusal = messageOf(error);
+    }
   }
 
   detachStack(): void {
     this.probes.setActive(false);
-    if (this.#dropHandle === undefined) return;
-    this.object.detach(this.#dropHandle);
+    const handle = this.#dropHandle;
+    if (handle === undefined) return;
     this.#dropHandle = undefined;
     this.#dropState = { ...this.#dropState, state: 'idle' };
+    this.object.detach(handle);
   }
 
   /** Inode of the network namespace that a veth's other end is in; 0 when it cannot be told. Runs a program once, attaches nothing. */

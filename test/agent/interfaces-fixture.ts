@@ -21,6 +21,8 @@ export interface FakeKernel {
   /** Why an interface cannot be attached. */
   refusals: Map<number, string>;
   attached: Map<number, string>;
+  /** Interfaces that cannot be detached. */
+  stuck: Set<number>;
   attaches: number;
   tell(change: LinkChange): void;
 }
@@ -64,6 +66,7 @@ export function openInterfaces(
     dumps: 0,
     refusals: new Map(),
     attached: new Map(),
+    stuck: new Set(),
     attaches: 0,
     tell: () => undefined,
     ...more,
@@ -92,7 +95,10 @@ export function openInterfaces(
       if (refusal !== undefined) throw Object.assign(new Error(refusal), { code: refusal });
       kernel.attached.set(ifindex, kind);
     },
-    detach: (ifindex: number) => kernel.attached.delete(ifindex),
+    detach(ifindex: number) {
+      if (kernel.stuck.has(ifindex)) throw new Error('EBUSY');
+      kernel.attached.delete(ifindex);
+    },
     attachStack: () => undefined,
     detachStack: () => undefined,
     peerNetns: () => 0,

@@ -53,6 +53,16 @@ test('a change that cannot be taken in does not throw into the addon, and all li
   assert.deepEqual([...kernel.attached], [[7, 'pod']]);
 });
 
+test('interfaces that cannot be detached do not keep others attached', (t) => {
+  const links = [7, 8].map((ifindex) => link({ ifindex, name: `veth${ifindex}` }));
+  const { interfaces, kernel } = openInterfaces(t, { links });
+  interfaces.setActive(true);
+  kernel.stuck.add(7);
+  interfaces.setActive(false);
+  assert.deepEqual([...kernel.attached], [[7, 'pod']]);
+  assert.equal(interfaces.guard.failures.get('detach'), 1);
+});
+
 test('after an overrun everything is read again', (t) => {
   const { interfaces, kernel, clock } = openInterfaces(t, { links: [link({ ifindex: 7, name: 'veth7' })] });
   interfaces.setActive(true);

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { COUNT_MS, followAll, openPipeline } from './pipeline-fixture.ts';
+
+test('a follow whose start fails is refused with the kernel’s words, leaves nothing attached, and the next one is told', (t) => {
+  let failures = 1;
+  let isActive = false;
+  let counts = 0;
+  const opened = openPipeline(t, {
+    tracer: {
+      countedFlows: () => {
+        counts += 1;
+        return [];
+      },
+    },
+    interfaces: {
+      setActive(active: boolean) {
+        isActive = active;
+        if (active && failures-- > 0) throw new Error('attach: Cannot allocate memory');
+      },
+    },
+  });
+  assert.throws(() => followAll(opened.pipeline), { code: 'KTRACE_E_TRACING', message: /Cannot allocate memory/ });
+  assert.deepEqual([isActive, opened.rings, opened.pipeline.followers], [false, 0, 0]);
+  const { follower } = followAll(opened.pipeline);
+  assert.deepEqual([isActive, opened.rings, opened.pipeline.followers], [true, 1, 1]);
+  t.mock.timers.tick(COUNT_MS);
+  assert.equal(counts, 1, 'its flows are counted');
+  follower.close();
+  assert.deepEqual([isActive, opened.rings], [false, 0]);
+});
+
+test('a follow that cannot be brought to the kernel takes nothing from those who follow already', (t) => {
+  let isRefused = false;
+  const opened = openPipeline(t, {
+    tracer: {
+      setSnapBytes: () => {
+        if (isRefused) throw new Error('no');
+      },
+    },
+  });
+  followAll(opened.pipeline);
+  isRefused = true;
+  assert.throws(() => followAll(opened.pipeline), { code: 'KTRACE_E_TRACING' });
+  assert.deepEqual([opened.rings, opened.pipeline.followers], [1, 1]);
+});
+
+test('what the kernel does not let be told is told when it is known, once, and not to those who come when it can be', (t) => {
+  const noDrops = { code: 'KTRACE_N_NO_DROPS', text: 'drops cannot be told: EBUSY' };
+  const notices: (typeof noDrops)[] = [];
+  const { pipeline } = openPipeline(t, {
+    tracer: { notices: notices as never },
+    interfaces: { setActive: (isActive: boolean) => isActive && notices.splice(0, 1, noDrops) },
+  });
+  const first = followAll(pipeline);
+  assert.deepEqual(first.codes(), ['KTRACE_N_NO_DROPS']);
+  first.follower.update({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' });
+  assert.deepEqual(first.codes(), ['KTRACE_N_NO_DROPS']);
+  assert.deepEqual(followAll(pipeline).codes(), ['KTRACE_N_NO_DROPS']);
+  notices.length = 0;
+  followAll(pipeline).follower.close();
+  assert.deepEqual(followAll(pipeline).codes(), []);
+});
