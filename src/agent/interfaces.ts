@@ -2,6 +2,7 @@ import type { InterfaceKind } from '../flow/packet-event.ts';
 import type { Link, LinkChange, LinkWatcher, NativeModule } from '../native/types.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { FailedAttaches } from './failed-attaches.ts';
 import { Guard } from './guard.ts';
 import { hasLinkLayer, interfaceKind } from './interface-kind.ts';
 import { PodAddresses } from './pod-addresses.ts';
@@ -39,12 +40,15 @@ export class Interfaces {
   readonly #podAddresses: PodAddresses;
   readonly #addresses: Reread;
   readonly #links: Reread;
+  readonly #failed = new FailedAttaches();
+  readonly #nowMs: () => number;
 
   /** What cannot be read now is read later: an interface or an address that is not known yet is no reason to end. */
-  constructor(options: { native: NativeModule; tracer: Tracer; log: Logger; schedule?: Schedule }) {
+  constructor(options: { native: NativeModule; tracer: Tracer; log: Logger; schedule?: Schedule; nowMs?: () => number }) {
     this.#native = options.native;
     this.#tracer = options.tracer;
     this.#log = options.log;
+    this.#nowMs = options.nowMs ?? (() => performance.now());
     const guard = new Guard(options.log);
     this.guard = guard;
     this.#podAddresses = new PodAddresses({
@@ -95,6 +99,24 @@ export class Interfaces {
         kind === undefined ? [] : [{ name: link.name, kind, attached: this.#tracer.isAttached(link.ifindex) }],
       )
       .sort((a, b) => a.name.localeCompare(b.name));
+  }
+
+  /** What is not seen for want of interfaces, while it should be; undefined when all are attached. */
+  lacking(): { text: string; isEverything: boolean } | undefined {
+    if (!this.#isActive) return undefined;
+    const list = this.list();
+    if (list.length === 0)
+      return { text: 'no interface of a pod network and no uplink is known on this node (yet)', isEverything: true };
+    const failed = this.#failed.text();
+    return failed === undefined ? undefined : { text: failed, isEverything: list.every(({ attached }) => !attached) };
+  }
+
+  /** Tries again to attach what could not be attached, with growing pauses. */
+  retryFailed(): void {
+    for (const ifindex of this.#failed.due(this.#nowMs())) {
+      const known = this.#known.get(ifindex);
+      if (known !== undefined) this.#settle(known);
+    }
   }
 
   interfaceOfAddress(ip: string): number | undefined {
@@ -261,16 +283,22 @@ export class Interfaces {
   #settle(known: Known): void {
     const { ifindex, name } = known.link;
     if (!this.#isActive || known.kind === undefined) {
+      this.#failed.delete(ifindex);
       this.guard.run('detach', () => this.#tracer.detach(ifindex));
       return;
     }
     if (this.#tracer.isAttached(ifindex)) return;
     try {
       this.#tracer.attach(ifindex, known.kind, hasLinkLayer(known.link));
+      this.#failed.delete(ifindex);
     } catch (error) {
       // An interface that goes while it is attached is nobody's loss: its end was seen, or is about to be.
-      if ((error as { code?: string }).code === 'ENODEV') return;
+      if ((error as { code?: string }).code === 'ENODEV') {
+        this.#failed.delete(ifindex);
+        return;
+      }
       this.failures += 1;
+      this.#failed.add(ifindex, name, messageOf(error), this.#nowMs());
       this.#log.warn({ interface: name, err: messageOf(error) }, 'an interface could not be attached');
     }
   }
@@ -280,6 +308,7 @@ export class Interfaces {
     if (known === undefined) return;
     this.#useNetns(known.netns, -1);
     this.#podAddresses.forget(ifindex);
+    this.#failed.delete(ifindex);
     this.guard.run('detach', () => this.#tracer.detach(ifindex));
     this.#known.delete(ifindex);
     this.#names.set(ifindex, known.link.name);

@@ -261,6 +261,7 @@ export class Pipeline implements Feed {
     // Attached everywhere before anything matches: else the first packets would be told with half of their hops.
     this.#start();
     this.#tellLacks();
+    this.#tellInterfaces();
     // Before the targets: what is matched anew is asked of the new filter.
     this.#filterInKernel();
     const sets = [...this.#following].map(({ set }) => set);
@@ -343,6 +344,21 @@ export class Pipeline implements Feed {
     for (const lack of lacks.values()) if (this.#notices.get(lack.code)?.text !== lack.text) this.notice(lack);
   }
 
+  /** A node where nothing, or not everything, is attached must not look quiet. */
+  #tellInterfaces(): void {
+    const code = 'KTRACE_N_INTERFACES_INCOMPLETE';
+    const lacking = this.#options.interfaces.lacking();
+    if (lacking === undefined) {
+      this.withdraw(code, { code, level: 'info', text: 'all interfaces of this node are attached now' });
+      return;
+    }
+    const what = lacking.isEverything
+      ? 'no packet is seen at any interface of this node'
+      : 'not all interfaces of this node are seen';
+    const text = `${what}: ${lacking.text}; trying again`;
+    if (this.#notices.get(code)?.text !== text) this.notice({ code, level: lacking.isEverything ? 'error' : 'warn', text });
+  }
+
   #onBatch(batch: Uint8Array): void {
     this.#batchMs = performance.now();
     const { malformed } = decodeBatch(batch, this.#add);
@@ -361,6 +377,10 @@ export class Pipeline implements Feed {
     // The tunnels' ports may be others now.
     guard.run('kernel filter', () => this.#filterInKernel());
     guard.run('probes', () => this.#refreshProbes());
+    guard.run('interfaces', () => {
+      this.#options.interfaces.retryFailed();
+      this.#tellInterfaces();
+    });
     guard.run('flow table', () => this.#countFlows());
     guard.run('losses', () => {
       for (const lost of this.#losses.take()) this.#tellAll(lost);

@@ -121,7 +121,9 @@ export class Tracer {
       handles.push(this.object.attachTc(ingress as string, ifindex, 'ingress', this.tcBackend));
       handles.push(this.object.attachTc(egress as string, ifindex, 'egress', this.tcBackend));
     } catch (error) {
-      for (const handle of handles) this.object.detach(handle);
+      this.#release(handles);
+      // Nothing runs there: the kernel side must not take what passes elsewhere for seen at this interface.
+      this.object.mapDelete('interfaces', u32(ifindex));
       throw error;
     }
     this.#attached.set(ifindex, { kind, handles });
@@ -132,16 +134,22 @@ export class Tracer {
     const attached = this.#attached.get(ifindex);
     if (attached === undefined) return;
     this.#attached.delete(ifindex);
+    const refusal = this.#release(attached.handles);
+    this.object.mapDelete('interfaces', u32(ifindex));
+    if (refusal !== undefined) throw refusal;
+  }
+
+  /** Detaches all; gives the first refusal. */
+  #release(handles: readonly number[]): unknown {
     let refusal: unknown;
-    for (const handle of attached.handles) {
+    for (const handle of handles) {
       try {
         this.object.detach(handle);
       } catch (error) {
         refusal ??= error;
       }
     }
-    this.object.mapDelete('interfaces', u32(ifindex));
-    if (refusal !== undefined) throw refusal;
+    return refusal;
   }
 
   isAttached(ifindex: number): boolean {

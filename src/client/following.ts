@@ -50,6 +50,8 @@ export interface FollowStatus {
   missing: string[];
   /** Nodes with a time of which nobody can say what was lost. */
   gaps: string[];
+  /** Nodes that were not seen at all of their interfaces, if only for a time. */
+  partly: string[];
   /** Packets of which less was captured than the filter reads, on the nodes and here, and up to where it reads them. */
   undecided: { packets: number; wantsBytes: number };
   /** As the agents have it. */
@@ -85,6 +87,7 @@ export class Following {
   readonly #wires = new WireClocks();
   readonly #lost: Partial<Record<LostStage, number>> = {};
   readonly #gaps = new Set<string>();
+  readonly #partly = new Set<string>();
   readonly #undecided = new Undecided();
   readonly #toldVersions = new Set<string>();
   readonly #followingNotice = new FollowingNotice(
@@ -165,6 +168,7 @@ export class Following {
       lost: { ...this.#lost },
       missing: names.filter((node) => this.#nodes.get(node)?.state !== 'up'),
       gaps: [...this.#gaps],
+      partly: [...this.#partly],
       undecided: this.#undecided.sum(this.#merge.counts.undecided, this.#merge.wantsBytes),
       filter: this.#filter.text,
     };
@@ -355,6 +359,8 @@ export class Following {
   #tell(event: KtraceEvent): void {
     if (this.#isClosed) return;
     if (event.kind === 'lost') this.#lost[event.stage] = (this.#lost[event.stage] ?? 0) + event.count;
+    if (event.kind === 'notice' && event.code === 'KTRACE_N_INTERFACES_INCOMPLETE' && event.node !== undefined)
+      this.#partly.add(event.node);
     this.#options.tell(event);
   }
 

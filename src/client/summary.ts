@@ -2,10 +2,10 @@ import type { FollowStatus } from './following.ts';
 import { escapeText } from './render/escape.ts';
 
 /** What a follow or a dump came to. */
-type Outcome = Pick<FollowStatus, 'counts' | 'lost' | 'agents' | 'missing' | 'gaps'>;
+type Outcome = Pick<FollowStatus, 'counts' | 'lost' | 'agents' | 'missing' | 'gaps'> & Partial<Pick<FollowStatus, 'partly'>>;
 
 /** One line on what a follow came to. `shown` counts what was printed of packets and conversations. */
-export function summaryText({ counts, lost, agents, missing, gaps }: Outcome, shown: number): string {
+export function summaryText({ counts, lost, agents, missing, gaps, partly = [] }: Outcome, shown: number): string {
   const stages = Object.entries(lost).filter(([, count]) => count > 0);
   const total = stages.reduce((sum, [, count]) => sum + count, 0);
   const byStage = stages.map(([stage, count]) => `${escapeText(stage)} ${count}`).join(', ');
@@ -22,19 +22,21 @@ export function summaryText({ counts, lost, agents, missing, gaps }: Outcome, sh
   const nodes = [
     `${agents} ${agents === 1 ? 'node' : 'nodes'}`,
     ...(missing.length > 0 ? [`missing: ${missing.map(escapeText).join(', ')}`] : []),
+    ...(partly.length > 0 ? [`not seen at all interfaces: ${partly.map(escapeText).join(', ')}`] : []),
     ...(gaps.length > 0 ? [`not known for a time: ${gaps.map(escapeText).join(', ')}`] : []),
   ];
   return `${parts.join(', ')}; ${nodes.join('; ')}`;
 }
 
-/** Was something lost, or a node missing (`--strict`)? */
-export function isIncomplete({ lost, missing, gaps, counts }: Outcome): boolean {
-  return Object.values(lost).some((count) => count > 0) || missing.length > 0 || gaps.length > 0 || counts.invalid > 0;
+/** Was something lost, or a node missing or not seen in full (`--strict`)? */
+export function isIncomplete({ lost, missing, gaps, partly = [], counts }: Outcome): boolean {
+  const nodes = missing.length + gaps.length + partly.length;
+  return Object.values(lost).some((count) => count > 0) || nodes > 0 || counts.invalid > 0;
 }
 
 /** Why nothing was seen for a while, as far as the client can tell. */
 export function silenceText(
-  { agents, agentsUp, pods, addresses, counts, filter }: Omit<FollowStatus, 'undecided'>,
+  { agents, agentsUp, pods, addresses, counts, filter }: Omit<FollowStatus, 'undecided' | 'partly'>,
   seconds: number,
 ): string {
   const facts = [

@@ -105,7 +105,7 @@ export function openInterfaces(
     setPodNetns: () => undefined,
     setVxlanPorts: () => undefined,
   } as unknown as Tracer;
-  const interfaces = new Interfaces({ native, tracer, log: quiet, schedule: clock.schedule });
+  const interfaces = new Interfaces({ native, tracer, log: quiet, schedule: clock.schedule, nowMs: () => clock.nowMs });
   t.after(() => interfaces.close());
   return { interfaces, kernel, clock };
 }

@@ -71,3 +71,41 @@ test('after an overrun everything is read again', (t) => {
   clock.advance(100);
   assert.deepEqual([...kernel.attached], [[8, 'pod']]);
 });
+
+test('an interface that cannot be attached is tried again with growing pauses, and is told until it is attached', (t) => {
+  const links = [7, 8].map((ifindex) => link({ ifindex, name: `veth${ifindex}` }));
+  const { interfaces, kernel, clock } = openInterfaces(t, { links });
+  kernel.refusals.set(7, 'ENOMEM');
+  assert.equal(interfaces.lacking(), undefined, 'nobody follows');
+  interfaces.setActive(true);
+  assert.deepEqual(interfaces.lacking(), { text: 'veth7: ENOMEM', isEverything: false });
+  const before = kernel.attaches;
+  for (let seconds = 0; seconds < 600; seconds++) {
+    clock.advance(1000);
+    interfaces.retryFailed();
+  }
+  const tries = kernel.attaches - before;
+  assert.ok(tries > 5 && tries < 20, `${tries} tries in 10 minutes`);
+  kernel.refusals.clear();
+  clock.advance(60_000);
+  interfaces.retryFailed();
+  assert.deepEqual([[...kernel.attached.keys()].sort(), interfaces.lacking()], [[7, 8], undefined]);
+});
+
+test('where nothing is attached, or there is nothing to attach, everything is lacking', (t) => {
+  const { interfaces, kernel } = openInterfaces(t);
+  interfaces.setActive(true);
+  assert.match(interfaces.lacking()?.text ?? '', /no interface of a pod network and no uplink/);
+  for (let ifindex = 1; ifindex <= 7; ifindex++) {
+    kernel.refusals.set(ifindex, ifindex < 7 ? 'EINVAL' : 'ENOMEM');
+    kernel.tell({ kind: 'new', link: link({ ifindex, name: `veth${ifindex}` }) });
+  }
+  assert.deepEqual(interfaces.lacking(), {
+    text: 'veth1, veth2, veth3, veth4, veth5 and 1 more: EINVAL; veth7: ENOMEM',
+    isEverything: true,
+  });
+  for (let ifindex = 1; ifindex < 7; ifindex++) kernel.tell({ kind: 'gone', ifindex, name: '' });
+  kernel.refusals.set(7, 'ENODEV');
+  kernel.tell({ kind: 'new', link: link({ ifindex: 7, name: 'veth7', mtu: 9000, up: false }) });
+  assert.equal(interfaces.lacking(), undefined, 'one that goes at this moment is nobody’s loss');
+});

@@ -53,6 +53,8 @@ export function openPipeline(
       podAddresses: () => [],
       newPodAddresses: () => [],
       setActive: () => undefined,
+      lacking: () => undefined,
+      retryFailed: () => undefined,
       ...interfaces,
     },
     naming: {

@@ -39,6 +39,8 @@ function open(t: TestContext): { pipeline: Pipeline; snaps: number[]; see(bytes:
       podAddresses: () => [],
       newPodAddresses: () => [],
       setActive: () => undefined,
+      lacking: () => undefined,
+      retryFailed: () => undefined,
     },
     naming: {
       resolve: () => ({ pods: [], addresses: ['10.244.1.2'], ownAddresses: [], serviceAddresses: [] }),

@@ -26,3 +26,10 @@ test('an interface that the kernel does not let go of is detached from the other
   assert.throws(() => tracer.detach(7), /ktrace_ingress/);
   assert.deepEqual([tracer.isAttached(7), [...kernel.attached.values()]], [false, ['ktrace_ingress 7']]);
 });
+
+test('an interface of which one direction cannot be attached is left as it was', (t) => {
+  const { tracer, kernel } = openTracer(t);
+  kernel.refused.add('ktrace_egress 7');
+  assert.throws(() => tracer.attach(7, 'pod', true), /ktrace_egress 7/);
+  assert.deepEqual([[...kernel.attached], kernel.maps.get('interfaces')?.size], [[], 0]);
+});

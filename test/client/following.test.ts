@@ -210,6 +210,18 @@ test("skewed clocks: the nodes' parts are joined and their times come onto one l
   );
 });
 
+test('a node that was not seen at all interfaces is named at the end, also when it was only for a time', async (t) => {
+  const agent = await agentOf(t, 'host1');
+  const { codes, following } = start(t, [agent]);
+  await until('the first credits are there', () => agent.credits > 0);
+  assert.equal(isIncomplete(following.status()), false);
+  const code = 'KTRACE_N_INTERFACES_INCOMPLETE';
+  for (const level of ['warn', 'info'] as const) agent.emit({ v: 1, kind: 'notice', node: 'host1', level, code, text: 'x' });
+  await until('both notices are told', () => codes().filter((each) => each === code).length === 2);
+  assert.match(summaryText(following.status(), 0), /1 node; not seen at all interfaces: host1$/);
+  assert.equal(isIncomplete(following.status()), true);
+});
+
 test('nodes join and leave while following', async (t) => {
   const agents = [await agentOf(t, 'host1'), await agentOf(t, 'host2')];
   const { following, codes } = start(t, agents);
