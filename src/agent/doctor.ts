@@ -59,7 +59,8 @@ export function capabilities(status = readFileSync('/proc/self/status', 'latin1'
 }
 
 const DROPS_REMEDY = 'Linux 5.17 or later, with BTF';
-const CONNTRACK_REMEDY = 'load nf_conntrack before the agent starts, on a kernel whose modules have BTF';
+const CONNTRACK_REMEDY =
+  'load nf_conntrack, on a kernel whose modules have BTF: the agent takes it up, at the latest when the next follow begins';
 
 function lacksOf(hooks: readonly HookReport[]): Lack[] {
   return hooks.flatMap(({ name, state, reason = '' }): Lack[] => {

@@ -51,7 +51,7 @@ export function loadForKernel(options: LoadOptions): Loaded {
   }
   const reasons = native.btf.enumValues('skb_drop_reason') ?? {};
   const dropArguments = native.btf.tracepointArguments('kfree_skb')?.length ?? 0;
-  const hasConntrack = native.btf.hasMember('sk_buff', '_nfct') && native.btf.hasStruct('nf_conn');
+  const hasConntrack = knowsConntrack(native);
   const config = {
     cfg_netns: u32(options.netns),
     cfg_conntrack: Uint8Array.of(hasConntrack ? 1 : 0),
@@ -83,6 +83,11 @@ export function loadForKernel(options: LoadOptions): Loaded {
     config,
     notices,
   };
+}
+
+/** Whether the running kernel has types of conntrack: those of a module come and go with it. */
+export function knowsConntrack({ btf }: NativeModule): boolean {
+  return btf.hasMember('sk_buff', '_nfct') && btf.hasStruct('nf_conn');
 }
 
 export function noDrops(reason: string): LoadNotice {

@@ -147,6 +147,7 @@ export class Pipeline implements Feed {
 
   /** @throws KtraceError KTRACE_E_TRACING when the kernel side cannot be brought to it: then nothing of this follower is left */
   follow(subscription: Subscription, sink: Sink): Follower {
+    if (this.#ring === undefined) this.guard.run('reload', () => this.#reloadIfOutdated());
     const following: Following = { subscription, sink, set: this.#resolve(subscription), resolvedText: '' };
     this.#following.add(following);
     try {
@@ -374,6 +375,8 @@ export class Pipeline implements Feed {
   /** Each step for itself: what fails in one is no reason to go without the others. */
   #count(): void {
     const { guard } = this;
+    guard.run('reload', () => this.#reloadIfOutdated());
+    if (this.#ring === undefined) return;
     // The tunnels' ports may be others now.
     guard.run('kernel filter', () => this.#filterInKernel());
     guard.run('probes', () => this.#refreshProbes());
@@ -386,6 +389,27 @@ export class Pipeline implements Feed {
       for (const lost of this.#losses.take()) this.#tellAll(lost);
     });
     guard.run('faults', () => this.#tellFaults());
+  }
+
+  /** Conntrack's module was loaded after the programs: they are exchanged for such as read it, and tracing starts anew. */
+  #reloadIfOutdated(): void {
+    const { tracer, log } = this.#options;
+    if (!tracer.isOutdated()) return;
+    try {
+      tracer.reload(() => this.#stop());
+      log.info({ hooks: tracer.hooks() }, 'conntrack was loaded: the programs are exchanged for such as read it');
+      const text = 'conntrack was loaded: translations are told from now on, and conversations that were open begin anew';
+      this.withdraw('KTRACE_N_NO_CONNTRACK', { code: 'KTRACE_N_NO_CONNTRACK', level: 'info', text });
+    } finally {
+      if (this.#ring === undefined) this.#restart();
+    }
+  }
+
+  /** Those who follow were promised to be told: it is tried until it goes. */
+  #restart(): void {
+    if (this.guard.run('restart', () => this.#apply())) return;
+    this.#tellFaults();
+    setTimeout(() => this.#restart(), COUNT_INTERVAL_MS);
   }
 
   #refreshProbes(): void {

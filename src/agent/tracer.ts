@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { release } from 'node:os';
 import { decodeTuple } from '../event/decode.ts';
 import { ADDRESS, BODY, FLOW, FLOW_KEY, INTERFACE, INTERFACE_VALUE, SERVICE_KEY, STATS } from '../event/layout.ts';
@@ -9,7 +10,7 @@ import type { BpfObject, NativeModule } from '../native/types.ts';
 import { u32 } from '../util/bytes.ts';
 import { messageOf } from '../util/errors.ts';
 import type { HookState } from './feed.ts';
-import { canFilter, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
+import { canFilter, knowsConntrack, type Loaded, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
 import { Probes, type ProbesOptions } from './probes.ts';
 
 /** Programs' names begin with this: filters left behind by a killed agent are found by it. */
@@ -31,6 +32,8 @@ export interface TracerOptions extends LoadOptions {
   probes?: ProbesOptions['backend'];
   /** Leave clsact filters of other agents on this node as they are; else what a killed one left is taken away. */
   keepFilters?: boolean;
+  /** Where the kernel shows the types of itself and its modules. */
+  btfFolder?: string;
 }
 
 export type KernelStats = Record<Exclude<keyof typeof STATS, 'size'>, number>;
@@ -47,17 +50,21 @@ export interface KernelTargets {
 
 /** The loaded BPF object as this agent uses it: what is attached where, the targets' maps, the counters. */
 export class Tracer {
-  readonly object: BpfObject;
   readonly tcBackend: 'tcx' | 'clsact';
-  readonly dropReasons: ReadonlyMap<number, string>;
-  readonly probes: Probes;
+  readonly #options: TracerOptions;
   readonly #native: NativeModule;
   readonly #attached = new Map<number, { kind: InterfaceKind; handles: number[] }>();
   /** By interface, as the flow table was read last; without what was removed since. */
   #flowShares = new Map<number, number>();
-  readonly #conntrackState: HookState;
   readonly #keepsFilters: boolean;
-  readonly #loadNotices: readonly LoadNotice[];
+  #loaded: Loaded & { probes: Probes };
+  /** The kernel's and its modules' BTF, as it was last looked at. */
+  #types: string;
+  readonly #podNetns = new Set<number>();
+  #vxlanPorts: readonly number[] = [];
+  /** What the kernel side of earlier loads had counted. */
+  #statsBefore: Partial<KernelStats> = {};
+  #missesBefore = 0;
   #dropHandle: number | undefined;
   #dropState: HookState;
   /** Why the loaded program could not be attached. */
@@ -70,25 +77,77 @@ export class Tracer {
   /** @throws what {@link loadForKernel} throws */
   constructor(options: TracerOptions) {
     const { native, attach } = options;
+    this.#options = options;
     this.#native = native;
+    this.#types = this.#listTypes();
     const loaded = loadForKernel(options);
-    this.object = loaded.object;
-    this.dropReasons = loaded.dropReasons;
-    this.#conntrackState = loaded.conntrack;
     this.#dropState = loaded.drops;
-    for (const [index, program] of BODIES) this.object.mapSetProgram('bodies', index, program);
     this.tcBackend = attach === 'auto' ? (native.tcxSupported() ? 'tcx' : 'clsact') : attach;
     this.#keepsFilters = options.keepFilters === true;
     if (!this.#keepsFilters) native.removeStaleFilters(PROGRAM_PREFIX);
-    this.#loadNotices = loaded.notices;
-    this.probes = new Probes({
-      native,
-      objectPath: options.objectPath,
-      shareMapsOf: loaded.object,
-      config: loaded.config,
-      backend: options.probes ?? 'auto',
-    });
+    this.#loaded = this.#fill(loaded);
     this.#setGlobal('target_generation', u32(this.#generation));
+  }
+
+  get object(): BpfObject {
+    return this.#loaded.object;
+  }
+
+  get dropReasons(): ReadonlyMap<number, string> {
+    return this.#loaded.dropReasons;
+  }
+
+  get probes(): Probes {
+    return this.#loaded.probes;
+  }
+
+  /** Whether conntrack has come since the programs were loaded: they read it when they are loaded anew. Cheap when no module has come. */
+  isOutdated(): boolean {
+    if (this.#loaded.conntrack.state !== 'unavailable') return false;
+    const types = this.#listTypes();
+    if (types === this.#types) return false;
+    this.#types = types;
+    return knowsConntrack(this.#native);
+  }
+
+  /**
+   * Loads the programs anew, fitted to what the kernel has now. What is told of interfaces (pods' namespaces, tunnels' ports) is kept; targets, filter
+   * and snap length must be set again. What is thrown by the loading changes nothing.
+   * @param stop called when all is loaded: nothing may be attached, nor the ring be read, when it returns
+   */
+  reload(stop: () => void): void {
+    const loaded = this.#fill(loadForKernel(this.#options));
+    stop();
+    this.#statsBefore = this.stats();
+    this.#missesBefore = this.recursionMisses();
+    const before = this.#loaded;
+    this.#loaded = loaded;
+    this.#dropState = loaded.drops;
+    this.#dropRefusal = undefined;
+    this.#addresses.clear();
+    this.#servicePorts.clear();
+    this.#flowShares.clear();
+    this.#setGlobal('target_generation', u32(this.#generation));
+    for (const netns of this.#podNetns) this.setPodNetns(netns, true);
+    this.setVxlanPorts(this.#vxlanPorts);
+    before.probes.close();
+    before.object.close();
+  }
+
+  /** Loads what belongs to an object. */
+  #fill(loaded: Loaded): Loaded & { probes: Probes } {
+    const { native, objectPath, probes: backend = 'auto' } = this.#options;
+    for (const [index, program] of BODIES) loaded.object.mapSetProgram('bodies', index, program);
+    const probes = new Probes({ native, objectPath, shareMapsOf: loaded.object, config: loaded.config, backend });
+    return { ...loaded, probes };
+  }
+
+  #listTypes(): string {
+    try {
+      return readdirSync(this.#options.btfFolder ?? '/sys/kernel/btf').join('\n');
+    } catch {
+      return '';
+    }
   }
 
   hooks(): HookState[] {
@@ -97,14 +156,15 @@ export class Tracer {
       this.#dropRefusal === undefined
         ? { ...this.#dropState }
         : { name: 'drops', backend: 'none', state: 'unavailable', reason: this.#dropRefusal },
-      { ...this.#conntrackState },
+      { ...this.#loaded.conntrack },
       ...this.probes.hooks(),
     ];
   }
 
   /** What this kernel does not allow, for the followers. */
   get notices(): readonly LoadNotice[] {
-    return this.#dropRefusal === undefined ? this.#loadNotices : [...this.#loadNotices, noDrops(this.#dropRefusal)];
+    const { notices } = this.#loaded;
+    return this.#dropRefusal === undefined ? notices : [...notices, noDrops(this.#dropRefusal)];
   }
 
   get attachedInterfaces(): number {
@@ -185,12 +245,18 @@ export class Tracer {
   }
 
   setPodNetns(netns: number, isOurs: boolean): void {
-    if (isOurs) this.object.mapUpdate('pod_netns', u32(netns), u32(1));
-    else this.object.mapDelete('pod_netns', u32(netns));
+    if (isOurs) {
+      this.object.mapUpdate('pod_netns', u32(netns), u32(1));
+      this.#podNetns.add(netns);
+    } else {
+      this.#podNetns.delete(netns);
+      this.object.mapDelete('pod_netns', u32(netns));
+    }
   }
 
   /** At most {@link MAX_VXLAN_PORTS}. */
   setVxlanPorts(ports: readonly number[]): void {
+    this.#vxlanPorts = ports;
     const bytes = new Uint8Array(MAX_VXLAN_PORTS * 2);
     const view = new DataView(bytes.buffer);
     for (const [index, port] of ports.entries()) view.setUint16(index * 2, port, true);
@@ -301,7 +367,7 @@ export class Tracer {
     const sums = {} as KernelStats;
     for (const [name, offset] of Object.entries(STATS)) {
       if (name === 'size') continue;
-      let sum = 0n;
+      let sum = BigInt(this.#statsBefore[name as keyof KernelStats] ?? 0);
       for (let at = 0; values !== undefined && at + STATS.size <= values.length; at += STATS.size) {
         sum += values.readBigUInt64LE(at + offset);
       }
@@ -315,7 +381,7 @@ export class Tracer {
     const own = this.object.programs().map((program) => ({ object: this.object, program }));
     return [...own, ...this.probes.programs()].reduce(
       (sum, { object, program }) => sum + Number(object.programInfo(program).recursionMisses),
-      0,
+      this.#missesBefore,
     );
   }
 

@@ -33,6 +33,7 @@ export function openPipeline(
     tracer: {
       notices: [],
       dropReasons: new Map(),
+      isOutdated: () => false,
       probes: { lacking: () => undefined, refresh: () => false },
       setTargets: () => undefined,
       setFilter: () => undefined,

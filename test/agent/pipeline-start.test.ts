@@ -83,3 +83,54 @@ test('who follows, and who follows later, reads what is not attached, what chang
   ]);
   assert.deepEqual(followAll(pipeline).codes(), []);
 });
+
+test('conntrack that comes while somebody follows, or before a follow, is taken up: the programs are exchanged, and what was set is set again', (t) => {
+  const noConntrack = { code: 'KTRACE_N_NO_CONNTRACK', text: 'translations cannot be told' };
+  const calls: string[] = [];
+  const notices: (typeof noConntrack)[] = [noConntrack];
+  let isOutdated = false;
+  let failures = 0;
+  const tracer = {
+    notices: notices as never,
+    hooks: () => [],
+    isOutdated: () => isOutdated,
+    reload(stop: () => void) {
+      calls.push('load');
+      isOutdated = false;
+      stop();
+      notices.length = 0;
+      calls.push('exchange');
+    },
+    setSnapBytes: (bytes: number) => calls.push(`snap ${bytes}`),
+    setTargets: () => calls.push('targets'),
+  };
+  const setActive = (isActive: boolean): void => {
+    calls.push(`active ${isActive}`);
+    if (isActive && failures-- > 0) throw new Error('ENOMEM');
+  };
+  const opened = openPipeline(t, { tracer, interfaces: { setActive } });
+  const first = followAll(opened.pipeline);
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(first.codes(), ['KTRACE_N_NO_CONNTRACK']);
+  calls.length = 0;
+  isOutdated = true;
+  failures = 1;
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(calls.slice(0, 4), ['load', 'active false', 'targets', 'snap 0']);
+  assert.equal(opened.rings, 0, 'it could not be started again');
+  calls.length = 0;
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual([calls, opened.rings], [['snap 0', 'active true', 'targets'], 1]);
+  assert.deepEqual(
+    first.notices.map(({ code, level }) => `${level} ${code}`),
+    ['warn KTRACE_N_NO_CONNTRACK', 'info KTRACE_N_NO_CONNTRACK', 'error KTRACE_N_AGENT_FAULT'],
+  );
+  t.mock.timers.tick(COUNT_MS);
+  const second = followAll(opened.pipeline);
+  assert.deepEqual(second.codes(), []);
+  for (const { follower } of [first, second]) follower.close();
+  isOutdated = true;
+  calls.length = 0;
+  assert.deepEqual(followAll(opened.pipeline).codes(), []);
+  assert.deepEqual(calls, ['load', 'exchange', 'snap 0', 'active true', 'targets']);
+});

@@ -17,6 +17,7 @@ function open(t: TestContext): { pipeline: Pipeline; snaps: number[]; see(bytes:
   const tracer = {
     notices: [],
     dropReasons: new Map(),
+    isOutdated: () => false,
     probes: { lacking: () => undefined },
     setTargets: () => undefined,
     setFilter: () => undefined,

@@ -16,12 +16,15 @@ export interface TracedKernel {
   objects: BpfObjectOptions[];
   /** Structs in BTF. */
   structs: Set<string>;
+  /** What each counter of the object that was opened first stands at; another one's have counted nothing. */
+  stats: bigint;
 }
 
 /** A tracer over a kernel that takes everything but what a test lets it refuse. */
 export function openTracer(
   t: TestContext,
   options: Partial<TracerOptions> = {},
+  more: Partial<TracedKernel> = {},
 ): { tracer: Tracer; kernel: TracedKernel; native: NativeModule } {
   const kernel: TracedKernel = {
     attached: new Map(),
@@ -30,6 +33,8 @@ export function openTracer(
     globals: new Map(),
     objects: [],
     structs: new Set(['nf_conn']),
+    stats: 0n,
+    ...more,
   };
   const native = fakeNative(kernel);
   const defaults: TracerOptions = {
@@ -60,14 +65,18 @@ function fakeNative(kernel: TracedKernel): NativeModule {
     removeStaleFilters: () => 0,
     tryFentry: () => undefined,
     tryKprobe: () => undefined,
-    openObject: (_path: string, options: BpfObjectOptions = {}) => fakeObject(kernel, options),
+    openObject(_path: string, options: BpfObjectOptions = {}) {
+      if (kernel.refused.has('open')) throw new Error('load: ENOMEM');
+      return fakeObject(kernel, options);
+    },
   } as unknown as NativeModule;
 }
 
 let lastHandle = 0;
 
 function fakeObject(kernel: TracedKernel, options: BpfObjectOptions): BpfObject {
-  kernel.objects.push(options);
+  const isFirst = kernel.objects.length === 0;
+  kernel.objects = [...kernel.objects, options];
   const maps = new Map<string, Map<string, Uint8Array>>();
   if (options.shareMapsOf === undefined) {
     kernel.maps = maps;
@@ -87,7 +96,7 @@ function fakeObject(kernel: TracedKernel, options: BpfObjectOptions): BpfObject 
   };
   return {
     mapUpdate: (name: string, key: Uint8Array, value: Uint8Array) => void map(name).set(hex(key), value),
-    mapLookup: () => Buffer.alloc(STATS.size),
+    mapLookup: () => Buffer.from(new BigUint64Array(STATS.size / 8).fill(isFirst ? kernel.stats : 0n).buffer),
     mapDelete: (name: string, key: Uint8Array) => map(name).delete(hex(key)),
     mapEntries: () => Buffer.alloc(0),
     mapSetProgram: (name: string, index: number, program: string) => void map(name).set(String(index), Buffer.from(program)),

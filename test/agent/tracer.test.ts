@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { temporaryDirectory } from './server-fixture.ts';
 import { openTracer } from './tracer-fixture.ts';
 
 test('drops that cannot be attached cost the drops alone, are told with the reason, and are tried again', (t) => {
@@ -32,4 +35,49 @@ test('an interface of which one direction cannot be attached is left as it was',
   kernel.refused.add('ktrace_egress 7');
   assert.throws(() => tracer.attach(7, 'pod', true), /ktrace_egress 7/);
   assert.deepEqual([[...kernel.attached], kernel.maps.get('interfaces')?.size], [[], 0]);
+});
+
+test('conntrack that comes after the programs is found when the kernel has new types, and read once they are loaded anew', async (t) => {
+  const btfFolder = await temporaryDirectory(t);
+  const { tracer, kernel } = openTracer(t, { btfFolder }, { structs: new Set() });
+  const conntrack = () => tracer.hooks().find(({ name }) => name === 'conntrack')?.state;
+  const cfg = () => kernel.objects.map(({ config }) => config?.['cfg_conntrack']?.[0]);
+  assert.deepEqual([conntrack(), tracer.isOutdated(), cfg()], ['unavailable', false, [0]]);
+  tracer.setPodNetns(77, true);
+  tracer.setPodNetns(78, true);
+  tracer.setPodNetns(78, false);
+  tracer.setVxlanPorts([8472]);
+  tracer.attach(7, 'pod', true);
+  tracer.attachStack();
+  kernel.stats = 5n;
+  const emitted = tracer.stats().emitted;
+  writeFileSync(join(btfFolder, 'another'), '');
+  assert.equal(tracer.isOutdated(), false, 'another module');
+  kernel.structs.add('nf_conn');
+  writeFileSync(join(btfFolder, 'nf_conntrack'), '');
+  assert.equal(tracer.isOutdated(), true);
+  tracer.reload(() => {
+    assert.equal(kernel.attached.size, 3, 'until the new programs are loaded the old ones run');
+    tracer.detach(7);
+    tracer.detachStack();
+  });
+  assert.deepEqual([conntrack(), tracer.isOutdated(), tracer.notices, cfg()], ['on', false, [], [1]]);
+  assert.deepEqual([...(kernel.maps.get('pod_netns')?.keys() ?? [])], ['4d000000']);
+  assert.deepEqual(kernel.globals.get('vxlan_ports')?.slice(0, 4), Uint8Array.of(0x18, 0x21, 0, 0));
+  assert.deepEqual([...(kernel.maps.get('bodies')?.keys() ?? [])].length, 6);
+  assert.equal(tracer.stats().emitted, emitted, 'what was counted stays counted');
+  tracer.attachStack();
+  assert.deepEqual([...kernel.attached.values()], ['ktrace_drop']);
+});
+
+test('programs that cannot be loaded anew leave the old ones running', async (t) => {
+  const btfFolder = await temporaryDirectory(t);
+  const { tracer, kernel } = openTracer(t, { btfFolder }, { structs: new Set() });
+  tracer.attach(7, 'pod', true);
+  kernel.structs.add('nf_conn');
+  writeFileSync(join(btfFolder, 'nf_conntrack'), '');
+  assert.equal(tracer.isOutdated(), true);
+  kernel.refused.add('open');
+  assert.throws(() => tracer.reload(() => assert.fail('stopped')), { code: 'KTRACE_E_LOAD' });
+  assert.deepEqual([kernel.attached.size, kernel.objects.length, tracer.isOutdated()], [2, 1, false]);
 });

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
 import { before } from '../support/evidence.ts';
+import { until } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
+import { isAccounted } from './support/kernel.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { TracedNode } from './support/traced-node.ts';
 
@@ -40,6 +42,31 @@ suite('a kernel that lacks something', { skip: SKIP }, () => {
     );
     const { hooks } = await node.close();
     assert.equal(hooks.find(({ name }) => name === 'conntrack')?.state, 'unavailable');
+  });
+
+  test('conntrack that comes while somebody follows is taken up: translations are told, and that they are', async () => {
+    const more = { withoutConntrack: 'at-first', units: 'packets' } as const;
+    const node = await TracedNode.following(net, { node: 'node1', addresses: ['10.9.1.2'], ...more });
+    const replies = () => node.packets().filter(({ icmp }) => icmp?.name === 'echo-reply');
+    assert.ok(net.try('a', 'ping -n -c1 10.96.0.11'));
+    await until('the first reply', () => replies().length > 0);
+    const before = (await node.ask('conntrack')).stats.emitted;
+    const codes = () => node.events.flatMap((event) => (event.kind === 'notice' ? [`${event.level} ${event.code}`] : []));
+    await until('the notice', () => codes().includes('info KTRACE_N_NO_CONNTRACK'));
+    assert.ok(net.try('a', 'ping -n -c1 10.96.0.11'));
+    await node.packet(
+      'the translated reply',
+      (each) => each.icmp?.name === 'echo-reply' && each.nat !== undefined,
+      ({ nat }) =>
+        assert.deepEqual(
+          nat?.map(({ before: from, after: to }) => [from.ip, to.ip]),
+          [['10.9.2.2', '10.96.0.11']],
+        ),
+    );
+    const { hooks, stats, counts, malformed, attached } = await node.close();
+    assert.equal(hooks.find(({ name }) => name === 'conntrack')?.state, 'on');
+    assert.ok(stats.emitted > before && isAccounted(stats), JSON.stringify(stats));
+    assert.deepEqual([counts.sightings, malformed, attached], [stats.emitted, 0, 0]);
   });
 
   test('without BTF is refused with what is missing', () => {

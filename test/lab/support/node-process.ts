@@ -1,4 +1,7 @@
 /** A node's pipeline without Kubernetes, in the namespace it is started in; {@link TracedNode} talks with it by messages. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Follower } from '../../../src/agent/feed.ts';
 import { Interfaces } from '../../../src/agent/interfaces.ts';
 import { KernelSymbols } from '../../../src/agent/kernel-symbols.ts';
@@ -11,14 +14,18 @@ import { openTracer } from './kernel.ts';
 import type { Ask, NodeOptions, NodeState } from './traced-node.ts';
 
 const options = JSON.parse(process.argv[2] ?? '{}') as NodeOptions;
-const native = withoutConntrack(loadNative(), options.withoutConntrack === true);
+const { withoutConntrack = false } = options;
+let isWithoutConntrack = withoutConntrack !== false;
+const native = hidingConntrack(loadNative(), () => isWithoutConntrack);
+const btfFolder = withoutConntrack === 'at-first' ? mkdtempSync(join(tmpdir(), 'ktrace-btf-')) : undefined;
 const tracer = openTracer({
   native,
   ringBytes: options.ringBytes ?? 1 << 20,
   attach: options.attach ?? 'auto',
   podRate: options.podRate ?? 0,
   // What the kernel's functions say of a translation is read by the same types.
-  probes: options.withoutConntrack === true ? 'none' : 'auto',
+  probes: withoutConntrack === false ? 'auto' : 'none',
+  ...(btfFolder === undefined ? {} : { btfFolder }),
 });
 const attachedAtMs: Record<number, number> = {};
 const attach = tracer.attach.bind(tracer);
@@ -96,7 +103,12 @@ process.on('message', (ask: Ask) => {
   if (ask === 'follow') tookMs = follow();
   if (typeof ask === 'object') tookMs = changeFilter(ask.filter);
   if (ask === 'unfollow') follower?.close();
+  if (ask === 'conntrack' && btfFolder !== undefined) {
+    isWithoutConntrack = false;
+    writeFileSync(join(btfFolder, 'nf_conntrack'), '');
+  }
   if (ask === 'close') {
+    if (btfFolder !== undefined) rmSync(btfFolder, { recursive: true });
     pipeline.close();
     interfaces.close();
     const closing = { ...state() };
@@ -109,7 +121,7 @@ process.on('message', (ask: Ask) => {
 process.on('disconnect', () => process.exit());
 process.send?.({ state: state() });
 
-function withoutConntrack(whole: NativeModule, isWithout: boolean): NativeModule {
-  if (!isWithout) return whole;
-  return { ...whole, btf: { ...whole.btf, hasStruct: (name) => name !== 'nf_conn' && whole.btf.hasStruct(name) } };
+function hidingConntrack(whole: NativeModule, isHidden: () => boolean): NativeModule {
+  const hasStruct = (name: string): boolean => !(name === 'nf_conn' && isHidden()) && whole.btf.hasStruct(name);
+  return { ...whole, btf: { ...whole.btf, hasStruct } };
 }

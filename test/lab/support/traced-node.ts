@@ -23,8 +23,8 @@ export interface NodeOptions {
   /** Sightings a second of one pod; no bound unless given. */
   podRate?: number;
   attach?: 'auto' | 'tcx' | 'clsact';
-  /** As on a kernel whose BTF lacks conntrack's types. */
-  withoutConntrack?: boolean;
+  /** As on a kernel whose BTF lacks conntrack's types; `at-first`: until it is asked to load `conntrack`. */
+  withoutConntrack?: boolean | 'at-first';
 }
 
 /** Node's arguments for the process: its source, or what that was made into beside this (test/vm/plain-script.ts). */
@@ -32,7 +32,7 @@ const NODE_PROCESS = import.meta.url.endsWith('.ts')
   ? ['--import', 'tsx', fileURLToPath(new URL('node-process.ts', import.meta.url))]
   : [fileURLToPath(new URL('node-process.mjs', import.meta.url))];
 
-export type Ask = 'state' | 'follow' | 'unfollow' | 'close' | { filter: string };
+export type Ask = 'state' | 'follow' | 'unfollow' | 'close' | 'conntrack' | { filter: string };
 
 export interface NodeState {
   stats: KernelStats;

@@ -1,6 +1,6 @@
 #!/bin/bash
-# probes.sh PREFIX TRACE DOCTOR OBJECT REFUSED-OBJECT REFUSE: what only a kernel with modules and kprobes can show. A node whose nf_nat is loaded while it is
-# traced by `TRACE OBJECT`, with a tunnel of IPIP and a Service of IPVS; then the same node as `DOCTOR OBJECT BACKEND` sees it with less and less allowed. On stdout `host1 JSON` as
+# probes.sh PREFIX TRACE DOCTOR OBJECT REFUSED-OBJECT REFUSE: what only a kernel with modules and kprobes can show. A node whose nf_conntrack and nf_nat are
+# loaded while it is traced by `TRACE OBJECT`, with a tunnel of IPIP and a Service of IPVS; then the same node as `DOCTOR OBJECT BACKEND` sees it with less and less allowed. On stdout `host1 JSON` as
 # scenario.sh has it, and `doctor CASE CODE JSON`.
 #
 #   PREFIX-pod1 10.244.1.2 ─ vethpod1 ─ PREFIX-host1 172.18.0.1 ─ eth0 ═ tunl0 ═ eth0 ─ 172.18.0.2 PREFIX-host2 (10.244.2.1 on its tunl0)
@@ -33,7 +33,7 @@ examine() {
 	sed "s/^/$name: /" "$work/$name.said"
 }
 
-for module in veth nf_conntrack ipip; do modprobe "$module"; done
+for module in veth ipip; do modprobe "$module"; done
 for name in host1 host2 pod1; do
 	ip netns add "$prefix-$name"
 	ip -n "$prefix-$name" link set lo up
@@ -61,6 +61,7 @@ nsenter "--net=/run/netns/$prefix-host1" -- "${trace[@]}" "$object" host1 10.244
 tracer=$!
 watched=("$tracer")
 until_true "host1 is ready" grep -q '^{"ready"' "$work/host1"
+grep -q '^nf_conntrack ' /proc/modules && echo "nf_conntrack is loaded already"
 grep -q '^nf_nat ' /proc/modules && echo "nf_nat is loaded already"
 within pod1 ping -q -c 1 -W 10 10.244.2.1
 within host1 iptables -t nat -A PREROUTING -d 10.96.0.10 -p tcp --dport 80 -j DNAT --to-destination 172.18.0.2:8080
