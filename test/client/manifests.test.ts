@@ -34,7 +34,7 @@ for (const folder of FOLDERS) {
       const opened = (['shop', undefined] as const).flatMap((namespace) => {
         const { shared, own } = grantObjects({ namespace, ktraceNamespace, grantee: { kind: 'User', name: 'jane' } });
         const roles = shared.filter(({ rules }) =>
-          rules?.some(({ resources }) => resources.some((one) => one.startsWith('pods'))),
+          rules?.some(({ resources }) => resources.some((one) => /^(\*|pods\/.*|nodes\/.*)$/.test(one))),
         );
         assert.ok(roles.length === 1 && roles[0]?.kind === 'Role' && own.length === 2);
         return roles.map(({ metadata }) => metadata.namespace);
