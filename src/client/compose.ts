@@ -19,7 +19,7 @@ export function compose(parts: Part[], id: string): PacketEvent {
     nodes: [...new Set(parts.flatMap(({ event }) => event.nodes))],
     src: names.named(base.src),
     dst: names.named(base.dst),
-    ...(base.icmp === undefined ? {} : { icmp: joinIcmp(base.icmp, parts, names) }),
+    ...(base.icmp === undefined ? {} : { icmp: joinIcmp(base.icmp, parts, names, drop !== undefined) }),
     ...(nat.length === 0 ? {} : { nat }),
     hops: joinHops(parts),
     ...headersOf(parts),
@@ -64,11 +64,11 @@ function joinNat(parts: Part[], names: NameBook): Translation[] {
   return [...seen.values()];
 }
 
-/** The round trip seen from furthest away is the requester's; an answer missing anywhere is missing. */
-function joinIcmp(base: IcmpFacts, parts: Part[], names: NameBook): IcmpFacts {
+/** The round trip seen from furthest away is the requester's; an answer missing anywhere is missing, but to what was dropped none is due. */
+function joinIcmp({ unansweredMs: _, ...base }: IcmpFacts, parts: Part[], names: NameBook, isDropped: boolean): IcmpFacts {
   const facts = parts.flatMap(({ event }) => (event.icmp === undefined ? [] : [event.icmp]));
   const rtts = facts.flatMap(({ rttUs }) => rttUs ?? []);
-  const unanswered = facts.flatMap(({ unansweredMs }) => unansweredMs ?? []);
+  const unanswered = isDropped ? [] : facts.flatMap(({ unansweredMs }) => unansweredMs ?? []);
   return {
     ...base,
     ...(rtts.length === 0 ? {} : { rttUs: Math.max(...rtts) }),

@@ -171,6 +171,11 @@ export class Merge {
     this.#bySight.set(sightKey(part), part);
     const packet = known === undefined ? this.#joiner.add(part) : this.#joiner.replace(known, part);
     if (known !== undefined) this.counts.amended++;
+    // Dropped on another node, as was told: that no answer came says nothing new.
+    if (event.icmp?.unansweredMs !== undefined && packet.parts.some(({ event: { drop } }) => drop !== undefined)) {
+      this.#options.consumed(node);
+      return;
+    }
     this.#wait(packet, part, nowMs);
   }
 

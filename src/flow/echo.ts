@@ -59,6 +59,11 @@ export class EchoTracker {
   #request(packet: AssembledPacket, nowMs: number): void {
     const { event } = packet;
     const key = echoKey(event.src.ip, event.dst.ip, event);
+    // Its fate is told: there is no answer to wait for.
+    if (event.drop !== undefined) {
+      this.#waiting.delete(key);
+      return;
+    }
     const known = this.#waiting.get(key);
     if (event.amends === true && known === undefined) return;
     this.#waiting.set(key, { packet, sinceMs: known?.sinceMs ?? nowMs });

@@ -159,6 +159,24 @@ test('what a node amends amends the joined record', () => {
   assert.deepEqual(again?.nodes, ['host1', 'host3']);
 });
 
+test('a ping that another node dropped is not told again for want of an answer', () => {
+  const { merge, packets, consumed } = harness();
+  const echo = { type: 8, code: 0, name: 'echo-request', id: 7, seq: 1 };
+  const { first, second } = syn();
+  const drop = { reason: 'NETFILTER_DROP', at: 'nft_do_chain' };
+  merge.add('host1', { ...first, proto: 'icmp', icmp: echo }, exact, 0);
+  merge.add('host3', { ...second, proto: 'icmp', icmp: echo, drop, verdict: 'dropped' }, exact, 1);
+  merge.release(60);
+  merge.add('host1', { ...first, proto: 'icmp', icmp: { ...echo, unansweredMs: 1000 }, amends: true }, exact, 1000);
+  merge.release(1100);
+  assert.deepEqual(
+    packets().map(({ verdict, icmp }) => [verdict, icmp?.unansweredMs]),
+    [['dropped', undefined]],
+  );
+  assert.deepEqual(consumed, { host1: 2, host3: 1 });
+  assert.equal(merge.counts.captured, merge.counts.told + merge.counts.joined + merge.counts.amended);
+});
+
 test('what is amended while it still waits is told once, as no amendment', () => {
   const { merge, packets } = harness();
   const { second } = syn();

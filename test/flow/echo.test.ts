@@ -57,12 +57,24 @@ test('an amended request waits from its first telling, and tells its newest stat
   const { echoes, unanswered } = tracking();
   const request = assembled(echo(8, 1));
   echoes.note(request, 0);
-  echoes.note({ ...request, event: { ...request.event, amends: true, verdict: 'dropped' } }, 500);
+  echoes.note({ ...request, event: { ...request.event, amends: true, verdict: 'forwarded' } }, 500);
   echoes.tick(1000);
-  assert.equal(unanswered[0]?.event.verdict, 'dropped');
+  assert.equal(unanswered[0]?.event.verdict, 'forwarded');
   echoes.note({ ...request, event: { ...request.event, amends: true } }, 2000);
   echoes.tick(9000);
   assert.equal(unanswered.length, 1, 'an amendment after the end begins nothing');
+});
+
+test('a request that is dropped, at once or later, waits for no answer', () => {
+  const { echoes, unanswered } = tracking();
+  const drop = { hook: 'drop', ifindex: 2, drop: { reason: 6, location: 1n } } as const;
+  echoes.note(assembled(echo(8, 1), echo(8, 1, drop)), 0);
+  const request = assembled(echo(8, 2));
+  echoes.note(request, 0);
+  const { event } = assembled(echo(8, 2), echo(8, 2, drop));
+  echoes.note({ ...request, event: { ...event, amends: true } }, 500);
+  echoes.tick(5000);
+  assert.deepEqual(unanswered, []);
 });
 
 test('another id, seq or end is another echo', () => {
