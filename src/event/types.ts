@@ -117,7 +117,7 @@ export interface IcmpFacts {
   code: number;
   /** Name as IANA has it in kebab-case, e.g. `echo-request`, `port-unreachable`, `time-exceeded`. */
   name: string;
-  /** Echo only. */
+  /** Echo only: the requester's, also where the packet carried another one that masquerade gave it. */
   id?: number;
   /** Echo only. */
   seq?: number;

@@ -85,7 +85,7 @@ export class FlowTracker {
   note(packet: AssembledPacket, nowMs: number): void {
     const { event } = packet;
     if (!isCountable(event)) return;
-    const keys = keysOf(event);
+    const keys = keysOf(packet);
     const flow = keys.map((key) => this.#flows.get(key)).find((known) => known !== undefined) ?? this.#begin(packet, nowMs);
     for (const key of keys) {
       this.#flows.set(key, flow);
@@ -250,17 +250,16 @@ function bare(end: Endpoint): Endpoint {
 }
 
 function tupleOf(event: PacketEvent): Tuple {
-  const id = event.icmp?.id ?? 0;
-  return { src: event.src.ip, dst: event.dst.ip, sport: event.src.port ?? id, dport: event.dst.port ?? 0 };
+  return { src: event.src.ip, dst: event.dst.ip, sport: event.src.port ?? 0, dport: event.dst.port ?? 0 };
 }
 
 /** The flow's name before and after translation, the same for both directions. */
-function keysOf(event: PacketEvent): string[] {
+function keysOf(packet: AssembledPacket): string[] {
+  const { event } = packet;
+  if (event.icmp !== undefined) return echoKeys(packet);
   const own = pairKey(event.proto, tupleOf(event));
   if (event.nat === undefined) return [own];
-  const id = event.icmp?.id ?? 0;
-  const after = translatedTuple(event);
-  const keys = [own, pairKey(event.proto, event.icmp === undefined ? after : { ...after, sport: id })];
+  const keys = [own, pairKey(event.proto, translatedTuple(event))];
   // In between: after the destination's translation, before the source's.
   const dnat = event.nat.find(({ kind }) => kind === 'dnat');
   if (dnat !== undefined && event.nat.length > 1) {
@@ -268,6 +267,16 @@ function keysOf(event: PacketEvent): string[] {
     keys.push(pairKey(event.proto, between));
   }
   return keys;
+}
+
+/**
+ * Masquerade gives an echo another id, which no translation tells, so that requesters with the same one stay apart: its names are what the requester
+ * sees, and what it was at each hop, under which the kernel counts it.
+ */
+function echoKeys({ event, hopTuples }: AssembledPacket): string[] {
+  const { src, dst } = initiatorOf(event);
+  const asked = { src: src.ip, dst: dst.ip, sport: event.icmp?.id ?? 0, dport: 0 };
+  return [...new Set([asked, ...hopTuples].map((tuple) => pairKey(event.proto, tuple)))];
 }
 
 function pairKey(proto: string, { src, dst, sport, dport }: Tuple): string {

@@ -1,6 +1,6 @@
 import type { Captured } from '../event/captured.ts';
 import { dropReasonName, icmpName, isIcmpError, protocolName, tcpFlagLetters } from '../event/names.ts';
-import type { Sighting } from '../event/sighting.ts';
+import type { Sighting, Tuple } from '../event/sighting.ts';
 import type { Endpoint, Hop, PacketEvent, Verdict } from '../event/types.ts';
 import { formatUnixNs } from '../util/time.ts';
 import { fingerprintOf } from './fingerprint.ts';
@@ -40,6 +40,8 @@ export interface AssembledPacket {
   nothingNew: boolean;
   /** Interface of each of `event.hops`. */
   hopIfindexes: readonly number[];
+  /** What the packet was at each of `event.hops`. */
+  hopTuples: readonly Tuple[];
   /** Its bytes (of the packet itself, inner when tunnelled) as captured at the hooks; none when nobody asks. */
   captured: readonly Captured[];
   /** Those of each of `event.hops`. */
@@ -102,6 +104,7 @@ export function assembled(event: PacketEvent, packet: OpenPacket, view: NodeView
     lastIfindex: packet.last.ifindex,
     nothingNew: packet.sightings.every(({ nothingNew }) => nothingNew),
     hopIfindexes: hops.map(({ ifindex }) => ifindex),
+    hopTuples: hops.map(({ tuple }) => tuple),
     captured: packet.sightings.map(capturedOf),
     hopCaptured: hops.map(capturedOf),
   };
@@ -159,7 +162,7 @@ function directionOf({ first, conntrack }: OpenPacket): 'request' | 'reply' {
   return 'request';
 }
 
-function icmpFacts({ first }: OpenPacket): NonNullable<PacketEvent['icmp']> {
+function icmpFacts({ first, conntrack }: OpenPacket): NonNullable<PacketEvent['icmp']> {
   const icmp = first.icmp as NonNullable<Sighting['icmp']>;
   const facts: NonNullable<PacketEvent['icmp']> = {
     type: icmp.type,
@@ -168,7 +171,8 @@ function icmpFacts({ first }: OpenPacket): NonNullable<PacketEvent['icmp']> {
   };
   const isEcho = first.ipVersion === 6 ? icmp.type === 128 || icmp.type === 129 : icmp.type === 8 || icmp.type === 0;
   if (isEcho) {
-    facts.id = icmp.id;
+    // Masquerade gives an echo an id of its own on the wire (nf_nat_l4proto_unique_tuple): the requester's is that of the entry.
+    facts.id = conntrack?.original.sport ?? icmp.id;
     facts.seq = icmp.seq;
   }
   if (icmp.mtu !== 0) facts.mtu = icmp.mtu;

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Sighting } from '../../src/event/sighting.ts';
 import { EchoTracker } from '../../src/flow/echo.ts';
 import type { AssembledPacket } from '../../src/flow/packet-event.ts';
-import { assembling, conntrack, echo, tuple } from './sightings.ts';
+import { assembling, conntrack, echo, sighting, tuple } from './sightings.ts';
 
 function assembled(...seen: Sighting[]): AssembledPacket {
   const { assembler, told } = assembling();
@@ -36,6 +36,40 @@ test('a reply is matched by what its requester asked, through a translation', ()
   const reply = assembled(echo(0, 1, { timeNs: 7000n, conntrack: conntrack(...ends, { isReply: true }) }));
   echoes.note(reply, 1);
   assert.equal(reply.event.icmp?.rttUs, 7);
+});
+
+test('a reply to a masqueraded request has the requester’s id, whatever it carries: two with the same one get their own', () => {
+  for (const v6 of [false, true]) {
+    const { echoes } = tracking();
+    const [one, other, node, target] = v6
+      ? ['fd00::1', 'fd00::2', 'fd99::1', 'fd99::9']
+      : ['10.9.1.2', '10.9.1.3', '192.168.0.1', '8.8.8.8'];
+    const of = (pod: string, wireId: number, isReply: boolean, timeNs: bigint) => {
+      const [asked, answered] = [tuple(pod, 77, target!, 0), tuple(target!, wireId, node!, 0)];
+      const type = v6 ? (isReply ? 129 : 128) : isReply ? 0 : 8;
+      const packet = assembled(
+        sighting({
+          ...(v6 ? { ipVersion: 6, proto: 58 } : { proto: 1 }),
+          tuple: isReply ? answered : asked,
+          icmp: { type, code: 0, id: isReply ? wireId : 77, seq: 1, mtu: 0 },
+          conntrack: conntrack(asked, answered, { isReply }),
+          timeNs,
+        }),
+      );
+      echoes.note(packet, 0);
+      return packet.event.icmp;
+    };
+    of(one!, 40_001, false, 1000n);
+    of(other!, 40_002, false, 2000n);
+    const replies = [of(other!, 40_002, true, 6000n), of(one!, 40_001, true, 8000n)];
+    assert.deepEqual(
+      replies.map((icmp) => [icmp?.id, icmp?.seq, icmp?.rttUs]),
+      [
+        [77, 1, 4],
+        [77, 1, 7],
+      ],
+    );
+  }
 });
 
 test('without a reply the request is told again after a second, once, and as an amendment', () => {

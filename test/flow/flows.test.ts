@@ -83,6 +83,29 @@ test('masquerade and DNAT together are one flow under every name it has on its w
   assert.equal(told.length, 1);
 });
 
+test('a masqueraded ping and its reply are one flow, counted also where it has another id', () => {
+  const { told, note, flows } = tracking();
+  const asked = tuple('10.244.1.2', 77, '8.8.8.8', 0);
+  const wire = tuple('8.8.8.8', 40_001, '192.168.0.1', 0);
+  const entry = conntrack(asked, wire);
+  const icmp = { code: 0, seq: 1, mtu: 0 };
+  note(0, sighting({ proto: 1, tuple: asked, icmp: { ...icmp, type: 8, id: 77 }, conntrack: entry }));
+  const reply = { proto: 1, ifindex: UPLINK, tuple: wire, icmp: { ...icmp, type: 0, id: 40_001 } };
+  note(1, sighting({ ...reply, conntrack: { ...entry, isReply: true } }));
+  assert.equal(told.length, 1);
+  const alike = tuple('10.244.1.3', 77, '8.8.8.8', 0);
+  const other = conntrack(alike, tuple('8.8.8.8', 40_002, '192.168.0.1', 0));
+  note(2, sighting({ proto: 1, tuple: alike, icmp: { ...icmp, type: 8, id: 77 }, conntrack: other }));
+  assert.deepEqual(
+    told.map(({ src }) => src.ip),
+    ['10.244.1.2', '10.244.1.3'],
+    'another pod’s ping with the same id is another flow',
+  );
+  const entries = [counted({ proto: 'icmp', tuple: wire, packets: 1, ifindex: UPLINK, interfaceKind: 'uplink' })];
+  assert.deepEqual(flows.count(entries, clock, 10), []);
+  assert.deepEqual(flows.count(entries, clock, 60_000), [entries[0]?.key], 'its entry is removed with it');
+});
+
 test('of several interfaces the pod’s counts, and of two pods’ on a node the fuller one', () => {
   const { told, note, flows } = tracking();
   note(0, { tuple: OUT });

@@ -12,6 +12,8 @@ const CLIENT = '10.9.1.2';
 const LOCAL = '10.9.1.3';
 const REMOTE = '10.9.2.2';
 const UPLINK = '192.168.77.1';
+/** Nobody's pod. */
+const OUTSIDE = '192.168.77.2';
 
 const text = (end: { ip: string; port?: number }) => (end.port === undefined ? end.ip : `${end.ip}:${end.port}`);
 /** E.g. `dnat 10.96.0.10:80 → 10.9.2.2:8080`, the client's changing port as `*`. */
@@ -48,6 +50,7 @@ suite('translations', { skip: SKIP }, () => {
     dnat('10.96.0.12', 'tcp', 80, `${LOCAL}:8080`);
     dnat(UPLINK, 'tcp', 30_080, `${LOCAL}:8080`);
     rule('PREROUTING', '-d', SERVICE, '-p', 'icmp', '-j', 'DNAT', '--to', REMOTE);
+    rule('POSTROUTING', '-s', '10.9.1.0/24', '-d', OUTSIDE, '-j', 'MASQUERADE', '--random-fully');
     rule('POSTROUTING', '-s', '10.9.1.0/24', '-o', 'eth0', '-j', 'MASQUERADE');
     await Promise.all([net.serve('b'), net.serve('c')]);
   });
@@ -128,6 +131,27 @@ suite('translations', { skip: SKIP }, () => {
       },
     );
     await node.close();
+  });
+
+  test('of pings that get an id at random: each reply is told with its requester’s id and its time', async () => {
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT, LOCAL] });
+    for (const pod of ['a', 'b']) assert.ok(net.try(pod, `ping -n -c1 -e 77 -W5 ${OUTSIDE}`));
+    for (const [pod, address] of [
+      ['a', CLIENT],
+      ['b', LOCAL],
+    ]) {
+      await node.packet(
+        `the reply to ${pod}`,
+        ({ icmp, nat: translations }) => icmp?.name === 'echo-reply' && translations?.[0]?.after.ip === address,
+        (reply) => {
+          assert.deepEqual([reply.icmp?.id, reply.icmp?.seq], [77, 1]);
+          assert.ok((reply.icmp?.rttUs ?? 0) > 0, 'it is the answer to a request');
+          assert.equal(way(reply), `eth0 in, veth-${pod} out`);
+        },
+      );
+    }
+    await node.close();
+    assert.equal(node.packets().filter(({ icmp }) => icmp?.unansweredMs !== undefined).length, 0);
   });
 
   test('of SCTP are told as well', async () => {
