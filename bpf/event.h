@@ -86,7 +86,7 @@ struct ktrace_sighting {
 	__u16 gso_segs;
 	__u16 fragment_offset; /* bytes */
 	__u16 icmp_id;
-	__u16 icmp_seq;
+	__u16 icmp_seq; /* of an error: that of the echo it quotes */
 	__u16 icmp_mtu;
 	__u16 data_len; /* valid bytes of data */
 	__u16 headers_len; /* the first of them, which are captured whoever asks */

@@ -220,8 +220,10 @@ static __always_inline void parse_quoted(const struct source *source, __u32 l3, 
 		s->quoted.sport = bpf_ntohs(ports[0]);
 		s->quoted.dport = bpf_ntohs(ports[1]);
 	} else if (is_icmp(&ip)) {
-		if (!load(source, ip.l4, echo, sizeof(echo)) && is_icmp_echo(ip.version, echo[0]))
+		if (!load(source, ip.l4, echo, sizeof(echo)) && is_icmp_echo(ip.version, echo[0])) {
 			s->quoted.sport = (__u16)echo[4] << 8 | echo[5];
+			s->icmp_seq = (__u16)echo[6] << 8 | echo[7];
+		}
 	}
 	/* What an error is about tells packets of the same kind apart. */
 	s->payload_hash ^= ip.id * 0x9e3779b1;

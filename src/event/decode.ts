@@ -48,10 +48,7 @@ function decodeSighting(view: DataView, at: number, length: number): Sighting {
     fragment: (flags & FLAG.fragment) === 0 ? undefined : decodeFragment(view, at, flags),
     tcp: proto === 6 && hasL4 ? decodeTcp(view, at) : undefined,
     icmp: (proto === 1 || proto === 58) && hasL4 ? decodeIcmp(view, at) : undefined,
-    quoted:
-      (flags & FLAG.quoted) === 0
-        ? undefined
-        : { proto: view.getUint8(at + SIGHTING.quotedProto), tuple: decodeTuple(view, at + SIGHTING.quoted) },
+    quoted: (flags & FLAG.quoted) === 0 ? undefined : decodeQuoted(view, at),
     conntrack: (flags & FLAG.conntrack) === 0 ? undefined : decodeConntrack(view, at, flags),
     tunnel: view.getUint8(at + SIGHTING.tunnelKind) === TUNNEL.none ? undefined : decodeTunnel(view, at),
     drop:
@@ -93,6 +90,15 @@ export function decodeTuple(view: DataView, at: number): Tuple {
 
 function decodeFragment(view: DataView, at: number, flags: number): { offset: number; more: boolean } {
   return { offset: view.getUint16(at + SIGHTING.fragmentOffset, true), more: (flags & FLAG.moreFragments) !== 0 };
+}
+
+function decodeQuoted(view: DataView, at: number): NonNullable<Sighting['quoted']> {
+  const proto = view.getUint8(at + SIGHTING.quotedProto);
+  const tuple = decodeTuple(view, at + SIGHTING.quoted);
+  const seq = view.getUint16(at + SIGHTING.icmpSeq, true);
+  // Other ICMP has neither an id nor a seq.
+  const isEcho = (proto === 1 || proto === 58) && (tuple.sport !== 0 || seq !== 0);
+  return isEcho ? { proto, tuple, seq } : { proto, tuple };
 }
 
 function decodeTcp(view: DataView, at: number): { flags: number; seq: number; ack: number } {

@@ -56,8 +56,8 @@ export interface Sighting {
   fragment: { offset: number; more: boolean } | undefined;
   tcp: { flags: number; seq: number; ack: number } | undefined;
   icmp: { type: number; code: number; id: number; seq: number; mtu: number } | undefined;
-  /** The flow an ICMP error quotes. */
-  quoted: { proto: number; tuple: Tuple } | undefined;
+  /** The flow an ICMP error quotes; `seq` of an echo. */
+  quoted: { proto: number; tuple: Tuple; seq?: number } | undefined;
   conntrack: ConntrackSeen | undefined;
   tunnel: { kind: 'vxlan' | 'ipip'; vni: number; src: string; dst: string } | undefined;
   drop: { reason: number; location: bigint } | undefined;

@@ -94,6 +94,9 @@ export interface QuotedFlow {
   proto: string;
   src: Endpoint;
   dst: Endpoint;
+  /** Of an echo. */
+  id?: number;
+  seq?: number;
   /** Whose packet it was in its conversation; absent where that is not known. */
   dir?: 'request' | 'reply';
   /** What NAT had done to it. */

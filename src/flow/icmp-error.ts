@@ -36,10 +36,12 @@ function aboutOf({ first, conntrack, stack }: OpenPacket): QuotedFlow | undefine
   const hasPorts = quoted.proto === 6 || quoted.proto === 17 || quoted.proto === 132;
   const proto = protocolName(quoted.proto);
   const end = (ip: string, port: number) => (hasPorts ? { ip, port } : { ip });
+  const echo = quoted.seq === undefined ? {} : { id: conntrack?.original.sport ?? quoted.tuple.sport, seq: quoted.seq };
   const asQuoted: QuotedFlow = {
     proto,
     src: end(quoted.tuple.src, quoted.tuple.sport),
     dst: end(quoted.tuple.dst, quoted.tuple.dport),
+    ...echo,
   };
   if (conntrack === undefined) return asQuoted;
   const isReply = !conntrack.isReply;
@@ -49,7 +51,7 @@ function aboutOf({ first, conntrack, stack }: OpenPacket): QuotedFlow | undefine
   const seenBy = stack.some(({ hook }) => hook === 'nat') ? 'kprobe' : 'conntrack';
   for (const one of nat) one.seenBy = seenBy;
   const { src, sport, dst, dport } = isReply ? conntrack.reply : conntrack.original;
-  return { proto, src: end(src, sport), dst: end(dst, dport), dir, nat };
+  return { proto, src: end(src, sport), dst: end(dst, dport), ...echo, dir, nat };
 }
 
 /** Seen as it was made; else told from its source and its way. */

@@ -151,6 +151,13 @@ function addIcmp(sighting: Sighting, view: DataView, at: number): void {
     tuple.dport = half(quoted, transport + 2);
   }
   sighting.quoted = { proto, tuple };
+  if (transport === undefined || transport + 8 > quoted.byteLength || !isEcho(proto, byte(quoted, transport))) return;
+  tuple.sport = half(quoted, transport + 4);
+  sighting.quoted.seq = half(quoted, transport + 6);
+}
+
+function isEcho(proto: number, type: number): boolean {
+  return proto === ICMP ? type === 8 || type === 0 : proto === ICMP6 && (type === 128 || type === 129);
 }
 
 /** 0 where nothing was captured. */

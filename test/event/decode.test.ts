@@ -53,6 +53,19 @@ test('a record is decoded field by field', () => {
   });
 });
 
+test('an ICMP error brings id and seq of the echo that it quotes, and of no other ICMP', () => {
+  for (const [sport, icmpSeq, seq] of [
+    [77, 3, 3],
+    [77, 0, 0],
+    [0, 0, undefined],
+  ] as const) {
+    const error = record({ flags: FLAG.l4 | FLAG.quoted, proto: 1, icmpType: 3, quotedProto: 1, icmpSeq });
+    putTuple(error, SIGHTING.quoted, { src: '10.244.1.2', dst: '10.244.2.10', sport, dport: 0 });
+    const quoted = decode(batch([error])).sightings[0]?.quoted;
+    assert.deepEqual([quoted?.tuple.sport, quoted?.seq], [sport, seq]);
+  }
+});
+
 test('an ICMP error brings its quoted flow, a drop its reason and place, a fragment its offset', () => {
   const error = record({
     hook: HOOK.drop,

@@ -111,6 +111,52 @@ test('a request that is dropped, at once or later, waits for no answer', () => {
   assert.deepEqual(unanswered, []);
 });
 
+const refused = (fields: Partial<Sighting> = {}) =>
+  sighting({
+    proto: 1,
+    tuple: tuple('192.168.0.3', 0, '10.244.1.2', 0),
+    icmp: { type: 3, code: 1, id: 0, seq: 0, mtu: 0 },
+    quoted: { proto: 1, tuple: tuple('10.244.1.2', 77, '10.244.2.10', 0), seq: 1 },
+    ...fields,
+  });
+
+test('an error about a request ends its waiting, and no other’s; a redirect ends none', () => {
+  const { echoes, unanswered } = tracking();
+  for (const seq of [1, 2, 3]) echoes.note(assembled(echo(8, seq)), 0);
+  const error = assembled(refused());
+  assert.deepEqual([error.event.icmp?.about?.id, error.event.icmp?.about?.seq], [77, 1]);
+  echoes.note(error, 1);
+  const quoted = { proto: 1, tuple: tuple('10.244.1.2', 77, '10.244.2.10', 0), seq: 2 };
+  echoes.note(assembled(refused({ quoted, icmp: { type: 5, code: 1, id: 0, seq: 0, mtu: 0 } })), 1);
+  echoes.tick(5000);
+  assert.deepEqual(
+    unanswered.map(({ event }) => event.icmp?.seq),
+    [2, 3],
+  );
+});
+
+test('an error about a masqueraded request ends the waiting of whoever sent it', () => {
+  const { echoes, unanswered } = tracking();
+  const [asked, wire] = [tuple('10.244.1.2', 77, '8.8.8.8', 0), tuple('8.8.8.8', 40_001, '192.168.0.1', 0)];
+  echoes.note(assembled(echo(8, 1, { tuple: asked, conntrack: conntrack(asked, wire) })), 0);
+  const quoted = { proto: 1, tuple: tuple('192.168.0.1', 40_001, '8.8.8.8', 0), seq: 1 };
+  echoes.note(assembled(refused({ quoted, conntrack: conntrack(asked, wire, { isReply: true }) })), 1);
+  echoes.tick(5000);
+  assert.deepEqual(unanswered, []);
+});
+
+test('what is answered or refused before it is told itself waits for nothing', () => {
+  const { echoes, unanswered } = tracking();
+  echoes.note(assembled(refused()), 0);
+  echoes.note(assembled(echo(0, 2)), 0);
+  for (const seq of [1, 2, 3]) echoes.note(assembled(echo(8, seq)), 20);
+  echoes.tick(1020);
+  assert.deepEqual(
+    unanswered.map(({ event }) => event.icmp?.seq),
+    [3],
+  );
+});
+
 test('another id, seq or end is another echo', () => {
   const { echoes } = tracking();
   echoes.note(assembled(echo(8, 1)), 0);

@@ -53,7 +53,8 @@ suite('drops of a followed pod’s packets', { skip: SKIP }, () => {
       (each) => each.icmp?.name === 'time-exceeded',
       (error) => {
         assert.equal(error.dst.ip, '10.9.1.2');
-        assert.deepEqual(error.icmp?.about, { proto: 'icmp', src: { ip: '10.9.1.2' }, dst: { ip: '10.9.1.3' } });
+        const { id, seq } = packet.icmp ?? {};
+        assert.deepEqual(error.icmp?.about, { proto: 'icmp', src: { ip: '10.9.1.2' }, dst: { ip: '10.9.1.3' }, id, seq });
         assert.equal(way(error), 'veth-a out');
         assert.equal(error.verdict, 'delivered');
       },

@@ -70,6 +70,28 @@ suite('errors that another node makes about a Service’s translated flow', { sk
     await node.close();
   });
 
+  test('that a ping is refused ends the wait for its answer', async () => {
+    const refused = `FORWARD -p icmp -d ${REMOTE} -j REJECT --reject-with icmp-host-prohibited`.split(' ');
+    const lost = 'INPUT -p icmp -d 192.168.77.2 -j DROP'.split(' ');
+    for (const rule of [refused, lost]) net.exec('node2', 'iptables', '-I', ...rule);
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT] });
+    net.try('a', `ping -n -c1 -W1 -e 77 ${REMOTE}; ping -n -c1 -W1 -e 78 192.168.77.2`);
+    await node.packet(
+      'the error',
+      ({ icmp }) => icmp?.name === 'host-prohibited',
+      ({ icmp }) => assert.deepEqual([icmp?.about?.id, icmp?.about?.seq, icmp?.about?.src.ip], [77, 1, CLIENT]),
+    );
+    // They end in the order in which they began.
+    await node.packet('the lost ping’s end', ({ icmp }) => icmp?.id === 78 && icmp.unansweredMs !== undefined);
+    const refusedPing = node.packets().filter(({ icmp }) => icmp?.id === 77);
+    assert.deepEqual(
+      refusedPing.map(({ icmp }) => [icmp?.name, icmp?.unansweredMs]),
+      [['echo-request', undefined]],
+    );
+    for (const rule of [refused, lost]) net.exec('node2', 'iptables', '-D', ...rule);
+    await node.close();
+  });
+
   test('that a packet is too big for IPv6 names the conversation, before and after translation, and the MTU', async () => {
     net.ip('node2', 'link set veth-c mtu 1280');
     const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT6] });

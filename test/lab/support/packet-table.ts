@@ -64,7 +64,10 @@ export const TABLE: Row[] = [
       { ...router, proto: 1 },
       icmp({ type: 3, code: 4, rest: 1400 }, ipv4({ ...ends, proto: 1 }, icmp({ type: 8, rest: echoOf(5, 6) }))),
     ),
-    { icmp: { type: 3, code: 4, id: 0, seq: 0, mtu: 1400 }, quoted: { proto: 1, tuple: { ...ends, sport: 5, dport: 0 } } },
+    {
+      icmp: { type: 3, code: 4, id: 0, seq: 6, mtu: 1400 },
+      quoted: { proto: 1, tuple: { ...ends, sport: 5, dport: 0 }, seq: 6 },
+    },
   ],
   [
     'packet too big over IPv6',
