@@ -87,6 +87,11 @@ export class Interfaces {
     return this.#known.get(ifindex)?.kind;
   }
 
+  /** The namespace of the pod behind a veth, by inode; undefined for all else and where the kernel did not say. */
+  netnsOf(ifindex: number): number | undefined {
+    return this.#known.get(ifindex)?.netns || undefined;
+  }
+
   /** The addresses of the node's own namespace. */
   get ownAddresses(): ReadonlySet<string> {
     return this.#ownAddresses;

@@ -223,6 +223,7 @@ export class Pipeline implements Feed {
       node,
       interfaceName: (ifindex) => interfaces.nameOf(ifindex),
       interfaceKind: (ifindex) => interfaces.kindOf(ifindex),
+      netnsOf: (ifindex) => interfaces.netnsOf(ifindex),
       isOwnAddress: (ip) => interfaces.ownAddresses.has(ip),
       interfaceOfAddress: (ip) => interfaces.interfaceOfAddress(ip),
       realtimeOffsetNs: () => this.#offsetNs,

@@ -103,6 +103,7 @@ function fileView(interfaceName: string | undefined): NodeView {
     interfaceName: () => interfaceName ?? '',
     interfaceKind: () => undefined,
     isOwnAddress: () => false,
+    netnsOf: () => undefined,
     interfaceOfAddress: () => undefined,
     realtimeOffsetNs: () => 0n,
     dropReasons: new Map(),

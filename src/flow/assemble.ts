@@ -162,7 +162,7 @@ export class Assembler {
       stack: sighting.hook === 'tc-out' ? this.#early.take(sighting, fingerprint) : [],
       madeBy: sighting.hook === 'drop' ? undefined : this.#errorsMade.take(sighting),
       conntrack: sighting.conntrack,
-      drop: sighting.hook === 'drop' ? sighting : undefined,
+      drops: sighting.hook === 'drop' ? [sighting] : [],
       touchedMs: 0,
       isTold: false,
       isProvisional: sighting.provisional,
@@ -185,7 +185,7 @@ export class Assembler {
 
   /** Nothing more is to be expected: dropped, handed to a pod, or sent out of the node. */
   #hasEnded(packet: OpenPacket): boolean {
-    if (packet.drop !== undefined) return true;
+    if (packet.drops.length > 0) return true;
     if (packet.last.hook !== 'tc-out') return false;
     const kind = this.#options.view.interfaceKind(packet.last.ifindex);
     return kind === 'pod' || kind === 'uplink';
@@ -237,7 +237,7 @@ function join(packet: OpenPacket, sighting: Sighting): void {
   packet.last = sighting;
   packet.sightings.push(sighting);
   if (!sighting.provisional) packet.isProvisional = false;
-  if (sighting.hook === 'drop') packet.drop = sighting;
+  if (sighting.hook === 'drop') packet.drops.push(sighting);
   learn(packet, sighting);
 }
 

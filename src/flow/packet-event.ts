@@ -3,6 +3,7 @@ import { dropReasonName, icmpName, isIcmpError, protocolName, tcpFlagLetters } f
 import type { Sighting, Tuple } from '../event/sighting.ts';
 import type { Endpoint, Hop, PacketEvent, Verdict } from '../event/types.ts';
 import { formatUnixNs } from '../util/time.ts';
+import { type Fate, fateOf } from './fate.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { errorFacts, errorRewrites } from './icmp-error.ts';
 import { seenRewrites } from './rewrites.ts';
@@ -15,6 +16,8 @@ export interface NodeView {
   node: string;
   interfaceName(ifindex: number): string;
   interfaceKind(ifindex: number): InterfaceKind | undefined;
+  /** The namespace of the pod behind an interface, by inode; undefined when it is not known. */
+  netnsOf(ifindex: number): number | undefined;
   /** The node's own address (its host namespace's). */
   isOwnAddress(ip: string): boolean;
   /** The interface that has this address of the node's; undefined when none has. */
@@ -64,7 +67,8 @@ export interface OpenPacket {
   /** An ICMP error: the moment it was made, when that was seen. */
   madeBy: Sighting | undefined;
   conntrack: Sighting['conntrack'];
-  drop: Sighting | undefined;
+  /** As they were seen. Not each is the packet's own fate, see fateOf. */
+  drops: Sighting[];
   touchedMs: number;
   isTold: boolean;
   isProvisional: boolean;
@@ -83,7 +87,7 @@ export function lonePacket(sighting: Sighting, id: string): OpenPacket {
     stack: [],
     madeBy: undefined,
     conntrack: undefined,
-    drop: undefined,
+    drops: [],
     touchedMs: 0,
     isTold: false,
     isProvisional: false,
@@ -142,11 +146,12 @@ export function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
   if (first.tcp !== undefined) event.tcp = { ...first.tcp, flags: tcpFlagLetters(first.tcp.flags) };
   if (first.icmp !== undefined) event.icmp = { ...icmpFacts(packet), ...(isError ? errorFacts(packet, view) : {}) };
   if (nat.length > 0) event.nat = nat;
-  event.verdict = verdictOf(packet, translatedTuple(event).dst, view);
-  if (packet.drop?.drop !== undefined) {
-    const { reason, location } = packet.drop.drop;
-    event.drop = { reason: dropReasonName(view.dropReasons, reason), at: view.symbol(location) };
-    if (packet.drop.netns === first.netns && packet.drop.ifindex !== 0) event.drop.if = view.interfaceName(packet.drop.ifindex);
+  const fate = fateOf(packet, view);
+  event.verdict = verdictOf(packet, fate, translatedTuple(event).dst, view);
+  if (fate.drop?.drop !== undefined) {
+    const { netns, ifindex, drop } = fate.drop;
+    event.drop = { reason: dropReasonName(view.dropReasons, drop.reason), at: view.symbol(drop.location) };
+    if (netns === first.netns && ifindex !== 0) event.drop.if = view.interfaceName(ifindex);
   }
   return event;
 }
@@ -198,9 +203,10 @@ function hopsOf(packet: OpenPacket, view: NodeView): Hop[] {
 }
 
 /** @param finalDst the packet's destination after its translations */
-function verdictOf(packet: OpenPacket, finalDst: string, view: NodeView): Verdict {
+function verdictOf(packet: OpenPacket, fate: Fate, finalDst: string, view: NodeView): Verdict {
   const { last } = packet;
-  if (packet.drop !== undefined) return 'dropped';
+  if (fate.drop !== undefined) return 'dropped';
+  if (fate.isDelivered) return 'delivered';
   if (packet.stack.some(({ hook }) => hook === 'echo-answered')) return 'answered';
   if (packet.stack.some(({ hook }) => hook === 'icmp-received')) return 'delivered';
   const kind = view.interfaceKind(last.ifindex);

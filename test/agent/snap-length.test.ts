@@ -35,6 +35,7 @@ function open(t: TestContext): { pipeline: Pipeline; snaps: number[]; see(bytes:
       nameOf: () => 'veth1',
       kindOf: () => 'pod',
       ownAddresses: new Set<string>(),
+      netnsOf: () => undefined,
       interfaceOfAddress: () => undefined,
       vxlanPorts: () => [],
       podAddresses: () => [],

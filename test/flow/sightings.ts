@@ -9,6 +9,9 @@ export const BRIDGE = 2;
 const TUNNEL = 3;
 export const UPLINK = 4;
 export const OTHER_POD = 5;
+export const THIRD_POD = 6;
+/** Inode of a pod's namespace. */
+export const netnsOf = (pod: number): number => 100 + pod;
 
 const KINDS: Record<number, InterfaceKind> = {
   [POD]: 'pod',
@@ -16,6 +19,7 @@ const KINDS: Record<number, InterfaceKind> = {
   [TUNNEL]: 'tunnel',
   [UPLINK]: 'uplink',
   [OTHER_POD]: 'pod',
+  [THIRD_POD]: 'pod',
 };
 const NAMES: Record<number, string> = {
   [POD]: 'veth1',
@@ -23,6 +27,7 @@ const NAMES: Record<number, string> = {
   [TUNNEL]: 'flannel.1',
   [UPLINK]: 'eth0',
   [OTHER_POD]: 'veth2',
+  [THIRD_POD]: 'veth3',
 };
 
 export const tuple = (src: string, sport: number, dst: string, dport: number): Tuple => ({ src, dst, sport, dport });
@@ -87,6 +92,7 @@ export const view: NodeView = {
   node: 'host1',
   interfaceName: (ifindex) => NAMES[ifindex] ?? `#${ifindex}`,
   interfaceKind: (ifindex) => KINDS[ifindex],
+  netnsOf: (ifindex) => (KINDS[ifindex] === 'pod' ? netnsOf(ifindex) : undefined),
   isOwnAddress: (ip) => ip === '192.168.0.1',
   interfaceOfAddress: (ip) => (ip === '192.168.0.1' ? UPLINK : undefined),
   realtimeOffsetNs: () => 1_700_000_000_000_000_000n,

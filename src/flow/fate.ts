@@ -1,0 +1,61 @@
+import { dropReasonName } from '../event/names.ts';
+import type { Sighting } from '../event/sighting.ts';
+import type { NodeView, OpenPacket } from './packet-event.ts';
+
+/** What the drops of a packet say of it. */
+export interface Fate {
+  /** The drop that decided; undefined: it was not dropped. */
+  drop: Sighting | undefined;
+  /** The bridge handed several copies of it on, and of one of them no drop was seen. */
+  isDelivered: boolean;
+}
+
+/** A copy where it was handed to a pod, or came up from the bridge to the node itself. */
+interface Copy {
+  seen: Sighting;
+  /** Of whom it was handed to; undefined: not known. */
+  netns: number | undefined;
+}
+
+/**
+ * A bridge floods neighbour discovery, multicast and frames to addresses that it has not learned: everybody gets a copy, and who has no use for it
+ * frees it as a drop. That is the fate of the copy, and the packet's only when no copy has a better one.
+ */
+export function fateOf(packet: OpenPacket, view: NodeView): Fate {
+  const { drops } = packet;
+  const copies = copiesOf(packet, view);
+  const nodeNetns = packet.sightings.find(({ hook }) => hook !== 'drop')?.netns;
+  const isDelivered = copies.length > 1 && !copies.every((copy) => drops.some((drop) => isOf(copy, drop, nodeNetns)));
+  return { drop: isDelivered ? undefined : decisive(drops, nodeNetns, view), isDelivered };
+}
+
+function copiesOf({ sightings, first }: OpenPacket, view: NodeView): Copy[] {
+  const isForAll = isMulticast(first.tuple.dst);
+  return sightings.flatMap((seen) => {
+    const kind = seen.hook === 'drop' ? undefined : view.interfaceKind(seen.ifindex);
+    if (seen.hook === 'tc-out' && kind === 'pod') return { seen, netns: view.netnsOf(seen.ifindex) };
+    return isForAll && seen.hook === 'tc-in' && kind === 'bridge' ? { seen, netns: seen.netns } : [];
+  });
+}
+
+function isOf({ seen, netns }: Copy, drop: Sighting, nodeNetns: number | undefined): boolean {
+  if (drop.timeNs < seen.timeNs) return false;
+  if (drop.skb === seen.skb) return true;
+  // In the node's own namespace it is another copy's, but for one that got no further than this interface.
+  if (drop.netns === nodeNetns) return drop.ifindex === seen.ifindex;
+  return netns === undefined || drop.netns === netns;
+}
+
+/** Who drops for a reason decides, before who gives none; on the node before inside a pod; then the first. */
+function decisive(drops: readonly Sighting[], nodeNetns: number | undefined, view: NodeView): Sighting | undefined {
+  const isNamed = ({ drop }: Sighting) => dropReasonName(view.dropReasons, drop?.reason ?? 0) !== 'NOT_SPECIFIED';
+  const rank = (seen: Sighting) => (isNamed(seen) ? 2 : 0) + (seen.netns === nodeNetns ? 1 : 0);
+  const [best] = [...drops].sort((a, b) => rank(b) - rank(a) || Number(a.timeNs - b.timeNs));
+  return best;
+}
+
+function isMulticast(ip: string): boolean {
+  if (ip.includes(':')) return /^ff/i.test(ip);
+  const first = Number.parseInt(ip, 10);
+  return (first >= 224 && first < 240) || ip === '255.255.255.255';
+}
