@@ -95,7 +95,7 @@ export class FlowTracker {
     if (event.nat !== undefined) flow.nat = requestTranslations(event);
     if (event.tcp?.flags.includes('R') === true) flow.ended = { request: true, reply: true };
     if (event.tcp?.flags.includes('F') === true) flow.ended[event.dir] = true;
-    if (event.tcp?.flags === 'S' && packet.firstNs > flow.startNs) flow.ended = { request: false, reply: false };
+    if (isSyn(event) && packet.firstNs > flow.startNs) flow.ended = { request: false, reply: false };
     flow.touchedMs = nowMs;
     if (packet.lastNs > flow.endNs) flow.endNs = packet.lastNs;
   }
@@ -153,7 +153,7 @@ export class FlowTracker {
       touchedMs: nowMs,
     };
     this.#all.add(flow);
-    if (event.tcp?.flags === 'S') this.#halfOpen.add(flow);
+    if (isSyn(event)) this.#halfOpen.add(flow);
     this.counts.opened += 1;
     this.#tell(flow, 'open', nowMs);
     if (this.#all.size > (this.#options.limit ?? 65_536)) {
@@ -239,6 +239,11 @@ export class FlowTracker {
 function isCountable(event: PacketEvent): boolean {
   if (event.icmp !== undefined) return event.icmp.id !== undefined;
   return event.src.port !== undefined;
+}
+
+/** Also one that asks for ECN (`SEC`, RFC 3168 section 6.1.1). */
+function isSyn({ tcp }: PacketEvent): boolean {
+  return tcp?.flags.includes('S') === true && !tcp.flags.includes('A');
 }
 
 function total(counts: Counts): number {

@@ -203,19 +203,32 @@ test('how many flows are open is bounded: the oldest is closed early, and counte
   assert.equal(states().filter((state) => state === 'close').length, 15);
 });
 
-test('a connection that did not come about is closed early, and goes before a conversation when there are too many', () => {
-  const { note, flows, told } = tracking({ limit: 3 });
-  const to = (sport: number) => tuple('10.244.1.2', sport, '10.244.2.10', 80);
-  const from = (sport: number) => tuple('10.244.2.10', 80, '10.244.1.2', sport);
-  const syn = { flags: 0x02, seq: 1, ack: 0 };
-  const entries = [counted({ tuple: to(1), packets: 2 }), counted({ tuple: from(1), packets: 1 })];
-  note(0, { tuple: to(1), tcp: syn, ipId: 1 });
-  flows.count(entries, clock, 1);
-  for (const sport of [2, 3, 4]) note(sport, { tuple: to(sport), tcp: syn, ipId: sport });
-  const closed = () => told.filter(({ state }) => state === 'close').map(({ src }) => src.port);
-  assert.deepEqual(closed(), [2], 'the oldest of those that are half open, not the oldest');
-  flows.count(entries, clock, 19_000);
-  assert.deepEqual(closed(), [2]);
-  flows.count(entries, clock, 25_000);
-  assert.deepEqual(closed(), [2, 3, 4]);
-});
+/** The second asks for ECN. */
+const SYNS = [0x02, 0xc2].map((flags) => ({ flags, seq: 1, ack: 0 }));
+
+for (const syn of SYNS) {
+  test(`a connection that did not come about is closed early, and goes before a conversation when there are too many (SYN ${syn.flags})`, () => {
+    const { note, flows, told } = tracking({ limit: 3 });
+    const to = (sport: number) => tuple('10.244.1.2', sport, '10.244.2.10', 80);
+    const from = (sport: number) => tuple('10.244.2.10', 80, '10.244.1.2', sport);
+    const entries = [counted({ tuple: to(1), packets: 2 }), counted({ tuple: from(1), packets: 1 })];
+    note(0, { tuple: to(1), tcp: syn, ipId: 1 });
+    flows.count(entries, clock, 1);
+    for (const sport of [2, 3, 4]) note(sport, { tuple: to(sport), tcp: syn, ipId: sport });
+    const closed = () => told.filter(({ state }) => state === 'close').map(({ src }) => src.port);
+    assert.deepEqual(closed(), [2], 'the oldest of those that are half open, not the oldest');
+    flows.count(entries, clock, 19_000);
+    assert.deepEqual(closed(), [2]);
+    flows.count(entries, clock, 25_000);
+    assert.deepEqual(closed(), [2, 3, 4]);
+  });
+
+  test(`a SYN (${syn.flags}) on the ports of a connection that has ended begins another one`, () => {
+    const { states, note, flows } = tracking();
+    note(0, { tuple: OUT, tcp: syn });
+    note(1, { tuple: BACK, tcp: { flags: 0x14, seq: 1, ack: 1 } });
+    note(2, { tuple: OUT, tcp: syn, timeNs: 2000n });
+    flows.count([], clock, 2000);
+    assert.deepEqual(states(), ['open'], 'it goes on');
+  });
+}
