@@ -143,9 +143,21 @@ export class Assembler {
   #find(sighting: Sighting, fingerprint: number): OpenPacket | undefined {
     if (sighting.entry) return undefined;
     const bySkb = this.#bySkb.get(sighting.skb);
-    if (bySkb !== undefined && bySkb.fingerprint === fingerprint && !hasPassed(bySkb, sighting)) return bySkb;
+    if (bySkb !== undefined && bySkb.fingerprint === fingerprint && this.#mayBeOf(bySkb, sighting)) return bySkb;
     const byContent = this.#byContent.get(contentKey(fingerprint, sighting.tuple));
-    return byContent !== undefined && !hasPassed(byContent, sighting) ? byContent : undefined;
+    return byContent !== undefined && this.#mayBeOf(byContent, sighting) ? byContent : undefined;
+  }
+
+  /** A drop comes at once, or to what waited. A later packet may be the same in all that is compared, and its sk_buff lie where this one's did. */
+  #mayBeOf(packet: OpenPacket, sighting: Sighting): boolean {
+    if (sighting.hook !== 'drop') return !hasPassed(packet, sighting);
+    return sighting.timeNs - packet.last.timeNs < AT_ONCE_NS || !this.#isOver(packet);
+  }
+
+  #isOver(packet: OpenPacket): boolean {
+    const { last, stack } = packet;
+    if (this.#hasEnded(packet) || stack.some(({ hook }) => hook === 'echo-answered' || hook === 'icmp-received')) return true;
+    return last.hook === 'tc-in' && this.#options.view.isOwnAddress(last.tuple.dst);
   }
 
   #begin(sighting: Sighting, fingerprint: number): OpenPacket {
@@ -229,6 +241,7 @@ export class Assembler {
   }
 }
 
+const AT_ONCE_NS = 100_000_000n;
 const NO_BYTES = new Uint8Array(0);
 
 function join(packet: OpenPacket, sighting: Sighting): void {

@@ -143,6 +143,62 @@ test('a late drop amends the packet that was told', () => {
   assert.deepEqual([assembler.counts.told, assembler.counts.amended], [1, 1]);
 });
 
+test('a drop is not that of an earlier packet alike which has ended, whatever its sk_buff', () => {
+  const icmp = { type: 128, code: 0, id: 77, seq: 1, mtu: 0 };
+  const ping = { proto: 58, ipVersion: 6, icmp, ipId: 0, tuple: tuple('fd00::2', 77, 'fd00::3', 0) };
+  const toNode = { ...ping, tuple: tuple('fd00::2', 77, '192.168.0.1', 0) };
+  const ends: [string, Partial<Sighting>[]][] = [
+    ['delivered', [{ ...ping, ifindex: OTHER_POD, hook: 'tc-out' }]],
+    ['forwarded', [{ ...ping, ifindex: UPLINK, hook: 'tc-out' }]],
+    [
+      'answered',
+      [
+        { ...ping, ifindex: BRIDGE },
+        { ...ping, hook: 'echo-answered' },
+      ],
+    ],
+    ['delivered', [{ ...toNode, ifindex: BRIDGE }]],
+    ['dropped', [{ ...ping, hook: 'drop', drop: { reason: NETFILTER_DROP, location: 1n } }]],
+  ];
+  for (const [verdict, way] of ends) {
+    for (const skb of [0x1000n, 0x2000n]) {
+      const { assembler, told } = assembling();
+      for (const seen of [{ ...ping, ...(way[0]?.tuple && { tuple: way[0].tuple }), entry: true }, ...way])
+        assembler.add(sighting(seen), 0);
+      assembler.tick(30);
+      const lost = { ...ping, tuple: way[0]?.tuple ?? ping.tuple, skb, timeNs: 1_000_000_000n };
+      assembler.add(sighting({ ...lost, hook: 'drop', netns: 101, drop: { reason: NETFILTER_DROP, location: 1n } }), 1000);
+      assembler.flush();
+      assert.deepEqual(
+        told.map(({ event }) => [event.verdict, event.amends]),
+        [
+          [verdict, undefined],
+          ['dropped', undefined],
+        ],
+      );
+    }
+  }
+});
+
+test('a drop at once is that of the packet, also where it had left', () => {
+  const { assembler, told } = assembling();
+  assembler.add(sighting({ entry: true }), 0);
+  assembler.add(sighting({ ifindex: UPLINK, hook: 'tc-out', timeNs: 2000n }), 0);
+  assembler.tick(30);
+  assembler.add(
+    sighting({ hook: 'drop', ifindex: UPLINK, timeNs: 90_000_000n, drop: { reason: NETFILTER_DROP, location: 1n } }),
+    90,
+  );
+  assembler.flush();
+  assert.deepEqual(
+    told.map(({ event }) => [event.verdict, event.amends]),
+    [
+      ['forwarded', undefined],
+      ['dropped', true],
+    ],
+  );
+});
+
 test('a told packet is forgotten when its time is over', () => {
   const { assembler, told } = assembling({ amendMs: 5000 });
   assembler.add(sighting({ entry: true }), 0);
