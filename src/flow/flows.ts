@@ -55,6 +55,9 @@ export interface FlowTrackerOptions {
 
 const DEFAULT_IDLE_MS: Record<string, number> = { tcp: 120_000, icmp: 10_000, icmp6: 10_000 };
 const OTHER_IDLE_MS = 30_000;
+/** A question and its answer, asked twice at most, as by DNS: nothing more is to be expected, and each takes up to eight entries of the kernel's table. */
+const ANSWERED_IDLE_MS = 5000;
+const ANSWERED_MOST = 2;
 /** A connection that did not come about: Linux repeats a SYN within 16 s in the first half minute. */
 const HALF_OPEN_IDLE_MS = 20_000;
 /** An entry of the kernel's table that no flow claims is removed when it was not touched for this long. */
@@ -129,6 +132,9 @@ export class FlowTracker {
 
   #idleLimitMs(flow: Flow): number {
     const idleMs = this.#options.idleMs?.[flow.proto] ?? DEFAULT_IDLE_MS[flow.proto] ?? OTHER_IDLE_MS;
+    const { request, reply } = flow.packets;
+    const isAnswered = flow.proto === 'udp' && reply > 0 && request <= ANSWERED_MOST && reply <= ANSWERED_MOST;
+    if (isAnswered) return Math.min(idleMs, ANSWERED_IDLE_MS);
     return this.#halfOpen.has(flow) ? Math.min(idleMs, HALF_OPEN_IDLE_MS) : idleMs;
   }
 

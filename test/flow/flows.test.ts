@@ -182,6 +182,28 @@ test('a silent flow is closed by its protocol’s time, a counted packet keeps i
   assert.deepEqual(pings.states(), ['open', 'close']);
 });
 
+test('a question and its answer over UDP are closed early, a longer exchange is not', () => {
+  for (const [asked, closedMs] of [
+    [2, 5_001],
+    [3, 30_001],
+  ] as const) {
+    const { states, note, flows } = tracking();
+    note(0, { proto: 17, tuple: OUT });
+    const entries = [counted({ proto: 'udp', tuple: OUT, packets: asked }), counted({ proto: 'udp', tuple: BACK, packets: 2 })];
+    flows.count(entries, clock, 0);
+    assert.deepEqual(flows.count(entries, clock, closedMs - 1), []);
+    assert.equal(states().includes('close'), false);
+    assert.equal(flows.count(entries, clock, closedMs).length, 2);
+    assert.equal(states().at(-1), 'close');
+  }
+  const unanswered = tracking();
+  unanswered.note(0, { proto: 17, tuple: OUT });
+  const entries = [counted({ proto: 'udp', tuple: OUT, packets: 1 })];
+  unanswered.flows.count(entries, clock, 0);
+  unanswered.flows.count(entries, clock, 29_999);
+  assert.equal(unanswered.states().includes('close'), false, 'its answer may still come');
+});
+
 test('an ICMP error opens no flow', () => {
   const { told, note } = tracking();
   note(0, { ...echo(8, 1), icmp: { type: 3, code: 3, id: 0, seq: 0, mtu: 0 } });
