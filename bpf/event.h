@@ -6,7 +6,7 @@
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
 
-#define KTRACE_LAYOUT_VERSION 4
+#define KTRACE_LAYOUT_VERSION 5
 
 /* Bytes captured from L3, at most: of the headers, and when a follower has asked for more. */
 enum ktrace_capture {
@@ -200,16 +200,17 @@ struct ktrace_remembered {
 	__u32 is_reply;
 };
 
-/* One per CPU; user space adds them up. matched = emitted + counted + cut + filtered + the lost_*. */
+/* One per CPU; user space adds them up. matched = emitted + counted + uncounted + cut + filtered + the lost_*. */
 struct ktrace_stats {
 	__u64 matched;
 	__u64 emitted;
 	__u64 counted;
+	__u64 uncounted; /* no room for its flow, and nothing that is told all the same */
 	__u64 cut; /* over the rate of its pod */
 	__u64 filtered; /* no follower's filter can take it */
 	__u64 lost_ring; /* the ring was full */
 	__u64 lost_scratch; /* no scratch memory: cannot happen, counted all the same */
-	__u64 flow_table_full; /* told, but not counted in a flow: the table is full, or the interface's share of it */
+	__u64 flow_table_full; /* packets that found no room for their flow: the table is full, or the interface's share of it */
 	__u64 unmatched; /* passed the bit set, was no target's */
 	__u64 unparsed; /* no IP, or shorter than its header */
 	__u64 no_body; /* the dispatcher found no body to call */

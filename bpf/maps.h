@@ -45,6 +45,8 @@ __u32 snap_bytes;
 __u32 filter_is_set;
 /* When a packet was last cut where it came in: while nobody floods nobody looks up who was cut. */
 __u64 last_cut_ns;
+/* When there was no room in the flow table for anybody's flow. */
+__u64 flows_full_ns;
 /* Answer of ktrace_peer: inode of the namespace of a veth's peer. */
 __u32 peer_netns;
 

@@ -13,6 +13,8 @@
 #include "rate.h"
 
 #define TCP_SYN_FIN_RST 0x07
+/* User space makes room every two seconds. */
+#define FLOWS_FULL_LASTS_NS 100000000ULL
 
 /* The headers, and as much more as a follower asks for. s is of a scratch memory: its data goes on behind it (struct ktrace_filtered). */
 static __always_inline void capture(const struct source *source, const struct parsed *at, struct ktrace_sighting *s)
@@ -113,16 +115,23 @@ static __always_inline void count_in(struct ktrace_flow *flow, const struct ktra
 	flow->last_ns = s->time_ns;
 }
 
-/* share: the part of the interface's entries that flows like this one may have, as a divisor. */
+/* Whether one more flow of the interface fits into its part of the table. share: how much of that flows like this one may have, as a divisor. */
+static __always_inline bool has_room(const struct ktrace_interface *interface, __u64 now_ns, const __u32 share)
+{
+	bool is_pod = interface && interface->kind == KTRACE_INTERFACE_POD;
+	__u32 most = (is_pod ? cfg_flows_of_pod : cfg_flows_of_shared) / share;
+
+	return now_ns >= flows_full_ns + FLOWS_FULL_LASTS_NS && (!interface || interface->flows < most);
+}
+
 static __always_inline void open_flow(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct,
 				      __u32 generation, const __u32 share)
 {
 	struct ktrace_flow *flow = &scratch->flow;
 	struct ktrace_interface *interface = bpf_map_lookup_elem(&interfaces, &s->ifindex);
 	__u32 kind = interface ? interface->kind : 0;
-	__u32 most = (kind == KTRACE_INTERFACE_POD ? cfg_flows_of_pod : cfg_flows_of_shared) / share;
 
-	if (interface && interface->flows >= most) {
+	if (!has_room(interface, s->time_ns, share)) {
 		COUNT(flow_table_full);
 		return;
 	}
@@ -132,10 +141,12 @@ static __always_inline void open_flow(struct ktrace_sighting *s, struct scratch 
 	flow->generation = generation;
 	flow->interface_kind = kind;
 	count_in(flow, s);
-	if (bpf_map_update_elem(&flows, &scratch->flow_key, flow, BPF_ANY))
+	if (bpf_map_update_elem(&flows, &scratch->flow_key, flow, BPF_ANY)) {
+		flows_full_ns = s->time_ns;
 		COUNT(flow_table_full);
-	else if (interface)
+	} else if (interface) {
 		__sync_fetch_and_add(&interface->flows, 1);
+	}
 }
 
 /* Kind of the interface where the packet's way on this node begins; 0 when that is not this one. */
@@ -237,6 +248,16 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 	bool told = is_always_told(s);
 
 	s->skb = (__u64)(unsigned long)skb;
+	/*
+	 * Without room for its flow each of its packets looks new. Only what is always told is told then: else they would use up what their pod's
+	 * new flows may take of its rate.
+	 */
+	if (!flow && !told && !(s->flags & KTRACE_PROVISIONAL) &&
+	    !has_room(bpf_map_lookup_elem(&interfaces, &s->ifindex), s->time_ns, 1)) {
+		COUNT(flow_table_full);
+		COUNT(uncounted);
+		return;
+	}
 	/* A flow that is new, or has changed, stays so until there is room to tell of it. */
 	if (!is_within_rate(s, scratch, flow, entry_kind, s->skb)) {
 		COUNT(cut);

@@ -13,6 +13,7 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
     counter('ktrace_kernel_outcomes_total', 'What became of the matched runs; their sum is ktrace_kernel_matched_total.', [
       [{ outcome: 'emitted' }, kernel.emitted],
       [{ outcome: 'counted' }, kernel.counted],
+      [{ outcome: 'uncounted-flow-table-full' }, kernel.uncounted],
       [{ outcome: 'cut-pod-rate' }, kernel.cut],
       [{ outcome: 'filtered' }, kernel.filtered],
       [{ outcome: 'lost-ring-full' }, kernel.lostRing],
@@ -25,7 +26,9 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
       [{ reason: 'drop-undecided-netns' }, kernel.dropUndecided],
       [{ reason: 'drop-of-another-node' }, kernel.dropForeign],
     ]),
-    counter('ktrace_kernel_flow_table_full_total', 'Flows that the kernel could not count.', [[{}, kernel.flowTableFull]]),
+    counter('ktrace_kernel_flow_table_full_total', 'Packets that found no room in the flow table for their flow.', [
+      [{}, kernel.flowTableFull],
+    ]),
     counter('ktrace_kernel_recursion_misses_total', 'Program runs that the kernel refused, by its own count.', [
       [{}, tracer.recursionMisses()],
     ]),

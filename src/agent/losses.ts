@@ -11,11 +11,17 @@ export interface LossesOptions {
   now(): string;
 }
 
+/** The table fills and empties from one reading to the next: it is not called full any more only after so many without a flow that found no room. */
+const TAKES_WITH_ROOM = 30;
+
 /** What the kernel side did not send, as events for the followers: every count is told once. */
 export class Losses {
   readonly #options: LossesOptions;
   readonly #rates = new CutRates();
   #ring = 0;
+  #uncounted = 0;
+  #tableFull = 0;
+  #takesWithRoom = TAKES_WITH_ROOM;
   #cut = 0;
   #since = '';
 
@@ -29,8 +35,16 @@ export class Losses {
     this.#rates.take(tracer.rates());
     const stats = tracer.stats();
     this.#ring = ringLosses(stats);
+    this.#uncounted = stats.uncounted;
+    this.#tableFull = stats.flowTableFull;
+    this.#takesWithRoom = TAKES_WITH_ROOM;
     this.#cut = stats.cut;
     this.#since = now();
+  }
+
+  /** Flows found no room in the kernel's table, lately. */
+  get isTableFull(): boolean {
+    return this.#takesWithRoom < TAKES_WITH_ROOM;
   }
 
   /** What was lost since the last time. */
@@ -43,6 +57,11 @@ export class Losses {
     const ring = ringLosses(stats) - this.#ring;
     this.#ring += ring;
     if (ring > 0) events.push({ v: 1, kind: 'lost', node, stage: 'kernel-ring', count: ring, ...span });
+    const uncounted = stats.uncounted - this.#uncounted;
+    this.#uncounted = stats.uncounted;
+    if (uncounted > 0) events.push({ v: 1, kind: 'lost', node, stage: 'flow-table', count: uncounted, ...span });
+    this.#takesWithRoom = stats.flowTableFull > this.#tableFull ? 0 : this.#takesWithRoom + 1;
+    this.#tableFull = stats.flowTableFull;
     if (stats.cut === this.#cut) return events;
     for (const [pod, count] of this.#cutByPod()) {
       events.push({ v: 1, kind: 'lost', node, stage: 'pod-rate', count, ...(pod && { pod }), ...span });

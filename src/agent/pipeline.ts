@@ -388,6 +388,7 @@ export class Pipeline implements Feed {
     guard.run('flow table', () => this.#countFlows());
     guard.run('losses', () => {
       for (const lost of this.#losses.take()) this.#tellAll(lost);
+      this.#tellTableFull();
     });
     guard.run('faults', () => this.#tellFaults());
   }
@@ -435,6 +436,15 @@ export class Pipeline implements Feed {
       const what = faults.map(([place, error]) => `${place}: ${messageOf(error)}`).join('; ');
       const text = `a step of this node's agent fails, and what it would have told is missing (${what}); the agent's log has more`;
       this.notice({ code: 'KTRACE_N_AGENT_FAULT', level: 'error', text });
+    }
+  }
+
+  #tellTableFull(): void {
+    if (!this.#losses.isTableFull) this.withdraw('KTRACE_N_FLOW_TABLE_FULL');
+    else if (!this.#notices.has('KTRACE_N_FLOW_TABLE_FULL')) {
+      const text =
+        'there are more flows than the kernel’s table has room for: some are not counted, and of those only TCP’s SYN, FIN and RST and ICMP are told';
+      this.notice({ code: 'KTRACE_N_FLOW_TABLE_FULL', level: 'warn', text });
     }
   }
 

@@ -209,13 +209,15 @@ export interface FlowEvent {
   nat?: Translation[];
   packets: Counts;
   bytes: Counts;
+  /** The kernel's table had no room for it: `packets` and `bytes` say nothing. Not with `open`. */
+  counted?: false;
   startTime: string;
   endTime: string;
   /** As that of a packet. */
   judged?: string;
 }
 
-export type LostStage = 'kernel-ring' | 'pod-rate' | 'agent-queue' | 'client-socket' | 'recorder';
+export type LostStage = 'kernel-ring' | 'flow-table' | 'pod-rate' | 'agent-queue' | 'client-socket' | 'recorder';
 
 /** Sightings or records that did not reach the reader. */
 export interface LostEvent {

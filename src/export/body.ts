@@ -6,7 +6,10 @@ import type { Exported, ExportedLost, WithEnds } from './fields.ts';
 export function flowBody({ event, source, destination }: WithEnds<FlowEvent>): string {
   const { packets, bytes } = event;
   const state = event.state === 'close' ? 'closed' : event.state === 'open' ? 'opened' : 'goes on';
-  const counts = `${packets.request}/${packets.reply} packets, ${bytes.request}/${bytes.reply} bytes`;
+  const counts =
+    event.counted === false
+      ? 'not counted'
+      : `${packets.request}/${packets.reply} packets, ${bytes.request}/${bytes.reply} bytes`;
   return `${event.proto} ${endText(source)} -> ${endText(destination)} ${state}${event.state === 'open' ? '' : `: ${counts}`}`;
 }
 

@@ -135,17 +135,31 @@ export const FLOW_FIELDS: readonly Field<WithEnds<FlowEvent>>[] = [
     name: 'ktrace.flow.request.packets',
     type: 'int',
     text: 'packets from source to destination since the start',
-    of: ({ event }) => event.packets.request,
+    of: ({ event }) => countOf(event, event.packets.request),
   },
-  { name: 'ktrace.flow.request.bytes', type: 'int', text: 'their bytes, from L3', of: ({ event }) => event.bytes.request },
+  {
+    name: 'ktrace.flow.request.bytes',
+    type: 'int',
+    text: 'their bytes, from L3',
+    of: ({ event }) => countOf(event, event.bytes.request),
+  },
   {
     name: 'ktrace.flow.reply.packets',
     type: 'int',
     text: 'packets from destination to source since the start',
-    of: ({ event }) => event.packets.reply,
+    of: ({ event }) => countOf(event, event.packets.reply),
   },
-  { name: 'ktrace.flow.reply.bytes', type: 'int', text: 'their bytes, from L3', of: ({ event }) => event.bytes.reply },
+  {
+    name: 'ktrace.flow.reply.bytes',
+    type: 'int',
+    text: 'their bytes, from L3',
+    of: ({ event }) => countOf(event, event.bytes.reply),
+  },
 ];
+
+function countOf({ counted }: FlowEvent, count: number): number | undefined {
+  return counted === false ? undefined : count;
+}
 
 export const DROP_FIELDS: readonly Field<WithEnds<PacketEvent>>[] = [
   {
@@ -193,7 +207,7 @@ export const LOST_FIELDS: readonly Field<ExportedLost>[] = [
   {
     name: 'ktrace.lost.stage',
     type: 'string',
-    text: '`kernel-ring`, `pod-rate`: sightings, by the kernel; `export`: log records, on their way to the collector',
+    text: '`kernel-ring`, `flow-table`, `pod-rate`: sightings, by the kernel; `export`: log records, on their way to the collector',
     of: (event) => event.stage,
   },
   { name: 'ktrace.lost.count', type: 'int', text: 'how many', of: (event) => event.count },

@@ -35,6 +35,8 @@ interface Flow {
   endNs: bigint;
   packets: Counts;
   bytes: Counts;
+  /** The kernel's table had an entry of it. */
+  isCounted: boolean;
   /** Seen FINs by direction, or an RST. */
   ended: { request: boolean; reply: boolean };
   toldPackets: number;
@@ -153,6 +155,7 @@ export class FlowTracker {
       endNs: packet.lastNs,
       packets: { request: 0, reply: 0 },
       bytes: { request: 0, reply: 0 },
+      isCounted: false,
       ended: { request: false, reply: false },
       toldPackets: 0,
       toldMs: nowMs,
@@ -201,6 +204,7 @@ export class FlowTracker {
       (a, b) => Number(b.isPod) - Number(a.isPod) || total(b.packets) - total(a.packets),
     );
     if (best === undefined) return;
+    flow.isCounted = true;
     if (total(best.packets) !== total(flow.packets)) flow.touchedMs = nowMs;
     flow.packets = best.packets;
     // The third packet of a handshake.
@@ -235,6 +239,7 @@ export class FlowTracker {
       startTime: formatUnixNs(flow.startNs),
       endTime: formatUnixNs(flow.endNs),
     };
+    if (state !== 'open' && !flow.isCounted) event.counted = false;
     if (flow.nat !== undefined)
       event.nat = flow.nat.map(({ kind, before, after, seenBy }) => ({ kind, before: bare(before), after: bare(after), seenBy }));
     this.#options.onFlow({ event, timeMs: Number(flow.startNs / 1_000_000n) });

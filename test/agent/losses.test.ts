@@ -46,6 +46,18 @@ test('what was lost before the start is nobody’s to hear, and what is lost aft
   assert.deepEqual(told({}, ...state.rates), []);
 });
 
+test('what found no room in the flow table is told once, and that the table is full until there was room for a while', () => {
+  const { losses, told, state } = kernel();
+  state.stats = { ...state.stats, uncounted: 5, flowTableFull: 6 };
+  losses.start();
+  assert.deepEqual([told({}), losses.isTableFull], [[], false]);
+  assert.deepEqual(told({ uncounted: 8, flowTableFull: 9 }), [['flow-table', 3, undefined]]);
+  assert.equal(losses.isTableFull, true);
+  assert.deepEqual(told({ flowTableFull: 10 }), [], 'a SYN without room for its flow was told');
+  for (let n = 1; n < 30; n++) assert.deepEqual([told({}), losses.isTableFull], [[], true]);
+  assert.deepEqual([told({}), losses.isTableFull], [[], false]);
+});
+
 test('what was cut is told by pod, by its interface or its address, and the rest without one', () => {
   const { losses, told } = kernel();
   losses.start();

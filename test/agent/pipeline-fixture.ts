@@ -41,7 +41,7 @@ export function openPipeline(
       countedFlows: () => [],
       removeFlows: () => undefined,
       settleFlowShares: () => undefined,
-      stats: () => ({ lostRing: 0, lostScratch: 0, cut: 0 }),
+      stats: () => ({ lostRing: 0, lostScratch: 0, cut: 0, uncounted: 0, flowTableFull: 0 }),
       rates: () => Buffer.alloc(0),
       ...tracer,
     },

@@ -177,6 +177,7 @@ export const RENDER_TABLE: [string, KtraceEvent][] = [
   ],
   ['a conversation that begins', flow({ id: '11', node: 'host1', state: 'open', src: frontend, dst: service, nat: [dnat] })],
   ['a conversation that ended', flow({ id: '11', node: 'host1', state: 'close', src: frontend, dst: service, nat: [dnat] })],
+  ['a conversation that was not counted', flow({ id: '12', node: 'host1', src: frontend, dst: service, counted: false })],
   [
     'events of a pod over its rate',
     { v: 1, kind: 'lost', node: 'host1', stage: 'pod-rate', pod: NOISY, count: 36_172, from: time, to: time },

@@ -104,6 +104,11 @@ suite('a report of records', () => {
     assert.equal(reportOf([counted('a', 'host1', 3, 0)]).rows[0]?.silent, 1);
   });
 
+  test('takes a conversation that was not counted for no silent one', () => {
+    const { rows } = reportOf([flow({ id: 'a', node: 'host1', src: client, dst: master, state: 'close', counted: false })]);
+    assert.deepEqual([rows[0]?.isCounted, rows[0]?.silent], [false, 0]);
+  });
+
   test('holds so many conversations, and sums the others up with their peers', () => {
     const many = Array.from({ length: 100 }, (_, at) => told({ src: { ...client, port: 1000 + at }, dst: master }));
     const { report, rows } = reportOf(many, { conversations: 10, shownConversations: 5 });

@@ -69,6 +69,15 @@ test('values are typed as OTLP has them in JSON: 64-bit integers are texts', () 
   assert.equal(typed('ktrace.nat.chains'), undefined, 'an empty list is left out');
 });
 
+test('a flow that was not counted has no counts, in its line neither', () => {
+  const { attributes, body } = encoded(serviceFlow({ counted: false }));
+  assert.match(body.stringValue ?? '', / closed: not counted$/);
+  assert.deepEqual(
+    attributes.filter(({ key }) => /packets|bytes/.test(key)),
+    [],
+  );
+});
+
 test('a flow that has just begun is told at its start and without counts in its line', () => {
   const record = encoded(serviceFlow({ state: 'open' }));
   assert.equal(record.timeUnixNano, '1795337100000000001');

@@ -204,6 +204,23 @@ test('a question and its answer over UDP are closed early, a longer exchange is 
   assert.equal(unanswered.states().includes('close'), false, 'its answer may still come');
 });
 
+test('a flow that found no room in the kernel’s table says that it was not counted', () => {
+  const { told, note, flows } = tracking();
+  note(0, { tuple: OUT });
+  note(0, { tuple: tuple('10.244.1.2', 40_001, '10.244.2.10', 80) });
+  flows.count([counted({ tuple: OUT, packets: 1 })], clock, 1);
+  flows.closeAll();
+  assert.deepEqual(
+    told.map(({ state, counted: isCounted }) => [state, isCounted]),
+    [
+      ['open', undefined],
+      ['open', undefined],
+      ['close', undefined],
+      ['close', false],
+    ],
+  );
+});
+
 test('an ICMP error opens no flow', () => {
   const { told, note } = tracking();
   note(0, { ...echo(8, 1), icmp: { type: 3, code: 3, id: 0, seq: 0, mtu: 0 } });

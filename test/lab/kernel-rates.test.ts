@@ -11,7 +11,7 @@ import { SKIP } from './lab-fixture.ts';
 import { isSpoofed, SPOOFED, synFlood } from './support/flood.ts';
 import { Bench, followed, isAccounted } from './support/kernel.ts';
 import { type Net, twoNodes } from './support/net.ts';
-import { ethernet, IPV4, ipv4, udp } from './support/packets.ts';
+import { ethernet, IPV4, ipv4, tcp, udp } from './support/packets.ts';
 import { TracedNode } from './support/traced-node.ts';
 
 /** Pod a is noisy; b talks with c, which a floods. */
@@ -129,25 +129,51 @@ suite('a pod that floods another', { skip: SKIP }, () => {
 });
 
 suite('the flow table', { skip: SKIP }, () => {
+  const opened = (podRate = 0) => {
+    const bench = new Bench(followed([C], { wantsEveryPacket: false }), [], { podRate });
+    bench.tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.pod), u32(0)]));
+    /** How many of these flows' first packets are told. */
+    const send = (from: number, count: number, flags?: number) => {
+      let told = 0;
+      for (let n = from; n < from + count; n++) {
+        const ends = { src: `198.18.${n >> 8}.${n & 255}`, dst: C };
+        const packet =
+          flags === undefined ? ipv4({ ...ends, proto: 17 }, udp(PORTS)) : ipv4({ ...ends, proto: 6 }, tcp({ ...PORTS, flags }));
+        told += bench.run('ktrace_ingress', ethernet(IPV4, packet), LOOPBACK).length;
+      }
+      return told;
+    };
+    return { bench, tracer: bench.tracer, send };
+  };
+  const PORTS = { sport: 4000, dport: 9 };
+  const [SYN, ACK] = [0x02, 0x10];
+
   test('gives one pod’s interface its share, and room again when the flows have gone', () => {
-    const bench = new Bench(followed([C], { wantsEveryPacket: false }));
-    const { tracer } = bench;
+    const { bench, tracer, send } = opened();
     try {
-      tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.pod), u32(0)]));
-      const send = (from: number, count: number) => {
-        for (let n = from; n < from + count; n++) {
-          const src = `198.18.${n >> 8}.${n & 255}`;
-          const packet = ethernet(IPV4, ipv4({ src, dst: C, proto: 17 }, udp({ sport: 4000, dport: 9 })));
-          assert.equal(bench.run('ktrace_ingress', packet, LOOPBACK).length, 1, 'each is told all the same');
-        }
-      };
-      send(0, SHARE + 100);
+      assert.equal(send(0, SHARE + 100), SHARE, 'what finds no room is not told');
       const full = tracer.countedFlows();
-      assert.deepEqual([full.length, bench.stats().flowTableFull], [SHARE, 100]);
+      assert.equal(full.length, SHARE);
+      assert.equal(send(SHARE, 50, SYN), 50, 'a SYN is told all the same');
+      const { flowTableFull, uncounted } = bench.stats();
+      assert.deepEqual([flowTableFull, uncounted], [150, 100]);
       tracer.removeFlows(full.slice(0, 50).map(({ key }) => key));
       tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.pod), u32(SHARE - 50)]));
-      send(SHARE + 100, 60);
-      assert.deepEqual([tracer.countedFlows().length, bench.stats().flowTableFull], [SHARE, 110]);
+      assert.equal(send(SHARE + 100, 60), 50);
+      assert.deepEqual([tracer.countedFlows().length, bench.stats().uncounted], [SHARE, 110]);
+      assert.ok(isAccounted(bench.stats()), JSON.stringify(bench.stats()));
+    } finally {
+      bench.close();
+    }
+  });
+
+  test('costs what finds no room in it nothing of what its pod may tell', () => {
+    const { bench, tracer, send } = opened(POD_RATE);
+    try {
+      tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.pod), u32(SHARE)]));
+      assert.equal(send(0, POD_RATE * 2, ACK), 0);
+      assert.deepEqual([bench.stats().uncounted, bench.stats().cut], [POD_RATE * 2, 0]);
+      assert.equal(send(0, 10, SYN), 10);
     } finally {
       bench.close();
     }

@@ -124,6 +124,10 @@ function outcomeText(event: PacketEvent, paint: Palette): string {
 
 function flowText(event: FlowEvent, detail: Detail, paint: Palette): string {
   const { packets, bytes } = event;
+  const counts =
+    event.counted === false
+      ? 'not counted'
+      : `${packets.request}/${packets.reply} packets, ${bytesText(bytes.request)}/${bytesText(bytes.reply)}`;
   const lastedUs = Math.max(0, Date.parse(event.endTime) - Date.parse(event.startTime)) * 1000;
   const words = [
     clockText(event.endTime),
@@ -131,7 +135,7 @@ function flowText(event: FlowEvent, detail: Detail, paint: Palette): string {
     endsText(event, detail, paint),
     escapeText(event.proto),
     ...translationWords(event, detail, paint),
-    `flow ${event.state === 'close' ? 'closed' : 'goes on'}: ${packets.request}/${packets.reply} packets, ${bytesText(bytes.request)}/${bytesText(bytes.reply)}`,
+    `flow ${event.state === 'close' ? 'closed' : 'goes on'}: ${counts}`,
     `in ${durationText(lastedUs)}`,
   ];
   return paint.dim(words.join(' '));

@@ -69,6 +69,8 @@ export class Conversations {
   count(event: FlowEvent): Conversation {
     const held = this.#touch({ ...event, dir: 'request' }, event.startTime, event.endTime);
     const { conversation, counter } = held;
+    conversation.isClosed = event.state === 'close';
+    if (event.counted === false) return conversation;
     const before = counter !== undefined && isSame(counter, event) ? counter : undefined;
     conversation.counted ??= { packets: { request: 0, reply: 0 }, bytes: { request: 0, reply: 0 } };
     for (const unit of ['packets', 'bytes'] as const) {
@@ -77,7 +79,6 @@ export class Conversations {
       }
     }
     if (before === undefined || event.endTime >= before.endTime) held.counter = event;
-    conversation.isClosed = event.state === 'close';
     return conversation;
   }
 
