@@ -219,7 +219,7 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
   const silence = new Silence({
     nowMs: () => performance.now(),
     say,
-    reason: (seconds) => silenceText(following.status(), seconds),
+    reason: (seconds) => silenceText(following.status(), seconds, shown),
   });
   const handler = {
     full: () => {

@@ -34,10 +34,11 @@ export function isIncomplete({ lost, missing, gaps, partly = [], counts }: Outco
   return Object.values(lost).some((count) => count > 0) || nodes > 0 || counts.invalid > 0;
 }
 
-/** Why nothing was seen for a while, as far as the client can tell. */
+/** Why nothing was seen for a while, as far as the client can tell. `shown` counts what was printed of packets and conversations before. */
 export function silenceText(
   { agents, agentsUp, pods, addresses, counts, filter }: Omit<FollowStatus, 'undecided' | 'partly'>,
   seconds: number,
+  shown: number,
 ): string {
   const facts = [
     agentsUp === agents ? `${agents} ${agents === 1 ? 'agent' : 'agents'}` : `${agentsUp} of ${agents} agents reached`,
@@ -46,7 +47,7 @@ export function silenceText(
     `${counts.captured} events since the start`,
     ...(filter === undefined ? [] : [`filter "${escapeText(filter)}"`]),
   ];
-  return `no packet matched in ${seconds} s; ${facts.join(', ')}: ${reason(agentsUp, pods, addresses, filter !== undefined)}`;
+  return `${shown > 0 ? 'nothing new' : 'no packet matched'} in ${seconds} s; ${facts.join(', ')}: ${reason(agentsUp, pods, addresses, filter !== undefined)}`;
 }
 
 function reason(agentsUp: number, pods: number, addresses: number, isFiltered: boolean): string {

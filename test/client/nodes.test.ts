@@ -254,13 +254,14 @@ test('a silence says what is known of its cause', () => {
   const counts = { captured: 0, told: 0, joined: 0, duplicates: 0, amended: 0, filtered: 0, undecided: 0, invalid: 0 };
   const status = { agents: 3, agentsUp: 3, pods: 2, addresses: 4, counts, lost: {}, missing: [], gaps: [], filter: undefined };
   assert.equal(
-    silenceText(status, 10),
+    silenceText(status, 10, 0),
     'no packet matched in 10 s; 3 agents, 2 pods resolved, 4 addresses, 0 events since the start: they send and receive nothing new',
   );
+  assert.match(silenceText(status, 20, 112_802), /^nothing new in 20 s; .*: they send and receive nothing new$/);
   assert.match(
-    silenceText({ ...status, filter: 'udp' }, 10),
+    silenceText({ ...status, filter: 'udp' }, 10, 0),
     /filter "udp": they send and receive nothing new that the filter matches$/,
   );
-  assert.match(silenceText({ ...status, pods: 0, addresses: 0 }, 10), /no running pod is meant/);
-  assert.match(silenceText({ ...status, agentsUp: 0 }, 10), /no agent is reached/);
+  assert.match(silenceText({ ...status, pods: 0, addresses: 0 }, 10, 0), /no running pod is meant/);
+  assert.match(silenceText({ ...status, agentsUp: 0 }, 10, 0), /no agent is reached/);
 });
