@@ -48,6 +48,9 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
       [{ outcome: 'discarded-provisional' }, assembler.counts.discarded],
       [{ outcome: 'told-early' }, assembler.counts.evicted],
     ]),
+    counter('ktrace_packets_forgotten_total', 'Told packets that a late drop could not amend any more: too many were held.', [
+      [{}, assembler.counts.forgotten],
+    ]),
     counter('ktrace_flows_total', 'Flows, by what became of them.', [
       [{ outcome: 'opened' }, flows.counts.opened],
       [{ outcome: 'closed' }, flows.counts.closed],

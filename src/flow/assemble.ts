@@ -17,8 +17,10 @@ export interface AssemblerOptions {
   amendMs?: number;
   /** Whether the captured bytes are asked for: a filter looks at them. */
   keepsBytes?(): boolean;
-  /** Open and told packets held at most; the oldest is told, or forgotten, first. */
+  /** Open packets held at most; the oldest is told first. */
   limit?: number;
+  /** Told packets held at most that have ended, and that may wait on this node still; the oldest is forgotten first. */
+  toldLimit?: number;
 }
 
 /** Counters since the start: sightings − noise were joined to packets; packets told + discarded + open = packets begun. */
@@ -31,8 +33,10 @@ export interface AssemblerCounts {
   noise: number;
   /** Provisional packets that turned out to be nobody's. */
   discarded: number;
-  /** Told, or forgotten, before their time because too many were held. */
+  /** Told before their time because too many were held. */
   evicted: number;
+  /** Told, and forgotten before their time because too many were held: what is seen of them later is another record. */
+  forgotten: number;
   /** What the stack did with packets that were seen at no interface; rewrites that wait for one are not among them yet. */
   unjoined: number;
 }
@@ -51,6 +55,7 @@ export class Assembler {
     noise: 0,
     discarded: 0,
     evicted: 0,
+    forgotten: 0,
     unjoined: 0,
   };
   readonly #options: Required<AssemblerOptions>;
@@ -58,14 +63,16 @@ export class Assembler {
   readonly #byContent = new Map<string, OpenPacket>();
   /** In the order they were last touched. */
   readonly #open = new Set<OpenPacket>();
-  readonly #told = new Set<OpenPacket>();
+  /** Told packets that may wait on this node still, and those that have ended: of them all that follows comes at once. */
+  readonly #waiting = new Set<OpenPacket>();
+  readonly #ended = new Set<OpenPacket>();
   readonly #errorsMade = new ErrorsMade();
   readonly #early = new EarlyRewrites();
   readonly #isNoise: ReturnType<typeof noiseFilter>;
   #serial = 0;
 
   constructor(options: AssemblerOptions) {
-    this.#options = { quietMs: 20, amendMs: 5000, limit: 4096, keepsBytes: () => false, ...options };
+    this.#options = { quietMs: 20, amendMs: 5000, limit: 4096, toldLimit: 16_384, keepsBytes: () => false, ...options };
     this.#isNoise = noiseFilter(options.view);
   }
 
@@ -114,7 +121,7 @@ export class Assembler {
 
   #touch(packet: OpenPacket, nowMs: number): void {
     packet.touchedMs = nowMs;
-    if (packet.isTold) this.#told.delete(packet);
+    if (packet.isTold) this.#unhold(packet);
     this.#open.add(packet);
     if (this.#open.size > this.#options.limit) this.#evict();
   }
@@ -125,10 +132,9 @@ export class Assembler {
       const quietMs = nowMs - packet.touchedMs;
       if (quietMs >= this.#options.quietMs || (quietMs > 0 && this.#hasEnded(packet))) this.#tell(packet);
     }
-    for (const packet of this.#told) {
-      if (nowMs - packet.touchedMs < this.#options.amendMs) break;
-      this.#forget(packet);
-    }
+    const { amendMs } = this.#options;
+    this.#forgetOld(this.#waiting, nowMs - amendMs);
+    this.#forgetOld(this.#ended, nowMs - Math.min(amendMs, ENDED_MS));
   }
 
   /** Tells everything that is open, whatever its age. */
@@ -137,7 +143,7 @@ export class Assembler {
   }
 
   get held(): number {
-    return this.#open.size + this.#told.size;
+    return this.#open.size + this.#waiting.size + this.#ended.size;
   }
 
   #find(sighting: Sighting, fingerprint: number): OpenPacket | undefined {
@@ -219,12 +225,30 @@ export class Assembler {
       this.counts.told += 1;
     }
     packet.isTold = true;
-    this.#told.add(packet);
-    if (this.#told.size > this.#options.limit) {
-      const oldest = this.#told.values().next().value;
-      if (oldest !== undefined) this.#forget(oldest);
-    }
+    this.#hold(packet);
     this.#options.onPacket(assembled(event, packet, this.#options.view));
+  }
+
+  #hold(packet: OpenPacket): void {
+    const told = this.#isOver(packet) ? this.#ended : this.#waiting;
+    told.add(packet);
+    if (told.size <= this.#options.toldLimit) return;
+    const oldest = told.values().next().value;
+    if (oldest === undefined) return;
+    this.counts.forgotten += 1;
+    this.#forget(oldest);
+  }
+
+  #unhold(packet: OpenPacket): void {
+    this.#waiting.delete(packet);
+    this.#ended.delete(packet);
+  }
+
+  #forgetOld(told: ReadonlySet<OpenPacket>, untilMs: number): void {
+    for (const packet of told) {
+      if (packet.touchedMs > untilMs) break;
+      this.#forget(packet);
+    }
   }
 
   #evict(): void {
@@ -235,13 +259,15 @@ export class Assembler {
   }
 
   #forget(packet: OpenPacket): void {
-    this.#told.delete(packet);
+    this.#unhold(packet);
     for (const skb of packet.skbs) if (this.#bySkb.get(skb) === packet) this.#bySkb.delete(skb);
     for (const key of packet.contentKeys) if (this.#byContent.get(key) === packet) this.#byContent.delete(key);
   }
 }
 
 const AT_ONCE_NS = 100_000_000n;
+/** Longer than AT_ONCE_NS by what the ring's reader may be late. */
+const ENDED_MS = 500;
 const NO_BYTES = new Uint8Array(0);
 
 function join(packet: OpenPacket, sighting: Sighting): void {

@@ -230,8 +230,35 @@ test('frees that are no packet’s fate are counted, and told to nobody', () => 
   assert.equal(told.length, 3, 'what is freed elsewhere without a reason may be a packet that somebody misses');
 });
 
+test('a late drop amends its packet also after thousands of others were told, and those that are forgotten are counted', () => {
+  const { assembler, told } = assembling({ toldLimit: 5000 });
+  const numbered = (n: number) => ({ skb: BigInt(n), ipId: n, tuple: tuple('10.244.1.2', 40_000, '10.244.1.9', 80) });
+  const dropped = (n: number) =>
+    assembler.add(
+      sighting({ ...numbered(n), hook: 'drop', timeNs: 3_000_000_000n, drop: { reason: NETFILTER_DROP, location: 1n } }),
+      3000,
+    );
+  for (let n = 0; n < 5000; n++) assembler.add(sighting({ ...numbered(n), entry: true }), 0);
+  // What has ended needs no place among those that wait.
+  for (let n = 5000; n < 9000; n++) {
+    assembler.add(sighting({ ...numbered(n), entry: true }), 0);
+    assembler.add(sighting({ ...numbered(n), ifindex: OTHER_POD, hook: 'tc-out' }), 0);
+  }
+  assembler.tick(30);
+  assert.equal(assembler.counts.forgotten, 0);
+  dropped(0);
+  assembler.flush();
+  assert.deepEqual(
+    [told.at(-1)?.event.id, told.at(-1)?.event.amends, hops(told.at(-1)!)],
+    [told[0]?.event.id, true, ['veth1 in']],
+  );
+  for (let n = 9000; n < 14_000; n++) assembler.add(sighting({ ...numbered(n), entry: true, timeNs: 3_000_000_000n }), 3000);
+  assembler.flush();
+  assert.equal(assembler.counts.forgotten, 4999);
+});
+
 test('how many are held is bounded: the oldest is told early, and counted', () => {
-  const { assembler, told } = assembling({ limit: 10 });
+  const { assembler, told } = assembling({ limit: 10, toldLimit: 10 });
   for (let n = 0; n < 100; n++) assembler.add(sighting({ entry: true, skb: BigInt(n), ipId: n }), 0);
   assert.equal(assembler.counts.evicted, 90);
   assert.equal(told.length, 90);
