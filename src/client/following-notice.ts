@@ -64,8 +64,7 @@ function tellingOf(nodes: readonly (readonly [string, FollowedNode])[]): { key: 
     nodes: names(true),
     missing: names(false),
   };
-  const withoutAddress = pods.filter(({ ips }) => ips.length === 0).length;
-  const text = followingText(following, withoutAddress);
+  const text = followingText(following, pods);
   const key = JSON.stringify([following.nodes, following.missing, addresses, pods.map(podKey).sort()]);
   return { key, notice: { v: 1, kind: 'notice', level: 'info', code: 'KTRACE_N_FOLLOWING', text, following } };
 }
@@ -74,26 +73,41 @@ function podKey({ uid, ips }: ResolvedPod): string {
   return `${uid} ${ips.join(' ')}`;
 }
 
-function followingText({ podCount, addressCount, nodes, missing }: FollowedPods, withoutAddress: number): string {
+/** The nodes of pods that have no packets of their own, as they use the node's network. */
+export function hostNetworkNodes(pods: readonly ResolvedPod[]): string[] {
+  return [...new Set(pods.filter(isOnHostNetwork).map(({ node }) => node))].sort();
+}
+
+/** What to follow instead of such pods. */
+export function followNodesText(nodes: readonly string[]): string {
+  return `follow ${listText(nodes.map((node) => `node/${node}`))}`;
+}
+
+function isOnHostNetwork({ hostNetwork, ips }: ResolvedPod): boolean {
+  return hostNetwork === true && ips.length === 0;
+}
+
+function followingText({ podCount, addressCount, nodes, missing }: FollowedPods, pods: readonly ResolvedPod[]): string {
   const all = nodes.length + missing.length;
   const reached = missing.length === 0 ? countOf(all, 'node') : `${nodes.length} of ${countOf(all, 'node')}`;
-  const seen = podCount - withoutAddress;
+  const withoutAddress = pods.filter(({ ips }) => ips.length === 0);
+  const onHost = withoutAddress.filter(isOnHostNetwork).length;
+  const without = withoutAddress.length - onHost;
+  const seen = podCount - withoutAddress.length;
+  const more = seen > 0 ? 'more ' : '';
+  const hostText = onHost === 1 ? "pod uses its node's network" : "pods use their nodes' network";
   return [
-    `following ${whatText(seen, addressCount)} on ${reached}: ${listText(nodes)}`,
-    ...(withoutAddress === 0 ? [] : [withoutAddressText(withoutAddress, seen > 0)]),
+    `following ${whatText(seen, podCount, addressCount)} on ${reached}: ${listText(nodes)}`,
+    ...(onHost === 0 ? [] : [`${onHost} ${more}${hostText}: ${followNodesText(hostNetworkNodes(pods))}`]),
+    ...(without === 0 ? [] : [`${without} ${more}${without === 1 ? 'pod has' : 'pods have'} no address yet`]),
     ...(missing.length === 0 ? [] : [`not reached: ${listText(missing)}`]),
   ].join('; ');
 }
 
-function withoutAddressText(count: number, areMore: boolean): string {
-  const which = `${count} ${areMore ? 'more ' : ''}`;
-  const what = count === 1 ? 'pod has no address of its own' : 'pods have no address of their own';
-  return `${which}${what} (host network, or none yet)`;
-}
-
-function whatText(pods: number, addresses: number): string {
-  if (pods > 0) return countOf(pods, 'pod');
-  return addresses > 0 ? countOf(addresses, 'address') : 'no pod yet';
+function whatText(seen: number, pods: number, addresses: number): string {
+  if (seen > 0) return countOf(seen, 'pod');
+  if (addresses > 0) return countOf(addresses, 'address');
+  return pods > 0 ? 'no address' : 'no pod yet';
 }
 
 /** Names in a line, up to ten of them. */

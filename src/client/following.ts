@@ -5,7 +5,7 @@ import type { KtraceError } from '../util/errors.ts';
 import type { ClockEstimate } from './clock.ts';
 import { type Arrival, Connection, type Timeouts } from './connection.ts';
 import { FollowFilter, type ReadFilter } from './follow-filter.ts';
-import { type FollowedNode, FollowingNotice } from './following-notice.ts';
+import { type FollowedNode, FollowingNotice, hostNetworkNodes } from './following-notice.ts';
 import { MERGE_DEFAULTS, Merge, type MergeCounts } from './merge.ts';
 import { Undecided } from './undecided.ts';
 import { corrections, WireClocks } from './wire-clocks.ts';
@@ -44,6 +44,8 @@ export interface FollowStatus {
   agentsUp: number;
   pods: number;
   addresses: number;
+  /** Nodes of pods that use the node's network. */
+  hostNetwork: string[];
   counts: MergeCounts;
   lost: Partial<Record<LostStage, number>>;
   /** Nodes that are not followed at this moment. */
@@ -164,6 +166,7 @@ export class Following {
       agentsUp: all.filter(({ state }) => state === 'up').length,
       pods: all.reduce((sum, { resolved }) => sum + resolved.pods.length, 0),
       addresses: new Set(all.flatMap(({ resolved }) => resolved.addresses)).size,
+      hostNetwork: hostNetworkNodes(all.flatMap(({ resolved }) => resolved.pods)),
       counts: { ...this.#merge.counts },
       lost: { ...this.#lost },
       missing: names.filter((node) => this.#nodes.get(node)?.state !== 'up'),

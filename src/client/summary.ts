@@ -1,4 +1,5 @@
 import type { FollowStatus } from './following.ts';
+import { followNodesText } from './following-notice.ts';
 import { escapeText } from './render/escape.ts';
 
 /** What a follow or a dump came to. */
@@ -36,7 +37,7 @@ export function isIncomplete({ lost, missing, gaps, partly = [], counts }: Outco
 
 /** Why nothing was seen for a while, as far as the client can tell. `shown` counts what was printed of packets and conversations before. */
 export function silenceText(
-  { agents, agentsUp, pods, addresses, counts, filter }: Omit<FollowStatus, 'undecided' | 'partly'>,
+  { agents, agentsUp, pods, addresses, hostNetwork, counts, filter }: Omit<FollowStatus, 'undecided' | 'partly'>,
   seconds: number,
   shown: number,
 ): string {
@@ -47,11 +48,14 @@ export function silenceText(
     `${counts.captured} events since the start`,
     ...(filter === undefined ? [] : [`filter "${escapeText(filter)}"`]),
   ];
-  return `${shown > 0 ? 'nothing new' : 'no packet matched'} in ${seconds} s; ${facts.join(', ')}: ${reason(agentsUp, pods, addresses, filter !== undefined)}`;
+  const why = reason(agentsUp, pods, addresses, hostNetwork, filter !== undefined);
+  return `${shown > 0 ? 'nothing new' : 'no packet matched'} in ${seconds} s; ${facts.join(', ')}: ${why}`;
 }
 
-function reason(agentsUp: number, pods: number, addresses: number, isFiltered: boolean): string {
+function reason(agentsUp: number, pods: number, addresses: number, hostNetwork: readonly string[], isFiltered: boolean): string {
   if (agentsUp === 0) return 'no agent is reached';
+  if (addresses === 0 && hostNetwork.length > 0)
+    return `these pods use their nodes' network: ${escapeText(followNodesText(hostNetwork))}`;
   if (addresses === 0) return pods === 0 ? 'no running pod is meant by these targets' : 'these pods have no address yet';
   if (pods === 0) return 'no running pod is meant by these targets, and nobody asks for their addresses';
   return isFiltered ? 'they send and receive nothing new that the filter matches' : 'they send and receive nothing new';

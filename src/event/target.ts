@@ -21,6 +21,8 @@ export interface ResolvedPod {
   uid: string;
   node: string;
   ips: string[];
+  /** It uses its node's network: it has no address of its own, and its packets are its node's. */
+  hostNetwork?: true;
 }
 
 /** What an agent made of a subscription's targets; told at the start and at every change. */

@@ -144,7 +144,7 @@ function ref(pod: PodRecord): PodRecord['version']['owner']['pod'] {
 
 function resolvedPod(pod: PodRecord): ResolvedPod {
   const { namespace, name, uid, node } = ref(pod);
-  return { namespace, name, uid, node: node ?? '', ips: [...pod.ips] };
+  return { namespace, name, uid, node: node ?? '', ips: [...pod.ips], ...(pod.hostNetwork ? { hostNetwork: true } : {}) };
 }
 
 /** Beyond this many addresses node ports are told for this node only: of 5,000 nodes' addresses nearly all are never used. */

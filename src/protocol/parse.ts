@@ -121,6 +121,7 @@ function isResolvedPod(pod: unknown): boolean {
   return (
     isObject(pod) &&
     ['namespace', 'name', 'uid', 'node'].every((field) => typeof pod[field] === 'string') &&
+    (pod['hostNetwork'] === undefined || typeof pod['hostNetwork'] === 'boolean') &&
     Array.isArray(pod['ips']) &&
     pod['ips'].every((ip) => typeof ip === 'string')
   );

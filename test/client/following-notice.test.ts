@@ -14,6 +14,16 @@ function pods(node: string, ...names: string[]): FollowedNode['resolved'] {
   return { pods: resolved, addresses: resolved.flatMap(({ ips }) => ips) };
 }
 
+const pending = (node: string) => ({ namespace: 'default', name: 'new', uid: `new-${node}`, node, ips: [] });
+const onHost = (node: string) => ({
+  namespace: 'kube-system',
+  name: 'proxy',
+  uid: `proxy-${node}`,
+  node,
+  ips: [],
+  hostNetwork: true as const,
+});
+
 function up(resolved: FollowedNode['resolved'] = { pods: [], addresses: [] }): FollowedNode {
   return { state: 'up', isSettled: true, resolved };
 }
@@ -118,8 +128,16 @@ test('nodes that are not reached, targets without pods and pods without an addre
     [{ host1: up({ pods: [], addresses: ['10.96.0.10'] }) }, 'following 1 address on 1 node: host1'],
     [{ host1: up({ pods: [], addresses: ['10.96.0.10', '10.96.0.11'] }) }, 'following 2 addresses on 1 node: host1'],
     [
-      { host1: up({ pods: [{ namespace: 'kube-system', name: 'proxy', uid: 'p', node: 'host1', ips: [] }], addresses: [] }) },
-      'following no pod yet on 1 node: host1; 1 pod has no address of its own (host network, or none yet)',
+      { host1: up({ pods: [pending('host1')], addresses: [] }) },
+      'following no address on 1 node: host1; 1 pod has no address yet',
+    ],
+    [
+      { host2: up({ pods: [onHost('host2')], addresses: [] }), host1: up({ pods: [onHost('host1')], addresses: [] }) },
+      "following no address on 2 nodes: host1, host2; 2 pods use their nodes' network: follow node/host1, node/host2",
+    ],
+    [
+      { host1: up({ pods: [...pods('host1', 'a').pods, onHost('host1'), pending('host1')], addresses: ['10.244.1.2'] }) },
+      "following 1 pod on 1 node: host1; 1 more pod uses its node's network: follow node/host1; 1 more pod has no address yet",
     ],
     [
       Object.fromEntries(Array.from({ length: 12 }, (_, index) => [`n${String(index).padStart(2, '0')}`, up(pods('host1'))])),

@@ -252,7 +252,18 @@ test('near names are those that begin alike and those within a few mistakes, bes
 
 test('a silence says what is known of its cause', () => {
   const counts = { captured: 0, told: 0, joined: 0, duplicates: 0, amended: 0, filtered: 0, undecided: 0, invalid: 0 };
-  const status = { agents: 3, agentsUp: 3, pods: 2, addresses: 4, counts, lost: {}, missing: [], gaps: [], filter: undefined };
+  const status = {
+    agents: 3,
+    agentsUp: 3,
+    pods: 2,
+    addresses: 4,
+    hostNetwork: [],
+    counts,
+    lost: {},
+    missing: [],
+    gaps: [],
+    filter: undefined,
+  };
   assert.equal(
     silenceText(status, 10, 0),
     'no packet matched in 10 s; 3 agents, 2 pods resolved, 4 addresses, 0 events since the start: they send and receive nothing new',
@@ -264,4 +275,9 @@ test('a silence says what is known of its cause', () => {
   );
   assert.match(silenceText({ ...status, pods: 0, addresses: 0 }, 10, 0), /no running pod is meant/);
   assert.match(silenceText({ ...status, agentsUp: 0 }, 10, 0), /no agent is reached/);
+  assert.match(silenceText({ ...status, addresses: 0 }, 10, 0), /these pods have no address yet$/);
+  assert.match(
+    silenceText({ ...status, addresses: 0, hostNetwork: ['host1', 'host\n2'] }, 10, 0),
+    /these pods use their nodes' network: follow node\/host1, node\/host\\x0a2$/,
+  );
 });

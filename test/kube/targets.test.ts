@@ -30,8 +30,10 @@ describe('targets on a node of the real cluster', () => {
   it('are addresses: of pods, but never the node’s for a pod on its network', () => {
     const onHost = resolveTargets([{ kind: 'daemonset', namespace: 'shop', name: 'on-host' }], index);
     assert.deepEqual([onHost.pods[0]?.ips, onHost.addresses, onHost.serviceAddresses], [[], [], []]);
+    assert.equal(onHost.pods[0]?.hostNetwork, true);
     const frontend = resolveTargets([{ kind: 'deployment', namespace: 'default', name: 'frontend' }], index);
     assert.deepEqual(frontend.addresses, ['10.244.0.2']);
+    assert.equal(frontend.pods[0]?.hostNetwork, undefined);
   });
 
   it('bring the Services’ addresses along by which their pods are reached, node ports on every node', () => {

@@ -46,7 +46,7 @@ suite('following the guestbook', { skip: SKIP }, () => {
     assert.equal(notice?.following?.podCount, lab.pods.length + onHostNetwork);
     assert.deepEqual(notice.following.nodes, ['host1', 'host2', 'host3']);
     for (const { uid } of lab.pods) assert.ok(notice.following.pods.some((pod) => pod.uid === uid));
-    const text = `following ${lab.pods.length} pods on 3 nodes: host1, host2, host3; ${onHostNetwork} more pods have no address of their own (host network, or none yet)`;
+    const text = `following ${lab.pods.length} pods on 3 nodes: host1, host2, host3; ${onHostNetwork} more pods use their nodes' network: follow node/host1, node/host2, node/host3`;
     assert.equal(notice.text, text);
     assert.ok(everything.stderr.startsWith(`ktrace: ${text}\n`));
   });

@@ -168,6 +168,7 @@ describe('parseAgentMessage', () => {
     },
     { type: 'subscribed', session: 's', resumed: true, missed: 0, resolved },
     { type: 'resolved', resolved },
+    { type: 'resolved', resolved: { pods: [{ ...resolved.pods[0], ips: [], hostNetwork: true }], addresses: [] } },
     { type: 'events', seq: 1, events: [{ kind: 'packet' }, { kind: 'of the future' }] },
     { type: 'clock', clock: '1' },
     recorded,
@@ -194,6 +195,10 @@ describe('parseAgentMessage', () => {
     ['{"type":"events","seq":-1,"events":[]}', /a whole number for events.seq, got -1/],
     ['{"type":"clock","clock":"soon"}', /nanoseconds in decimal/],
     ['{"type":"resolved","resolved":{"pods":[{}],"addresses":[]}}', /resolved pods and addresses/],
+    [
+      JSON.stringify({ type: 'resolved', resolved: { ...resolved, pods: [{ ...resolved.pods[0], hostNetwork: 'yes' }] } }),
+      /resolved pods and addresses/,
+    ],
     [JSON.stringify({ ...recorded, incidents: [{ ...incident, pod: {} }] }), /an array of incidents for recorded.incidents/],
     ...[{ ip: 1 }, { pod: {} }, { ports: 1 }, { fromMs: 'x' }].map((wrong): [string, RegExp] => [
       JSON.stringify({ ...recorded, services: [{ ...service, endpoints: [{ ...endpoint, ...wrong }] }] }),
