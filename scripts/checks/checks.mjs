@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { checkErrors } from './errors.mjs';
 import { checkRooms } from './rooms.mjs';
 import { run } from './run.mjs';
+import { checkVersion } from './version.mjs';
 
 /**
  * The checks that need no test runner, in the order they are run. Each gives what it looked at (`checked`, a number of files
@@ -18,6 +19,7 @@ export const CHECKS = {
   types: checkTypes,
   layout: checkLayout,
   'error-codes': checkErrors,
+  version: checkVersion,
   'dead-code': checkDeadCode,
 };
 
