@@ -11,6 +11,7 @@
 #include "match.h"
 #include "parse.h"
 #include "sight.h"
+#include "tunnel.h"
 
 /* UDP keeps other things in skb->dev once a packet is queued: only what looks like a kernel address is one. */
 static __always_inline bool is_kernel_address(const void *pointer)
@@ -60,34 +61,21 @@ static __always_inline bool may_match_in_memory(const struct source *source)
 {
 	struct iphdr ip;
 	struct ipv6hdr ip6;
-	__u8 l4[4], proto;
-	__u32 at;
+	__u8 type;
 
 	if (load(source, 0, &ip, sizeof(ip)))
 		return false;
 	if (ip.version == 4) {
 		if (has_bit_ipv4(ip.saddr) || has_bit_ipv4(ip.daddr))
 			return true;
-		proto = ip.protocol;
-		at = ip.ihl * 4;
-	} else {
-		if (ip.version != 6 || load(source, 0, &ip6, sizeof(ip6)))
-			return false;
-		if (has_bit_ipv6(&ip6.saddr) || has_bit_ipv6(&ip6.daddr))
-			return true;
-		proto = ip6.nexthdr;
-		at = sizeof(ip6);
-		/* An error behind its header, or something behind an extension header. */
-		if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
-			return true;
+		return ip.protocol == IPPROTO_ICMP && (load(source, ip.ihl * 4, &type, 1) || is_icmp_error(4, type));
 	}
-	if (proto == IPPROTO_IPIP || proto == IPPROTO_IPV6)
-		return true;
-	if (proto != IPPROTO_ICMP && proto != IPPROTO_UDP)
+	if (ip.version != 6 || load(source, 0, &ip6, sizeof(ip6)))
 		return false;
-	if (load(source, at, l4, sizeof(l4)))
+	if (has_bit_ipv6(&ip6.saddr) || has_bit_ipv6(&ip6.daddr))
 		return true;
-	return proto == IPPROTO_UDP ? is_vxlan_port((__u16)l4[2] << 8 | l4[3]) : is_icmp_error(4, l4[0]);
+	/* An error behind its header, or something behind an extension header. */
+	return ip6.nexthdr != IPPROTO_TCP && ip6.nexthdr != IPPROTO_UDP;
 }
 
 static __always_inline bool drop_is_matched(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)
@@ -124,6 +112,15 @@ static __always_inline bool locate(const struct sk_buff *skb, struct source *sou
 	return source->end <= 65536;
 }
 
+/* How it is parsed. What a pod has made in its own namespace is no tunnel's packet of the node. */
+static __always_inline void prepare(const struct sk_buff *skb, __u32 netns, struct parsed *at)
+{
+	__u32 came_in = BPF_CORE_READ(skb, skb_iif);
+
+	at->opens = netns == cfg_netns ? opens_of(came_in) : OPENS_NOTHING;
+	at->place = netns == cfg_netns ? came_in : netns;
+}
+
 static __always_inline void see_drop(const struct sk_buff *skb, void *location, __u32 reason,
 				     const struct sock *receiver)
 {
@@ -145,6 +142,8 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 	s = &scratch->filtered.sighting;
 	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
 	s->time_ns = bpf_ktime_get_ns();
+	netns = netns_of(skb, receiver);
+	prepare(skb, netns, &at);
 	if (parse_packet_in_memory((__u64)(unsigned long)source.from, source.end,
 				   source.end + BPF_CORE_READ(skb, data_len), s, &at)) {
 		COUNT(unparsed);
@@ -156,7 +155,6 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 		COUNT(unmatched);
 		return;
 	}
-	netns = netns_of(skb, receiver);
 	if (!netns) {
 		COUNT(drop_undecided);
 		return;

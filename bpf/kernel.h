@@ -44,6 +44,7 @@ struct sk_buff {
 	unsigned long _nfct;
 	unsigned int len;
 	unsigned int data_len;
+	int skb_iif;
 	__u16 network_header;
 	__be16 protocol;
 	unsigned char *head;

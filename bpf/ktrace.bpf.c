@@ -31,9 +31,9 @@ struct ktrace_stats layout_stats;
 #define ETHERNET 14
 #define NO_LINK_LAYER 0
 
-static __always_inline int dispatch(struct __sk_buff *skb, const __u32 l3, const enum ktrace_body body)
+static __always_inline int dispatch(struct __sk_buff *skb, const __u32 l3, const __u8 hook, const enum ktrace_body body)
 {
-	if (may_match(skb, l3)) {
+	if (may_match(skb, l3, hook)) {
 		bpf_tail_call(skb, &bodies, body);
 		COUNT(no_body);
 	}
@@ -43,26 +43,26 @@ static __always_inline int dispatch(struct __sk_buff *skb, const __u32 l3, const
 SEC("tc")
 int ktrace_ingress(struct __sk_buff *skb)
 {
-	return dispatch(skb, ETHERNET, KTRACE_BODY_INGRESS);
+	return dispatch(skb, ETHERNET, KTRACE_HOOK_TC_INGRESS, KTRACE_BODY_INGRESS);
 }
 
 SEC("tc")
 int ktrace_egress(struct __sk_buff *skb)
 {
-	return dispatch(skb, ETHERNET, KTRACE_BODY_EGRESS);
+	return dispatch(skb, ETHERNET, KTRACE_HOOK_TC_EGRESS, KTRACE_BODY_EGRESS);
 }
 
 /* For devices without a link layer: tun, IPIP. */
 SEC("tc")
 int ktrace_l3_in(struct __sk_buff *skb)
 {
-	return dispatch(skb, NO_LINK_LAYER, KTRACE_BODY_L3_INGRESS);
+	return dispatch(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_INGRESS, KTRACE_BODY_L3_INGRESS);
 }
 
 SEC("tc")
 int ktrace_l3_out(struct __sk_buff *skb)
 {
-	return dispatch(skb, NO_LINK_LAYER, KTRACE_BODY_L3_EGRESS);
+	return dispatch(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_EGRESS, KTRACE_BODY_L3_EGRESS);
 }
 
 SEC("tc")

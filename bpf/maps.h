@@ -33,8 +33,15 @@ const volatile __u8 cfg_filters = 1;
 /* Hash of an address -> bit: zero means no follower can be interested, and costs no helper call. */
 #define TARGET_BITS 65536
 __u64 target_bits[TARGET_BITS / 64];
+/* The same for the node's own addresses alone: between whom its tunnels are. */
+__u64 node_bits[TARGET_BITS / 64];
 /* UDP ports of the node's own VXLAN devices, host order, 0 unused. */
 __u16 vxlan_ports[4];
+/* The node has a device for IP in IP (protocols 4 and 41). */
+__u32 has_ip_tunnels;
+/* By ifindex, 0 unused: where the node's tunnels come in and go out. */
+#define MAX_UPLINKS 8
+__u32 uplinks[MAX_UPLINKS];
 /* Send every sighting, not only what is new. */
 __u32 every_packet;
 /* Changes with the target set: flows matched against an older one are matched anew. */
@@ -130,6 +137,7 @@ struct fragment_key {
 	__u32 dst[4];
 	__u32 id;
 	__u32 proto;
+	__u32 place; /* where it was seen, see struct parsed: nobody says elsewhere which ports a datagram has */
 };
 struct fragment_ports {
 	__u16 sport;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
-/* Whose packet is it: the bit set that decides "nobody's" without a helper call, and the maps that decide the rest. */
+/* Whose packet is it: the bit sets that decide "nobody's" without a helper call, and the maps that decide the rest. */
 #ifndef KTRACE_MATCH_H
 #define KTRACE_MATCH_H
 
@@ -8,112 +8,101 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <bpf/bpf_endian.h>
+#include "address.h"
 #include "event.h"
 #include "maps.h"
 #include "parse.h"
+#include "tunnel.h"
 
-/* The same hash as in src/agent/address-bits.ts: words in network order, as loaded on this machine. */
-static __always_inline bool has_bit(__u32 w0, __u32 w1, __u32 w2, __u32 w3)
+static __always_inline bool ipv4_may_match(void *l3, void *end)
 {
-	__u32 hash = (w0 * 0x85ebca6b + w1 * 0xc2b2ae35 + w2 * 0x27d4eb2f + w3) * 0x9e3779b1;
-	__u32 bit = hash >> 16;
+	struct iphdr *ip = l3;
+	__u8 *l4 = (void *)(ip + 1);
 
-	return target_bits[bit >> 6] >> (bit & 63) & 1;
+	if ((void *)(ip + 1) > end)
+		return true;
+	if (has_bit_ipv4(ip->saddr) || has_bit_ipv4(ip->daddr))
+		return true;
+	/* What an ICMP error quotes the body looks up, also behind options. */
+	if (ip->protocol != IPPROTO_ICMP)
+		return false;
+	return ip->ihl != 5 || l4 + 1 > (__u8 *)end || is_icmp_error(4, *l4);
 }
-
-static __always_inline bool has_bit_ipv4(__be32 address)
-{
-	return has_bit(0, 0, bpf_htonl(0xffff), address);
-}
-
-static __always_inline bool has_bit_ipv6(const struct in6_addr *address)
-{
-	const __u32 *words = address->in6_u.u6_addr32;
-
-	return has_bit(words[0], words[1], words[2], words[3]);
-}
-
-static __always_inline bool has_bit_of(const __u32 *words)
-{
-	return has_bit(words[0], words[1], words[2], words[3]);
-}
-
-static __always_inline bool ipv4_may_match(void *l3, void *end, const bool look_inside);
 
 static __always_inline bool ipv6_may_match(void *l3, void *end)
 {
 	struct ipv6hdr *ip = l3;
-	__u8 *l4 = (void *)(ip + 1);
 
 	if ((void *)(ip + 1) > end)
 		return true;
 	if (has_bit_ipv6(&ip->saddr) || has_bit_ipv6(&ip->daddr))
 		return true;
-	if (ip->nexthdr == IPPROTO_UDP)
-		return l4 + 4 > (__u8 *)end || is_vxlan_port((__u16)l4[2] << 8 | l4[3]);
-	/* What an ICMPv6 error quotes, and what hides behind an extension header or in a tunnel, the body looks up. */
-	return ip->nexthdr != IPPROTO_TCP;
+	/* What an ICMPv6 error quotes, and what hides behind an extension header, the body looks up. */
+	return ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP;
 }
 
-static __always_inline bool inner_may_match(void *l3, void *end)
+static __always_inline bool ip_may_match(void *l3, void *end)
 {
 	__u8 *first = l3;
 
 	if ((void *)(first + 1) > end)
 		return true;
+	/* No IP header: the body sees the outer packet. */
 	if (*first >> 4 == 4)
-		return ipv4_may_match(l3, end, false);
-	if (*first >> 4 == 6)
-		return ipv6_may_match(l3, end);
-	return false;
+		return (*first & 15) < 5 || ipv4_may_match(l3, end);
+	return *first >> 4 != 6 || ipv6_may_match(l3, end);
 }
 
 /* Offset of the inner IP header from an outer one without options when this is a tunnel's packet of the node, else 0. */
-static __always_inline __u32 inner_offset(struct iphdr *ip, void *end)
+static __always_inline __u32 inner_offset(struct __sk_buff *skb, struct iphdr *ip, void *end, const __u8 hook)
 {
 	__u8 *l4 = (void *)(ip + 1);
+	enum opens opens;
+	__u32 inner;
 
 	if (ip->ihl != 5 || bpf_ntohs(ip->frag_off) & IPV4_OFFSET_MASK)
 		return 0;
-	if (ip->protocol == IPPROTO_IPIP || ip->protocol == IPPROTO_IPV6)
-		return sizeof(*ip);
-	if (ip->protocol != IPPROTO_UDP || l4 + 4 > (__u8 *)end || !is_vxlan_port((__u16)l4[2] << 8 | l4[3]))
+	if (ip->protocol == IPPROTO_UDP) {
+		if (l4 + 4 > (__u8 *)end || !is_vxlan_port((__u16)l4[2] << 8 | l4[3]))
+			return 0;
+		inner = sizeof(*ip) + 16 + ETH_HLEN;
+	} else if (is_ip_tunnel(ip->protocol)) {
+		inner = sizeof(*ip);
+	} else {
 		return 0;
-	return sizeof(*ip) + 16 + ETH_HLEN;
+	}
+	opens = opens_at(skb, hook);
+	if (!opens || !is_of_node(0, 0, bpf_htonl(0xffff), opens == OPENS_TO_NODE ? ip->daddr : ip->saddr))
+		return 0;
+	return inner;
 }
 
-static __always_inline bool ipv4_may_match(void *l3, void *end, const bool look_inside)
+/* Some drivers leave all but the outer headers in fragments of the sk_buff. */
+static __always_inline bool inner_may_match(struct __sk_buff *skb, __u32 offset, void *l3, void *end)
 {
-	struct iphdr *ip = l3;
-	__u8 *l4 = (void *)(ip + 1);
-	__u32 inner;
+	__u8 header[sizeof(struct ipv6hdr)];
 
-	if ((void *)(ip + 1) > end)
-		return true;
-	if (look_inside) {
-		/* The tunnel's own addresses are the nodes', which tell nothing about what is inside. */
-		inner = inner_offset(ip, end);
-		if (inner)
-			return inner_may_match(l3 + inner, end);
-	}
-	if (has_bit_ipv4(ip->saddr) || has_bit_ipv4(ip->daddr))
-		return true;
-	/* An ICMP error or a tunnel's packet that does not begin where it is expected: the body finds it. */
-	if (ip->ihl != 5)
-		return ip->protocol != IPPROTO_TCP;
-	return ip->protocol == IPPROTO_ICMP && (l4 + 1 > (__u8 *)end || is_icmp_error(4, *l4));
+	if (l3 + sizeof(header) <= end || bpf_skb_load_bytes(skb, offset, header, sizeof(header)))
+		return ip_may_match(l3, end);
+	return ip_may_match(header, header + sizeof(header));
 }
 
 /* False: no follower can be interested. True: look closer. */
-static __always_inline bool may_match(struct __sk_buff *skb, const __u32 l3)
+static __always_inline bool may_match(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct iphdr *ip = data + l3;
+	__u32 inner;
 
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return ipv4_may_match(data + l3, end, true);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		return ipv6_may_match(data + l3, end);
-	return false;
+	if (skb->protocol != bpf_htons(ETH_P_IP) || !ipv4_may_match(ip, end))
+		return false;
+	if ((void *)(ip + 1) > end)
+		return true;
+	/* Only behind a bit: the outer packets of the node's tunnels have its own address, whose bit is set while anybody follows. */
+	inner = inner_offset(skb, ip, end, hook);
+	return !inner || inner_may_match(skb, l3 + inner, data + l3 + inner, end);
 }
 
 static __always_inline __u32 address_kind(const __u32 *words)

@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 #include "event.h"
 #include "maps.h"
+#include "tunnel.h"
 
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV4_OFFSET_MASK 0x1fff
@@ -53,8 +54,13 @@ static __always_inline void set_ipv6(__u32 *to, const struct in6_addr *address)
 	to[3] = address->in6_u.u6_addr32[3];
 }
 
-/* Offsets in the source: of the IP header that was taken, of the L4 header, and of the first byte past the headers. */
+/*
+ * How a packet is to be read, and where its parts are: offsets in the source of the IP header that was taken, of the L4 header, and of the first
+ * byte past the headers.
+ */
 struct parsed {
+	__u32 opens; /* enum opens */
+	__u32 place; /* ifindex at tc; in the stack's hands the interface it came in by, in a pod its network namespace */
 	__u32 l3;
 	__u32 l4;
 	__u32 end;
@@ -308,7 +314,7 @@ static __always_inline void parse_l4(const struct source *source, const struct i
 }
 
 /* Fragments: the first one leaves its ports for the later ones, which have none of their own. */
-static __always_inline void attribute_fragment(const struct ip_layer *ip, struct ktrace_sighting *s)
+static __always_inline void attribute_fragment(const struct ip_layer *ip, struct ktrace_sighting *s, __u32 place)
 {
 	struct fragment_key key = {};
 	struct fragment_ports ports = {}, *known;
@@ -321,6 +327,7 @@ static __always_inline void attribute_fragment(const struct ip_layer *ip, struct
 	__builtin_memcpy(key.dst, s->tuple.dst, 16);
 	key.id = ip->id;
 	key.proto = ip->proto;
+	key.place = place;
 	if (!ip->fragment_offset) {
 		ports.sport = s->tuple.sport;
 		ports.dport = s->tuple.dport;
@@ -334,21 +341,23 @@ static __always_inline void attribute_fragment(const struct ip_layer *ip, struct
 	}
 }
 
-static __always_inline bool is_vxlan_port(__u16 port)
+/* Whether the packet is between the ends of the node's tunnels. */
+static __always_inline bool is_of_tunnel(const struct ktrace_tuple *outer, __u32 opens)
 {
-	return port &&
-	       (port == vxlan_ports[0] || port == vxlan_ports[1] || port == vxlan_ports[2] || port == vxlan_ports[3]);
+	const __u32 *own = opens == OPENS_TO_NODE ? outer->dst : outer->src;
+
+	return opens && is_of_node(own[0], own[1], own[2], own[3]);
 }
 
 /* Offset of the inner IP header when this is a tunnel's outer packet, else 0. The tunnel's fields of the sighting are set. */
 static __always_inline __u32 parse_tunnel(const struct source *source, const struct ip_layer *ip,
-					  struct ktrace_sighting *s)
+					  struct ktrace_sighting *s, __u32 opens)
 {
 	__u8 header[16];
 
-	if (ip->fragment_offset)
+	if (ip->fragment_offset || !is_of_tunnel(&s->tuple, opens))
 		return 0;
-	if (ip->proto == IPPROTO_IPIP || ip->proto == IPPROTO_IPV6) {
+	if (is_ip_tunnel(ip->proto)) {
 		s->tunnel_kind = KTRACE_TUNNEL_IPIP;
 	} else if (ip->proto == IPPROTO_UDP) {
 		if (load(source, ip->l4, header, sizeof(header)) || !is_vxlan_port((__u16)header[2] << 8 | header[3]))
@@ -363,25 +372,37 @@ static __always_inline __u32 parse_tunnel(const struct source *source, const str
 	return s->tunnel_kind == KTRACE_TUNNEL_VXLAN ? ip->l4 + 16 + ETH_HLEN : ip->l4;
 }
 
+/* It was no tunnel's packet after all. */
+static __always_inline void forget_tunnel(struct ktrace_sighting *s)
+{
+	s->tunnel_kind = KTRACE_TUNNEL_NONE;
+	s->tunnel_vni = 0;
+	__builtin_memset(s->tunnel_src, 0, 16);
+	__builtin_memset(s->tunnel_dst, 0, 16);
+}
+
 /*
  * Fills the packet's fields of s (which are zero) from its IP header at l3; those of the inner packet when it is a tunnel's. 0, or -1 when
- * this is no IP packet.
+ * this is no IP packet. at->opens and at->place are the caller's, the offsets in it are set.
  */
 static __always_inline int parse_packet_from(const struct source *source, __u32 l3, __u32 l3_len,
 					     struct ktrace_sighting *s, struct parsed *at)
 {
-	struct ip_layer ip;
+	struct ip_layer ip, inside;
 	__u32 inner;
 
 	if (parse_ip(source, l3, &s->tuple, &ip))
 		return -1;
-	inner = parse_tunnel(source, &ip, s);
+	inner = parse_tunnel(source, &ip, s, at->opens);
 	if (inner) {
-		/* Not IP inside (ARP in VXLAN), or cut off: nobody's packet but the tunnel's. */
-		if (parse_ip(source, inner, &s->tuple, &ip))
-			return -1;
-		l3_len -= inner - l3;
-		l3 = inner;
+		/* Not IP inside (ARP in VXLAN), or cut off: the outer packet is what it is. */
+		if (parse_ip(source, inner, &s->tuple, &inside)) {
+			forget_tunnel(s);
+		} else {
+			ip = inside;
+			l3_len -= inner - l3;
+			l3 = inner;
+		}
 	}
 	at->l3 = l3;
 	at->l4 = ip.l4;
@@ -394,7 +415,7 @@ static __always_inline int parse_packet_from(const struct source *source, __u32 
 	if (!ip.fragment_offset)
 		parse_l4(source, &ip, s, at);
 	if (ip.is_fragment)
-		attribute_fragment(&ip, s);
+		attribute_fragment(&ip, s, at->place);
 	return 0;
 }
 

@@ -155,6 +155,8 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 	s = &scratch->filtered.sighting;
 	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
 	s->time_ns = bpf_ktime_get_ns();
+	netns = netns_of(skb, 0);
+	prepare(skb, netns, &at);
 	if (parse_packet_in_memory((__u64)(unsigned long)source.from, source.end,
 				   source.end + BPF_CORE_READ(skb, data_len), s, &at)) {
 		COUNT(unparsed);
@@ -165,7 +167,6 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 		COUNT(unmatched);
 		return 0;
 	}
-	netns = netns_of(skb, 0);
 	if (!netns) {
 		COUNT(drop_undecided);
 		return 0;

@@ -11,6 +11,7 @@
 #include "match.h"
 #include "parse.h"
 #include "rate.h"
+#include "tunnel.h"
 
 #define TCP_SYN_FIN_RST 0x07
 /* User space makes room every two seconds. */
@@ -213,7 +214,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	if (every_packet || (void *)(ip + 1) > end)
 		return false;
 	if (ip->version == 4)
-		inner = inner_offset(ip, end);
+		inner = inner_offset(skb, ip, end, hook);
 	if (!usual_key(at + inner, end, &key, &len))
 		return false;
 	key.ifindex = skb->ifindex;
@@ -326,6 +327,8 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 	}
 	s = &scratch->filtered.sighting;
 	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
+	at.opens = opens_at(skb, hook);
+	at.place = skb->ifindex;
 	if (parse_packet_at_tc(skb, l3, s, &at)) {
 		COUNT(unparsed);
 		return;

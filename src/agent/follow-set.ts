@@ -44,7 +44,13 @@ export function followedSet(subscription: Subscription, resolve: Resolve, newbor
  * nothing else at the uplink.
  */
 export function kernelTargets(sets: Iterable<FollowedSet>, ownAddresses: Iterable<string>): KernelTargets {
-  const targets: KernelTargets = { addresses: new Map(), servicePorts: new Set(), bits: emptyBits(), everyPacket: false };
+  const targets: KernelTargets = {
+    addresses: new Map(),
+    servicePorts: new Set(),
+    bits: emptyBits(),
+    nodeBits: emptyBits(),
+    everyPacket: false,
+  };
   const add = (ip: string, kind: number): Uint8Array => {
     const bytes = bytesOf(ip);
     const key = Buffer.from(bytes).toString('hex');
@@ -59,7 +65,8 @@ export function kernelTargets(sets: Iterable<FollowedSet>, ownAddresses: Iterabl
     }
     if (set.wantsEveryPacket) targets.everyPacket = true;
   }
-  if (targets.addresses.size > 0) for (const ip of ownAddresses) if (!isOfOneHost(ip)) add(ip, ADDRESS_BITS.node);
+  if (targets.addresses.size > 0)
+    for (const ip of ownAddresses) if (!isOfOneHost(ip)) setBit(targets.nodeBits, add(ip, ADDRESS_BITS.node));
   return targets;
 }
 

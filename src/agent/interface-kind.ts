@@ -6,6 +6,7 @@ const ARPHRD_LOOPBACK = 772;
 const BRIDGES = /^(cni\d+|cbr\d+|docker\d+|br-[0-9a-f]{12}|weave|kube-bridge|mynet\d*)$/;
 const TUNNELS =
   /^(flannel\.\d+|flannel-v6\.\d+|flannel\d+|tunl\d+|vxlan\.calico|vxlan-v6\.calico|vxlan-\d+|cilium_vxlan|wireguard\.cali|flannel-wg(-v6)?)$/;
+const IP_TUNNEL_KINDS = new Set(['ipip', 'sit', 'ip6tnl']);
 const TUNNEL_KINDS = new Set(['vxlan', 'ipip', 'sit', 'ip6tnl', 'geneve', 'wireguard']);
 /** Calico builds a pod's interface under this name first, and Weave's and docker's own plumbing is no pod's. */
 const NEVER = /^calico_tmp_[AB]$/;
@@ -28,6 +29,11 @@ export function interfaceKind(
   if (link.linkNetnsId >= 0 && (link.kind === 'veth' || link.kind === 'netkit')) return 'pod';
   if (link.kind === 'bridge') return BRIDGES.test(link.name) || context.podMasters.has(link.ifindex) ? 'bridge' : undefined;
   return POD_NAMES.test(link.name) && link.linkNetnsId >= 0 ? 'pod' : undefined;
+}
+
+/** True of a device that puts IP into IP, without anything between. */
+export function isIpTunnel({ kind }: Link): boolean {
+  return IP_TUNNEL_KINDS.has(kind);
 }
 
 /** True when packets begin with an Ethernet header: all but tun, IPIP and the like. */

@@ -4,11 +4,11 @@ import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { FailedAttaches } from './failed-attaches.ts';
 import { Guard } from './guard.ts';
-import { hasLinkLayer, interfaceKind } from './interface-kind.ts';
+import { hasLinkLayer, interfaceKind, isIpTunnel } from './interface-kind.ts';
 import { PodAddresses } from './pod-addresses.ts';
 import { withExpeditedRcu } from './rcu.ts';
 import { Reread, type Schedule, schedule } from './reread.ts';
-import { MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
+import { MAX_UPLINKS, MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
 
 interface Known {
   link: Link;
@@ -199,7 +199,10 @@ export class Interfaces {
     this.#interfaceByAddress = new Map(addresses.map(({ ip, ifindex }) => [ip, ifindex]));
     const uplinksChanged = uplinks.size !== this.#uplinks.size || [...uplinks].some((ifindex) => !this.#uplinks.has(ifindex));
     this.#uplinks = uplinks;
-    if (uplinksChanged) for (const known of this.#known.values()) this.#classify(known);
+    if (uplinksChanged) {
+      this.#tellUplinks();
+      for (const known of this.#known.values()) this.#classify(known);
+    }
     if (hasChanged) this.onOwnAddressesChange();
   }
 
@@ -230,7 +233,7 @@ export class Interfaces {
     if (kind !== known.kind && this.#tracer.isAttached(known.link.ifindex))
       this.guard.run('detach', () => this.#tracer.detach(known.link.ifindex));
     known.kind = kind;
-    if (known.link.vxlanPort !== 0) this.#tellVxlanPorts();
+    this.#tellTunnels(known.link);
     this.#settleNetns(known);
     this.#settle(known);
   }
@@ -244,6 +247,19 @@ export class Interfaces {
   /** UDP ports of the node's own VXLAN devices, each once. */
   vxlanPorts(): number[] {
     return [...new Set([...this.#known.values()].map(({ link }) => link.vxlanPort).filter((port) => port !== 0))];
+  }
+
+  /** Which packets are tunnels', when this link has a say in it. */
+  #tellTunnels(link: Link): void {
+    if (link.vxlanPort !== 0) this.#tellVxlanPorts();
+    if (isIpTunnel(link)) this.#tracer.setIpTunnels([...this.#known.values()].some((known) => isIpTunnel(known.link)));
+  }
+
+  #tellUplinks(): void {
+    const uplinks = [...this.#uplinks].sort((a, b) => a - b);
+    if (uplinks.length > MAX_UPLINKS)
+      this.#log.warn({ uplinks }, `tunnels are looked into at the first ${MAX_UPLINKS} uplinks only`);
+    this.#tracer.setUplinks(uplinks.slice(0, MAX_UPLINKS));
   }
 
   #tellVxlanPorts(): void {
@@ -321,7 +337,7 @@ export class Interfaces {
       const oldest = this.#names.keys().next().value;
       if (oldest !== undefined) this.#names.delete(oldest);
     }
-    if (known.link.vxlanPort !== 0) this.#tellVxlanPorts();
+    this.#tellTunnels(known.link);
   }
 }
 

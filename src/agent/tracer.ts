@@ -17,6 +17,8 @@ import { Probes, type ProbesOptions } from './probes.ts';
 const PROGRAM_PREFIX = 'ktrace_';
 /** Room in the kernel's `vxlan_ports`. */
 export const MAX_VXLAN_PORTS = 4;
+/** Room in the kernel's `uplinks`. */
+export const MAX_UPLINKS = 8;
 const BODIES: [number, string][] = [
   [BODY.ingress, 'body_ingress'],
   [BODY.egress, 'body_egress'],
@@ -45,6 +47,8 @@ export interface KernelTargets {
   /** `struct ktrace_service_key` in hex. */
   servicePorts: Set<string>;
   bits: Uint8Array;
+  /** Those of the node's own addresses alone. */
+  nodeBits: Uint8Array;
   everyPacket: boolean;
 }
 
@@ -263,6 +267,19 @@ export class Tracer {
     this.#setGlobal('vxlan_ports', bytes);
   }
 
+  /** Whether the node has a device for IP in IP: else protocols 4 and 41 are nobody's tunnel. */
+  setIpTunnels(hasSome: boolean): void {
+    this.#setGlobal('has_ip_tunnels', u32(hasSome ? 1 : 0));
+  }
+
+  /** Interfaces, at most {@link MAX_UPLINKS}, at which the node's tunnels are looked into. */
+  setUplinks(ifindexes: readonly number[]): void {
+    const bytes = new Uint8Array(MAX_UPLINKS * 4);
+    const view = new DataView(bytes.buffer);
+    for (const [index, ifindex] of ifindexes.entries()) view.setUint32(index * 4, ifindex, true);
+    this.#setGlobal('uplinks', bytes);
+  }
+
   /**
    * Brings the kernel's maps to this target set, by differences; flows matched against the old one are matched anew. What the kernel refuses
    * (a map is full) costs only itself: the first refusal is thrown when all else is done.
@@ -292,6 +309,7 @@ export class Tracer {
     for (const key of targets.servicePorts) put(this.#servicePorts, key, 1, 'service_ports', fromHex(key));
     this.#setGlobal('every_packet', u32(targets.everyPacket ? 1 : 0));
     this.#setGlobal('target_bits', targets.bits);
+    this.#setGlobal('node_bits', targets.nodeBits);
     this.#generation = (this.#generation % 0xffffffff) + 1;
     this.#setGlobal('target_generation', u32(this.#generation));
     if (refusal !== undefined) throw refusal;

@@ -68,6 +68,9 @@ test('the kernel gets followed, Service and node addresses, each with its bit', 
   const bits = emptyBits();
   for (const ip of ['10.244.1.2', '10.96.0.10', '192.168.0.1']) setBit(bits, bytesOf(ip));
   assert.deepEqual(targets.bits, bits);
+  const nodeBits = emptyBits();
+  setBit(nodeBits, bytesOf('192.168.0.1'));
+  assert.deepEqual(targets.nodeBits, nodeBits);
   assert.deepEqual([...targets.servicePorts], [servicePortKey(bytesOf('10.96.0.10'), 80, 6)]);
   assert.equal(targets.everyPacket, false);
 });

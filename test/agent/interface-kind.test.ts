@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hasLinkLayer, interfaceKind } from '../../src/agent/interface-kind.ts';
+import { hasLinkLayer, interfaceKind, isIpTunnel } from '../../src/agent/interface-kind.ts';
 import type { Link } from '../../src/native/types.ts';
 
 const ETHERNET = 1;
@@ -88,4 +88,9 @@ test('only Ethernet has a link layer: tun, IPIP and WireGuard do not', () => {
     [ETHERNET, NONE, IPIP, 778].map((arpType) => hasLinkLayer(link('x', { arpType }))),
     [true, false, false, false],
   );
+});
+
+test('IP in IP is of the devices that make it', () => {
+  for (const kind of ['ipip', 'sit', 'ip6tnl']) assert.ok(isIpTunnel(link('tunl0', { kind })), kind);
+  for (const kind of ['vxlan', 'geneve', 'wireguard', 'bridge', '']) assert.ok(!isIpTunnel(link('tunl0', { kind })), kind);
 });

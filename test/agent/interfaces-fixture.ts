@@ -104,6 +104,8 @@ export function openInterfaces(
     peerNetns: () => 0,
     setPodNetns: () => undefined,
     setVxlanPorts: () => undefined,
+    setUplinks: () => undefined,
+    setIpTunnels: () => undefined,
   } as unknown as Tracer;
   const interfaces = new Interfaces({ native, tracer, log: quiet, schedule: clock.schedule, nowMs: () => clock.nowMs });
   t.after(() => interfaces.close());

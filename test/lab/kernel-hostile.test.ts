@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { after, suite, test } from 'node:test';
+import { readFileSync } from 'node:fs';
+import { after, afterEach, beforeEach, suite, test } from 'node:test';
 import fc from 'fast-check';
 import { bytesOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
 import { before } from '../support/evidence.ts';
 import { SKIP } from './lab-fixture.ts';
-import { Bench, followed, isAccounted } from './support/kernel.ts';
-import { POD, POD6, ports, TABLE } from './support/packet-table.ts';
-import { ethernet, IPV4, IPV6, ipv4, ipv6, tcp, UNKNOWN } from './support/packets.ts';
+import { Bench, followed, isAccounted, LOOPBACK } from './support/kernel.ts';
+import { ends, inUdp, NODE_ADDRESSES, NODES, POD, POD6, ports, router, TABLE } from './support/packet-table.ts';
+import { ethernet, IPV4, IPV6, ipv4, ipv6, tcp, UNKNOWN, udp, vxlan } from './support/packets.ts';
 
 const SERVICE = { ip: '10.96.0.10', port: 80, proto: 'tcp' as const };
 const HOSTILE_PACKETS = 24_000;
@@ -51,7 +53,7 @@ suite('hostile packets', { skip: SKIP }, () => {
   let bench: Bench;
   before(() => {
     const set = followed([POD, POD6], { serviceAddresses: [SERVICE] });
-    bench = new Bench(set, ['192.168.0.1']);
+    bench = new Bench(set, NODE_ADDRESSES);
   });
   after(() => bench.close());
 
@@ -92,6 +94,77 @@ suite('hostile packets', { skip: SKIP }, () => {
       matched += byBody;
     }
     assert.ok(matched > 1000);
+  });
+});
+
+suite('what is sent to look like another’s', { skip: SKIP }, () => {
+  const STRANGER = '10.244.1.66';
+  const WORLD = '8.8.8.8';
+  const forged = ipv4({ ...ends, proto: 6 }, tcp(ports));
+  const garbage = Buffer.alloc(64, 0xee);
+  const inTunnels = (outer: { src: string; dst: string }, inner: Buffer): [string, Buffer][] => [
+    ['VXLAN', ipv4({ ...outer, proto: 17 }, inUdp(vxlan(1, IPV4, inner)))],
+    ['VXLAN over options', ipv4({ ...outer, proto: 17, options: Buffer.alloc(8, 1) }, inUdp(vxlan(1, IPV4, inner)))],
+    ['IPIP', ipv4({ ...outer, proto: 4 }, inner)],
+    ['protocol 41', ipv4({ ...outer, proto: 41 }, inner)],
+  ];
+  const PROGRAMS = ['ktrace_ingress', 'ktrace_egress', 'body_ingress', 'body_egress'];
+  let bench: Bench;
+  beforeEach(() => {
+    bench = new Bench(followed([POD]), [NODES.src]);
+  });
+  afterEach(() => bench.close());
+
+  /** What each program tells of each, without a flow of the victim's. */
+  const told = (packets: [string, Buffer][], programs = PROGRAMS) =>
+    packets.flatMap(([what, packet]) =>
+      programs.flatMap((program) =>
+        bench
+          .run(program, ethernet(IPV4, packet))
+          .map(({ tuple, tunnel }) => `${what} by ${program}: ${tuple.src}, ${tunnel?.kind}`),
+      ),
+    );
+
+  test('in a tunnel of its own, at a pod’s interface, is its sender’s packet, whoever it is addressed to', () => {
+    bench.tracer.setUplinks([]);
+    for (const dst of [WORLD, NODES.src, STRANGER]) assert.deepEqual(told(inTunnels({ src: STRANGER, dst }, forged)), []);
+    assert.deepEqual(bench.tracer.countedFlows(), []);
+  });
+
+  test('in a tunnel that is none of the node’s, at an uplink, is its sender’s packet', () => {
+    assert.deepEqual(told(inTunnels({ src: STRANGER, dst: WORLD }, forged)), []);
+    assert.deepEqual(told(inTunnels({ src: NODES.src, dst: NODES.dst }, forged), ['ktrace_ingress', 'body_ingress']), []);
+    assert.deepEqual(told(inTunnels({ src: NODES.dst, dst: NODES.src }, forged), ['ktrace_egress', 'body_egress']), []);
+    bench.tracer.setIpTunnels(false);
+    const [, , ...inIp] = inTunnels({ src: NODES.dst, dst: NODES.src }, forged);
+    assert.deepEqual(told(inIp), []);
+    assert.deepEqual(bench.tracer.countedFlows(), []);
+  });
+
+  test('does not hide a followed pod: what is no tunnel’s packet is told as what it is', () => {
+    for (const uplinks of [[], [LOOPBACK]]) {
+      bench.tracer.setUplinks(uplinks);
+      for (const dst of [WORLD, NODES.src])
+        for (const inner of [garbage, Buffer.alloc(0), ...(dst === WORLD ? [ipv4({ ...router, proto: 6 }, tcp(ports))] : [])])
+          for (const [what, packet] of inTunnels({ src: POD, dst }, inner))
+            for (const program of PROGRAMS) {
+              const [seen] = bench.run(program, ethernet(IPV4, packet));
+              assert.deepEqual([seen?.tuple.src, seen?.tuple.dst, seen?.tunnel], [POD, dst, undefined], `${what} by ${program}`);
+            }
+    }
+  });
+
+  test('as the first fragment of another’s datagram, at another interface, gives its later ones no ports', (t) => {
+    const name = `ktf${process.pid}`;
+    execFileSync('ip', ['link', 'add', name, 'type', 'bridge']);
+    t.after(() => execFileSync('ip', ['link', 'del', name]));
+    const other = Number(readFileSync(`/sys/class/net/${name}/ifindex`, 'utf8'));
+    const first = (dport: number) => ipv4({ ...ends, proto: 17, id: 7, more: true }, udp({ sport: 1, dport }, Buffer.alloc(16)));
+    const later = ipv4({ ...ends, proto: 17, id: 7, offset: 24 }, Buffer.alloc(16));
+    const portAt = (ifindex: number, packet: Buffer) =>
+      bench.run('body_ingress', ethernet(IPV4, packet), ifindex)[0]?.tuple.dport;
+    assert.deepEqual([portAt(LOOPBACK, first(53)), portAt(other, first(666))], [53, 666]);
+    assert.deepEqual([portAt(LOOPBACK, later), portAt(other, later)], [53, 666]);
   });
 });
 

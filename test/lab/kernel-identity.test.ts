@@ -224,6 +224,7 @@ function bridgedNodes(): Net {
         node,
         `link add flannel.1 address 0a:00:00:00:00:0${n} type vxlan id 1 dev eth0 local 192.168.78.${n} dstport 8472 nolearning; addr add 10.244.${n}.0/32 dev flannel.1; link set flannel.1 up; neigh add 10.244.${peer}.0 lladdr 0a:00:00:00:00:0${peer} dev flannel.1; route add 10.244.${peer}.0/24 via 10.244.${peer}.0 dev flannel.1 onlink`,
       );
+      net.ip(node, `route add default via 192.168.78.${peer}`);
       net.exec(node, 'bridge', 'fdb', 'add', `0a:00:00:00:00:0${peer}`, 'dev', 'flannel.1', 'dst', `192.168.78.${peer}`);
       net.exec(node, 'sysctl', '-qw', 'net.bridge.bridge-nf-call-iptables=1');
     }

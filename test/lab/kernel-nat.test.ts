@@ -5,6 +5,7 @@ import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
 import { type Net, twoNodes } from './support/net.ts';
+import { IPV4, ipv4, udp, vxlan } from './support/packets.ts';
 import { TracedNode, way } from './support/traced-node.ts';
 
 const SERVICE = '10.96.0.10';
@@ -152,6 +153,25 @@ suite('translations', { skip: SKIP }, () => {
     }
     await node.close();
     assert.equal(node.packets().filter(({ icmp }) => icmp?.unansweredMs !== undefined).length, 0);
+  });
+
+  test('make no tunnel of the node’s of what a pod sends to the VXLAN port', async () => {
+    net.ip('node1', `link add vx0 type vxlan id 1 dstport 8472 local ${UPLINK}`);
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT, LOCAL] });
+    const inner = vxlan(1, IPV4, ipv4({ src: LOCAL, dst: '10.9.9.9', proto: 17 }, udp({ sport: 1, dport: 2 })));
+    const script = `socket(my $s, AF_INET, SOCK_DGRAM, 17) or die $!;
+      send($s, pack('H*', '${inner.toString('hex')}'), 0, sockaddr_in(8472, inet_aton('${REMOTE}'))) or die $!;`;
+    net.exec('a', 'perl', '-MSocket', '-e', script);
+    await node.packet(
+      'the datagram',
+      ({ dst }) => dst.port === 8472,
+      (packet) => {
+        assert.equal(way(packet), 'veth-a in, eth0 out');
+        assert.deepEqual(nat(packet, packet.src.port ?? 0), [`snat ${CLIENT}:* → ${UPLINK}:*`]);
+      },
+    );
+    await node.close();
+    assert.ok(!JSON.stringify(node.events).includes('10.9.9.9'), 'what it claims to have inside is nobody’s packet');
   });
 
   test('of SCTP are told as well', async () => {

@@ -8,6 +8,7 @@ import {
   ends,
   ends6,
   inUdp,
+  NODE_ADDRESSES,
   NODES,
   noPorts,
   POD,
@@ -41,7 +42,7 @@ const frame = (l3: Buffer) => ethernet(l3[0]! >> 4 === 6 ? IPV6 : IPV4, l3);
 suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
   let bench: Bench;
   before(() => {
-    bench = new Bench(followed([POD, POD6]));
+    bench = new Bench(followed([POD, POD6]), NODE_ADDRESSES);
   });
   after(() => bench.close());
 

@@ -17,7 +17,7 @@ const inside = ipv4({ ...ends, proto: 17 }, udp({ sport: 4000, dport: 7002 }, pa
 suite('how much the kernel side captures of a packet', { skip: SKIP }, () => {
   let bench: Bench;
   before(() => {
-    bench = new Bench(followed(['10.9.1.2', 'fd00::2']));
+    bench = new Bench(followed(['10.9.1.2', 'fd00::2']), ['172.18.0.3']);
   });
   after(() => bench.close());
 

@@ -10,7 +10,7 @@ import { loadNative } from '../../../src/native/load.ts';
 import type { RingReader } from '../../../src/native/types.ts';
 import type { Random } from '../../filter/support/random.ts';
 import { frame, IPV4, IPV6 } from '../../filter/support/traffic.ts';
-import { followed, openTracer } from './kernel.ts';
+import { followed, LOOPBACK, openTracer } from './kernel.ts';
 import { ethernet, IPV4 as TYPE_IPV4, IPV6 as TYPE_IPV6, UNKNOWN } from './packets.ts';
 
 /** A packet that the programs are given, and what they tell of it without a filter. */
@@ -32,7 +32,9 @@ export class FilterBench {
   constructor(random: Random, count: number, objectPath?: string) {
     this.tracer = openTracer(objectPath === undefined ? {} : { objectPath });
     this.tracer.setVxlanPorts([8472, 4789]);
-    this.tracer.setTargets(kernelTargets([followed([...IPV4, ...IPV6])], []));
+    this.tracer.setIpTunnels(true);
+    this.tracer.setUplinks([LOOPBACK]);
+    this.tracer.setTargets(kernelTargets([followed([...IPV4, ...IPV6])], [...IPV4, ...IPV6]));
     this.#ring = loadNative().readRing(this.tracer.object, 'sightings', { intervalMs: 60_000, unref: true }, (batch) => {
       decodeBatch(batch, (sighting) => this.#seen.push({ ...sighting, data: sighting.data.slice() }));
     });

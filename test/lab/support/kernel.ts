@@ -8,6 +8,8 @@ import { loadNative } from '../../../src/native/load.ts';
 import type { RingReader } from '../../../src/native/types.ts';
 
 export const OBJECT_PATH = fileURLToPath(new URL('../../../build/bpf/ktrace.bpf.o', import.meta.url));
+/** Where a packet is when its test run names no interface. */
+export const LOOPBACK = 1;
 export const ownNetns = (): number => statSync('/proc/self/ns/net').ino;
 
 /** A tracer with the running kernel's everything; `more` changes that. */
@@ -34,7 +36,7 @@ export function followed(addresses: readonly string[], more: Partial<FollowedSet
   };
 }
 
-/** The programs without a network: each packet is given to one by BPF_PROG_TEST_RUN. */
+/** The programs without a network, at an uplink: each packet is given to one by BPF_PROG_TEST_RUN. */
 export class Bench {
   readonly tracer: Tracer;
   readonly #ring: RingReader;
@@ -44,6 +46,8 @@ export class Bench {
   constructor(set: FollowedSet, ownAddresses: readonly string[] = [], more: Partial<TracerOptions> = {}) {
     this.tracer = openTracer(more);
     this.tracer.setVxlanPorts([8472, 4789]);
+    this.tracer.setIpTunnels(true);
+    this.tracer.setUplinks([LOOPBACK]);
     this.tracer.setTargets(kernelTargets([set], ownAddresses));
     this.#ring = loadNative().readRing(this.tracer.object, 'sightings', { intervalMs: 60_000, unref: true }, (batch) => {
       this.malformed += decodeBatch(batch, (sighting) => this.#seen.push(sighting)).malformed;

@@ -7,6 +7,8 @@ export const POD6 = 'fd00:10:244:1::2';
 const PEER6 = 'fd00:10:244:2::a';
 export const NODES = { src: '192.168.0.1', dst: '192.168.0.2' };
 const NODES6 = { src: 'fd00:cafe::1', dst: 'fd00:cafe::2' };
+/** The node's own: its tunnels' packets come from them, and go to them. */
+export const NODE_ADDRESSES = [...Object.values(NODES), ...Object.values(NODES6)];
 export const ports = { sport: 40_000, dport: 80 };
 export const v4: Tuple = { src: POD, dst: PEER, ...ports };
 export const v6: Tuple = { src: POD6, dst: PEER6, ...ports };

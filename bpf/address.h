@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
+/* The bit sets that tell of an address, without a helper call, that it is nobody's. */
+#ifndef KTRACE_ADDRESS_H
+#define KTRACE_ADDRESS_H
+
+#include <stdbool.h>
+#include <linux/in6.h>
+#include <bpf/bpf_endian.h>
+#include "maps.h"
+
+/* The same hash as in src/agent/address-bits.ts: words in network order, as loaded on this machine. */
+static __always_inline __u32 bit_of(__u32 w0, __u32 w1, __u32 w2, __u32 w3)
+{
+	return ((w0 * 0x85ebca6b + w1 * 0xc2b2ae35 + w2 * 0x27d4eb2f + w3) * 0x9e3779b1) >> 16;
+}
+
+static __always_inline bool has_bit(__u32 w0, __u32 w1, __u32 w2, __u32 w3)
+{
+	__u32 bit = bit_of(w0, w1, w2, w3);
+
+	return target_bits[bit >> 6] >> (bit & 63) & 1;
+}
+
+static __always_inline bool has_bit_ipv4(__be32 address)
+{
+	return has_bit(0, 0, bpf_htonl(0xffff), address);
+}
+
+static __always_inline bool has_bit_ipv6(const struct in6_addr *address)
+{
+	const __u32 *words = address->in6_u.u6_addr32;
+
+	return has_bit(words[0], words[1], words[2], words[3]);
+}
+
+static __always_inline bool has_bit_of(const __u32 *words)
+{
+	return has_bit(words[0], words[1], words[2], words[3]);
+}
+
+static __always_inline bool is_of_node(__u32 w0, __u32 w1, __u32 w2, __u32 w3)
+{
+	__u32 bit = bit_of(w0, w1, w2, w3);
+
+	return node_bits[bit >> 6] >> (bit & 63) & 1;
+}
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
+/*
+ * Whose tunnels are looked into: the node's own, at its uplinks. Anybody can send a datagram to the VXLAN port that says what it likes; it is a
+ * tunnel's packet only when the node itself has made it, or takes it in from outside.
+ */
+#ifndef KTRACE_TUNNEL_H
+#define KTRACE_TUNNEL_H
+
+#include <stdbool.h>
+#include <linux/in.h>
+#include "address.h"
+#include "event.h"
+#include "maps.h"
+
+enum opens {
+	OPENS_NOTHING = 0,
+	OPENS_TO_NODE, /* what is addressed to the node */
+	OPENS_FROM_NODE, /* what the node sends under its own address */
+};
+
+static __always_inline bool is_uplink(__u32 ifindex)
+{
+	int i;
+
+#pragma unroll
+	for (i = 0; i < MAX_UPLINKS; i++)
+		if (uplinks[i] == ifindex)
+			return true;
+	return false;
+}
+
+/*
+ * came_in: the interface that the packet came in by (skb_iif), 0 for what the node has made. skb_scrub_packet, which every tunnel device calls,
+ * sets it to 0; what a pod sends still has its own when masquerade has given it the node's address.
+ */
+static __always_inline enum opens opens_of(__u32 came_in)
+{
+	if (!came_in)
+		return OPENS_FROM_NODE;
+	return is_uplink(came_in) ? OPENS_TO_NODE : OPENS_NOTHING;
+}
+
+static __always_inline enum opens opens_at(const struct __sk_buff *skb, const __u8 hook)
+{
+	if (!is_uplink(skb->ifindex))
+		return OPENS_NOTHING;
+	return hook == KTRACE_HOOK_TC_INGRESS ? OPENS_TO_NODE : opens_of(skb->ingress_ifindex);
+}
+
+static __always_inline bool is_vxlan_port(__u16 port)
+{
+	return port &&
+	       (port == vxlan_ports[0] || port == vxlan_ports[1] || port == vxlan_ports[2] || port == vxlan_ports[3]);
+}
+
+static __always_inline bool is_ip_tunnel(__u8 proto)
+{
+	return has_ip_tunnels && (proto == IPPROTO_IPIP || proto == IPPROTO_IPV6);
+}
+
+#endif
