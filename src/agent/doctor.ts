@@ -17,14 +17,18 @@ const CAPABILITIES = [
 const REQUIRED: readonly string[] = ['BPF', 'PERFMON', 'NET_ADMIN'];
 
 /** A node as its agent sees it. */
-export function diagnose(node: string, version: string, tracer: Tracer, interfaces: Interfaces): NodeReport {
+export function diagnose(
+  node: string,
+  version: string,
+  { tracer, interfaces, symbols }: { tracer: Tracer; interfaces: Interfaces; symbols: { areKnown: boolean } },
+): NodeReport {
   const hooks = tracer.hooks();
   const list = interfaces.list();
   return {
     ...machine(node, version, true),
     hooks,
     interfaces: list,
-    lacks: lacksOf(hooks),
+    lacks: [...lacksOf(hooks), ...(symbols.areKnown ? [] : [NO_SYMBOLS])],
     works: true,
     ...(list.length === 0 ? { reason: 'there is no interface of a pod network here (yet)' } : {}),
   };
@@ -61,6 +65,12 @@ export function capabilities(status = readFileSync('/proc/self/status', 'latin1'
 const DROPS_REMEDY = 'Linux 5.17 or later, with BTF';
 const CONNTRACK_REMEDY =
   'load nf_conntrack, on a kernel whose modules have BTF: the agent takes it up, at the latest when the next follow begins';
+
+const NO_SYMBOLS: Lack = {
+  what: 'names of the kernel functions where packets are dropped, and what TCP drops without a reason',
+  why: 'the kernel hides its addresses: /proc/kallsyms has none',
+  remedy: 'CAP_SYSLOG, and kernel.kptr_restrict of at most 1',
+};
 
 function lacksOf(hooks: readonly HookReport[]): Lack[] {
   return hooks.flatMap(({ name, state, reason = '' }): Lack[] => {

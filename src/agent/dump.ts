@@ -8,6 +8,7 @@ import { KtraceError } from '../util/errors.ts';
 import type { Access } from './authorizer.ts';
 import { type DumpSelection, dumpSelection } from './dump-selection.ts';
 import { unpatched } from './headers.ts';
+import { withoutAddress } from './hidden-address.ts';
 import { placesOf, textOf } from './record-places.ts';
 import type { Recorder } from './recorder.ts';
 import { type Damage, type Places, type RecordBlock, readOwners, readRecords } from './recording.ts';
@@ -142,7 +143,7 @@ export class Dump {
     for (const line of raw.toString('utf8').split('\n')) {
       if (line === '') continue;
       this.#counts.read += 1;
-      const seen = this.#seen(unpatched(JSON.parse(line) as KtraceEvent));
+      const seen = this.#seen(withoutAddress(unpatched(JSON.parse(line) as KtraceEvent)));
       if (seen !== undefined) events.push(seen);
     }
     return events;

@@ -31,7 +31,7 @@ export class KernelSymbols {
     return this.#symbols.areKnown;
   }
 
-  /** Name of the function that `address` lies in, else `0x…`. */
+  /** Name of the function that `address` lies in, else `unknown`. */
   at(address: bigint): string {
     const known = this.#names.get(address);
     if (known !== undefined) return known;

@@ -64,6 +64,12 @@ interface Following {
   resolvedText: string;
 }
 
+const NO_SYMBOLS = {
+  code: 'KTRACE_N_NO_SYMBOLS',
+  text: 'the functions where packets are dropped cannot be told: the kernel hides its addresses (kernel.kptr_restrict, CAP_SYSLOG)',
+  level: 'info',
+} as const;
+
 /** Sightings → packets and flows → followers. */
 export class Pipeline implements Feed {
   readonly node: string;
@@ -108,6 +114,7 @@ export class Pipeline implements Feed {
     this.echoes = new EchoTracker({ onUnanswered: (packet) => this.#tellPacket(packet) });
     this.flows = new FlowTracker({ node: options.node, idPrefix, onFlow: (flow) => this.#onFlow(flow) });
     for (const { code, text } of options.tracer.notices) this.notice({ code, text, level: 'warn' });
+    if (!options.symbols.areKnown) this.notice(NO_SYMBOLS);
   }
 
   hooks(): HookState[] {
@@ -115,8 +122,8 @@ export class Pipeline implements Feed {
   }
 
   report(): NodeReport {
-    const { version, tracer, interfaces } = this.#options;
-    return diagnose(this.node, version ?? '', tracer, interfaces);
+    const { version, tracer, interfaces, symbols } = this.#options;
+    return diagnose(this.node, version ?? '', { tracer, interfaces, symbols });
   }
 
   nowNs(): bigint {

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs';
+import { UNKNOWN_SYMBOL } from '../event/names.ts';
 
 const NEWLINE = 10;
 const SPACE = 32;
@@ -33,7 +34,7 @@ export class Symbols {
     return this.#count > 0;
   }
 
-  /** Name of the function that `address` lies in, else `0x…`. */
+  /** Name of the function that `address` lies in, else `unknown`: the kernel hides its addresses, and they are told to nobody. */
   at(address: bigint): string {
     const wanted = Number(address & LOW_BITS);
     let low = 0;
@@ -43,7 +44,7 @@ export class Symbols {
       if ((this.#addresses[middle] as number) <= wanted) low = middle + 1;
       else high = middle;
     }
-    return low === 0 ? `0x${address.toString(16)}` : this.#name(low - 1).toString('latin1');
+    return low === 0 ? UNKNOWN_SYMBOL : this.#name(low - 1).toString('latin1');
   }
 
   #name(index: number): Buffer {

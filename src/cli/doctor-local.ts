@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { brokenNode, diagnose } from '../agent/doctor.ts';
 import { Interfaces } from '../agent/interfaces.ts';
+import { KernelSymbols } from '../agent/kernel-symbols.ts';
 import type { ProbesOptions } from '../agent/probes.ts';
 import { Tracer } from '../agent/tracer.ts';
 import type { NodeReport } from '../event/node-report.ts';
@@ -42,7 +43,7 @@ export function localReport({ node, version, objectPath, probes }: LocalOptions)
   try {
     interfaces = new Interfaces({ native, tracer, log });
     interfaces.setActive(true);
-    return diagnose(node, version, tracer, interfaces);
+    return diagnose(node, version, { tracer, interfaces, symbols: new KernelSymbols() });
   } finally {
     interfaces?.close();
     tracer.close();

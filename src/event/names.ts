@@ -97,6 +97,9 @@ export function isEchoReply(version: number, type: number): boolean {
   return type === (version === 6 ? 129 : 0);
 }
 
+/** What is told of a place in the kernel whose name is hidden: never its address. */
+export const UNKNOWN_SYMBOL = 'unknown';
+
 /**
  * Name of a drop reason from the running kernel's `enum skb_drop_reason` (value → name). Subsystem reasons (mac80211, openvswitch) have the
  * subsystem in the high 16 bits and no names in that enum.

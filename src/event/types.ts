@@ -139,7 +139,7 @@ export interface IcmpFacts {
 export interface Drop {
   /** Name from the running kernel's `enum skb_drop_reason`, e.g. `NETFILTER_DROP`. */
   reason: string;
-  /** Symbol where it happened, or `0x…` where symbols are hidden. */
+  /** Symbol where it happened, or `unknown` where symbols are hidden. */
   at: string;
   /** Interface, when the packet had one. */
   if?: string;

@@ -7,9 +7,13 @@ import type { HookReport } from '../../src/event/node-report.ts';
 
 const TC: HookReport = { name: 'tc', backend: 'tcx', state: 'on' };
 
-function reportOf(hooks: HookReport[], names = ['veth1']) {
+function reportOf(hooks: HookReport[], names = ['veth1'], areKnown = true) {
   const interfaces = { list: () => names.map((name) => ({ name, kind: 'pod', attached: true })) };
-  return diagnose('host1', '0.1.0', { hooks: () => hooks } as unknown as Tracer, interfaces as unknown as Interfaces);
+  return diagnose('host1', '0.1.0', {
+    tracer: { hooks: () => hooks } as unknown as Tracer,
+    interfaces: interfaces as unknown as Interfaces,
+    symbols: { areKnown },
+  });
 }
 
 test('capabilities are read from the effective set', () => {
@@ -25,6 +29,13 @@ test('capabilities are read from the effective set', () => {
 test('a node with all hooks lacks nothing', () => {
   const report = reportOf([TC, { name: 'nat', backend: 'fentry', state: 'idle' }]);
   assert.deepEqual([report.works, report.lacks, report.reason], [true, [], undefined]);
+});
+
+test('a node that hides its kernel’s addresses lacks the names, whatever capabilities there are', () => {
+  const { lacks, works } = reportOf([TC], ['veth1'], false);
+  assert.equal(works, true);
+  assert.match(lacks[0]?.what ?? '', /names of the kernel functions/);
+  assert.match(lacks[0]?.remedy ?? '', /kptr_restrict/);
 });
 
 for (const [hook, what, remedy] of [

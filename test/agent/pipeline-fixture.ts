@@ -65,7 +65,7 @@ export function openPipeline(
       podOf: () => undefined,
       notReady: () => undefined,
     },
-    symbols: { at: () => '' },
+    symbols: { areKnown: true, at: () => '' },
     log: quiet,
   } as unknown as PipelineOptions;
   const pipeline = new Pipeline(options);
