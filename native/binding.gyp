@@ -12,6 +12,7 @@
         'src/btf.cc',
         'src/clsact.cc',
         'src/errors.cc',
+        'src/file-guard.cc',
         'src/kernel-btf.cc',
         'src/libbpf-log.cc',
         'src/link-message.cc',

@@ -9,6 +9,7 @@
 #include "btf.h"
 #include "clsact.h"
 #include "errors.h"
+#include "file-guard.h"
 #include "link-watcher.h"
 #include "probe-support.h"
 #include "ring-reader.h"
@@ -93,6 +94,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	exports.Set("RingReader", RingReader::Define(env));
 	exports.Set("LinkWatcher", LinkWatcher::Define(env));
 	exports.Set("StatsHandle", StatsHandle::Define(env));
+	exports.Set("FileGuard", FileGuard::Define(env));
 	exports.Set("addresses", Napi::Function::New<Addresses>(env));
 	exports.Set("defaultRouteInterfaces", Napi::Function::New<DefaultRouteInterfaces>(env));
 	exports.Set("realtimeOffsetNs", Napi::Function::New<RealtimeOffsetNs>(env));

@@ -6,7 +6,6 @@ import { FailedAttaches } from './failed-attaches.ts';
 import { Guard } from './guard.ts';
 import { hasLinkLayer, interfaceKind, isIpTunnel } from './interface-kind.ts';
 import { PodAddresses } from './pod-addresses.ts';
-import { withExpeditedRcu } from './rcu.ts';
 import { Reread, type Schedule, schedule } from './reread.ts';
 import { MAX_UPLINKS, MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
 
@@ -69,12 +68,9 @@ export class Interfaces {
   setActive(isActive: boolean): void {
     if (this.#isActive === isActive) return;
     this.#isActive = isActive;
-    // What it throws is of the knob alone: no interface is left out for it.
-    this.guard.run('rcu', () =>
-      withExpeditedRcu(() => {
-        for (const known of this.#known.values()) this.#settle(known);
-      }),
-    );
+    this.#tracer.expedite(() => {
+      for (const known of this.#known.values()) this.#settle(known);
+    });
     if (isActive) this.#tracer.attachStack();
     else this.#tracer.detachStack();
   }

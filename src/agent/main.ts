@@ -41,6 +41,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     podRate: config.podRate,
     attach: config.attach,
     probes: config.probes,
+    rcuExpedited: config.rcuExpedited,
   });
   const closing = new AbortController();
   const closers: (() => void | Promise<void>)[] = [() => tracer.close(), () => closing.abort()];

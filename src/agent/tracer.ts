@@ -12,6 +12,7 @@ import { messageOf } from '../util/errors.ts';
 import type { HookState } from './feed.ts';
 import { canFilter, knowsConntrack, type Loaded, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
 import { Probes, type ProbesOptions } from './probes.ts';
+import { openExpediting, type RcuExpedited } from './rcu.ts';
 
 /** Programs' names begin with this: filters left behind by a killed agent are found by it. */
 const PROGRAM_PREFIX = 'ktrace_';
@@ -36,6 +37,8 @@ export interface TracerOptions extends LoadOptions {
   keepFilters?: boolean;
   /** Where the kernel shows the types of itself and its modules. */
   btfFolder?: string;
+  /** Expedited grace periods while much is attached or detached; `auto` unless given. */
+  rcuExpedited?: RcuExpedited;
 }
 
 export type KernelStats = Record<Exclude<keyof typeof STATS, 'size'>, number>;
@@ -56,6 +59,8 @@ export interface KernelTargets {
 export class Tracer {
   readonly tcBackend: 'tcx' | 'clsact';
   readonly #options: TracerOptions;
+  /** Runs what attaches or detaches much. */
+  readonly expedite: (work: () => void) => void;
   readonly #native: NativeModule;
   readonly #attached = new Map<number, { kind: InterfaceKind; handles: number[] }>();
   /** By interface, as the flow table was read last; without what was removed since. */
@@ -84,6 +89,7 @@ export class Tracer {
     this.#options = options;
     this.#native = native;
     this.#types = this.#listTypes();
+    this.expedite = openExpediting({ guardFile: native.guardFile, choice: options.rcuExpedited });
     const loaded = loadForKernel(options);
     this.#dropState = loaded.drops;
     this.tcBackend = attach === 'auto' ? (native.tcxSupported() ? 'tcx' : 'clsact') : attach;

@@ -162,6 +162,10 @@ function addAgent(program: Command, done: (code: number) => void): void {
     .option('--ring-bytes <bytes>', "size of the kernel's ring buffer, a power of two")
     .option('--attach <how>', 'auto, tcx or clsact')
     .option('--probes <how>', 'on the kernel’s own functions: auto, fentry, kprobe or none')
+    .option(
+      '--rcu-expedited <when>',
+      'expedited RCU grace periods while programs are attached: auto (not with isolated CPUs), on or off',
+    )
     .option('--object <file>', 'the BPF object to load')
     .option('--max-clients <count>', 'connections served at the same time')
     .addOption(new Option('--with-parent', 'end with the standard input').hideHelp())

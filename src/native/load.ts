@@ -85,6 +85,12 @@ function wrapAddon(addon: RawAddon): NativeModule {
       checkText('prefix', prefix);
       return addon.removeStaleFilters(prefix);
     },
+    guardFile(path, mark, value) {
+      checkText('path', path);
+      checkText('mark', mark);
+      checkText('value', value);
+      return new addon.FileGuard(path, mark, value);
+    },
     enableStats: () => new addon.StatsHandle(),
   };
 }

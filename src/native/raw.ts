@@ -13,6 +13,7 @@ export interface RawAddon {
   ) => RingReader;
   LinkWatcher: new (onChange: (change: LinkChange) => void) => LinkWatcher;
   StatsHandle: new () => { close(): void };
+  FileGuard: new (path: string, mark: string, value: string) => ReturnType<NativeModule['guardFile']>;
   /** -1: this namespace. */
   addresses(netnsId: number): Address[];
   defaultRouteInterfaces(): number[];

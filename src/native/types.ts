@@ -177,6 +177,12 @@ export interface NativeModule {
   /** Removes clsact filters whose program name starts with `prefix` on all interfaces, living ones of this process too, and a clsact qdisc
    * that is empty afterwards. Gives how many filters were removed. */
   removeStaleFilters(prefix: string): number;
+  /**
+   * Writes `mark` (at most 31 bytes, as `value`) to a file, and `value` in its place when the handle is closed, or collected, or when this process has ended in whatever
+   * way: a child waits for that (`pid()`), which holds none of this process's descriptors and is ended by the close. Of the file's content only `mark` is
+   * replaced. Throws, with the file as it was, when it cannot be written or there can be no child. Closing throws nothing.
+   */
+  guardFile(path: string, mark: string, value: string): { pid(): number; close(): void };
   /** Turns kernel.bpf_stats on while the handle is open (BPF_ENABLE_STATS); needs CAP_SYS_ADMIN, unlike all else here. Close it: it is not collected soon. */
   enableStats(): { close(): void };
 }

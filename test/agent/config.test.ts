@@ -25,6 +25,7 @@ describe('parseAgentConfig', () => {
       podRate: 2000,
       attach: 'auto',
       probes: 'auto',
+      rcuExpedited: 'auto',
       object: undefined,
       maxClients: 32,
       authorization: 'on',

@@ -99,6 +99,7 @@ export function openInterfaces(
       if (kernel.stuck.has(ifindex)) throw new Error('EBUSY');
       kernel.attached.delete(ifindex);
     },
+    expedite: (work: () => void) => work(),
     attachStack: () => undefined,
     detachStack: () => undefined,
     peerNetns: () => 0,
