@@ -26,8 +26,10 @@ export interface GateOptions {
   log: Logger;
   /** Websockets relayed at the same time. Default 128. */
   maxConnections?: number;
-  /** For a request's head, and for the agent's answer. Default 10 s. */
+  /** For the head of a client's request, and for the agent's answer. Default 10 s. */
   handshakeMs?: number;
+  /** For the head of a request at the metrics port. Default 1 s. */
+  metricsHeadMs?: number;
   /** When one side of a relayed connection has ended, the other is cut after this. Default 10 s. */
   halfClosedMs?: number;
   /** Milliseconds of a clock that is never stepped, in place of this machine's. */
@@ -40,6 +42,9 @@ const DEFAULT_CONNECTIONS = 128;
 /** Beside the websockets, for requests that are answered at once. */
 const MORE_CONNECTIONS = 32;
 const DEFAULT_HANDSHAKE_MS = 10_000;
+const DEFAULT_METRICS_HEAD_MS = 1000;
+/** At the metrics port: a scraper, and another one beside it. */
+const CONNECTIONS_PER_SOURCE = 4;
 const DEFAULT_HALF_CLOSED_MS = 10_000;
 
 /**
@@ -93,7 +98,8 @@ export class Gate {
     const metricsServer = createDoor({
       answer: (request, response) => this.#answerMetrics(request, response),
       connections: MORE_CONNECTIONS,
-      handshakeMs: this.#handshakeMs,
+      perSource: CONNECTIONS_PER_SOURCE,
+      headMs: this.#options.metricsHeadMs ?? DEFAULT_METRICS_HEAD_MS,
     });
     this.metricsPort = await listen(metricsServer, metricsPort);
     this.#listening.push(metricsServer);
@@ -110,10 +116,10 @@ export class Gate {
   async #openClientDoor(port: number, host: string): Promise<number> {
     const server = createDoor({
       answer: (request, response) => this.#answerClient(request, response),
+      upgrade: (request, socket, head) => this.#upgrade(request, socket, head),
       connections: this.#maxConnections + MORE_CONNECTIONS,
-      handshakeMs: this.#handshakeMs,
+      headMs: this.#handshakeMs,
     });
-    server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     const bound = await listen(server, port, host);
     this.#listening.push(server);
     return bound;

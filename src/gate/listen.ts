@@ -1,25 +1,30 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { KtraceError, messageOf } from '../util/errors.ts';
 
 const MAX_HEADER_BYTES = 16 * 1024;
 
 export interface DoorOptions {
   answer(request: IncomingMessage, response: ServerResponse): Promise<void>;
-  /** TCP connections at the same time, those that have not said anything yet among them. */
+  /** Takes a request for a websocket; where this is not given it is answered as any other. */
+  upgrade?(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** TCP connections at the same time, websockets among them; of the others the oldest makes room for the next. */
   connections: number;
-  /** A request must have arrived within this. */
-  handshakeMs: number;
+  /** The same of one source address. Default: no other bound. */
+  perSource?: number;
+  /** A request's head must have arrived within this. */
+  headMs: number;
 }
 
 /** An HTTP server that gives nobody much: small heads, little time, one request a connection. */
-export function createDoor({ answer, connections, handshakeMs }: DoorOptions): Server {
+export function createDoor({ answer, upgrade, connections, perSource = connections, headMs }: DoorOptions): Server {
   const server = createServer(
     {
-      headersTimeout: handshakeMs,
-      requestTimeout: handshakeMs,
-      connectionsCheckingInterval: Math.min(1000, handshakeMs),
+      headersTimeout: headMs,
+      requestTimeout: headMs,
+      connectionsCheckingInterval: Math.min(1000, headMs),
       maxHeaderSize: MAX_HEADER_BYTES,
     },
     (request, response) => {
@@ -27,7 +32,36 @@ export function createDoor({ answer, connections, handshakeMs }: DoorOptions): S
       answer(request, response).catch(() => response.destroy());
     },
   );
-  server.maxConnections = connections;
+  // Not `maxConnections`, which turns the newest away: whoever fills a door with sockets that say nothing would keep all others out.
+  const open = new Set<Socket>();
+  const upgraded = new Set<Socket>();
+  const cutOldest = (sockets: Socket[], most: number): void => {
+    const waiting = sockets.filter((socket) => !upgraded.has(socket));
+    for (const socket of waiting.slice(0, Math.max(0, sockets.length - most))) {
+      open.delete(socket);
+      socket.destroy();
+    }
+  };
+  server.on('connection', (socket) => {
+    open.add(socket);
+    const { remoteAddress } = socket;
+    socket.once('close', () => {
+      open.delete(socket);
+      upgraded.delete(socket);
+    });
+    cutOldest(
+      [...open].filter((other) => other.remoteAddress === remoteAddress),
+      perSource,
+    );
+    cutOldest([...open], connections);
+  });
+  // Without a listener Node answers such a request as any other.
+  if (upgrade !== undefined) {
+    server.on('upgrade', (request, socket, head) => {
+      upgraded.add(request.socket);
+      upgrade(request, socket, head);
+    });
+  }
   return server;
 }
 

@@ -50,7 +50,7 @@ function connectRaw(port: number): Socket {
 async function get(
   port: number,
   path: string,
-  options: { method?: string; headers?: Record<string, string>; host?: string } = {},
+  options: { method?: string; headers?: Record<string, string>; host?: string; localAddress?: string } = {},
 ) {
   const asked = request({ host: '127.0.0.1', port, path, agent: false, ...options });
   asked.end();
@@ -330,6 +330,59 @@ describe('the gate', () => {
       await once(socket, 'close');
     }
     assert.equal(gate.connections, 0);
+  });
+
+  for (const count of [32, 200]) {
+    it(`answers while ${count} sockets of one address say nothing, others and that address`, async (t) => {
+      const { socketPath } = await serve(t);
+      const gate = await openGate(t, socketPath, { handshakeMs: 3_600_000, metricsHeadMs: 3_600_000 });
+      const silent = async (port: number): Promise<Socket> => {
+        const socket = connect({ port, host: '127.0.0.1', localAddress: '127.0.0.9' }).on('error', () => {});
+        t.after(() => socket.destroy());
+        await once(socket, 'connect');
+        return socket.resume();
+      };
+      const all = await Promise.all(Array.from({ length: count }, () => silent(gate.metricsPort)));
+      await until('all but four are cut', () => all.filter((socket) => !socket.destroyed).length === 4);
+      for (const localAddress of ['127.0.0.8', '127.0.0.9']) {
+        assert.equal((await get(gate.metricsPort, '/healthz', { localAddress })).status, 200);
+        assert.match((await get(gate.metricsPort, '/metrics', { localAddress })).body, /^ktrace_gate_agent_up 1$/m);
+      }
+      // Clients come from one address all.
+      await Promise.all(Array.from({ length: count }, () => silent(gate.port)));
+      assert.equal((await get(gate.port, '/readyz')).status, 200);
+      await client(t, gate).hello();
+    });
+  }
+
+  it('answers though silent sockets of many addresses take all places of the metrics port', async (t) => {
+    const { socketPath } = await serve(t);
+    const gate = await openGate(t, socketPath, { metricsHeadMs: 3_600_000 });
+    for (let i = 0; i < 64; i += 1) {
+      const socket = connect({ port: gate.metricsPort, host: '127.0.0.1', localAddress: `127.0.1.${i + 1}` });
+      t.after(() => socket.destroy());
+      await once(
+        socket.on('error', () => {}),
+        'connect',
+      );
+    }
+    assert.equal((await get(gate.metricsPort, '/metrics')).status, 200);
+  });
+
+  it('cuts no client that has its websocket for sockets that say nothing', async (t) => {
+    const { socketPath } = await serve(t);
+    const gate = await openGate(t, socketPath, { maxConnections: 2 });
+    const one = client(t, gate);
+    await one.hello();
+    for (let i = 0; i < 100; i += 1) {
+      const socket = connect(gate.port, '127.0.0.1');
+      t.after(() => socket.destroy());
+      await once(
+        socket.on('error', () => {}),
+        'connect',
+      );
+    }
+    await one.subscribe();
   });
 
   it('says which port it could not have', async (t) => {
