@@ -194,7 +194,7 @@ function addGate(program: Command, done: (code: number) => void): void {
     .description('the unprivileged door to an agent, which clients and Prometheus reach; each flag also as KTRACE_…')
     .option('--socket <path>', "the agent's unix socket")
     .option('--port <port>', 'TCP port on loopback for port-forwards')
-    .option('--metrics-port <port>', 'TCP port for Prometheus and probes')
+    .option('--metrics-port <port>', 'TCP port for Prometheus')
     .option('--max-connections <count>', 'websockets relayed at the same time')
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent')
     .action(async (flags: Record<string, string | undefined>) => {
@@ -207,8 +207,10 @@ function addHealthz(program: Command, done: (code: number) => void): void {
   program
     .command('healthz')
     .description('ask the agent of this node whether it lives: exit code 0 or 1; for probes')
+    .option('--gate', 'ask the gate of this pod instead')
+    .option('--port <port>', "the gate's port on loopback (KTRACE_GATE_PORT)")
     .option('--socket <path>', "the agent's unix socket (KTRACE_SOCKET)")
-    .option('--ready', 'ask whether it is ready instead')
+    .option('--ready', 'ask whether the agent is ready instead')
     .action(async (flags: Record<string, string | boolean | undefined>) => {
       const { healthzCommand } = await import('./healthz-command.ts');
       done(await healthzCommand(flags));

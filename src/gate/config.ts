@@ -8,7 +8,7 @@ export interface GateConfig {
   socket: string;
   /** TCP port on loopback; 0 lets the kernel choose. */
   port: number;
-  /** TCP port on all addresses for Prometheus and probes; 0 lets the kernel choose. */
+  /** TCP port on all addresses for Prometheus; 0 lets the kernel choose. */
   metricsPort: number;
   /** Websockets relayed at the same time. */
   maxConnections: number;

@@ -8,7 +8,7 @@ import {
   rejectionResponse,
   upgradeRequired,
 } from '../protocol/admission.ts';
-import { STREAM_PATH } from '../protocol/constants.ts';
+import { GATE_HEALTH_PATH, STREAM_PATH } from '../protocol/constants.ts';
 import { KtraceError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { AgentPages } from './agent-pages.ts';
@@ -21,7 +21,7 @@ export interface GateOptions {
   socketPath: string;
   /** On 127.0.0.1 and, where there is one, on ::1; 0 lets the kernel choose. */
   port: number;
-  /** On all addresses, for Prometheus and probes; 0 lets the kernel choose. */
+  /** On all addresses, for Prometheus; 0 lets the kernel choose. */
   metricsPort: number;
   log: Logger;
   /** Websockets relayed at the same time. Default 128. */
@@ -36,7 +36,7 @@ export interface GateOptions {
   nowMs?: () => number;
 }
 
-const CLIENT_PATHS = ['/healthz', '/readyz', STREAM_PATH];
+const CLIENT_PATHS = ['/healthz', '/readyz', GATE_HEALTH_PATH, STREAM_PATH];
 const METRICS_PATHS = ['/healthz', '/readyz', '/metrics'];
 const DEFAULT_CONNECTIONS = 128;
 /** Beside the websockets, for requests that are answered at once. */
@@ -161,14 +161,14 @@ export class Gate {
   async #answerClient(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const refused = refuseRequest(request, CLIENT_PATHS) ?? (request.url === STREAM_PATH ? upgradeRequired() : undefined);
     if (refused) this.#refuse(response, refused);
+    else if (request.url === GATE_HEALTH_PATH) sayWell(response);
     else await this.#forward(request.url ?? '', response);
   }
 
   async #answerMetrics(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const refused = refuseRequest(request, METRICS_PATHS);
     if (refused) this.#refuse(response, refused);
-    // The gate is well while the agent is not: restarting it would help nobody.
-    else if (request.url === '/healthz') response.writeHead(200, { 'Content-Type': 'text/plain' }).end('ok\n');
+    else if (request.url === '/healthz') sayWell(response);
     else if (request.url === '/metrics') await this.#sendMetrics(response);
     else await this.#forward('/readyz', response);
   }
@@ -202,6 +202,11 @@ export class Gate {
     this.#metrics.refused.inc({ code });
     this.#options.log.debug({ code }, 'refused');
   }
+}
+
+/** The gate is well while the agent is not: restarting it would help nobody. */
+function sayWell(response: ServerResponse): void {
+  response.writeHead(200, { 'Content-Type': 'text/plain' }).end('ok\n');
 }
 
 function tooMany(limit: number): Rejection {

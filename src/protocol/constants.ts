@@ -6,6 +6,8 @@ export const SUBPROTOCOL = 'ktrace.v1';
 export const DEFAULT_SOCKET = '/run/ktrace/agent.sock';
 /** The gate's port on its own loopback, reached by `pods/portforward`. */
 export const GATE_PORT = 7471;
+/** On that port, whether the gate lives, with an agent or without. */
+export const GATE_HEALTH_PATH = '/gate/healthz';
 /** The gate's port for Prometheus. */
 export const METRICS_PORT = 7472;
 /** The namespace that ktrace lives in by default. */

@@ -3,8 +3,9 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { healthzCommand } from '../../src/cli/healthz-command.ts';
+import { runGate } from '../../src/gate/gate.ts';
 import { KtraceError } from '../../src/util/errors.ts';
-import { serve, temporaryDirectory } from '../agent/server-fixture.ts';
+import { quiet, serve, temporaryDirectory } from '../agent/server-fixture.ts';
 
 test('an agent that lives is healthy, and ready when its feed is', async (t) => {
   const { socketPath, feed } = await serve(t);
@@ -30,6 +31,25 @@ test('no agent, and one that answers nonsense or nothing, are not healthy', asyn
     t.after(() => server.close());
     await assert.rejects(() => healthzCommand({ socket: socketPath }), isUnhealthy(text));
   }
+});
+
+test('a gate that lives is healthy without an agent, and ready with one that is', async (t) => {
+  const socketPath = join(await temporaryDirectory(t), 'agent.sock');
+  const gate = await runGate({ socketPath, port: 0, metricsPort: 0, log: quiet });
+  t.after(() => gate.close());
+  const port = String(gate.port);
+  assert.equal(await healthzCommand({ gate: true, port }), 0);
+  await assert.rejects(
+    () => healthzCommand({ gate: true, ready: true, port }),
+    isUnhealthy(/^The gate at port \d+ answers The agent on this node is not running$/),
+  );
+  await serve(t, {}, { socketPath });
+  assert.equal(await healthzCommand({ gate: true, ready: true }, { KTRACE_GATE_PORT: port }), 0);
+  await gate.close();
+  await assert.rejects(
+    () => healthzCommand({ gate: true, port }),
+    isUnhealthy(/^The gate at port \d+ cannot be asked: .*ECONNREFUSED/),
+  );
 });
 
 function isUnhealthy(text: RegExp): (error: unknown) => boolean {

@@ -17,6 +17,7 @@ interface PodSpec {
   hostNetwork?: boolean;
   hostPID?: boolean;
   serviceAccountName: string;
+  containers: Record<string, { exec?: { command: string[] } } | undefined>[];
 }
 
 function render(folder: string, namespace: string): Manifest[] {
@@ -70,5 +71,14 @@ for (const folder of FOLDERS) {
       used.filter((account) => !accounts.has(account)),
       [],
     );
+  });
+
+  test(`${folder}: no probe goes over the network, where others can keep it out`, () => {
+    const containers = render(folder, 'tracing').flatMap((one) => (one.kind === 'DaemonSet' ? podSpec(one).containers : []));
+    assert.equal(containers.length, 2);
+    for (const container of containers) {
+      for (const probe of ['startupProbe', 'readinessProbe', 'livenessProbe'])
+        assert.deepEqual(container[probe]?.exec?.command.slice(0, 2), ['ktrace', 'healthz'], probe);
+    }
   });
 }
