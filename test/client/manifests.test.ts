@@ -20,6 +20,11 @@ interface PodSpec {
   containers: Record<string, { exec?: { command: string[] } } | undefined>[];
 }
 
+interface IngressRule {
+  from?: { namespaceSelector?: { matchLabels?: Record<string, string> } }[];
+  ports?: { port: string }[];
+}
+
 function render(folder: string, namespace: string): Manifest[] {
   return renderManifests({ folder: join(deployFolder(), folder), namespace, image: undefined });
 }
@@ -79,6 +84,18 @@ for (const folder of FOLDERS) {
     for (const container of containers) {
       for (const probe of ['startupProbe', 'readinessProbe', 'livenessProbe'])
         assert.deepEqual(container[probe]?.exec?.command.slice(0, 2), ['ktrace', 'healthz'], probe);
+    }
+  });
+
+  test(`${folder}: what comes to a gate over the network is named`, () => {
+    const policies = render(folder, 'tracing').filter(({ kind }) => kind === 'NetworkPolicy');
+    const [spec] = policies.map((policy) => policy['spec'] as { policyTypes: string[]; ingress: IngressRule[] });
+    assert.ok(policies.length === 1 && spec !== undefined && spec.policyTypes.includes('Ingress'));
+    for (const { from, ports } of spec.ingress) {
+      assert.deepEqual(ports, [{ port: 'metrics' }]);
+      assert.ok(from !== undefined && from.length > 0);
+      // An empty selector is everybody.
+      for (const { namespaceSelector } of from) assert.ok(Object.keys(namespaceSelector?.matchLabels ?? {}).length > 0);
     }
   });
 }

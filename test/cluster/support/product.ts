@@ -91,6 +91,7 @@ export async function scrape(gate: ReadyPod): Promise<string> {
     `case "$page" in *'ktrace_gate_agent_up 1'*) echo "$page"; exit 0;; esac; sleep 1; done`,
     'echo "$page"; exit 1',
   ].join('; ');
+  await kubectl('label', 'namespace', 'default', 'ktrace.dev/metrics=true', '--overwrite');
   await beside([
     ...['kubectl', 'run', name, `--image=${TOOLS_IMAGE}`, '--image-pull-policy=IfNotPresent', '--restart=Never'],
     ...['--command', '--', 'sh', '-c', ask],
@@ -106,5 +107,6 @@ export async function scrape(gate: ReadyPod): Promise<string> {
     return page;
   } finally {
     await kubectl('delete', 'pod', name, '--ignore-not-found', '--wait=false');
+    await kubectl('label', 'namespace', 'default', 'ktrace.dev/metrics-');
   }
 }

@@ -97,7 +97,8 @@ export class World {
     if (nodeA === undefined || nodeB === undefined) throw new Error('Expected a cluster of at least two nodes');
     await productIsReady();
     await kubectl('create', 'namespace', this.namespace);
-    await kubectl('label', 'namespace', this.namespace, 'pod-security.kubernetes.io/enforce=privileged');
+    const labels = ['pod-security.kubernetes.io/enforce=privileged', 'ktrace.dev/metrics=true'];
+    await kubectl('label', 'namespace', this.namespace, ...labels);
     await apply(this.#manifest(nodeA, nodeB));
     for (const workload of ['deployment/client', 'deployment/server', 'daemonset/shell']) {
       await kubectl('-n', this.namespace, 'rollout', 'status', workload, '--timeout=120s');
