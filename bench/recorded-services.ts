@@ -85,6 +85,7 @@ function sliceFact(at: number, version: number): SliceFact {
   const { namespace, name: service } = serviceFact(at);
   return {
     ...{ namespace, service, name: `${service}-abcde` },
+    createdMs: undefined,
     ports: [{ name: 'http', port: 8080, proto: 'tcp' }],
     endpoints: Array.from({ length: ENDPOINTS / SERVICES }, (_, place) => {
       const number = (at * ENDPOINTS) / SERVICES + place;

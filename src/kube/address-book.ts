@@ -1,4 +1,16 @@
-import { type Claim, claim, claimAt, coveringHolder, currentHolder, forget, holderAt, RETENTION_MS, release } from './claims.ts';
+import {
+  type Claim,
+  claim,
+  claimAt,
+  coveringHolder,
+  currentHolder,
+  everybody,
+  forget,
+  holderAt,
+  next,
+  RETENTION_MS,
+  release,
+} from './claims.ts';
 import type { NamedPod, PodRecord } from './pod-book.ts';
 import type { L4, Owner, ServicePort } from './types.ts';
 
@@ -97,29 +109,44 @@ export class AddressBook {
     return coveringHolder(nodePort, timeMs) ?? holderAt(own, timeMs) ?? holderAt(nodePort, timeMs);
   }
 
-  claim<K extends Kind>(kind: K, ip: string, holder: Holders[K], fromMs: number): void {
+  /** @param displaces see {@link claim} */
+  claim<K extends Kind>(
+    kind: K,
+    ip: string,
+    holder: Holders[K],
+    fromMs: number,
+    displaces: (other: Holders[K]) => boolean,
+  ): void {
     const claims = this.#entry(ip) as ClaimsOf<K>;
-    claims[kind] = claim(claims[kind], holder, fromMs);
+    claims[kind] = claim(claims[kind], holder, fromMs, displaces);
   }
 
   /** @param nowMs from when on it is remembered for a while */
   release<K extends Kind>(kind: K, ip: string, holder: Holders[K], atMs: number, nowMs = atMs): void {
-    if (release((this.#entries.get(ip) as ClaimsOf<K> | undefined)?.[kind], holder, atMs))
-      this.#end(nowMs, (before) => this.#forgetAddress(ip, before));
+    const claims = this.#entries.get(ip) as ClaimsOf<K> | undefined;
+    const newest = claims?.[kind];
+    if (!claims || !newest || !release(newest, holder, atMs)) return;
+    claims[kind] = next(newest);
+    this.#end(nowMs, (before) => this.#forgetAddress(ip, before));
   }
 
-  claimPort(ip: string, key: number, port: ServicePort, fromMs: number): void {
+  /** @param displaces see {@link claim} */
+  claimPort(ip: string, key: number, port: ServicePort, fromMs: number, displaces: (other: ServicePort) => boolean): void {
     const entry = this.#entry(ip);
     entry.ports ??= new Map();
-    entry.ports.set(key, claim(entry.ports.get(key), port, fromMs));
+    entry.ports.set(key, claim(entry.ports.get(key), port, fromMs, displaces));
   }
 
   releasePort(ip: string, key: number, port: ServicePort, atMs: number): void {
-    if (release(this.#entries.get(ip)?.ports?.get(key), port, atMs)) this.#end(atMs, (before) => this.#forgetAddress(ip, before));
+    const ports = this.#entries.get(ip)?.ports;
+    const newest = ports?.get(key);
+    if (!ports || !newest || !release(newest, port, atMs)) return;
+    ports.set(key, next(newest));
+    this.#end(atMs, (before) => this.#forgetAddress(ip, before));
   }
 
   claimNodePort(key: number, port: ServicePort, fromMs: number): void {
-    this.#nodePorts.set(key, claim(this.#nodePorts.get(key), port, fromMs));
+    this.#nodePorts.set(key, claim(this.#nodePorts.get(key), port, fromMs, everybody));
   }
 
   releaseNodePort(key: number, port: ServicePort, atMs: number): void {

@@ -5,6 +5,8 @@ export interface Claim<H> {
   /** Infinity while it lasts. */
   toMs: number;
   older: Claim<H> | undefined;
+  /** Who claims it, too, and holds it when this one ends; the next one first. Nearly always nobody. */
+  waiting: H[] | undefined;
 }
 
 /** How long the last holder is still told after its end, when nobody else came. */
@@ -52,22 +54,50 @@ export function currentHolder<H>(newest: Claim<H> | undefined): H | undefined {
 /**
  * A new claim on top of the chain; one that still lasts ends with its beginning. The holder of before goes on where it left.
  * @param fromMs moved forward where it would begin before the one below it
+ * @param displaces whom it takes the place of, the holder's or in waiting; behind others it waits until they end
  */
-export function claim<H>(newest: Claim<H> | undefined, holder: H, fromMs: number): Claim<H> {
+export function claim<H>(newest: Claim<H> | undefined, holder: H, fromMs: number, displaces: (other: H) => boolean): Claim<H> {
   if (newest?.holder === holder) {
     newest.toMs = Number.POSITIVE_INFINITY;
     return newest;
   }
-  const start = newest ? Math.max(fromMs, newest.fromMs) : fromMs;
-  if (newest && newest.toMs > start) newest.toMs = start;
-  return { holder, fromMs: start, toMs: Number.POSITIVE_INFINITY, older: shortened(newest, start - RETENTION_MS) };
+  const current = currentHolder(newest);
+  if (newest && current !== undefined && !displaces(current)) {
+    newest.waiting ??= [];
+    const place = newest.waiting.findIndex((one) => one === holder || displaces(one));
+    newest.waiting[place === -1 ? newest.waiting.length : place] = holder;
+    return newest;
+  }
+  return onTop(newest, holder, fromMs);
 }
 
-/** Ends the holder's claim if it still lasts. Returns whether it did. */
+/** For {@link claim}. */
+export const everybody = (): boolean => true;
+export const nobody = (): boolean => false;
+
+/** Ends the holder's claim if it still lasts, and its waiting. Returns whether it did hold it; {@link next} is to follow then. */
 export function release<H>(newest: Claim<H> | undefined, holder: H, atMs: number): boolean {
-  if (newest?.holder !== holder || newest.toMs !== Number.POSITIVE_INFINITY) return false;
+  if (!newest || newest.toMs !== Number.POSITIVE_INFINITY) return false;
+  if (newest.holder !== holder) {
+    newest.waiting = newest.waiting?.filter((one) => one !== holder);
+    return false;
+  }
   newest.toMs = Math.max(atMs, newest.fromMs);
   return true;
+}
+
+/** The chain after the end of its newest claim: with the one on top that waited for it, if one did. */
+export function next<H>(newest: Claim<H>): Claim<H> {
+  const holder = newest.waiting?.shift();
+  return holder === undefined ? newest : onTop(newest, holder, newest.toMs);
+}
+
+function onTop<H>(newest: Claim<H> | undefined, holder: H, fromMs: number): Claim<H> {
+  const start = newest ? Math.max(fromMs, newest.fromMs) : fromMs;
+  if (newest && newest.toMs > start) newest.toMs = start;
+  const waiting = newest?.waiting;
+  if (newest) newest.waiting = undefined;
+  return { holder, fromMs: start, toMs: Number.POSITIVE_INFINITY, older: shortened(newest, start - RETENTION_MS), waiting };
 }
 
 /** The chain without what ended at or before a time. */

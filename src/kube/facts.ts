@@ -56,6 +56,7 @@ export interface SliceFact {
   namespace: string;
   name: string;
   service: string;
+  createdMs: number | undefined;
   ports: { name: string; port: number; proto: L4 }[];
   endpoints: EndpointFact[];
 }
@@ -133,6 +134,7 @@ export function sliceFact(raw: unknown): SliceFact | undefined {
     name,
     namespace: intern(namespace),
     service: intern(service),
+    createdMs: timeAt(raw, 'metadata', 'creationTimestamp'),
     ports: listAt(raw, 'ports').flatMap((one) => {
       const port = portAt(one, 'port');
       const proto = protoOf(one);

@@ -1,6 +1,7 @@
 import type { ServiceRef } from '../event/types.ts';
 import { AddressBook, type Holder, type NodeOwner, portKey } from './address-book.ts';
 import { Ranges } from './addresses.ts';
+import { everybody, nobody } from './claims.ts';
 import type { NodeFact, PodFact, ServiceFact, SliceFact } from './facts.ts';
 import { ownerAt, PodBook, type PodRecord } from './pod-book.ts';
 import { type EndpointRecord, ServiceBook, type ServiceRecord, type ServiceWithSlices } from './service-book.ts';
@@ -104,7 +105,7 @@ export class NamesIndex implements Names {
     const now = this.#tick();
     const keys = new Set(facts.map((fact) => `${fact.namespace}/${fact.name}`));
     for (const key of this.#services.serviceKeys) if (!keys.has(key)) this.#services.removeService(key, now);
-    for (const fact of facts) this.#services.upsertService(fact, now);
+    for (const fact of facts.toSorted(byAge)) this.#services.upsertService(fact, now);
     this.#tell('services');
   }
 
@@ -120,7 +121,7 @@ export class NamesIndex implements Names {
     const now = this.#tick();
     const isFirstList = !this.#listed.has('endpoints');
     this.#listed.add('endpoints');
-    for (const fact of facts) this.#services.upsertSlice(fact, isFirstList, now);
+    for (const fact of facts.toSorted(byAge)) this.#services.upsertSlice(fact, isFirstList, now);
     const keys = new Set(facts.map((fact) => `${fact.namespace}/${fact.name}`));
     for (const key of this.#services.sliceKeys) if (!keys.has(key)) this.#services.removeSlice(key, now);
     this.#tell('endpoints');
@@ -264,9 +265,11 @@ export class NamesIndex implements Names {
   #claimNode(name: string, before: Record<'node' | 'annotated', Set<string>>, fromMs: number, nowMs: number): void {
     const owner = this.#ownNode(name);
     const now = this.#ipsOf(name);
+    // What another node is told to have is this one's if an interface of it has it.
+    const displaces = name === this.node ? everybody : nobody;
     for (const kind of ['node', 'annotated'] as const) {
       for (const ip of before[kind]) if (!now[kind].has(ip)) this.#addresses.release(kind, ip, owner, nowMs);
-      for (const ip of now[kind]) if (!before[kind].has(ip)) this.#addresses.claim(kind, ip, owner, fromMs);
+      for (const ip of now[kind]) if (!before[kind].has(ip)) this.#addresses.claim(kind, ip, owner, fromMs, displaces);
     }
   }
 
@@ -301,6 +304,11 @@ export function nodeIps({ ips, networkIps, annotatedIps }: NodeFact): string[] {
 function ownerOf(holder: Holder, timeMs: number): Owner {
   if ('version' in holder) return ownerAt(holder, timeMs);
   return 'owner' in holder ? holder.owner : holder;
+}
+
+/** Who had it first keeps it: a list tells by names, and anybody could choose one that comes first. */
+function byAge(a: { createdMs: number | undefined }, b: { createdMs: number | undefined }): number {
+  return (a.createdMs ?? Number.MAX_VALUE) - (b.createdMs ?? Number.MAX_VALUE);
 }
 
 /** How many addresses are remembered as being of the pod network or not. */

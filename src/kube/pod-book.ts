@@ -1,6 +1,6 @@
 import type { PodRef } from '../event/types.ts';
 import type { AddressBook } from './address-book.ts';
-import { currentHolder, endOf, RETENTION_MS } from './claims.ts';
+import { currentHolder, endOf, everybody, RETENTION_MS } from './claims.ts';
 import type { PodFact } from './facts.ts';
 import { type RemotePod, type RemotePodFact, RemotePods, remotePod } from './remote-pods.ts';
 import type { Owner } from './types.ts';
@@ -108,8 +108,8 @@ export class PodBook {
     }
     if (!known && !this.#addresses.has(ip) && !this.#named.has(key))
       return this.#remote.add(fact, isFirstList ? 0 : nowMs - SLICE_LAG_MS);
-    const fromMs = isFirstList ? 0 : this.#sliceStart(ip, nowMs);
-    const added = remotePod(fact, fromMs, undefined);
+    this.#recall([ip]);
+    const added = remotePod(fact, isFirstList ? 0 : this.#sliceStart(ip, nowMs), undefined);
     this.#keepInFull(added);
     return added;
   }
@@ -146,7 +146,8 @@ export class PodBook {
     pod.endpoints += remote.endpoints;
     pod.goneMs = Number.POSITIVE_INFINITY;
     if (!pod.ips.includes(ip)) pod.ips = [...pod.ips, ip];
-    this.#addresses.claim('named', ip, pod, fromMs);
+    // Whoever may write slices in another namespace takes no name away.
+    this.#addresses.claim('named', ip, pod, fromMs, (other) => other.owner.pod.namespace === namespace);
     return pod;
   }
 
@@ -166,7 +167,7 @@ export class PodBook {
       const endMs = newest.toMs === Number.POSITIVE_INFINITY ? (newest.holder.endedMs ?? nowMs) : newest.toMs;
       fromMs = since?.exact && fromMs > newest.fromMs ? Math.max(fromMs, lastSignMs) : Math.max(fromMs, endMs);
     }
-    this.#addresses.claim('own', ip, pod, fromMs);
+    this.#addresses.claim('own', ip, pod, fromMs, everybody);
     return fromMs;
   }
 
@@ -178,7 +179,7 @@ export class PodBook {
       const fromMs = Math.min(fact.since?.ms ?? endMs, endMs);
       const newest = this.#addresses.find(ip)?.own;
       if (newest !== undefined && newest.toMs > fromMs) continue;
-      this.#addresses.claim('own', ip, pod, fromMs);
+      this.#addresses.claim('own', ip, pod, fromMs, everybody);
       this.#addresses.release('own', ip, pod, endMs, nowMs);
       pod.held = { ips: fact.ips, fromMs };
     }

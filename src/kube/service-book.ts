@@ -1,4 +1,5 @@
 import { type AddressBook, portKey, type ServiceOwner } from './address-book.ts';
+import { nobody } from './claims.ts';
 import type { EndpointFact, ServiceFact, SliceFact } from './facts.ts';
 import type { PodBook } from './pod-book.ts';
 import type { RemotePod } from './remote-pods.ts';
@@ -108,15 +109,16 @@ export class ServiceBook {
     const isSameService = known !== undefined && known.fact.createdMs === fact.createdMs;
     const fromMs = isSameService ? nowMs : Math.min(fact.createdMs ?? nowMs, nowMs);
     const owner = known?.owner ?? { kind: 'service', service: { namespace: fact.namespace, name: fact.name, port: '' } };
-    if (known) this.#release(known, nowMs);
     this.#services.set(key, this.#claim(fact, owner, fromMs));
+    // After that, so that a Service that waits does not get what this one keeps.
+    if (known) this.#release(known, fact, nowMs);
     return true;
   }
 
   removeService(key: string, nowMs: number): boolean {
     const known = this.#services.get(key);
     if (!known) return false;
-    this.#release(known, nowMs);
+    this.#release(known, undefined, nowMs);
     this.#services.delete(key);
     return true;
   }
@@ -155,6 +157,7 @@ export class ServiceBook {
       : { ip, node, own: pod };
   }
 
+  /** What another Service has already (a load-balancer address that several share) stays with it, and is this one's when that one is gone. */
   #claim(fact: ServiceFact, owner: ServiceOwner, fromMs: number): ServiceRecord {
     const record: ServiceRecord = { fact, owner, held: [], heldNodePorts: [] };
     const groups = [
@@ -164,11 +167,11 @@ export class ServiceBook {
     ] as const;
     for (const [via, ips] of groups) {
       for (const ip of ips) {
-        this.#addresses.claim(kindOf(via), ip, owner, fromMs);
+        this.#addresses.claim(via === 'cluster-ip' ? 'clusterIp' : 'external', ip, owner, fromMs, nobody);
         for (const one of fact.ports) {
           const key = portKey(one.port, one.proto) as number;
           const port = servicePort(fact, one, via);
-          this.#addresses.claimPort(ip, key, port, fromMs);
+          this.#addresses.claimPort(ip, key, port, fromMs, (other) => isOf(other, fact));
           record.held.push({ ip, key, port });
         }
       }
@@ -183,17 +186,23 @@ export class ServiceBook {
     return record;
   }
 
-  #release(record: ServiceRecord, nowMs: number): void {
-    for (const { ip, key, port } of record.held) {
-      this.#addresses.release(kindOf(port.via), ip, record.owner, nowMs);
-      this.#addresses.releasePort(ip, key, port, nowMs);
+  /** What a Service had and does not have any more, now that it is another one or gone. */
+  #release(record: ServiceRecord, now: ServiceFact | undefined, nowMs: number): void {
+    for (const kind of ['clusterIp', 'external'] as const) {
+      const kept = new Set(now && ipsOf(now, kind));
+      for (const ip of ipsOf(record.fact, kind)) if (!kept.has(ip)) this.#addresses.release(kind, ip, record.owner, nowMs);
     }
+    for (const { ip, key, port } of record.held) this.#addresses.releasePort(ip, key, port, nowMs);
     for (const { key, port } of record.heldNodePorts) this.#addresses.releaseNodePort(key, port, nowMs);
   }
 }
 
-function kindOf(via: ServicePort['via']): 'clusterIp' | 'external' {
-  return via === 'cluster-ip' ? 'clusterIp' : 'external';
+function ipsOf({ clusterIps, externalIps, balancerIps }: ServiceFact, kind: 'clusterIp' | 'external'): string[] {
+  return kind === 'clusterIp' ? clusterIps : [...externalIps, ...balancerIps];
+}
+
+function isOf({ service }: ServicePort, { namespace, name }: ServiceFact): boolean {
+  return service.namespace === namespace && service.name === name;
 }
 
 function servicePort(fact: ServiceFact, one: { name: string; proto: L4 }, via: ServicePort['via']): ServicePort {

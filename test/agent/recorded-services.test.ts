@@ -57,6 +57,7 @@ function fill({ index }: Recording): void {
     namespace: 'shop',
     name: 'web-1',
     service: 'web',
+    createdMs: undefined,
     ports: [{ name: '', port: 80, proto: 'tcp' }],
     endpoints: [
       { ip: '10.0.0.1', node: 'host1', pod: { namespace: 'shop', name: 'a', uid: 'uid-a' }, isReady: true },

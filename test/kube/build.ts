@@ -69,8 +69,8 @@ export function putPod(index: NamesIndex, over: Parameters<typeof rawPod>[0]): v
   index.putPod(fact);
 }
 
-export function rawService(name: string, spec: RawObject, namespace = 'default'): RawObject {
-  return { metadata: { name, namespace, creationTimestamp: iso(0), resourceVersion: '1' }, spec, status: {} };
+export function rawService(name: string, spec: RawObject, namespace = 'default', createdMs = 0): RawObject {
+  return { metadata: { name, namespace, creationTimestamp: iso(createdMs), resourceVersion: '1' }, spec, status: {} };
 }
 
 export function rawSlice(

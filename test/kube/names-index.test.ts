@@ -4,7 +4,7 @@ import { redact } from '../../src/access/redact.ts';
 import type { PacketEvent, PodRef } from '../../src/event/types.ts';
 import { RETENTION_MS } from '../../src/kube/claims.ts';
 import { enrichPacket } from '../../src/kube/enrich.ts';
-import { podFact } from '../../src/kube/facts.ts';
+import { podFact, serviceFact, sliceFact } from '../../src/kube/facts.ts';
 import { NamesIndex } from '../../src/kube/names-index.ts';
 import {
   capturedIndex,
@@ -493,6 +493,122 @@ describe('an address that more than one claims', () => {
     putPod(index, { name: 'a', ip: '10.1.0.9', readyMs: T0 + 3 * SECOND });
     assert.equal(index.servicePort('10.1.0.9', 30080, 'tcp', T0)?.via, 'node-port');
     assert.equal(index.servicePort('10.1.0.9', 30080, 'tcp', T0 + 5 * SECOND), undefined);
+  });
+});
+
+describe('an address that several Services, slices or nodes claim', () => {
+  const SHARED = '203.0.113.80';
+  const shared = (name: string, portName: string, port: number, over: { createdMs?: number; affinity?: string } = {}) => ({
+    ...rawService(
+      name,
+      { type: 'LoadBalancer', ports: [{ name: portName, port }], sessionAffinity: over.affinity },
+      'default',
+      over.createdMs,
+    ),
+    status: { loadBalancer: { ingress: [{ ip: SHARED }] } },
+  });
+  const serviceAt = (index: NamesIndex, ip: string, timeMs: number) => {
+    const owner = index.ownerOf(ip, timeMs);
+    return owner?.kind === 'service' ? owner.service.name : owner?.kind;
+  };
+  const portAt = (index: NamesIndex, port: number, timeMs: number) =>
+    index.servicePort(SHARED, port, 'tcp', timeMs)?.service.name;
+
+  it('stays with the older Service, whatever is told of it or of the younger', () => {
+    const { clock, index } = start();
+    putService(index, shared('old', 'web', 80));
+    clock.set(T0 + SECOND);
+    for (const one of [
+      shared('young', 'dns', 53),
+      shared('old', 'web', 80, { affinity: 'ClientIP' }),
+      shared('young', 'dns', 53, { affinity: 'ClientIP' }),
+    ]) {
+      putService(index, one);
+      assert.equal(serviceAt(index, SHARED, T0 + SECOND), 'old');
+      assert.deepEqual([portAt(index, 80, T0 + SECOND), portAt(index, 53, T0 + SECOND)], ['old', 'young']);
+    }
+    clock.set(T0 + 2 * SECOND);
+    index.dropService('default', 'young');
+    clock.set(T0 + 2 * RETENTION_MS);
+    index.sweep();
+    assert.equal(serviceAt(index, SHARED, clock.now()), 'old');
+    assert.deepEqual([portAt(index, 80, clock.now()), portAt(index, 53, clock.now())], ['old', undefined]);
+  });
+
+  it('goes to the younger Service when the older is gone or gives it up, its ports alike', () => {
+    for (const how of ['gone', 'given up']) {
+      const { clock, index } = start();
+      putService(index, shared('old', 'web', 80));
+      putService(index, shared('young', 'web', 80));
+      putService(index, shared('young', 'other', 80));
+      clock.set(T0 + SECOND);
+      if (how === 'gone') index.dropService('default', 'old');
+      else putService(index, rawService('old', { ports: [{ name: 'web', port: 80 }] }));
+      assert.deepEqual([serviceAt(index, SHARED, T0), portAt(index, 80, T0)], ['old', 'old'], how);
+      assert.deepEqual([serviceAt(index, SHARED, T0 + 2 * SECOND), portAt(index, 80, T0 + 2 * SECOND)], ['young', 'young'], how);
+      assert.equal(index.servicePort(SHARED, 80, 'tcp', T0 + 2 * SECOND)?.service.port, 'other');
+      index.dropService('default', 'young');
+      index.dropService('default', 'old');
+      clock.set(T0 + 2 * RETENTION_MS);
+      index.sweep();
+      assert.equal(serviceAt(index, SHARED, T0), undefined);
+      assert.equal(index.sizes().ended, 0);
+    }
+  });
+
+  it('is the older one’s wherever it stands in a list', () => {
+    for (const order of [0, 1]) {
+      const inOrder = <T>(old: T, young: T): T[] => (order === 0 ? [old, young] : [young, old]);
+      const { index } = start();
+      const services = inOrder(
+        shared('old', 'web', 80, { createdMs: T0 - 9 * SECOND }),
+        shared('young', 'web', 80, { createdMs: T0 - SECOND }),
+      );
+      index.replaceServices(services.map(serviceFact).filter((one) => one !== undefined));
+      assert.equal(serviceAt(index, SHARED, T0), 'old');
+      const slices = inOrder(['old', T0 - 9 * SECOND], ['young', T0 - SECOND] as const).map(([name, createdMs]) => {
+        const raw = rawSlice('s', 's', [{ ip: '10.0.2.5', pod: `${name}` }], `of-${name}`);
+        raw.metadata.creationTimestamp = new Date(createdMs).toISOString();
+        return sliceFact(raw);
+      });
+      index.replaceSlices(slices.filter((one) => one !== undefined));
+      assert.equal(podAt(index, '10.0.2.5', T0), 'old');
+    }
+  });
+
+  for (const isAsked of [true, false]) {
+    it(`stays with the pod that one namespace’s slice names, and is another’s after its end (${isAsked ? 'asked for' : 'not asked for'})`, () => {
+      const { clock, index } = start();
+      const look = () => isAsked && index.ownerOf('10.0.2.5', clock.now());
+      putSlice(index, rawSlice('s-1', 's', [{ ip: '10.0.2.5', pod: 'theirs' }], 'b'));
+      look();
+      clock.set(T0 + 10 * SECOND);
+      putSlice(index, rawSlice('s-1', 's', [{ ip: '10.0.2.5', pod: 'liar' }], 'a'));
+      look();
+      assert.equal(podAt(index, '10.0.2.5', T0 + 10 * SECOND), 'theirs');
+      clock.set(T0 + 20 * SECOND);
+      index.dropSlice('b', 's-1');
+      assert.equal(podAt(index, '10.0.2.5', T0 + 15 * SECOND), 'theirs');
+      assert.equal(podAt(index, '10.0.2.5', T0 + 21 * SECOND), 'liar');
+      clock.set(T0 + 30 * SECOND);
+      index.dropSlice('a', 's-1');
+      clock.set(T0 + 2 * RETENTION_MS);
+      index.sweep();
+      assert.deepEqual([index.sizes().pods, index.sizes().ended], [0, 0]);
+    });
+  }
+
+  it('stays with the node that was told first, and is the other’s after its end; but this node’s own at once', () => {
+    const { clock, index } = start();
+    putNode(index, rawNode('n0', '192.168.60.11'));
+    index.setLocalAddresses(['192.168.60.11']);
+    assert.deepEqual(index.ownerOf('192.168.60.11', T0), { kind: 'node', node: 'host1' });
+    putNode(index, rawNode('n1', '10.1.0.9'));
+    putNode(index, rawNode('n2', '10.1.0.9'));
+    assert.deepEqual(index.ownerOf('10.1.0.9', T0), { kind: 'node', node: 'n1' });
+    clock.set(T0 + SECOND);
+    index.dropNode('n1');
+    assert.deepEqual(index.ownerOf('10.1.0.9', T0 + 2 * SECOND), { kind: 'node', node: 'n2' });
   });
 });
 

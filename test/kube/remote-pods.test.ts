@@ -16,9 +16,10 @@ const pod = fc.constantFrom(
   { pod: 'd', ip: '10.0.0.2' },
 );
 const slice = fc.constantFrom(...SLICES);
+const namespace = fc.constantFrom('default', 'other');
 const step = fc.oneof(
-  fc.record({ do: fc.constant('slice'), slice, ends: fc.array(pod, { maxLength: 3 }) } as const),
-  fc.record({ do: fc.constant('drop slice'), slice } as const),
+  fc.record({ do: fc.constant('slice'), slice, namespace, ends: fc.array(pod, { maxLength: 3 }) } as const),
+  fc.record({ do: fc.constant('drop slice'), slice, namespace } as const),
   fc.record({ do: fc.constant('pod'), pod } as const),
   fc.record({ do: fc.constant('drop pod'), pod } as const),
   fc.record({ do: fc.constant('wait'), seconds: fc.integer({ min: 1, max: 600 }) } as const),
@@ -44,9 +45,9 @@ describe('pods of other nodes', () => {
     assert.equal(index.sizes().pods, 1);
     index.dropSlice('default', 'one');
     assert.equal(index.sizes().ended, 0);
-    assert.equal(ownerName(index, '10.0.0.1', T0), 'a');
+    assert.equal(ownerName(index, '10.0.0.1', T0), 'default/a');
     index.dropSlice('default', 'two');
-    assert.equal(ownerName(index, '10.0.0.1', T0), 'a');
+    assert.equal(ownerName(index, '10.0.0.1', T0), 'default/a');
     clock.set(T0 + 16 * 60_000);
     index.sweep();
     assert.deepEqual([index.sizes().pods, ownerName(index, '10.0.0.1', T0)], [0, undefined]);
@@ -62,8 +63,8 @@ function start() {
 function run(steps: readonly Step[], afterEach: (index: NamesIndex, nowMs: number) => void): unknown {
   const { clock, index } = start();
   for (const one of steps) {
-    if (one.do === 'slice') putSlice(index, rawSlice(one.slice, one.slice, one.ends));
-    else if (one.do === 'drop slice') index.dropSlice('default', one.slice);
+    if (one.do === 'slice') putSlice(index, rawSlice(one.slice, one.slice, one.ends, one.namespace));
+    else if (one.do === 'drop slice') index.dropSlice(one.namespace, one.slice);
     else if (one.do === 'pod') putPod(index, { name: one.pod.pod, ip: one.pod.ip });
     else if (one.do === 'drop pod') index.dropPod(`uid-${one.pod.pod}`);
     else clock.set(clock.now() + one.seconds * 1000);
@@ -79,5 +80,5 @@ function answers(index: NamesIndex, nowMs: number): (string | undefined)[] {
 
 function ownerName(index: NamesIndex, address: string, timeMs: number): string | undefined {
   const owner = index.ownerOf(address, timeMs);
-  return owner?.kind === 'pod' ? owner.pod.name : owner?.kind;
+  return owner?.kind === 'pod' ? `${owner.pod.namespace}/${owner.pod.name}` : owner?.kind;
 }
