@@ -39,7 +39,7 @@ const log = createLog('bench', 'error');
 const native = loadNative();
 const kubeConfig = new KubeConfig();
 kubeConfig.loadFromFile(kubeconfig);
-const kube = startKube({ kubeConfig, node });
+const kube = startKube({ kubeConfig, node, proxyMode: 'iptables' });
 await kube.synced();
 const tracer = new Tracer({
   native,

@@ -27,6 +27,8 @@ export interface AgentConfig {
   probes: 'auto' | 'fentry' | 'kprobe' | 'none';
   /** Expedited grace periods while programs are attached; `auto`: but on machines with isolated CPUs. */
   rcuExpedited: 'auto' | 'on' | 'off';
+  /** How this node's kube-proxy writes its rules, by which translations are told with chains; `auto`: as it says itself. */
+  proxyMode: 'auto' | 'iptables' | 'nftables' | 'ipvs' | 'none';
   /** Path of the BPF object; undefined: the one that came with this ktrace. */
   object: string | undefined;
   /** Connections served at the same time. */
@@ -50,7 +52,7 @@ const DEFAULT_POD_RATE = 2000;
 const MAX_RING_BYTES = 1024 * 1024 * 1024;
 
 /**
- * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `podRate`, `attach`, `probes`, `rcuExpedited`, `object`,
+ * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `podRate`, `attach`, `probes`, `rcuExpedited`, `proxyMode`, `object`,
  * `maxClients`, `authorization`, `record`, `recordBytes`, `recordHours`, `otlpEndpoint`, `exportTarget`, `exportEvents`, `clockSkewMs`, `recheckMs`, `incidentAfterMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`,
  * `KTRACE_LOG_LEVEL` and so on. A flag wins.
  * @throws KtraceError KTRACE_E_ARGUMENT, exit code 2
@@ -74,6 +76,7 @@ export function parseAgentConfig(flags: Flags, env: Environment = process.env): 
     attach: settings.oneOf('attach', ['auto', 'tcx', 'clsact']) ?? 'auto',
     probes: settings.oneOf('probes', ['auto', 'fentry', 'kprobe', 'none']) ?? 'auto',
     rcuExpedited: settings.oneOf('rcuExpedited', ['auto', 'on', 'off']) ?? 'auto',
+    proxyMode: settings.oneOf('proxyMode', ['auto', 'iptables', 'nftables', 'ipvs', 'none']) ?? 'auto',
     object: settings.text('object'),
     maxClients: settings.integer('maxClients', 1, 1024) ?? 32,
     authorization: settings.oneOf('authorization', ['on', 'off']) ?? 'on',

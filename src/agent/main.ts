@@ -1,5 +1,6 @@
 import { readFileSync, rmdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { NoticeEvent } from '../event/types.ts';
 import { type KubeAccess, openApi } from '../kube/api.ts';
 import { inClusterAccess } from '../kube/in-cluster.ts';
 import type { NamesIndex } from '../kube/names-index.ts';
@@ -49,7 +50,12 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     const interfaces = new Interfaces({ native, tracer, log });
     closers.push(() => interfaces.close());
     const access = await kubeAccess(config);
-    const kube = startKube({ kubeConfig: access, node: config.node, log: plainLog(log) });
+    const kube = startKube({
+      kubeConfig: access,
+      node: config.node,
+      log: plainLog(log),
+      ...(config.proxyMode === 'auto' ? {} : { proxyMode: config.proxyMode }),
+    });
     closers.push(() => kube.close());
     const naming = kubeNaming(kube);
     const { node, clockSkewMs } = config;
@@ -76,8 +82,9 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       pipeline.resolveAgain();
     });
     kube.onNotice((notice) => {
-      if (notice.code === 'KTRACE_N_API_BACK') pipeline.withdraw('KTRACE_N_API_UNREACHABLE', notice);
-      else pipeline.notice(notice);
+      const ended = ENDED_BY[notice.code];
+      if (ended === undefined) pipeline.notice(notice);
+      else pipeline.withdraw(ended, notice);
     });
     const exporting = await exportTo(config, pipeline, kube.index, log);
     if (exporting) closers.push(() => exporting.close());
@@ -116,6 +123,12 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     if (config.withParent) removeIfEmpty(dirname(config.socket));
   }
 }
+
+/** Notices that end another one's time. */
+const ENDED_BY: Partial<Record<NoticeEvent['code'], NoticeEvent['code']>> = {
+  KTRACE_N_API_BACK: 'KTRACE_N_API_UNREACHABLE',
+  KTRACE_N_PROXY_MODE: 'KTRACE_N_PROXY_MODE_UNKNOWN',
+};
 
 /** Two questions one after the other take less than a client waits for its answer. */
 const REVIEW_TIMEOUT_MS = 2_000;

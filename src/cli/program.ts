@@ -166,6 +166,7 @@ function addAgent(program: Command, done: (code: number) => void): void {
       '--rcu-expedited <when>',
       'expedited RCU grace periods while programs are attached: auto (not with isolated CPUs), on or off',
     )
+    .option('--proxy-mode <mode>', 'how kube-proxy writes its rules: auto (as it says itself), iptables, nftables, ipvs or none')
     .option('--object <file>', 'the BPF object to load')
     .option('--max-clients <count>', 'connections served at the same time')
     .addOption(new Option('--with-parent', 'end with the standard input').hideHelp())

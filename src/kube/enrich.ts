@@ -69,9 +69,9 @@ function enrichNat(
     if (!port) continue;
     one.service = servicePortName(port);
     const isInside = initiator.pod !== undefined || (initiator.node !== undefined && initiator.node === node);
-    const chains = walkedChains(port, endpoint.ip, endpoint.port ?? 0, isInside, names.proxyMode ?? 'iptables');
+    const chains = walkedChains(port, endpoint.ip, endpoint.port ?? 0, isInside, names.proxyMode);
     if (chains) one.chains = chains;
-    if (initiator.ip === endpoint.ip && (names.proxyMode ?? 'iptables') === 'iptables') nameHairpin(nat);
+    if (initiator.ip === endpoint.ip && names.proxyMode === 'iptables') nameHairpin(nat);
   }
 }
 

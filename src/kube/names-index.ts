@@ -25,7 +25,8 @@ export interface IndexOptions {
  */
 export class NamesIndex implements Names {
   readonly node: string;
-  proxyMode: ProxyMode = 'iptables';
+  /** Undefined until it is known. */
+  proxyMode: ProxyMode | undefined;
   readonly #now: () => number;
   readonly #addresses: AddressBook;
   readonly #pods: PodBook;

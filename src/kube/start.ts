@@ -3,7 +3,7 @@ import type { Target } from '../event/target.ts';
 import type { NoticeEvent } from '../event/types.ts';
 import { type KubeAccess, openApi } from './api.ts';
 import { NamesIndex } from './names-index.ts';
-import { watchProxyMode } from './proxy-mode.ts';
+import { PROXY_MODE_URL, type ProxyModeOptions, watchProxyMode } from './proxy-mode.ts';
 import type { ReflectorOptions } from './reflector.ts';
 import { type ResolvedTargets, resolveTargets } from './targets.ts';
 import type { Names, ProxyMode } from './types.ts';
@@ -18,8 +18,10 @@ export interface KubeOptions {
   log?: { info(text: string): void; warn(text: string): void };
   /** Unix milliseconds. */
   now?: () => number;
-  /** Told by kube-proxy itself on this node when absent, else `iptables`. */
+  /** Told by kube-proxy itself on this node when absent. */
   proxyMode?: ProxyMode;
+  /** For tests: where and how soon kube-proxy is asked. */
+  askProxyMode?: ProxyModeOptions;
   /** For tests: pauses, timeouts, page size. */
   reflector?: Partial<ReflectorOptions>;
   /** How long the API server may be away before a notice says so. */
@@ -34,7 +36,10 @@ export interface Kube {
   resolve(targets: readonly Target[], extra?: readonly string[]): ResolvedTargets;
   /** Called after every change of the index, often in bursts; returns what ends it. */
   onChange(listener: () => void): () => void;
-  /** KTRACE_N_API_UNREACHABLE and KTRACE_N_API_BACK. */
+  /**
+   * KTRACE_N_API_UNREACHABLE and KTRACE_N_API_BACK; KTRACE_N_PROXY_MODE_UNKNOWN, and KTRACE_N_PROXY_MODE when it is known after that. The second of
+   * each pair ends the first.
+   */
   onNotice(listener: (notice: NoticeEvent) => void): () => void;
   /** What goes wrong with this node's pods, see {@link PodTrouble}. */
   onTrouble(listener: (trouble: PodTrouble) => void): () => void;
@@ -59,25 +64,42 @@ export function startKube(options: KubeOptions): Kube {
     unreachableAfterMs: options.unreachableAfterMs ?? UNREACHABLE_AFTER_MS,
     reflector: options.reflector ?? {},
   });
-  const setMode = (mode: ProxyMode) => {
-    index.proxyMode = mode;
+  const listeners = new Set<(notice: NoticeEvent) => void>();
+  const tell = (code: NoticeEvent['code'], text: string) => {
+    for (const listener of listeners) listener({ v: 1, kind: 'notice', node, level: 'info', code, text });
   };
-  const stopDetecting = options.proxyMode ? setMode(options.proxyMode) : watchProxyMode(setMode);
+  let isUnknown = false;
+  const setMode = (mode: ProxyMode | undefined) => {
+    index.proxyMode = mode;
+    if (mode === undefined) tell('KTRACE_N_PROXY_MODE_UNKNOWN', MODE_UNKNOWN);
+    else if (isUnknown) tell('KTRACE_N_PROXY_MODE', `kube-proxy's mode on this node is known now: ${mode}`);
+    isUnknown = mode === undefined;
+  };
+  const stopDetecting = options.proxyMode ? setMode(options.proxyMode) : watchProxyMode(setMode, options.askProxyMode);
   return {
     names: index,
     index,
     resolve: (targets, extra = []) => resolveTargets(targets, index, extra),
     onChange: (listener) => index.onChange(listener),
-    onNotice: (listener) => watch.onNotice(listener),
+    onNotice(listener) {
+      listeners.add(listener);
+      const stop = watch.onNotice(listener);
+      return () => {
+        listeners.delete(listener);
+        stop();
+      };
+    },
     onTrouble: (listener) => watch.onTrouble(listener),
     synced: () => watch.synced,
     state: () => watch.state(),
     close() {
       stopDetecting?.();
+      listeners.clear();
       watch.close();
     },
   };
 }
 
 const UNREACHABLE_AFTER_MS = 5000;
+const MODE_UNKNOWN = `kube-proxy's mode on this node is not known, nothing tells it at ${PROXY_MODE_URL}: translations come without chains`;
 const SILENT = { info: () => undefined, warn: () => undefined };

@@ -42,6 +42,6 @@ export interface Names {
   servicePort(ip: string, port: number, proto: string, timeMs: number): ServicePort | undefined;
   /** Whether pods get their addresses from this range: an unknown owner there is a pod not known here, not the world. */
   isClusterAddress?(ip: string): boolean;
-  /** Which chains a translation has walked; `iptables` when absent. */
-  readonly proxyMode?: ProxyMode;
+  /** Which chains a translation has walked; none are told while it is not known. */
+  readonly proxyMode?: ProxyMode | undefined;
 }

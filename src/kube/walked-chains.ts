@@ -3,7 +3,7 @@ import type { ProxyMode, ServicePort } from './types.ts';
 
 /**
  * kube-proxy's chains in the order that a packet walks them from a Service's address to an endpoint; undefined where
- * kube-proxy makes none (IPVS) or is not there. The array is shared: do not change it.
+ * kube-proxy makes none (IPVS), is not there, or its mode is not known. The array is shared: do not change it.
  * @param isInside the initiator is a pod of the cluster or the node itself: `externalTrafficPolicy: Local` does not bind it
  */
 export function walkedChains(
@@ -11,7 +11,7 @@ export function walkedChains(
   ip: string,
   portNumber: number,
   isInside: boolean,
-  mode: ProxyMode,
+  mode: ProxyMode | undefined,
 ): string[] | undefined {
   if (mode !== 'iptables' && mode !== 'nftables') return undefined;
   const cache = cacheOf(port).chains;

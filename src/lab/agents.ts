@@ -68,6 +68,8 @@ export function startAgent(lab: string, directory: string, node: string, flags: 
       ...IMAGE_ENVIRONMENT,
       KUBERNETES_SERVICE_HOST: API_ADDRESS,
       KUBERNETES_SERVICE_PORT: String(API_PORT),
+      // The rules are kube-proxy's, and nothing is there that tells of them.
+      KTRACE_PROXY_MODE: 'iptables',
       KTRACE_SERVICE_ACCOUNT: serviceAccountOf(directory),
     },
   );

@@ -26,6 +26,7 @@ describe('parseAgentConfig', () => {
       attach: 'auto',
       probes: 'auto',
       rcuExpedited: 'auto',
+      proxyMode: 'auto',
       object: undefined,
       maxClients: 32,
       authorization: 'on',
@@ -49,6 +50,11 @@ describe('parseAgentConfig', () => {
 
   const cases: [flags: Record<string, string | number>, env: Record<string, string>, message: string][] = [
     [{ attach: 'xdp' }, {}, 'Expected one of auto, tcx, clsact for --attach, got "xdp"'],
+    [
+      {},
+      { KTRACE_PROXY_MODE: 'userspace' },
+      'Expected one of auto, iptables, nftables, ipvs, none for KTRACE_PROXY_MODE, got "userspace"',
+    ],
     [{}, { KTRACE_MAX_CLIENTS: 'many' }, 'Expected a whole number from 1 to 1024 for KTRACE_MAX_CLIENTS, got "many"'],
     [{ ringBytes: 5000 }, {}, 'Expected a power of two for --ring-bytes (or KTRACE_RING_BYTES), got 5000'],
     [{ ringBytes: '1e6' }, {}, 'Expected a whole number from 4096 to 1073741824 for --ring-bytes, got "1e6"'],

@@ -192,6 +192,27 @@ describe('a packet through a Service', () => {
     for (const chain of chains) assert.ok(rules.includes(`chain ${chain} {`), chain);
   });
 
+  it('names no chains while kube-proxy’s mode is not known, nor one for a pod that reaches itself', () => {
+    const index = capturedIndex('iptables', 'host1', () => NOW);
+    index.proxyMode = undefined;
+    const snat: Translation = {
+      kind: 'snat',
+      before: end('10.244.1.2', 40000),
+      after: end('10.244.0.1', 40000),
+      seenBy: 'conntrack',
+    };
+    const event = packet({
+      src: end('10.244.1.2', 40000),
+      nat: [dnat(end('10.98.9.147', 6379), end('10.244.1.2', 6379)), snat],
+    });
+    enrichPacket(event, index, NOW);
+    assert.equal(event.nat?.[0]?.service, 'default/redis-master');
+    assert.deepEqual(
+      event.nat?.map(({ chains }) => chains),
+      [undefined, undefined],
+    );
+  });
+
   it('names no chains where kube-proxy makes none', () => {
     const index = capturedIndex('iptables', 'host1', () => NOW);
     index.proxyMode = 'ipvs';

@@ -45,7 +45,7 @@ suite('ktrace follow --local on a node without an agent', { skip: SKIP }, () => 
     const before = ['ip', 'netns', 'exec', namespaceOf(name, nodeNamed(NODE))];
     const started = new KtraceProcess(['follow', '--local', '--kubeconfig', kubeconfig, '-o', 'json', ...argv], {
       before,
-      env: { KTRACE_NODE: NODE, TMPDIR: temporary },
+      env: { KTRACE_NODE: NODE, KTRACE_PROXY_MODE: 'iptables', TMPDIR: temporary },
     });
     running.push(started);
     return started;
