@@ -1,5 +1,5 @@
 import { endsOf } from '../event/ends.ts';
-import type { Endpoint, FlowEvent, PacketEvent } from '../event/types.ts';
+import type { Endpoint, FlowEvent, PacketEvent, PodRef } from '../event/types.ts';
 
 export interface LateNamesOptions {
   /** Whether a pod of this node has the address, as the kernel says. */
@@ -87,7 +87,7 @@ export class LateNames {
     this.#options.name(event);
     for (const [at, end] of endsOf(event).entries()) {
       const pod = pods[at];
-      if (pod === undefined || pod.uid === end.pod?.uid) continue;
+      if (pod === undefined || isByHearsay(pod) || (pod.uid === end.pod?.uid && !isByHearsay(end.pod))) continue;
       delete end.service;
       delete end.node;
       delete end.world;
@@ -97,5 +97,10 @@ export class LateNames {
 }
 
 function isNameless({ pod, service, node }: Endpoint): boolean {
-  return pod === undefined && service === undefined && node === undefined;
+  return (pod === undefined || isByHearsay(pod)) && service === undefined && node === undefined;
+}
+
+/** Only an EndpointSlice names it so, which may name any address, and by any pod's uid: a pod of this node is told with its labels. */
+function isByHearsay({ labels }: PodRef): boolean {
+  return labels === undefined;
 }

@@ -6,8 +6,8 @@ import type { FlowEvent, PacketEvent, PodRef } from '../../src/event/types.ts';
 import { flow, hop, packet } from '../client/events.ts';
 
 const IP = '10.244.1.7';
-const NEW: PodRef = { namespace: 'shop', name: 'new', uid: 'uid-new' };
-const PEER: PodRef = { namespace: 'shop', name: 'peer', uid: 'uid-peer' };
+const NEW: PodRef = { namespace: 'shop', name: 'new', uid: 'uid-new', labels: {} };
+const PEER: PodRef = { namespace: 'shop', name: 'peer', uid: 'uid-peer', labels: {} };
 
 function start() {
   const written: (PacketEvent | FlowEvent)[] = [];
@@ -64,6 +64,19 @@ describe('a record of a pod that has no name yet', () => {
     names.set(IP, NEW).set('10.244.2.9', { ...PEER, uid: 'uid-other' });
     late.release();
     assert.equal(written[0]?.dst.pod?.uid, PEER.uid);
+  });
+
+  it('waits for it though a slice names the address, and is no other pod because a slice says so', () => {
+    const { late, written, names } = start();
+    const lie: PodRef = { namespace: 'evil', name: 'lie', uid: 'uid-lie' };
+    const one = sent('p1');
+    assert.ok(late.take({ ...one, src: { ...one.src, pod: lie } }));
+    names.set(IP, lie);
+    late.release();
+    assert.equal(written.length, 0);
+    names.set(IP, NEW).set('10.244.2.9', { ...lie, uid: PEER.uid });
+    late.release();
+    assert.deepEqual([written[0]?.src.pod, written[0]?.dst.pod], [NEW, PEER]);
   });
 
   it('is written without one in the end, and what comes next of the address does not wait for a minute', () => {
