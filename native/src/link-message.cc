@@ -5,6 +5,7 @@
 #include <net/if.h>
 
 #include "netlink.h"
+#include "routes.h"
 
 namespace ktrace
 {
@@ -56,6 +57,13 @@ Napi::Value LinkChangeOf(Napi::Env env, const nlmsghdr *header)
 	if (header->nlmsg_type == RTM_NEWADDR || header->nlmsg_type == RTM_DELADDR) {
 		const auto *message = static_cast<const ifaddrmsg *>(NLMSG_DATA(header));
 		return Change(env, "address", static_cast<int>(message->ifa_index));
+	}
+	if (header->nlmsg_type == RTM_NEWROUTE || header->nlmsg_type == RTM_DELROUTE) {
+		if (!IsDefaultRoute(static_cast<const rtmsg *>(NLMSG_DATA(header))))
+			return {};
+		Napi::Object change = Napi::Object::New(env);
+		change.Set("kind", Napi::String::New(env, "route"));
+		return change;
 	}
 	const auto *message = static_cast<const ifinfomsg *>(NLMSG_DATA(header));
 	// The bridge tells of its ports with messages of its own family: an AF_BRIDGE RTM_DELLINK is a port that left, not a link that went.

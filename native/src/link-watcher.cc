@@ -28,7 +28,8 @@ Napi::Function LinkWatcher::Define(Napi::Env env)
 
 LinkWatcher::LinkWatcher(const Napi::CallbackInfo &info) : ObjectWrap(info)
 {
-	const int err = netlink_.Open(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR);
+	const int err = netlink_.Open(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE |
+				      RTMGRP_IPV6_ROUTE);
 	if (err != 0) {
 		ThrowErrno(Env(), err, "watch links");
 		return;

@@ -51,6 +51,11 @@ void AddInterfaces(const Attributes &attributes, std::vector<uint32_t> *interfac
 
 } // namespace
 
+bool IsDefaultRoute(const rtmsg *route)
+{
+	return route->rtm_dst_len == 0 && route->rtm_table == RT_TABLE_MAIN && route->rtm_type == RTN_UNICAST;
+}
+
 Napi::Value Addresses(const Napi::CallbackInfo &info)
 {
 	const int32_t netns_id = info[0].As<Napi::Number>().Int32Value();
@@ -106,8 +111,7 @@ Napi::Value DefaultRouteInterfaces(const Napi::CallbackInfo &info)
 		for (const auto &answer : answers) {
 			const auto *header = reinterpret_cast<const nlmsghdr *>(answer.data());
 			const auto *route = static_cast<const rtmsg *>(NLMSG_DATA(header));
-			if (route->rtm_dst_len != 0 || route->rtm_table != RT_TABLE_MAIN ||
-			    route->rtm_type != RTN_UNICAST)
+			if (!IsDefaultRoute(route))
 				continue;
 			AddInterfaces(Attributes(header, sizeof *route), &interfaces);
 		}

@@ -1,5 +1,5 @@
 import type { InterfaceKind } from '../flow/packet-event.ts';
-import type { Link, LinkChange, LinkWatcher, NativeModule } from '../native/types.ts';
+import type { Address, Link, LinkChange, LinkWatcher, NativeModule } from '../native/types.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { FailedAttaches } from './failed-attaches.ts';
@@ -8,6 +8,7 @@ import { hasLinkLayer, interfaceKind, isIpTunnel } from './interface-kind.ts';
 import { PodAddresses } from './pod-addresses.ts';
 import { Reread, type Schedule, schedule } from './reread.ts';
 import { MAX_UPLINKS, MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
+import { uplinksOf } from './uplinks.ts';
 
 interface Known {
   link: Link;
@@ -29,6 +30,9 @@ export class Interfaces {
   #ownAddresses = new Set<string>();
   #interfaceByAddress = new Map<string, number>();
   #uplinks = new Set<number>();
+  /** As they were read last. */
+  #addressList: readonly Address[] = [];
+  #defaultRoutes: readonly number[] = [];
   #nodeAddresses: ReadonlySet<string> = new Set();
   #isActive = false;
   /** Interfaces that should be attached, or pods whose drops should be told, and could not be. */
@@ -124,7 +128,7 @@ export class Interfaces {
     return this.#interfaceByAddress.get(ip);
   }
 
-  /** The node's addresses as Kubernetes has them: the interface that holds one is an uplink, whatever the default route says. */
+  /** The node's addresses as Kubernetes has them: the interface that holds one is an uplink, whatever else it is. */
   setNodeAddresses(addresses: readonly string[]): void {
     if (addresses.length === this.#nodeAddresses.size && addresses.every((ip) => this.#nodeAddresses.has(ip))) return;
     this.#nodeAddresses = new Set(addresses);
@@ -170,42 +174,55 @@ export class Interfaces {
   #onChange(change: LinkChange): void {
     if (change.kind === 'overrun') this.#links.soon();
     else if (change.kind === 'gone') this.#onGone(change.ifindex);
-    else if (change.kind === 'address') this.#addresses.soon();
+    else if (change.kind === 'address' || change.kind === 'route') this.#addresses.soon();
     else this.#onNew(change.link);
   }
 
   #readLinks(): void {
-    // First: an uplink is known by its addresses and routes.
+    // First: an uplink is known by its address or route.
     this.#addresses.now();
     const links = this.#watcher.links();
     const present = new Set(links.map(({ ifindex }) => ifindex));
     for (const ifindex of [...this.#known.keys()]) if (!present.has(ifindex)) this.#onGone(ifindex);
     for (const link of links) this.#remember(link);
+    this.#findUplinks();
     for (const known of this.#known.values()) this.#classify(known);
   }
 
-  /** The node's addresses, and which interfaces are its uplinks: those of the default routes and of the node's own address. */
+  /** The node's addresses and default routes, by which its uplinks are known. */
   #readAddresses(): void {
     const addresses = this.#native.addresses();
     const own = addresses.map(({ ip }) => ip);
-    const uplinks = new Set(this.#native.defaultRouteInterfaces());
-    for (const { ip, ifindex } of addresses) if (this.#nodeAddresses.has(ip)) uplinks.add(ifindex);
+    this.#defaultRoutes = this.#native.defaultRouteInterfaces();
+    this.#addressList = addresses;
     const hasChanged = own.length !== this.#ownAddresses.size || own.some((ip) => !this.#ownAddresses.has(ip));
     this.#ownAddresses = new Set(own);
     this.#interfaceByAddress = new Map(addresses.map(({ ip, ifindex }) => [ip, ifindex]));
-    const uplinksChanged = uplinks.size !== this.#uplinks.size || [...uplinks].some((ifindex) => !this.#uplinks.has(ifindex));
-    this.#uplinks = uplinks;
-    if (uplinksChanged) {
-      this.#tellUplinks();
-      for (const known of this.#known.values()) this.#classify(known);
-    }
+    this.#findUplinks();
     if (hasChanged) this.onOwnAddressesChange();
+  }
+
+  #findUplinks(): void {
+    const uplinks = uplinksOf({
+      links: new Map([...this.#known].map(([ifindex, { link }]) => [ifindex, link])),
+      addresses: this.#addressList,
+      defaultRoutes: this.#defaultRoutes,
+      nodeAddresses: this.#nodeAddresses,
+    });
+    const hasChanged = uplinks.size !== this.#uplinks.size || [...uplinks].some((ifindex) => !this.#uplinks.has(ifindex));
+    this.#uplinks = uplinks;
+    if (!hasChanged) return;
+    this.#tellUplinks();
+    for (const known of this.#known.values()) this.#classify(known);
   }
 
   #onNew(link: Link): void {
     const before = this.#known.get(link.ifindex)?.link;
     const known = this.#remember(link);
     if (before !== undefined && isSame(before, link)) return;
+    // The IPv4 routes of an interface that goes down go without a word.
+    if (known.kind === 'uplink' && !link.up) this.#addresses.soon();
+    this.#findUplinks();
     this.#classify(known);
     if (this.#isActive && leadsToPod(known)) this.#podAddresses.watch(known.link, performance.now());
     const master = this.#known.get(link.master);
@@ -334,6 +351,8 @@ export class Interfaces {
       if (oldest !== undefined) this.#names.delete(oldest);
     }
     this.#tellTunnels(known.link);
+    if (known.kind === 'uplink') this.#addresses.soon();
+    this.#findUplinks();
   }
 }
 

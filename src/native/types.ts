@@ -25,6 +25,8 @@ export type LinkChange =
   | { kind: 'gone'; ifindex: number; name: string }
   /** An address of this interface came, went or changed. */
   | { kind: 'address'; ifindex: number }
+  /** A default route of the main table came, went or changed. */
+  | { kind: 'route' }
   /** The kernel dropped netlink messages (ENOBUFS): read everything anew. */
   | { kind: 'overrun' };
 

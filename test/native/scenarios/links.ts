@@ -50,11 +50,17 @@ assert.deepEqual(native.defaultRouteInterfaces(), []);
 run('ip', 'link', 'add', 'd0', 'type', 'veth', 'peer', 'name', 'd1');
 run('ip', 'link', 'set', 'd0', 'up');
 run('ip', 'link', 'set', 'd1', 'up');
+changes.length = 0;
+run('ip', 'route', 'add', '10.8.0.0/16', 'dev', 'b0');
 run('ip', 'route', 'add', 'default', 'via', '10.9.0.2', 'dev', 'b0');
 run('ip', '-6', 'route', 'add', 'default', 'dev', 'd0', 'metric', '7');
 run('ip', 'route', 'add', 'default', 'dev', 'd0', 'table', '7');
 run('ip', 'route', 'add', 'unreachable', 'default', 'metric', '9999');
 assert.deepEqual(native.defaultRouteInterfaces(), [link('b0').ifindex, link('d0').ifindex]);
+run('ip', '-6', 'route', 'del', 'default', 'dev', 'd0');
+// They come in their order: had another route been told, it would be among them.
+await until('the default routes are told', () => changes.filter(({ kind }) => kind === 'route').length >= 3);
+assert.equal(changes.filter(({ kind }) => kind === 'route').length, 3);
 
 // A port that leaves its bridge is no interface that went.
 changes.length = 0;
