@@ -192,11 +192,11 @@ export class Interfaces {
   /** The node's addresses and default routes, by which its uplinks are known. */
   #readAddresses(): void {
     const addresses = this.#native.addresses();
-    const own = addresses.map(({ ip }) => ip);
+    const own = new Set(addresses.map(({ ip }) => ip));
     this.#defaultRoutes = this.#native.defaultRouteInterfaces();
     this.#addressList = addresses;
-    const hasChanged = own.length !== this.#ownAddresses.size || own.some((ip) => !this.#ownAddresses.has(ip));
-    this.#ownAddresses = new Set(own);
+    const hasChanged = own.size !== this.#ownAddresses.size || [...own].some((ip) => !this.#ownAddresses.has(ip));
+    this.#ownAddresses = own;
     this.#interfaceByAddress = new Map(addresses.map(({ ip, ifindex }) => [ip, ifindex]));
     this.#findUplinks();
     if (hasChanged) this.onOwnAddressesChange();

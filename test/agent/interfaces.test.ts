@@ -32,6 +32,22 @@ test('addresses that cannot be read at the start, or when Kubernetes tells the n
   assert.deepEqual(changes, [1]);
 });
 
+test('an address that several interfaces have is no change each time something is told', (t) => {
+  const addresses = [address('fe80::ecee:eeff:feee:eeee', 7), address('fe80::ecee:eeff:feee:eeee', 8)];
+  const { interfaces, kernel, clock } = openInterfaces(t, { addresses });
+  let changes = 0;
+  interfaces.onOwnAddressesChange = () => {
+    changes += 1;
+  };
+  kernel.tell({ kind: 'address', ifindex: 7 });
+  clock.advance(100);
+  assert.equal(changes, 0);
+  kernel.addresses = [...addresses, address('10.0.0.1')];
+  kernel.tell({ kind: 'address', ifindex: 9 });
+  clock.advance(100);
+  assert.equal(changes, 1);
+});
+
 test('pauses between tries grow, up to some seconds', (t) => {
   const { kernel, clock } = openInterfaces(t, { busy: 1_000_000 });
   clock.advance(60_000);
