@@ -9,7 +9,7 @@ export function kubeNaming(kube: Kube): Naming {
   return {
     resolve: (targets, extra) => kube.resolve(targets, extra),
     namePacket: (packet, timeMs, podOfHop) => enrichPacket(packet, names, timeMs, podOfHop),
-    nameFlow: (flow, timeMs) => enrichFlow(flow, names, timeMs),
+    nameFlow: (flow, timeMs, pods) => enrichFlow(flow, names, timeMs, pods),
     podOf(addresses, timeMs) {
       for (const ip of addresses) {
         const owner = names.ownerOf(ip, timeMs);

@@ -7,8 +7,9 @@ import type { Subscription } from '../event/target.ts';
 import type { FlowEvent, Hop, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
 import { Assembler } from '../flow/assemble.ts';
 import { EchoTracker } from '../flow/echo.ts';
-import { FlowTracker, type TrackedFlow } from '../flow/flows.ts';
+import { type EndPods, FlowTracker, type TrackedFlow } from '../flow/flows.ts';
 import type { AssembledPacket, NodeView } from '../flow/packet-event.ts';
+import { translatedTuple } from '../flow/translation.ts';
 import type { NativeModule, RingReader } from '../native/types.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
@@ -38,7 +39,8 @@ const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES
 export interface Naming {
   resolve: Resolve;
   namePacket(packet: PacketEvent, timeMs: number, podOfHop: (hop: Hop) => PodRef | undefined): void;
-  nameFlow(flow: FlowEvent, timeMs: number): void;
+  /** @param pods known by their interfaces; they decide before the addresses do */
+  nameFlow(flow: FlowEvent, timeMs: number, pods?: TrackedFlow['pods']): void;
   /** The pod that owned one of these addresses then. */
   podOf(addresses: readonly string[], timeMs: number): PodRef | undefined;
   notReady(): string | undefined;
@@ -112,7 +114,12 @@ export class Pipeline implements Feed {
     });
     this.#add = this.guard.wrap('sightings', (sighting) => this.assembler.add(sighting, this.#batchMs));
     this.echoes = new EchoTracker({ onUnanswered: (packet) => this.#tellPacket(packet) });
-    this.flows = new FlowTracker({ node: options.node, idPrefix, onFlow: (flow) => this.#onFlow(flow) });
+    this.flows = new FlowTracker({
+      node: options.node,
+      idPrefix,
+      onFlow: (flow) => this.#onFlow(flow),
+      isAddressOf: (ifindex, ip) => options.interfaces.podAddresses(ifindex, performance.now()).includes(ip),
+    });
     for (const { code, text } of options.tracer.notices) this.notice({ code, text, level: 'warn' });
     if (!options.symbols.areKnown) this.notice(NO_SYMBOLS);
   }
@@ -470,7 +477,7 @@ export class Pipeline implements Feed {
 
   #onPacket(packet: AssembledPacket): void {
     const nowMs = performance.now();
-    this.flows.note(packet, nowMs);
+    this.flows.note(packet, nowMs, this.#podsOf(packet, nowMs));
     const { interfaces, naming } = this.#options;
     const podOfHop = (hop: Hop) => {
       const ifindex = packet.hopIfindexes[packet.event.hops.indexOf(hop)];
@@ -479,6 +486,20 @@ export class Pipeline implements Feed {
     naming.namePacket(packet.event, packet.timeMs, podOfHop);
     this.echoes.note(packet, nowMs);
     this.#tellPacket(packet);
+  }
+
+  #podsOf({ event, hopIfindexes, timeMs }: AssembledPacket, nowMs: number): EndPods {
+    const { interfaces, naming } = this.#options;
+    const podAt = (ifindex: number | undefined, ip: string) => {
+      const addresses = ifindex === undefined ? [] : interfaces.podAddresses(ifindex, nowMs);
+      return addresses.includes(ip) ? naming.podOf(addresses, timeMs) : undefined;
+    };
+    const isIn = event.hops[0]?.dir === 'in';
+    const isOut = event.hops.at(-1)?.dir === 'out';
+    return {
+      from: isIn ? podAt(hopIfindexes[0], event.src.ip) : undefined,
+      to: isOut ? podAt(hopIfindexes.at(-1), translatedTuple(event).dst) : undefined,
+    };
   }
 
   /** More may have been captured than a follower may see, for another one: what is handed to each is cut to its own snap length. */
@@ -494,8 +515,8 @@ export class Pipeline implements Feed {
     }
   }
 
-  #onFlow({ event, timeMs }: TrackedFlow): void {
-    this.#options.naming.nameFlow(event, timeMs);
+  #onFlow({ event, timeMs, pods }: TrackedFlow): void {
+    this.#options.naming.nameFlow(event, timeMs, pods);
     for (const following of this.#following) if (isWanted(following.set, event)) this.#deliver(following, event);
   }
 

@@ -1,5 +1,5 @@
 import type { Tuple } from '../event/sighting.ts';
-import type { Counts, Endpoint, FlowEvent, PacketEvent, Translation } from '../event/types.ts';
+import type { Counts, Endpoint, FlowEvent, PacketEvent, PodRef, Translation } from '../event/types.ts';
 import { formatUnixNs } from '../util/time.ts';
 import type { AssembledPacket, InterfaceKind } from './packet-event.ts';
 import { translatedTuple } from './translation.ts';
@@ -22,6 +22,14 @@ export interface CountedFlow {
 export interface TrackedFlow {
   event: FlowEvent;
   timeMs: number;
+  /** Its ends' pods, where their own interfaces were seen. */
+  pods: { src?: PodRef; dst?: PodRef };
+}
+
+/** The pods that a packet came from and was handed to, each by its interface, and only where the interface has the end's address. */
+export interface EndPods {
+  from?: PodRef | undefined;
+  to?: PodRef | undefined;
 }
 
 interface Flow {
@@ -30,6 +38,7 @@ interface Flow {
   src: Endpoint;
   dst: Endpoint;
   nat: Translation[] | undefined;
+  pods: TrackedFlow['pods'];
   keys: Set<string>;
   startNs: bigint;
   endNs: bigint;
@@ -48,6 +57,8 @@ export interface FlowTrackerOptions {
   node: string;
   idPrefix: string;
   onFlow(flow: TrackedFlow): void;
+  /** Whether the pod behind an interface has this address. */
+  isAddressOf?(ifindex: number, ip: string): boolean;
   /** Between two updates of a flow, ms. */
   updateMs?: number;
   /** Without a packet for this long a flow is closed, ms. */
@@ -87,17 +98,18 @@ export class FlowTracker {
   }
 
   /** Takes a packet that is about to be told. Sets its direction where the packet alone could not tell it. */
-  note(packet: AssembledPacket, nowMs: number): void {
+  note(packet: AssembledPacket, nowMs: number, pods: EndPods = {}): void {
     const { event } = packet;
     if (!isCountable(event)) return;
     const keys = keysOf(packet);
-    const flow = keys.map((key) => this.#flows.get(key)).find((known) => known !== undefined) ?? this.#begin(packet, nowMs);
+    const flow = keys.map((key) => this.#flows.get(key)).find((known) => known !== undefined) ?? this.#begin(packet, nowMs, pods);
     for (const key of keys) {
       this.#flows.set(key, flow);
       flow.keys.add(key);
     }
     if (event.nat === undefined && event.icmp === undefined) event.dir = isFrom(flow, event.src) ? 'request' : 'reply';
     if (event.nat !== undefined) flow.nat = requestTranslations(event);
+    learnPods(flow.pods, pods, event.dir);
     if (event.tcp?.flags.includes('R') === true) flow.ended = { request: true, reply: true };
     if (event.tcp?.flags.includes('F') === true) flow.ended[event.dir] = true;
     if (isSyn(event) && packet.firstNs > flow.startNs) flow.ended = { request: false, reply: false };
@@ -140,7 +152,7 @@ export class FlowTracker {
     return this.#halfOpen.has(flow) ? Math.min(idleMs, HALF_OPEN_IDLE_MS) : idleMs;
   }
 
-  #begin(packet: AssembledPacket, nowMs: number): Flow {
+  #begin(packet: AssembledPacket, nowMs: number, pods: EndPods): Flow {
     const { event } = packet;
     this.#serial += 1;
     const initiator = initiatorOf(event);
@@ -150,6 +162,7 @@ export class FlowTracker {
       src: bare(initiator.src),
       dst: bare(initiator.dst),
       nat: requestTranslations(event),
+      pods: {},
       keys: new Set(),
       startNs: packet.firstNs,
       endNs: packet.lastNs,
@@ -161,6 +174,7 @@ export class FlowTracker {
       toldMs: nowMs,
       touchedMs: nowMs,
     };
+    learnPods(flow.pods, pods, event.dir);
     this.#all.add(flow);
     if (isSyn(event)) this.#halfOpen.add(flow);
     this.counts.opened += 1;
@@ -186,22 +200,25 @@ export class FlowTracker {
   }
 
   #applyCounts(flow: Flow, entries: readonly CountedFlow[], realtimeOffsetNs: bigint, nowMs: number): void {
-    const byInterface = new Map<number, { isPod: boolean; packets: Counts; bytes: Counts; lastNs: bigint }>();
+    const byInterface = new Map<number, { isOwn: boolean; isPod: boolean; packets: Counts; bytes: Counts; lastNs: bigint }>();
     for (const entry of entries) {
       const sums = byInterface.get(entry.ifindex) ?? {
+        isOwn: false,
         isPod: entry.interfaceKind === 'pod',
         packets: { request: 0, reply: 0 },
         bytes: { request: 0, reply: 0 },
         lastNs: 0n,
       };
+      sums.isOwn ||= this.#isOwn(entry);
       const dir = isFrom(flow, { ip: entry.tuple.src, port: entry.tuple.sport }) ? 'request' : 'reply';
       sums.packets[dir] += entry.packets;
       sums.bytes[dir] += entry.bytes;
       if (entry.lastNs > sums.lastNs) sums.lastNs = entry.lastNs;
       byInterface.set(entry.ifindex, sums);
     }
+    // Another pod may send under an address that is not its own: that is not counted into the flow of whose it is.
     const [best] = [...byInterface.values()].sort(
-      (a, b) => Number(b.isPod) - Number(a.isPod) || total(b.packets) - total(a.packets),
+      (a, b) => Number(b.isOwn) - Number(a.isOwn) || Number(b.isPod) - Number(a.isPod) || total(b.packets) - total(a.packets),
     );
     if (best === undefined) return;
     flow.isCounted = true;
@@ -212,6 +229,13 @@ export class FlowTracker {
     flow.bytes = best.bytes;
     const endNs = best.lastNs + realtimeOffsetNs;
     if (best.lastNs !== 0n && endNs > flow.endNs) flow.endNs = endNs;
+  }
+
+  #isOwn({ ifindex, interfaceKind, tuple }: CountedFlow): boolean {
+    const { isAddressOf } = this.#options;
+    return (
+      interfaceKind === 'pod' && isAddressOf !== undefined && (isAddressOf(ifindex, tuple.src) || isAddressOf(ifindex, tuple.dst))
+    );
   }
 
   #close(flow: Flow): void {
@@ -242,8 +266,14 @@ export class FlowTracker {
     if (state !== 'open' && !flow.isCounted) event.counted = false;
     if (flow.nat !== undefined)
       event.nat = flow.nat.map(({ kind, before, after, seenBy }) => ({ kind, before: bare(before), after: bare(after), seenBy }));
-    this.#options.onFlow({ event, timeMs: Number(flow.startNs / 1_000_000n) });
+    this.#options.onFlow({ event, timeMs: Number(flow.startNs / 1_000_000n), pods: { ...flow.pods } });
   }
+}
+
+function learnPods(known: TrackedFlow['pods'], { from, to }: EndPods, dir: 'request' | 'reply'): void {
+  const [src, dst] = dir === 'request' ? [from, to] : [to, from];
+  if (src !== undefined) known.src = src;
+  if (dst !== undefined) known.dst = dst;
 }
 
 /** TCP, UDP, SCTP and echoes are conversations; ICMP errors, discovery and the like are single packets. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Sighting, Tuple } from '../../src/event/sighting.ts';
 import type { FlowEvent } from '../../src/event/types.ts';
-import { type CountedFlow, FlowTracker, type FlowTrackerOptions } from '../../src/flow/flows.ts';
+import { type CountedFlow, FlowTracker, type FlowTrackerOptions, type TrackedFlow } from '../../src/flow/flows.ts';
 import { assembling, conntrack, echo, OTHER_POD, POD, sighting, tuple, UPLINK } from './sightings.ts';
 
 const OUT = tuple('10.244.1.2', 40_000, '10.244.2.10', 80);
@@ -104,6 +104,31 @@ test('a masqueraded ping and its reply are one flow, counted also where it has a
   const entries = [counted({ proto: 'icmp', tuple: wire, packets: 1, ifindex: UPLINK, interfaceKind: 'uplink' })];
   assert.deepEqual(flows.count(entries, clock, 10), []);
   assert.deepEqual(flows.count(entries, clock, 60_000), [entries[0]?.key], 'its entry is removed with it');
+});
+
+test('a flow’s pods are those whose own interfaces were seen, from either direction', () => {
+  const [web, db] = ['web', 'db'].map((name) => ({ namespace: 'shop', name, uid: name }));
+  const seen: TrackedFlow['pods'][] = [];
+  const flows = new FlowTracker({ node: 'host1', idPrefix: 'n-', onFlow: ({ pods }) => seen.push(pods) });
+  const { assembler, told } = assembling();
+  assembler.add(sighting({ tuple: OUT, entry: true }), 0);
+  assembler.add(sighting({ tuple: BACK, entry: true, ifindex: UPLINK }), 0);
+  assembler.flush();
+  flows.note(told[0]!, 0, { from: web });
+  flows.note(told[1]!, 1, { from: db });
+  flows.note(told[0]!, 2, {});
+  flows.closeAll();
+  assert.deepEqual(seen, [{ src: web }, { src: web, dst: db }]);
+});
+
+test('what another pod sends under an end’s address is not counted into its flow', () => {
+  const own = (ifindex: number, ip: string) => ifindex === POD && ip === '10.244.1.2';
+  const { told, note, flows } = tracking({ isAddressOf: own });
+  note(0, { tuple: OUT });
+  const forged = counted({ tuple: OUT, packets: 5000, ifindex: OTHER_POD });
+  flows.count([forged, counted({ tuple: OUT, packets: 3 }), counted({ tuple: BACK, packets: 2 })], clock, 5);
+  flows.closeAll();
+  assert.deepEqual(told.at(-1)?.packets, { request: 3, reply: 2 });
 });
 
 test('of several interfaces the pod’s counts, and of two pods’ on a node the fuller one', () => {
