@@ -160,11 +160,12 @@ enum ktrace_rate_class {
 	KTRACE_RATE_DROP = 4, /* drops in a network namespace, for each followed end */
 	KTRACE_RATE_LATER_IN = 5, /* at a later hook: what came in nowhere, such as the node's own packets */
 	KTRACE_RATE_LATER_OUT = 6,
+	KTRACE_RATE_STACK = 7, /* what the kernel's functions do in a network namespace, for each followed end */
 };
 
 struct ktrace_rate_key {
 	__u32 address[4]; /* 0: of everybody who has none of their own */
-	__u32 ifindex; /* drops: the network namespace */
+	__u32 ifindex; /* drops, and the kernel's functions: the network namespace */
 	__u32 rate_class;
 };
 struct ktrace_rate {

@@ -181,23 +181,45 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 	s->ifindex = ifindex_of(skb);
 	s->gso_segs = 1;
 	s->skb = (__u64)(unsigned long)skb;
+	if (cfg_told_interval_ns && was_cut(s, s->skb)) {
+		COUNT(cut);
+		return 0;
+	}
 	if (s->proto == IPPROTO_UDP || s->proto == IPPROTO_SCTP)
 		hash_payload(&source, &at, s);
 	capture(&source, &at, s);
 	return s;
 }
 
+/*
+ * Emits what see_in_stack gave, when there is room: a packet of the node's own came in nowhere, and was held to no rate yet. False: it was cut.
+ */
+static __always_inline bool emit_in_stack(struct ktrace_sighting *s)
+{
+	/* The sighting is what its scratch memory begins with. */
+	if (!is_within_rate(s, (struct scratch *)s, 0, 0, s->skb)) {
+		COUNT(cut);
+		return false;
+	}
+	emit(s);
+	return true;
+}
+
 /* As at tc, a rewrite is told where it is new: of the first packet of a flow, of ICMP, SYN, FIN, RST. */
-static __always_inline bool is_new_rewrite(const struct ktrace_sighting *s, unsigned long ct, __u16 way)
+static __always_inline void emit_rewrite(struct ktrace_sighting *s, unsigned long ct, __u16 way)
 {
 	struct rewrite_key key = { .tuple = s->tuple, .proto = s->proto, .way = way };
 	struct rewrite told = { .ct = ct, .generation = target_generation };
 	struct rewrite *known = bpf_map_lookup_elem(&rewrites, &key);
+	bool is_known = known && known->ct == told.ct && known->generation == told.generation;
 
-	if (known && known->ct == told.ct && known->generation == told.generation)
-		return is_always_told(s);
-	bpf_map_update_elem(&rewrites, &key, &told, BPF_ANY);
-	return true;
+	if (is_known && !is_always_told(s)) {
+		COUNT(counted);
+		return;
+	}
+	/* It stays new until there is room to tell of it. */
+	if (emit_in_stack(s) && !is_known)
+		bpf_map_update_elem(&rewrites, &key, &told, BPF_ANY);
 }
 
 /* Before the header is changed. Direction and kind of the rewrite say what it will be: user space reads it off the entry. */
@@ -210,10 +232,7 @@ static __always_inline int see_nat(const struct sk_buff *skb, const struct nf_co
 		return 0;
 	if (kind == NF_NAT_MANIP_SRC)
 		s->flags |= KTRACE_NAT_SOURCE;
-	if (is_new_rewrite(s, number_of(ct), kind | dir << 1))
-		emit(s);
-	else
-		COUNT(counted);
+	emit_rewrite(s, number_of(ct), kind | dir << 1);
 	return 0;
 }
 
@@ -227,7 +246,7 @@ static __always_inline int see_nat_icmp(const struct sk_buff *skb, const struct 
 		return 0;
 	s = see_in_stack(skb, ct, info & NFCT_INFO_MASK, KTRACE_HOOK_NAT, index);
 	if (s)
-		emit(s);
+		emit_in_stack(s);
 	return 0;
 }
 
@@ -241,7 +260,7 @@ static __always_inline int see_confirmed(const struct sk_buff *skb)
 		return 0;
 	s = see_in_stack(skb, 0, 0, KTRACE_HOOK_CONFIRMED, SCRATCH_NAT_CONFIRM);
 	if (s)
-		emit(s);
+		emit_in_stack(s);
 	return 0;
 }
 
@@ -266,7 +285,7 @@ static __always_inline int see_icmp_sent(const struct sk_buff *skb, __u8 type, _
 		if (is_kernel_address(dev))
 			s->ifindex = BPF_CORE_READ(dev, ifindex);
 	}
-	emit(s);
+	emit_in_stack(s);
 	return 0;
 }
 
@@ -275,7 +294,7 @@ static __always_inline int see_icmp(const struct sk_buff *skb, const __u8 hook, 
 	struct ktrace_sighting *s = see_in_stack(skb, 0, 0, hook, index);
 
 	if (s)
-		emit(s);
+		emit_in_stack(s);
 	return 0;
 }
 

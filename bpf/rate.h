@@ -103,9 +103,9 @@ static __always_inline void set_rate_key(const struct ktrace_sighting *s, struct
 	struct ktrace_rate_key *key = &scratch->cut.key;
 
 	__builtin_memset(key, 0, sizeof(*key));
-	key->ifindex = s->hook == KTRACE_HOOK_DROP ? s->netns : s->ifindex;
-	if (s->hook == KTRACE_HOOK_DROP) {
-		key->rate_class = KTRACE_RATE_DROP;
+	key->ifindex = s->hook >= KTRACE_HOOK_DROP ? s->netns : s->ifindex;
+	if (s->hook >= KTRACE_HOOK_DROP) {
+		key->rate_class = s->hook == KTRACE_HOOK_DROP ? KTRACE_RATE_DROP : KTRACE_RATE_STACK;
 		set_rate_address(key, s, scratch->kinds);
 	} else if (entry_kind == KTRACE_INTERFACE_POD) {
 		key->rate_class = class_at_pod(s, scratch);
@@ -144,8 +144,10 @@ static __always_inline bool takes_of_all(struct scratch *scratch, struct ktrace_
 {
 	__u64 *part = flow ? &flow->told_due_ns : &rate->new_due_ns;
 
-	if (!every_packet && scratch->cut.key.rate_class != KTRACE_RATE_DROP &&
-	    !take(part, now_ns, interval_ns * RATE_PART))
+	bool is_of_flow =
+		scratch->cut.key.rate_class != KTRACE_RATE_DROP && scratch->cut.key.rate_class != KTRACE_RATE_STACK;
+
+	if (!every_packet && is_of_flow && !take(part, now_ns, interval_ns * RATE_PART))
 		return false;
 	return take(&rate->due_ns, now_ns, interval_ns);
 }

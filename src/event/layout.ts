@@ -212,4 +212,5 @@ export const RATE_CLASS = {
   drop: 4,
   laterIn: 5,
   laterOut: 6,
+  stack: 7,
 } as const;

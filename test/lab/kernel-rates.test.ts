@@ -128,6 +128,30 @@ suite('a pod that floods another', { skip: SKIP }, () => {
   });
 });
 
+suite('drops without end', { skip: SKIP }, () => {
+  const DROPS = 20_000;
+  let net: Net;
+  before(() => {
+    net = twoNodes();
+    net.exec('node1', 'iptables', '-A', 'OUTPUT', '-d', C, '-p', 'udp', '--dport', '9', '-j', 'DROP');
+  });
+  after(() => net?.close());
+
+  test('of what the node itself sends, which came in at no interface, are cut, and all of them are counted', async () => {
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [C], podRate: 1, ringBytes: 8 << 20 });
+    const script = `socket(my $s, AF_INET, SOCK_DGRAM, 17) or die $!;
+      send($s, 'x', 0, sockaddr_in(9, inet_aton('${C}'))) for 1 .. ${DROPS};`;
+    net.exec('node1', 'perl', '-MSocket', '-e', script);
+    const stats = await until('everything is read', async () => {
+      const { stats, counts } = await node.ask('state');
+      return stats.matched >= DROPS && counts.sightings === stats.emitted ? stats : undefined;
+    });
+    assert.ok(isAccounted(stats), JSON.stringify(stats));
+    assert.ok(stats.emitted > 0 && stats.cut > DROPS / 2, JSON.stringify(stats));
+    await node.close();
+  });
+});
+
 suite('the flow table', { skip: SKIP }, () => {
   const opened = (podRate = 0) => {
     const bench = new Bench(followed([C], { wantsEveryPacket: false }), [], { podRate });

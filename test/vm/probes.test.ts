@@ -110,6 +110,15 @@ for (const kernel of KERNELS) {
       assert.deepEqual(way(answer), ['in eth0 ipip', 'in tunl0', 'out vethpod1']);
     });
 
+    prove('are held to a rate, with what came in and was cut there, and all of it is accounted for', () => {
+      const { stats } = readReports(lines).get('host3')?.counts ?? {};
+      assert.ok(stats, 'host3 said nothing');
+      const { matched, emitted, counted, cut, filtered, lostRing, lostScratch } = stats;
+      assert.equal(matched, emitted + counted + cut + filtered + lostRing + lostScratch);
+      // 5,000 requests taken in and answered, 5,000 answers taken in: each was a record of its own.
+      assert.ok(emitted < 5000 && cut > 15_000, JSON.stringify(stats));
+    });
+
     const doctor = (name: string): { code: number; report: DoctorReport } => {
       const line = lines.find((one) => one.startsWith(`doctor ${name} `));
       const [, code = '', json = ''] = /^doctor \S+ (\d+) (\{.*\})$/.exec(line ?? '') ?? [];

@@ -28,7 +28,7 @@ const tracer = new Tracer({
   objectPath,
   netns: statSync('/proc/self/ns/net').ino,
   ringBytes: 1 << 20,
-  podRate: 2000,
+  podRate: Number(process.env['KTRACE_POD_RATE'] ?? 2000),
   attach: 'auto',
   probes: (process.env['KTRACE_PROBES'] ?? 'auto') as ProbesOptions['backend'],
 });

@@ -81,6 +81,17 @@ until_true "host1 has told all" grep -q '^{"counts"' "$work/host1"
 tracer=
 sed 's/^/host1 /' "$work/host1"
 
+# The same node as host3, which tells of one sighting a second.
+KTRACE_POD_RATE=1 nsenter "--net=/run/netns/$prefix-host1" -- "${trace[@]}" "$object" host3 10.244.1.2 > "$work/host3" 2>&1 &
+tracer=$!
+watched=("$tracer")
+until_true "host3 is ready" grep -q '^{"ready"' "$work/host3"
+within pod1 ping -f -q -c 5000 -W 1 10.244.1.1
+kill "$tracer"
+until_true "host3 has told all" grep -q '^{"counts"' "$work/host3"
+tracer=
+sed 's/^/host3 /' "$work/host3"
+
 only() { echo "-all$(printf ',+%s' "$@")"; }
 examine everything "${doctor[@]}" "$object" auto
 examine no-sys-admin setpriv --inh-caps=-all --bounding-set "$(only bpf perfmon net_admin)" "${doctor[@]}" "$object" auto
