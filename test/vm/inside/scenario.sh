@@ -92,7 +92,10 @@ echo "both nodes trace"
 
 within pod1 ping -q -c 2 -i 0.2 -W 10 10.244.2.2
 within pod1 bash -c 'exec 3<> /dev/tcp/10.96.0.10/80; echo hello >&3; read -r -t 20 answer <&3; echo "answer: $answer"'
-within pod1 timeout 1 bash -c ': < /dev/tcp/10.244.2.2/81' 2> /dev/null || true
+nsenter "--net=/run/netns/$prefix-pod1" -- bash -c ': < /dev/tcp/10.244.2.2/81' 2> /dev/null &
+syn=$!
+until_true "host2 tells the SYN that it drops" grep -q '"dst":{[^}]*"port":81[,}].*"drop"' "$work/host2"
+kill "$syn"
 within pod1 bash -c 'echo hello > /dev/udp/10.96.0.10/53'
 within pod1 ping -q -c 1 -W 1 -t 1 10.244.2.2 || true
 # Through NAT to outside, and the port unreachable that comes back to the masqueraded address.
