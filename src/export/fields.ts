@@ -219,7 +219,10 @@ export const NOTICE_FIELDS: readonly Field<NoticeEvent>[] = [
   { name: 'ktrace.notice.code', type: 'string', text: 'see [errors.md](errors.md)', of: (event) => event.code },
 ];
 
-/** Which records have which attributes: what `docs/export.md` tells. */
+/**
+ * Which records have which attributes: what `docs/export.md` tells.
+ * @internal A test holds the page against it.
+ */
 export const FIELD_TABLES: readonly { records: string; fields: readonly Omit<Field<never>, 'of'>[] }[] = [
   { records: '`ktrace.flow` and `ktrace.drop`', fields: END_FIELDS },
   { records: '`ktrace.flow`', fields: FLOW_FIELDS },

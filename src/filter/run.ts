@@ -8,17 +8,8 @@ export type Holes = readonly (readonly [from: number, to: number])[];
 
 /**
  * Does the program match a packet? `view` holds the captured bytes from the beginning of the link layer; `wireBytes` is how long the packet
- * was. A load beyond the captured bytes, and a division by zero, end it with false, as the kernel and libpcap do.
- */
-export function runFilter(program: readonly Instruction[], view: DataView, wireBytes: number): boolean {
-  return decide(program, view, wireBytes, NO_HOLES) === true;
-}
-
-const NO_HOLES: Holes = [];
-
-/**
- * As {@link runFilter}; a number where the program was ended by a load beyond the captured bytes, or of bytes that are not known: up to where
- * it read, 0 when more bytes would change nothing.
+ * was. A load beyond the captured bytes, and a division by zero, end it without a match, as the kernel and libpcap do: what is given is a
+ * number then and where bytes are not known, up to where it read, 0 when more bytes would change nothing.
  */
 export function decide(
   program: readonly Instruction[],

@@ -8,7 +8,7 @@ import type { Expression } from '../../src/filter/ast.ts';
 import { compileFilter } from '../../src/filter/compile.ts';
 import { parseFilter } from '../../src/filter/parse.ts';
 import { printFilter } from '../../src/filter/print.ts';
-import { runFilter } from '../../src/filter/run.ts';
+import { decide } from '../../src/filter/run.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { randomFilter } from './support/expressions.ts';
 import { randomOf } from './support/random.ts';
@@ -108,7 +108,7 @@ function ourChoice(filter: string, layer: LinkLayer, frames: Frame[]): number[] 
     const program = compileFilter(parseFilter(filter), layer);
     return frames.flatMap(({ bytes, wireBytes }, index) => {
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-      return runFilter(program, view, wireBytes) ? [index] : [];
+      return decide(program, view, wireBytes, []) === true ? [index] : [];
     });
   } catch (error) {
     if (error instanceof KtraceError) return error.message;

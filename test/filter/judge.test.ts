@@ -5,7 +5,7 @@ import { compileFilter } from '../../src/filter/compile.ts';
 import { LiveFilter } from '../../src/filter/judge.ts';
 import { judgedText, parseJudged, union } from '../../src/filter/judged.ts';
 import { parseFilter } from '../../src/filter/parse.ts';
-import { runFilter } from '../../src/filter/run.ts';
+import { decide } from '../../src/filter/run.ts';
 import { combine } from '../../src/filter/terms.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { flow, hop, packet, pod } from '../client/events.ts';
@@ -231,7 +231,8 @@ test(`where there is one view the answer is that of tcpdump's program (2,000 fil
       if (bytes.length === 0) continue;
       const told = packet({ id: 'p', src: { ip: '1.1.1.1' }, dst: { ip: '2.2.2.2' }, hops: [], len: wireBytes });
       const { outcome } = both.live.judge(told, { captured: [bytes], isWhole: true });
-      const expected = runFilter(both.program, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), wireBytes);
+      const expected: boolean =
+        decide(both.program, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), wireBytes, []) === true;
       assert.equal(outcome === 'match', expected, text);
       compared += 1;
     }
