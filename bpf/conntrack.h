@@ -43,6 +43,38 @@ static __always_inline unsigned long conntrack_of(const struct sk_buff *skb)
 	return cfg_conntrack ? BPF_CORE_READ(skb, _nfct) : 0;
 }
 
+/*
+ * A hash, never 0, of the source address and port that the entry's answers have: a freed entry's memory is another's at once (SLAB_TYPESAFE_BY_RCU),
+ * and by its address alone a client's next datagram, to another endpoint, would be of the old translation.
+ */
+static __always_inline __u32 answers_from_of(unsigned long nfct)
+{
+	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
+	struct nf_conntrack_man from = {};
+	const __u32 *words = from.u3.all;
+
+	if (!ct || bpf_core_read(&from, sizeof(from), &ct->tuplehash[1].tuple.src))
+		return 1;
+	return (words[0] * 0x85ebca6b + words[1] * 0xc2b2ae35 + words[2] * 0x27d4eb2f + words[3] + from.u.all) *
+		       0x9e3779b1 |
+	       1;
+}
+
+/* Whether the packet's entry is the one that the flow had. */
+static __always_inline bool is_same_entry(const struct ktrace_flow *flow, unsigned long nfct)
+{
+	return flow->nfct == (nfct & ~NFCT_INFO_MASK) &&
+	       (!flow->answers_from || flow->answers_from == answers_from_of(nfct));
+}
+
+static __always_inline void set_entry(struct ktrace_flow *flow, const struct ktrace_sighting *s, unsigned long nfct)
+{
+	bool is_translated = nfct && s->ct_status & (IPS_SRC_NAT | IPS_DST_NAT);
+
+	flow->nfct = nfct & ~NFCT_INFO_MASK;
+	flow->answers_from = is_translated ? answers_from_of(nfct) : 0;
+}
+
 static __always_inline void read_conntrack(unsigned long nfct, struct ktrace_sighting *s)
 {
 	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
@@ -58,10 +90,38 @@ static __always_inline void read_conntrack(unsigned long nfct, struct ktrace_sig
 		s->flags |= KTRACE_CT_REPLY;
 }
 
+static __always_inline bool is_same_tuple(const struct ktrace_tuple *a, const struct ktrace_tuple *b)
+{
+	__u32 differs = (a->sport ^ b->sport) | (a->dport ^ b->dport);
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 4; i++)
+		differs |= (a->src[i] ^ b->src[i]) | (a->dst[i] ^ b->dst[i]);
+	return !differs;
+}
+
 /* Masquerade decides last: the reply tuple is final once it has, or once the entry is confirmed. */
 static __always_inline bool is_final(__u32 status)
 {
 	return status & (IPS_CONFIRMED | IPS_SRC_NAT_DONE);
+}
+
+static __always_inline void remember_under(const struct ktrace_tuple *tuple, __u32 is_reply, struct scratch *scratch)
+{
+	struct ktrace_remembered *known;
+
+	scratch->remembered_key.tuple = *tuple;
+	scratch->remembered.is_reply = is_reply;
+	known = bpf_map_lookup_elem(&remembered, &scratch->remembered_key);
+	/* An update costs several look-ups, and most packets have nothing new to say. */
+	if (known && known->status == scratch->remembered.status && known->is_reply == is_reply &&
+	    is_same_tuple(&known->original, &scratch->remembered.original) &&
+	    is_same_tuple(&known->reply, &scratch->remembered.reply)) {
+		known->seen_ns = scratch->remembered.seen_ns;
+		return;
+	}
+	bpf_map_update_elem(&remembered, &scratch->remembered_key, &scratch->remembered, BPF_ANY);
 }
 
 /* Learns a final translation under both tuples that an untracked packet of it can have. */
@@ -76,12 +136,8 @@ static __always_inline void remember(const struct ktrace_sighting *s, struct scr
 	/* An error carries the entry of the flow it is about. */
 	scratch->remembered_key.proto = s->flags & KTRACE_QUOTED ? s->quoted_proto : s->proto;
 
-	scratch->remembered_key.tuple = s->ct_original;
-	scratch->remembered.is_reply = 0;
-	bpf_map_update_elem(&remembered, &scratch->remembered_key, &scratch->remembered, BPF_ANY);
-	scratch->remembered_key.tuple = s->ct_reply;
-	scratch->remembered.is_reply = 1;
-	bpf_map_update_elem(&remembered, &scratch->remembered_key, &scratch->remembered, BPF_ANY);
+	remember_under(&s->ct_original, 0, scratch);
+	remember_under(&s->ct_reply, 1, scratch);
 }
 
 static __always_inline bool use_remembered(struct ktrace_sighting *s, struct scratch *scratch)

@@ -135,6 +135,8 @@ struct ktrace_flow {
 	__u64 told_due_ns; /* when the next packet of it may be told, see rate.h */
 	__u32 generation; /* of the target set it was matched against */
 	__u32 interface_kind;
+	__u32 answers_from; /* of a translated flow: a hash of who answers, see answers_from_of; 0: it was not translated */
+	__u32 pad;
 };
 
 /* What an interface is, from user space: enum ktrace_interface_kind and flags. */

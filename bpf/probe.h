@@ -47,13 +47,14 @@ enum probe_scratch {
 
 #define NF_NAT_MANIP_SRC 0
 
-/* A rewrite that was told, as long as the flow's conntrack entry and the targets stay what they are. */
+/* A rewrite that was told, as long as the flow's conntrack entry, what it says and the targets stay what they are. */
 struct rewrite_key {
 	struct ktrace_tuple tuple;
 	__u16 proto;
 	__u16 way;
 };
 struct rewrite {
+	struct ktrace_tuple reply;
 	__u64 ct;
 	__u64 generation;
 };
@@ -209,9 +210,10 @@ static __always_inline bool emit_in_stack(struct ktrace_sighting *s)
 static __always_inline void emit_rewrite(struct ktrace_sighting *s, unsigned long ct, __u16 way)
 {
 	struct rewrite_key key = { .tuple = s->tuple, .proto = s->proto, .way = way };
-	struct rewrite told = { .ct = ct, .generation = target_generation };
+	struct rewrite told = { .reply = s->ct_reply, .ct = ct, .generation = target_generation };
 	struct rewrite *known = bpf_map_lookup_elem(&rewrites, &key);
-	bool is_known = known && known->ct == told.ct && known->generation == told.generation;
+	bool is_known = known && known->ct == told.ct && known->generation == told.generation &&
+			is_same_tuple(&known->reply, &told.reply);
 
 	if (is_known && !is_always_told(s)) {
 		COUNT(counted);

@@ -138,7 +138,7 @@ static __always_inline void open_flow(struct ktrace_sighting *s, struct scratch 
 	}
 	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->first_ns = s->time_ns;
-	flow->nfct = nfct & ~NFCT_INFO_MASK;
+	set_entry(flow, s, nfct);
 	flow->generation = generation;
 	flow->interface_kind = kind;
 	count_in(flow, s);
@@ -224,7 +224,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 		return false;
 	if (!inner)
 		nfct = conntrack_of((const struct sk_buff *)skb) & ~NFCT_INFO_MASK;
-	if (flow->nfct != nfct)
+	if (!is_same_entry(flow, nfct))
 		return false;
 	COUNT(matched);
 	kind = flow->interface_kind;
@@ -266,10 +266,10 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 	}
 	if (flow) {
 		/* A new target set alone is nothing new about the packet's flow, a new translation is. */
-		bool changed = flow->nfct != (nfct & ~NFCT_INFO_MASK) || flow->generation != target_generation;
+		bool changed = !is_same_entry(flow, nfct) || flow->generation != target_generation;
 
 		flow->generation = target_generation;
-		flow->nfct = nfct & ~NFCT_INFO_MASK;
+		set_entry(flow, s, nfct);
 		if (!changed && !told) {
 			if (!every_packet) {
 				COUNT(counted);
@@ -346,8 +346,7 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 	scratch->flow_key.hook = hook;
 	scratch->flow_key.proto = s->proto;
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
-	if (flow && flow->generation == target_generation && flow->nfct == (nfct & ~NFCT_INFO_MASK) &&
-	    !is_always_told(s)) {
+	if (flow && flow->generation == target_generation && is_same_entry(flow, nfct) && !is_always_told(s)) {
 		COUNT(matched);
 		count_in(flow, s);
 		COUNT(counted);
@@ -408,7 +407,7 @@ static __always_inline void see_untold(struct __sk_buff *skb)
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
 	if (flow) {
 		flow->generation = scratch->filtered.generation;
-		flow->nfct = nfct & ~NFCT_INFO_MASK;
+		set_entry(flow, s, nfct);
 	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
 		open_flow(s, scratch, nfct, scratch->filtered.generation, 2);
 	}

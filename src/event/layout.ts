@@ -75,7 +75,7 @@ export const FLOW_KEY = {
 
 /** Byte offsets in `struct ktrace_flow`. */
 export const FLOW = {
-  size: 56,
+  size: 64,
   packets: 0,
   bytes: 8,
   firstNs: 16,
@@ -84,6 +84,8 @@ export const FLOW = {
   toldDueNs: 40,
   generation: 48,
   interfaceKind: 52,
+  answersFrom: 56,
+  pad: 60,
 } as const;
 
 /** Byte offsets in `struct ktrace_service_key`. */

@@ -28,6 +28,11 @@ const talk = (ip: string, port: number) =>
 const ask = (ip: string, port: number) =>
   `exec 3<>/dev/udp/${ip}/${port}; echo hello >&3; test "$(timeout 2 dd bs=64 count=1 status=none <&3)" = hello`;
 
+/** A question from this port, and its answer, in Perl. */
+const askFrom = (port: number, to: string) => `socket(my $s, AF_INET, SOCK_DGRAM, 17) or die $!;
+  bind($s, sockaddr_in(${port}, INADDR_ANY)) or die $!; send($s, 'x', 0, sockaddr_in(53, inet_aton('${to}'))) or die $!;
+  alarm 5; recv($s, my $answer, 9, 0) or die $!;`;
+
 interface Chunk {
   type: number;
   sport: number;
@@ -172,6 +177,25 @@ suite('translations', { skip: SKIP }, () => {
     );
     await node.close();
     assert.ok(!JSON.stringify(node.events).includes('10.9.9.9'), 'what it claims to have inside is nobody’s packet');
+  });
+
+  test('that change under the same ports are told again, though the new entry lies where the old one did', async () => {
+    const at = '10.96.0.13';
+    const endpoints = Array.from({ length: 24 }, (_, n) => (n % 2 === 0 ? REMOTE : LOCAL));
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT] });
+    for (const to of endpoints) {
+      const rule = ['PREROUTING', '-d', at, '-p', 'udp', '-j', 'DNAT', '--to', `${to}:5353`];
+      net.exec('node1', 'iptables', '-t', 'nat', '-I', ...rule);
+      net.exec('a', 'perl', '-MSocket', '-e', askFrom(4053, at));
+      // The endpoint has gone: kube-proxy takes its entries with it.
+      net.exec('node1', 'iptables', '-t', 'nat', '-D', ...rule);
+      net.exec('node1', 'conntrack', '-D', '-p', 'udp', '--orig-dst', at);
+    }
+    const answers = () => node.packets().filter(({ hops, dir }) => dir === 'reply' && hops.at(-1)?.if === 'veth-a');
+    await until('each answer of another endpoint is told', () => answers().length >= endpoints.length).catch((error: Error) => {
+      throw new Error(`${error.message}: ${answers().length} were told`);
+    });
+    await node.close();
   });
 
   test('of SCTP are told as well', async () => {
