@@ -33,6 +33,7 @@ Napi::Function BpfObject::Define(Napi::Env env)
 				   InstanceMethod<&BpfObject::AttachTracing>("attachTracing"),
 				   InstanceMethod<&BpfObject::AttachKprobe>("attachKprobe"),
 				   InstanceMethod<&BpfObject::Detach>("detach"),
+				   InstanceMethod<&BpfObject::IsAttached>("isAttached"),
 				   InstanceMethod<&BpfObject::TestRun>("testRun"),
 				   InstanceMethod<&BpfObject::ProgramInfo>("programInfo"),
 				   InstanceMethod<&BpfObject::Programs>("programs"),
@@ -146,6 +147,27 @@ Napi::Value BpfObject::Detach(const Napi::CallbackInfo &info)
 	if (err != 0)
 		ThrowErrno(Env(), err, "detach handle " + std::to_string(handle));
 	return {};
+}
+
+Napi::Value BpfObject::IsAttached(const Napi::CallbackInfo &info)
+{
+	if (!Opened())
+		return {};
+	const uint32_t handle = info[0].As<Napi::Number>().Uint32Value();
+	const auto found = attached_.find(handle);
+	if (found == attached_.end()) {
+		ThrowErrno(Env(), ENOENT, "ask about handle " + std::to_string(handle));
+		return {};
+	}
+	// Nobody can take away what a link holds.
+	int is_attached = 1;
+	if (found->second.kind == Attachment::Kind::kClsact)
+		is_attached = IsAttachedClsact(found->second.filter);
+	if (is_attached < 0) {
+		ThrowErrno(Env(), is_attached, "ask about handle " + std::to_string(handle));
+		return {};
+	}
+	return Napi::Boolean::New(Env(), is_attached == 1);
 }
 
 Napi::Value BpfObject::TestRun(const Napi::CallbackInfo &info)

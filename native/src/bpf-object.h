@@ -73,6 +73,7 @@ private:
 	Napi::Value AttachTracing(const Napi::CallbackInfo &info);
 	Napi::Value AttachKprobe(const Napi::CallbackInfo &info);
 	Napi::Value Detach(const Napi::CallbackInfo &info);
+	Napi::Value IsAttached(const Napi::CallbackInfo &info);
 	Napi::Value TestRun(const Napi::CallbackInfo &info);
 	Napi::Value ProgramInfo(const Napi::CallbackInfo &info);
 	Napi::Value Programs(const Napi::CallbackInfo &info);

@@ -22,6 +22,11 @@ namespace
 {
 
 constexpr uint32_t kIngress = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
+// Ours: Cilium and others take 1, which is also what the kernel gives to who comes first and names none, and whoever replaces 1 replaces
+// what is there.
+constexpr uint32_t kFirstHandle = 0x6b74;
+constexpr uint32_t kHandles = 16;
+
 constexpr uint32_t kEgress = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS);
 
 // Of the whole process, since interfaces are: two objects, or two worker threads, may share a qdisc that one of them created. Filters
@@ -165,17 +170,34 @@ int AttachClsact(int program_fd, int ifindex, bool ingress, ClsactFilter *filter
 		shared.created_qdiscs.insert(ifindex);
 	if (err != 0 && err != -EEXIST)
 		return err;
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, options);
-	options.prog_fd = program_fd;
-	options.priority = 1;
-	err = bpf_tc_attach(&hook, &options);
+	ClsactFilter made = { ifindex, ingress, kFirstHandle, 1, info.id };
+	do {
+		DECLARE_LIBBPF_OPTS(bpf_tc_opts, options);
+		options.prog_fd = program_fd;
+		options.priority = made.priority;
+		options.handle = made.handle;
+		err = bpf_tc_attach(&hook, &options);
+	} while (err == -EEXIST && ++made.handle < kFirstHandle + kHandles);
 	if (err != 0) {
-		Remove(&shared, { ifindex, ingress, 1, 1, 0 });
+		Remove(&shared, { ifindex, ingress, kFirstHandle, made.priority, 0 });
 		return err;
 	}
-	*filter = { ifindex, ingress, options.handle, options.priority, info.id };
+	*filter = made;
 	shared.filters.push_back(*filter);
 	return 0;
+}
+
+int IsAttachedClsact(const ClsactFilter &filter)
+{
+	LibbpfLog quiet;
+	bpf_tc_hook hook = HookOf(filter.ifindex, filter.ingress);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, options);
+	options.handle = filter.handle;
+	options.priority = filter.priority;
+	const int err = bpf_tc_query(&hook, &options);
+	if (err == 0)
+		return options.prog_id == filter.program_id ? 1 : 0;
+	return err == -ENODEV || err == -ENOENT || err == -EINVAL ? 0 : err;
 }
 
 int DetachClsact(const ClsactFilter &filter)

@@ -16,9 +16,12 @@ struct ClsactFilter {
 	uint32_t program_id = 0;
 };
 
-// Attaches at priority 1, before what is there (the kernel puts a newer filter of one priority first). 0 or -errno;
-// -EINVAL when somebody else's filter of another kind or protocol holds priority 1.
+// Attaches at priority 1 with a handle of our own, before what is there (the kernel puts a newer filter of one priority first). 0 or -errno;
+// -EINVAL when somebody else's filter of another kind or protocol holds priority 1, -EEXIST when others have all of our handles.
 int AttachClsact(int program_fd, int ifindex, bool ingress, ClsactFilter *filter);
+
+// 1 while it is there with its program, 0 when somebody removed or replaced it or its interface is gone; else -errno.
+int IsAttachedClsact(const ClsactFilter &filter);
 
 // 0 also when the filter or its interface is gone; a filter that somebody put in its place stays.
 int DetachClsact(const ClsactFilter &filter);

@@ -72,6 +72,11 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
       'Steps of the agent that failed and cost only themselves, by place; the log has the errors.',
       [...failuresOf(interfaces.guard, pipeline.guard)].map(([place, n]) => [{ place }, n]),
     ),
+    counter(
+      'ktrace_reattached_total',
+      'Interfaces attached anew because somebody had removed or replaced our filters (clsact).',
+      [[{}, interfaces.reattached]],
+    ),
     gauge('ktrace_followers', 'Followers at this moment.', pipeline.followers),
     gauge(
       'ktrace_kernel_filter',

@@ -37,6 +37,8 @@ export class Interfaces {
   #isActive = false;
   /** Interfaces that should be attached, or pods whose drops should be told, and could not be. */
   failures = 0;
+  /** Interfaces that were attached anew because somebody had removed or replaced what was there. */
+  reattached = 0;
   onOwnAddressesChange: () => void = () => {};
   onPodAddressesChange: () => void = () => {};
   readonly guard: Guard;
@@ -77,6 +79,17 @@ export class Interfaces {
     });
     if (isActive) this.#tracer.attachStack();
     else this.#tracer.detachStack();
+  }
+
+  /** Attaches anew where somebody has removed or replaced our filters (clsact); gives the names of those interfaces. */
+  reattach(): string[] {
+    const displaced = [...this.#known.values()].filter(({ link }) => this.#isDisplaced(link));
+    for (const { link } of displaced) {
+      this.#log.warn({ interface: link.name }, 'somebody removed or replaced what was attached; it is attached anew');
+      this.reattached += 1;
+      this.#attach(link, () => this.#tracer.reattach(link.ifindex));
+    }
+    return displaced.map(({ link }) => link.name);
   }
 
   nameOf(ifindex: number): string {
@@ -315,15 +328,32 @@ export class Interfaces {
   }
 
   #settle(known: Known): void {
-    const { ifindex, name } = known.link;
+    const { ifindex } = known.link;
     if (!this.#isActive || known.kind === undefined) {
       this.#failed.delete(ifindex);
       this.guard.run('detach', () => this.#tracer.detach(ifindex));
       return;
     }
     if (this.#tracer.isAttached(ifindex)) return;
+    const { kind } = known;
+    this.#attach(known.link, () => this.#tracer.attach(ifindex, kind, hasLinkLayer(known.link)));
+  }
+
+  #isDisplaced(link: Link): boolean {
     try {
-      this.#tracer.attach(ifindex, known.kind, hasLinkLayer(known.link));
+      return this.#tracer.isDisplaced(link.ifindex);
+    } catch (error) {
+      this.#log.debug(
+        { interface: link.name, err: messageOf(error) },
+        'whether an interface is still attached could not be told',
+      );
+      return false;
+    }
+  }
+
+  #attach({ ifindex, name }: Link, attach: () => void): void {
+    try {
+      attach();
       this.#failed.delete(ifindex);
     } catch (error) {
       // An interface that goes while it is attached is nobody's loss: its end was seen, or is about to be.

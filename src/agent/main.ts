@@ -43,6 +43,8 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     attach: config.attach,
     probes: config.probes,
     rcuExpedited: config.rcuExpedited,
+    // One that is installed here may have live ones.
+    keepFilters: config.withParent,
   });
   const closing = new AbortController();
   const closers: (() => void | Promise<void>)[] = [() => tracer.close(), () => closing.abort()];

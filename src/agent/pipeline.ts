@@ -34,6 +34,8 @@ const COUNT_INTERVAL_MS = 2000;
 const CLOCK_INTERVAL_MS = 5000;
 /** Notices of what the kernel does not let be told. */
 const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES'] as const;
+/** Interfaces in one notice. */
+const MAX_NAMED = 5;
 
 /** What the pipeline needs of Kubernetes: names for packets, pods for targets. */
 export interface Naming {
@@ -399,6 +401,7 @@ export class Pipeline implements Feed {
       this.#options.interfaces.retryFailed();
       this.#tellInterfaces();
     });
+    guard.run('reattach', () => this.#reattach());
     guard.run('flow table', () => this.#countFlows());
     guard.run('losses', () => {
       for (const lost of this.#losses.take()) this.#tellAll(lost);
@@ -460,6 +463,14 @@ export class Pipeline implements Feed {
         'there are more flows than the kernel’s table has room for: some are not counted, and of those only TCP’s SYN, FIN and RST and ICMP are told';
       this.notice({ code: 'KTRACE_N_FLOW_TABLE_FULL', level: 'warn', text });
     }
+  }
+
+  #reattach(): void {
+    const names = this.#options.interfaces.reattach();
+    if (names.length === 0) return;
+    const others = names.length > MAX_NAMED ? ` and ${names.length - MAX_NAMED} others` : '';
+    const text = `packets were not seen for a moment at ${names.slice(0, MAX_NAMED).join(', ')}${others}: somebody removed or replaced our filters there`;
+    this.#tellAll({ v: 1, kind: 'notice', node: this.node, level: 'warn', code: 'KTRACE_N_REATTACHED', text });
   }
 
   #countLosses(): Losses {

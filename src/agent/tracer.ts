@@ -62,7 +62,7 @@ export class Tracer {
   /** Runs what attaches or detaches much. */
   readonly expedite: (work: () => void) => void;
   readonly #native: NativeModule;
-  readonly #attached = new Map<number, { kind: InterfaceKind; handles: number[] }>();
+  readonly #attached = new Map<number, { kind: InterfaceKind; hasLinkLayer: boolean; handles: number[] }>();
   /** By interface, as the flow table was read last; without what was removed since. */
   #flowShares = new Map<number, number>();
   readonly #keepsFilters: boolean;
@@ -196,7 +196,7 @@ export class Tracer {
       this.object.mapDelete('interfaces', u32(ifindex));
       throw error;
     }
-    this.#attached.set(ifindex, { kind, handles });
+    this.#attached.set(ifindex, { kind, hasLinkLayer, handles });
   }
 
   /** Also for an interface that has gone. Its handles are freed, even where the kernel refuses to detach; that is thrown when all is done. */
@@ -224,6 +224,20 @@ export class Tracer {
 
   isAttached(ifindex: number): boolean {
     return this.#attached.has(ifindex);
+  }
+
+  /** Attached, but somebody else has removed or replaced one of the filters. */
+  isDisplaced(ifindex: number): boolean {
+    return this.#attached.get(ifindex)?.handles.some((handle) => !this.object.isAttached(handle)) ?? false;
+  }
+
+  /** Takes away what is left at an interface, and attaches there anew; throws what {@link attach} throws. */
+  reattach(ifindex: number): void {
+    const attached = this.#attached.get(ifindex);
+    if (attached === undefined) return;
+    this.#attached.delete(ifindex);
+    this.#release(attached.handles);
+    this.attach(ifindex, attached.kind, attached.hasLinkLayer);
   }
 
   /** What is no interface's: drops, and the kernel's own functions. What is refused costs its own facts alone, and is tried again by the next call. */

@@ -115,6 +115,10 @@ function wrap(raw: RawBpfObject): BpfObject {
       checkInteger('handle', handle, 1);
       raw.detach(handle);
     },
+    isAttached(handle) {
+      checkInteger('handle', handle, 1);
+      return raw.isAttached(handle);
+    },
     testRun(program, data, ifindex = 0, repeat = 1) {
       checkText('program', program);
       checkBytes('data', data);

@@ -90,6 +90,8 @@ export interface BpfObject {
   /** To the beginning of a kernel function, a module's too, by its name. */
   attachKprobe(program: string, kernelFunction: string): number;
   detach(handle: number): void;
+  /** False when somebody else has removed a filter of clsact, or replaced it; what tcx and tracing attached stays until it is detached. */
+  isAttached(handle: number): boolean;
   testRun(program: string, data: Uint8Array, ifindex?: number, repeat?: number): TestRunResult;
   programInfo(program: string): ProgramInfo;
   programs(): string[];

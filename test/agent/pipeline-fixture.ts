@@ -56,6 +56,7 @@ export function openPipeline(
       setActive: () => undefined,
       lacking: () => undefined,
       retryFailed: () => undefined,
+      reattach: () => [],
       ...interfaces,
     },
     naming: {

@@ -7,7 +7,7 @@ import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
 import { type Net, twoNodes } from './support/net.ts';
-import { type NodeState, TracedNode, way } from './support/traced-node.ts';
+import { type NodeOptions, type NodeState, TracedNode, way } from './support/traced-node.ts';
 
 const VETHS = 250;
 
@@ -121,6 +121,40 @@ suite('attachments of a node', { skip: SKIP }, () => {
       for (const pod of ['a', 'b']) net.exec('node1', 'tc', 'qdisc', 'del', 'dev', `veth-${pod}`, 'clsact');
     });
   }
+
+  test('by clsact come back when somebody removes them, which followers are told', async () => {
+    const node = await TracedNode.following(net, { node: 'node1', addresses: ['10.9.1.2'], attach: 'clsact' });
+    net.exec('node1', 'tc', 'qdisc', 'del', 'dev', 'veth-a', 'clsact');
+    net.exec('node1', 'tc', 'filter', 'del', 'dev', 'veth-b', 'egress');
+    const notices = () => node.events.flatMap((event) => (event.kind === 'notice' ? [event] : []));
+    await until('it is attached anew', async () => attached(await node.ask('state')) === 6);
+    await until('both were told', () =>
+      ['veth-a', 'veth-b'].every((name) =>
+        notices().some(({ code, text }) => code === 'KTRACE_N_REATTACHED' && text.includes(name)),
+      ),
+    );
+    assert.ok(ping());
+    await node.packet(
+      'the reply',
+      ({ icmp }) => icmp?.name === 'echo-reply',
+      (reply) => assert.equal(way(reply), 'veth-b in, veth-a out'),
+    );
+    assert.equal(attached(await node.close()), 0);
+    assert.doesNotMatch(net.exec('node1', 'tc', 'qdisc', 'show'), /clsact/);
+  });
+
+  test('by clsact come back when another agent that starts takes them for what a killed one left', async () => {
+    const options: NodeOptions = { node: 'node1', addresses: ['10.9.1.2'], attach: 'clsact' };
+    const node = await TracedNode.following(net, options);
+    const other = await TracedNode.start(net, options);
+    await until('it is attached anew', async () => attached(await node.ask('state')) === 6);
+    assert.equal(attached(await other.ask('follow')), 12, 'both are there');
+    await other.close();
+    await until('it is attached anew', async () => attached(await node.ask('state')) === 6);
+    assert.ok(ping());
+    await node.packet('the reply', ({ icmp }) => icmp?.name === 'echo-reply');
+    await node.close();
+  });
 
   test('follow a new interface by the kernel’s message, in a time that is reported', async (t) => {
     const node = await TracedNode.following(net, { node: 'node1', addresses: ['10.9.1.2'] });

@@ -10,6 +10,9 @@ describe('attachments', { skip: cannot }, () => {
   it('see every packet and hide none, whatever else is attached, and leave nothing', async () => {
     await scenario('order');
   });
+  it('by clsact are not replaced where others have theirs, and say so when they were', async () => {
+    await scenario('replaced');
+  });
   it('go with their process, and what SIGKILL leaves is removed later', async () => {
     await scenario('leftovers');
   });
