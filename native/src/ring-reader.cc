@@ -100,7 +100,7 @@ Napi::Value RingReader::Drain(const Napi::CallbackInfo &)
 		ThrowCode(Env(), "KTRACE_E_CLOSED", "drain a ring", "This ring reader is closed");
 		return {};
 	}
-	Consume();
+	Consume(true);
 	return {};
 }
 
@@ -127,7 +127,7 @@ Napi::Value RingReader::Close(const Napi::CallbackInfo &)
 
 void RingReader::OnTimer()
 {
-	Consume();
+	Consume(false);
 }
 
 void RingReader::OnReadable()
@@ -136,7 +136,7 @@ void RingReader::OnReadable()
 	// Taking the event is what re-arms the edge.
 	epoll_wait(wakeup_fd_, &event, 1, 0);
 	wakeups_++;
-	Consume();
+	Consume(false);
 }
 
 void RingReader::OnTeardown()
@@ -163,20 +163,20 @@ int RingReader::Take(void *context, void *record, size_t length)
 }
 
 // JavaScript never runs inside libbpf's loop, so a callback may close this reader or its object, or drain again.
-void RingReader::Consume()
+void RingReader::Consume(bool all)
 {
 	const Napi::HandleScope scope(Env());
 	const Napi::Object self = Value();
 	size_t taken = 0;
 	bool more = true;
-	while (more && ring_ != nullptr && taken < turn_limit_) {
+	while (more && ring_ != nullptr && taken < (all ? turn_limit_ : 1)) {
 		more = ring_buffer__consume(ring_) == kBatchIsFull;
 		if (!more)
 			ready_ = batch_.size();
 		taken += ready_;
 		Deliver();
 	}
-	// What a fast kernel side added meanwhile waits for the loop's other work first.
+	// The rest, and what a fast kernel side added meanwhile, waits for the loop's other work first.
 	if (more && watch_ != nullptr)
 		watch_->Hurry();
 }

@@ -32,7 +32,8 @@ private:
 	void OnTeardown() override;
 
 	static int Take(void *reader, void *record, size_t length);
-	void Consume();
+	// One batch, or as much as the ring holds.
+	void Consume(bool all);
 	void Deliver();
 	void Stop();
 

@@ -28,6 +28,8 @@ import type { Tracer } from './tracer.ts';
 
 /** The kernel ring is emptied this often, and at once when a quarter of it is full. */
 const RING_INTERVAL_MS = 15;
+/** Decoded in one turn of the loop: some hundred sightings, a few milliseconds. */
+const RING_BATCH_BYTES = 256 * 1024;
 /** Changes of pods and Services come in bursts; resolving takes milliseconds where there are thousands of Services. */
 const RESOLVE_DELAY_MS = 50;
 const COUNT_INTERVAL_MS = 2000;
@@ -306,7 +308,7 @@ export class Pipeline implements Feed {
     const ring = native.readRing(
       tracer.object,
       'sightings',
-      { intervalMs: RING_INTERVAL_MS },
+      { intervalMs: RING_INTERVAL_MS, batchBytes: RING_BATCH_BYTES },
       this.guard.wrap('batch', (batch: Buffer) => this.#onBatch(batch)),
     );
     try {

@@ -138,8 +138,8 @@ export interface NativeModule {
    * Consumes a ring buffer every `intervalMs` and when the kernel side asks for it (forced wake-up). One call a wake-up, with one Buffer
    * of many records, each preceded by 8 bytes (its length as u32 in the machine's order, and a zero u32) and padded to 8 bytes, so that
    * a record is as aligned as the Buffer (length counts neither the prefix nor the padding). The Buffer is a copy: it may be kept.
-   * At most `batchBytes` a call (1 MiB unless told; a larger record comes alone); what does not fit comes in further calls of the same
-   * wake-up, which ends after as many bytes as the ring holds. A callback that throws becomes an uncaught exception and the reader goes on.
+   * At most `batchBytes` a call (1 MiB unless told; a larger record comes alone); what does not fit comes in the loop's next
+   * turns, one call each, so that timers and sockets are never kept waiting for longer than one call takes. A callback that throws becomes an uncaught exception and the reader goes on.
    * A callback may close the reader. Does not keep the process alive on its own when `unref` is true. Until it is closed the reader keeps
    * its object from being collected; after the object's `close()` it can still drain what the ring holds.
    */

@@ -71,6 +71,27 @@ describe('a ring reader', { skip: cannot }, () => {
     assert.equal(reader.stats().wakeups, 1);
   });
 
+  it('lets the loop’s other work go on between two batches', async (t) => {
+    const order: ('batch' | 'loop')[] = [];
+    let read = 0;
+    const reader = native.readRing(object, 'records', { intervalMs: 1, batchBytes: 4096 }, (records) => {
+      read += numbersOf(records).length;
+      order.push('batch');
+    });
+    t.after(() => reader.close());
+    object.testRun('emit_quietly', frame, 0, 1000);
+    while (read < 1000) {
+      await new Promise(setImmediate);
+      order.push('loop');
+    }
+    const batches = order.filter((what) => what === 'batch').length;
+    assert.ok(batches > 5, 'there was much to read');
+    assert.doesNotMatch(order.join(' '), /batch batch/);
+    object.testRun('emit_quietly', frame, 0, 1000);
+    reader.drain();
+    assert.equal(read, 2000, 'drained at once');
+  });
+
   it('gives a record larger than a batch alone', (t) => {
     const sizes: number[] = [];
     const reader = native.readRing(object, 'records', { intervalMs: 1000, batchBytes: 1 }, (records) => {
