@@ -26,7 +26,7 @@ export function interfaceKind(
   if (context.uplinks.has(link.ifindex)) return 'uplink';
   if (TUNNELS.test(link.name) || TUNNEL_KINDS.has(link.kind)) return 'tunnel';
   if (WEAVE_PLUMBING.test(link.name)) return 'bridge';
-  if (link.linkNetnsId >= 0 && (link.kind === 'veth' || link.kind === 'netkit')) return 'pod';
+  if (link.linkNetnsId >= 0 && hasPeer(link)) return 'pod';
   if (link.kind === 'bridge') return BRIDGES.test(link.name) || context.podMasters.has(link.ifindex) ? 'bridge' : undefined;
   return POD_NAMES.test(link.name) && link.linkNetnsId >= 0 ? 'pod' : undefined;
 }
@@ -34,6 +34,11 @@ export function interfaceKind(
 /** True of a device that puts IP into IP, without anything between. */
 export function isIpTunnel({ kind }: Link): boolean {
   return IP_TUNNEL_KINDS.has(kind);
+}
+
+/** True for a pair's end: its driver's private part begins with the other end (`struct veth_priv`, `struct netkit`), null where there is none. */
+export function hasPeer({ kind }: Link): boolean {
+  return kind === 'veth' || kind === 'netkit';
 }
 
 /** True when packets begin with an Ethernet header: all but tun, IPIP and the like. */

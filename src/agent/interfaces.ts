@@ -4,7 +4,7 @@ import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { FailedAttaches } from './failed-attaches.ts';
 import { Guard } from './guard.ts';
-import { hasLinkLayer, interfaceKind, isIpTunnel } from './interface-kind.ts';
+import { hasLinkLayer, hasPeer, interfaceKind, isIpTunnel } from './interface-kind.ts';
 import { PodAddresses } from './pod-addresses.ts';
 import { Reread, type Schedule, schedule } from './reread.ts';
 import { MAX_UPLINKS, MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
@@ -297,7 +297,7 @@ export class Interfaces {
 
   /** The namespaces behind pod interfaces are the node's own: drops inside them are told. */
   #settleNetns(known: Known): void {
-    const netns = known.kind === 'pod' && known.link.kind === 'veth' ? this.#peerNetns(known.link) : 0;
+    const netns = known.kind === 'pod' && hasPeer(known.link) ? this.#peerNetns(known.link) : 0;
     if (netns === known.netns) return;
     this.#useNetns(known.netns, -1);
     known.netns = netns;

@@ -262,7 +262,7 @@ export class Tracer {
     this.object.detach(handle);
   }
 
-  /** Inode of the network namespace that a veth's other end is in; 0 when it cannot be told. Runs a program once, attaches nothing. */
+  /** Inode of the network namespace that a veth's or netkit's other end is in; 0 when it cannot be told. Runs a program once, attaches nothing. */
   peerNetns(ifindex: number): number {
     this.object.testRun('ktrace_peer', new Uint8Array(64), ifindex);
     return this.object.getGlobal('peer_netns').readUInt32LE();

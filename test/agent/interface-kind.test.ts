@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hasLinkLayer, interfaceKind, isIpTunnel } from '../../src/agent/interface-kind.ts';
+import { hasLinkLayer, hasPeer, interfaceKind, isIpTunnel } from '../../src/agent/interface-kind.ts';
 import type { Link } from '../../src/native/types.ts';
 
 const ETHERNET = 1;
@@ -93,4 +93,12 @@ test('only Ethernet has a link layer: tun, IPIP and WireGuard do not', () => {
 test('IP in IP is of the devices that make it', () => {
   for (const kind of ['ipip', 'sit', 'ip6tnl']) assert.ok(isIpTunnel(link('tunl0', { kind })), kind);
   for (const kind of ['vxlan', 'geneve', 'wireguard', 'bridge', '']) assert.ok(!isIpTunnel(link('tunl0', { kind })), kind);
+});
+
+test('what has an end in a pod is asked for the pod’s namespace: veth and netkit, and no other kind', () => {
+  const kinds = ['veth', 'netkit', 'macvlan', 'bridge', ''];
+  assert.deepEqual(
+    kinds.filter((kind) => hasPeer(link('lxc0', { kind }))),
+    ['veth', 'netkit'],
+  );
 });
