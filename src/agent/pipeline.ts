@@ -416,21 +416,31 @@ export class Pipeline implements Feed {
   #reloadIfOutdated(): void {
     const { tracer, log } = this.#options;
     if (!tracer.isOutdated()) return;
+    const wasTold = this.#notices.has('KTRACE_N_NO_CONNTRACK');
+    let isExchanged = false;
     try {
       tracer.reload(() => this.#stop());
+      isExchanged = true;
       log.info({ hooks: tracer.hooks() }, 'conntrack was loaded: the programs are exchanged for such as read it');
-      const text = 'conntrack was loaded: translations are told from now on, and conversations that were open begin anew';
-      this.withdraw('KTRACE_N_NO_CONNTRACK', { code: 'KTRACE_N_NO_CONNTRACK', level: 'info', text });
     } finally {
-      if (this.#ring === undefined) this.#restart();
+      if (this.#ring === undefined) this.#restart(() => isExchanged && wasTold && this.#tellConntrack());
     }
   }
 
+  /** What comes after this notice is seen by the new programs. */
+  #tellConntrack(): void {
+    const text = 'conntrack was loaded: translations are told from now on, and conversations that were open begin anew';
+    this.#tellAll({ v: 1, kind: 'notice', node: this.node, level: 'info', code: 'KTRACE_N_NO_CONNTRACK', text });
+  }
+
   /** Those who follow were promised to be told: it is tried until it goes. */
-  #restart(): void {
-    if (this.guard.run('restart', () => this.#apply())) return;
+  #restart(begun: () => void): void {
+    if (this.guard.run('restart', () => this.#apply())) {
+      begun();
+      return;
+    }
     this.#tellFaults();
-    setTimeout(() => this.#restart(), COUNT_INTERVAL_MS);
+    setTimeout(() => this.#restart(begun), COUNT_INTERVAL_MS);
   }
 
   #refreshProbes(): void {
