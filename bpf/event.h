@@ -6,7 +6,7 @@
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
 
-#define KTRACE_LAYOUT_VERSION 5
+#define KTRACE_LAYOUT_VERSION 6
 
 /* Bytes captured from L3, at most: of the headers, and when a follower has asked for more. */
 enum ktrace_capture {
@@ -176,11 +176,17 @@ struct ktrace_rate {
 	__u64 cut; /* sightings that were not sent */
 };
 
-/* Values of the targets map: what an address is to the followers. */
+/* ktrace_target.kinds: what an address is to the followers. */
 enum ktrace_address {
 	KTRACE_ADDRESS_FOLLOWED = 1 << 0,
 	KTRACE_ADDRESS_SERVICE = 1 << 1, /* leads to a followed pod, when a port of it does (service_ports) */
 	KTRACE_ADDRESS_NODE = 1 << 2, /* may hide a followed pod behind a masquerade */
+};
+
+/* Value of the targets map. */
+struct ktrace_target {
+	__u32 kinds;
+	__u32 gained; /* generation of the target set that last gave it to a follower */
 };
 
 struct ktrace_service_key {

@@ -44,7 +44,7 @@ __u32 has_ip_tunnels;
 __u32 uplinks[MAX_UPLINKS];
 /* Send every sighting, not only what is new. */
 __u32 every_packet;
-/* Changes with the target set: flows matched against an older one are matched anew. */
+/* Raised when the target set changes: flows matched against an older one are matched anew. */
 __u32 target_generation;
 /* Bytes to capture of each packet, where its headers are fewer: the most that a follower asks for. At most KTRACE_CAPTURE_MOST. */
 __u32 snap_bytes;
@@ -89,7 +89,7 @@ struct {
 	__uint(max_entries, 131072);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct address);
-	__type(value, __u32);
+	__type(value, struct ktrace_target);
 } targets SEC(".maps");
 
 struct {

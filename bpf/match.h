@@ -105,17 +105,22 @@ static __always_inline bool may_match(struct __sk_buff *skb, const __u32 l3, con
 	return !inner || inner_may_match(skb, l3 + inner, data + l3 + inner, end);
 }
 
-static __always_inline __u32 address_kind(const __u32 *words)
+static __always_inline struct ktrace_target *target_of(const __u32 *words)
 {
 	struct address key;
-	__u32 *kind;
 
 	if (!has_bit_of(words))
 		return 0;
 	/* Before 6.2 a key may not lie in memory that came as an argument. */
 	__builtin_memcpy(&key, words, sizeof(key));
-	kind = bpf_map_lookup_elem(&targets, &key);
-	return kind ? *kind : 0;
+	return bpf_map_lookup_elem(&targets, &key);
+}
+
+static __always_inline __u32 address_kind(const __u32 *words)
+{
+	struct ktrace_target *target = target_of(words);
+
+	return target ? target->kinds : 0;
 }
 
 /* What both addresses of a tuple are to the followers: enum ktrace_address, of the source in the low half, of the destination in the high. */
@@ -129,6 +134,26 @@ static __always_inline bool is_followed_tuple(const struct ktrace_tuple *tuple)
 	int kinds = tuple_kinds(tuple);
 
 	return (kinds | kinds >> 16) & KTRACE_ADDRESS_FOLLOWED;
+}
+
+static __always_inline bool is_gained_address(const __u32 *words, __u32 generation)
+{
+	struct ktrace_target *target = target_of(words);
+
+	return target && (__s32)(target->gained - generation) > 0;
+}
+
+__noinline int is_gained_tuple(const struct ktrace_tuple *tuple, __u32 generation)
+{
+	return tuple && (is_gained_address(tuple->src, generation) || is_gained_address(tuple->dst, generation));
+}
+
+/* Whether a follower was given one of the packet's ends by a target set after this one: it has not been told of the packet's flow. */
+static __always_inline bool is_gained_after(const struct ktrace_sighting *s, __u32 generation)
+{
+	return is_gained_tuple(&s->tuple, generation) ||
+	       (s->flags & KTRACE_CONNTRACK &&
+		(is_gained_tuple(&s->ct_original, generation) || is_gained_tuple(&s->ct_reply, generation)));
 }
 
 static __always_inline bool leads_to_followed(const __u32 *address, __u16 port, __u8 proto)

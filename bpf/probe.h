@@ -47,7 +47,7 @@ enum probe_scratch {
 
 #define NF_NAT_MANIP_SRC 0
 
-/* A rewrite that was told, as long as the flow's conntrack entry, what it says and the targets stay what they are. */
+/* A rewrite that was told, as long as the flow's conntrack entry and what it says stay what they are and no follower comes to its ends. */
 struct rewrite_key {
 	struct ktrace_tuple tuple;
 	__u16 proto;
@@ -212,12 +212,15 @@ static __always_inline void emit_rewrite(struct ktrace_sighting *s, unsigned lon
 	struct rewrite_key key = { .tuple = s->tuple, .proto = s->proto, .way = way };
 	struct rewrite told = { .reply = s->ct_reply, .ct = ct, .generation = target_generation };
 	struct rewrite *known = bpf_map_lookup_elem(&rewrites, &key);
-	bool is_known = known && known->ct == told.ct && known->generation == told.generation &&
-			is_same_tuple(&known->reply, &told.reply);
+	bool is_known = known && known->ct == told.ct && is_same_tuple(&known->reply, &told.reply) &&
+			(known->generation == told.generation || !is_gained_after(s, known->generation));
 
-	if (is_known && !is_always_told(s)) {
-		COUNT(counted);
-		return;
+	if (is_known) {
+		known->generation = told.generation;
+		if (!is_always_told(s)) {
+			COUNT(counted);
+			return;
+		}
 	}
 	/* It stays new until there is room to tell of it. */
 	if (emit_in_stack(s) && !is_known)

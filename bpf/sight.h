@@ -239,6 +239,18 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	return true;
 }
 
+/*
+ * Whether a known flow is to be told anew: its translation is another one, or a follower has come to one of its ends. A new target set alone is
+ * nothing new about it.
+ */
+static __always_inline bool is_changed(const struct ktrace_flow *flow, const struct ktrace_sighting *s,
+				       unsigned long nfct)
+{
+	if (!is_same_entry(flow, nfct))
+		return true;
+	return flow->generation != target_generation && is_gained_after(s, flow->generation);
+}
+
 /* What has passed the filter, where there is one: told, when there is room. is_captured: for the filter, already. */
 static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch, struct ktrace_flow *flow,
 				 unsigned long nfct, const struct parsed *at, const bool is_captured)
@@ -265,8 +277,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 		return;
 	}
 	if (flow) {
-		/* A new target set alone is nothing new about the packet's flow, a new translation is. */
-		bool changed = !is_same_entry(flow, nfct) || flow->generation != target_generation;
+		bool changed = is_changed(flow, s, nfct);
 
 		flow->generation = target_generation;
 		set_entry(flow, s, nfct);
@@ -317,9 +328,12 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 	struct ktrace_flow *flow;
 	struct parsed at = {};
 	unsigned long nfct;
+	__u32 generation;
 
 	if (is_counted(skb, l3, hook))
 		return;
+	/* Before the packet is matched: the set may be another one afterwards. */
+	generation = target_generation;
 	if (!scratch) {
 		COUNT(matched);
 		COUNT(lost_scratch);
@@ -346,7 +360,7 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 	scratch->flow_key.hook = hook;
 	scratch->flow_key.proto = s->proto;
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
-	if (flow && flow->generation == target_generation && is_same_entry(flow, nfct) && !is_always_told(s)) {
+	if (flow && flow->generation == generation && is_same_entry(flow, nfct) && !is_always_told(s)) {
 		COUNT(matched);
 		count_in(flow, s);
 		COUNT(counted);
@@ -357,12 +371,19 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 		return;
 	}
 	COUNT(matched);
-	if (flow)
+	if (flow) {
 		count_in(flow, s);
+		if (!is_always_told(s) && !is_changed(flow, s, nfct)) {
+			/* Before the filter and its pod's rate: there is nothing to ask and nothing to charge. */
+			flow->generation = generation;
+			COUNT(counted);
+			return;
+		}
+	}
 	if (cfg_filters && filter_is_set) {
 		capture(&source, &at, s);
 		scratch->filtered.flow_is_new = !flow;
-		scratch->filtered.generation = target_generation;
+		scratch->filtered.generation = generation;
 		scratch->headers_end = at.end;
 		bpf_tail_call(skb, &filters, 0);
 		/* There was no program after all: nothing is left out. */

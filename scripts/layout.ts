@@ -13,6 +13,7 @@ const STRUCTS = {
   ktrace_filtered: 'FILTERED',
   ktrace_flow_key: 'FLOW_KEY',
   ktrace_flow: 'FLOW',
+  ktrace_target: 'TARGET',
   ktrace_service_key: 'SERVICE_KEY',
   ktrace_interface: 'INTERFACE_VALUE',
   ktrace_rate_key: 'RATE_KEY',

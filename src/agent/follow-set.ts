@@ -42,10 +42,16 @@ export function followedSet(subscription: Subscription, resolve: Resolve, newbor
 /**
  * The union of all followers for the kernel. The node's own addresses are added as such: a masqueraded reply, and a request to a NodePort, carry
  * nothing else at the uplink.
+ * @param gained addresses that a follower has come to since the last time, whoever followed them before
  */
-export function kernelTargets(sets: Iterable<FollowedSet>, ownAddresses: Iterable<string>): KernelTargets {
+export function kernelTargets(
+  sets: Iterable<FollowedSet>,
+  ownAddresses: Iterable<string>,
+  gained: Iterable<string> = [],
+): KernelTargets {
   const targets: KernelTargets = {
     addresses: new Map(),
+    gained: new Set(),
     servicePorts: new Set(),
     bits: emptyBits(),
     nodeBits: emptyBits(),
@@ -53,7 +59,7 @@ export function kernelTargets(sets: Iterable<FollowedSet>, ownAddresses: Iterabl
   };
   const add = (ip: string, kind: number): Uint8Array => {
     const bytes = bytesOf(ip);
-    const key = Buffer.from(bytes).toString('hex');
+    const key = hexOf(bytes);
     targets.addresses.set(key, (targets.addresses.get(key) ?? 0) | kind);
     setBit(targets.bits, bytes);
     return bytes;
@@ -65,9 +71,14 @@ export function kernelTargets(sets: Iterable<FollowedSet>, ownAddresses: Iterabl
     }
     if (set.wantsEveryPacket) targets.everyPacket = true;
   }
+  for (const ip of gained) targets.gained.add(hexOf(bytesOf(ip)));
   if (targets.addresses.size > 0)
     for (const ip of ownAddresses) if (!isOfOneHost(ip)) setBit(targets.nodeBits, add(ip, ADDRESS_BITS.node));
   return targets;
+}
+
+function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
 }
 
 /** True when one of the record's addresses, before or after translation or quoted, is a followed one. */

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { distinctBytes } from '../event/captured.ts';
 import { decodeBatch } from '../event/decode.ts';
 import type { NodeReport } from '../event/node-report.ts';
@@ -38,6 +39,7 @@ const CLOCK_INTERVAL_MS = 5000;
 const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES'] as const;
 /** Interfaces in one notice. */
 const MAX_NAMED = 5;
+const NONE: ReadonlySet<string> = new Set();
 
 /** What the pipeline needs of Kubernetes: names for packets, pods for targets. */
 export interface Naming {
@@ -67,6 +69,8 @@ interface Following {
   subscription: Subscription;
   sink: Sink;
   set: FollowedSet;
+  /** What the kernel was told last that this one follows. */
+  given: ReadonlySet<string>;
   resolvedText: string;
 }
 
@@ -166,7 +170,7 @@ export class Pipeline implements Feed {
   /** @throws KtraceError KTRACE_E_TRACING when the kernel side cannot be brought to it: then nothing of this follower is left */
   follow(subscription: Subscription, sink: Sink): Follower {
     if (this.#ring === undefined) this.guard.run('reload', () => this.#reloadIfOutdated());
-    const following: Following = { subscription, sink, set: this.#resolve(subscription), resolvedText: '' };
+    const following: Following = { subscription, sink, set: this.#resolve(subscription), given: NONE, resolvedText: '' };
     this.#following.add(following);
     try {
       this.#tellResolved(following);
@@ -180,6 +184,8 @@ export class Pipeline implements Feed {
     return {
       update: (changed) => {
         const set = this.#resolve(changed);
+        // Another filter, or more of each packet: what was told already is told once more.
+        if (!asksTheSame(following.subscription, changed)) following.given = NONE;
         following.subscription = changed;
         following.set = set;
         this.#tellResolved(following);
@@ -286,13 +292,25 @@ export class Pipeline implements Feed {
     this.#filterInKernel();
     const sets = [...this.#following].map(({ set }) => set);
     try {
-      tracer.setTargets(kernelTargets(sets, interfaces.ownAddresses));
+      tracer.setTargets(kernelTargets(sets, interfaces.ownAddresses, this.#gained()));
       this.withdraw('KTRACE_N_TARGETS_INCOMPLETE');
     } catch (error) {
       log.error({ err: messageOf(error) }, 'not all targets could be followed');
       const text = `some of what is followed is not seen on this node: ${messageOf(error)}`;
       this.notice({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' });
     }
+  }
+
+  /** Addresses that a follower was not given before: it has to hear of their flows, whoever else has. */
+  #gained(): Set<string> {
+    const gained = new Set<string>();
+    for (const following of this.#following) {
+      const { addresses } = following.set;
+      if (addresses === following.given) continue;
+      for (const ip of addresses) if (!following.given.has(ip)) gained.add(ip);
+      following.given = addresses;
+    }
+    return gained;
   }
 
   #filterInKernel(): void {
@@ -551,6 +569,13 @@ export class Pipeline implements Feed {
     this.told[event.kind] += 1;
     following.sink.event(event, captured);
   }
+}
+
+/** Of whatever it follows. */
+function asksTheSame(one: Subscription, other: Subscription): boolean {
+  const { targets: _targets, addresses: _addresses, ...asked } = one;
+  const { targets: _otherTargets, addresses: _otherAddresses, ...otherAsked } = other;
+  return isDeepStrictEqual(asked, otherAsked);
 }
 
 function notTracing(error: unknown): unknown {

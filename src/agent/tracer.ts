@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { release } from 'node:os';
 import { decodeTuple } from '../event/decode.ts';
-import { ADDRESS, BODY, FLOW, FLOW_KEY, INTERFACE, INTERFACE_VALUE, SERVICE_KEY, STATS } from '../event/layout.ts';
+import { ADDRESS, BODY, FLOW, FLOW_KEY, INTERFACE, INTERFACE_VALUE, SERVICE_KEY, STATS, TARGET } from '../event/layout.ts';
 import { protocolName } from '../event/names.ts';
 import type { KernelProgram } from '../filter/ebpf-assembly.ts';
 import type { CountedFlow } from '../flow/flows.ts';
@@ -47,6 +47,8 @@ export type KernelStats = Record<Exclude<keyof typeof STATS, 'size'>, number>;
 export interface KernelTargets {
   /** 16 address bytes in hex → ADDRESS bits. */
   addresses: Map<string, number>;
+  /** Those of `addresses` that a follower has come to: known flows of theirs are told once more. New ones need not be among them. */
+  gained: Set<string>;
   /** `struct ktrace_service_key` in hex. */
   servicePorts: Set<string>;
   bits: Uint8Array;
@@ -79,8 +81,8 @@ export class Tracer {
   /** Why the loaded program could not be attached. */
   #dropRefusal: string | undefined;
   /** What the kernel's maps hold. */
-  readonly #addresses = new Map<string, number>();
-  readonly #servicePorts = new Map<string, number>();
+  readonly #addresses = new Map<string, { kinds: number; gained: number }>();
+  readonly #servicePorts = new Set<string>();
   #generation = 1;
 
   /** @throws what {@link loadForKernel} throws */
@@ -301,37 +303,55 @@ export class Tracer {
   }
 
   /**
-   * Brings the kernel's maps to this target set, by differences; flows matched against the old one are matched anew. What the kernel refuses
-   * (a map is full) costs only itself: the first refusal is thrown when all else is done.
+   * Brings the kernel's maps to this target set, by differences. Where there are any, flows are matched anew, and those of gained addresses are
+   * told anew. What the kernel refuses (a map is full) costs only itself: the first refusal is thrown when all else is done.
    */
   setTargets(targets: KernelTargets): void {
+    const generation = (this.#generation % 0xffffffff) + 1;
     let refusal: unknown;
-    const put = <K>(known: Map<K, number>, key: K, value: number, map: string, bytes: Uint8Array): void => {
-      if (known.get(key) === value) return;
+    let hasChanged = false;
+    const change = (make: () => void): void => {
       try {
-        this.object.mapUpdate(map, bytes, u32(value));
-        known.set(key, value);
+        make();
+        hasChanged = true;
       } catch (error) {
         refusal ??= error;
       }
     };
     for (const address of [...this.#addresses.keys()]) {
       if (targets.addresses.has(address)) continue;
-      this.object.mapDelete('targets', fromHex(address));
       this.#addresses.delete(address);
+      change(() => this.object.mapDelete('targets', fromHex(address)));
     }
-    for (const key of [...this.#servicePorts.keys()]) {
+    for (const key of [...this.#servicePorts]) {
       if (targets.servicePorts.has(key)) continue;
-      this.object.mapDelete('service_ports', fromHex(key));
       this.#servicePorts.delete(key);
+      change(() => this.object.mapDelete('service_ports', fromHex(key)));
     }
-    for (const [address, kind] of targets.addresses) put(this.#addresses, address, kind, 'targets', fromHex(address));
-    for (const key of targets.servicePorts) put(this.#servicePorts, key, 1, 'service_ports', fromHex(key));
+    for (const [address, kinds] of targets.addresses) {
+      const known = this.#addresses.get(address);
+      const isGained = targets.gained.has(address) || (kinds & ~(known?.kinds ?? 0) & ADDRESS.followed) !== 0;
+      if (known?.kinds === kinds && !isGained) continue;
+      const target = { kinds, gained: isGained ? generation : (known?.gained ?? 0) };
+      change(() => {
+        this.object.mapUpdate('targets', fromHex(address), targetValue(target));
+        this.#addresses.set(address, target);
+      });
+    }
+    for (const key of targets.servicePorts) {
+      if (this.#servicePorts.has(key)) continue;
+      change(() => {
+        this.object.mapUpdate('service_ports', fromHex(key), u32(1));
+        this.#servicePorts.add(key);
+      });
+    }
     this.#setGlobal('every_packet', u32(targets.everyPacket ? 1 : 0));
-    this.#setGlobal('target_bits', targets.bits);
-    this.#setGlobal('node_bits', targets.nodeBits);
-    this.#generation = (this.#generation % 0xffffffff) + 1;
-    this.#setGlobal('target_generation', u32(this.#generation));
+    if (hasChanged) {
+      this.#setGlobal('target_bits', targets.bits);
+      this.#setGlobal('node_bits', targets.nodeBits);
+      this.#generation = generation;
+      this.#setGlobal('target_generation', u32(generation));
+    }
     if (refusal !== undefined) throw refusal;
   }
 
@@ -456,6 +476,13 @@ export function servicePortKey(address: Uint8Array, port: number, proto: number)
 
 /** Bits of the targets map. */
 export const ADDRESS_BITS = ADDRESS;
+
+function targetValue({ kinds, gained }: { kinds: number; gained: number }): Uint8Array {
+  const value = Buffer.alloc(TARGET.size);
+  value.writeUInt32LE(kinds, TARGET.kinds);
+  value.writeUInt32LE(gained, TARGET.gained);
+  return value;
+}
 
 function fromHex(hex: string): Uint8Array {
   return Buffer.from(hex, 'hex');

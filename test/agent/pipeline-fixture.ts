@@ -1,18 +1,23 @@
 import type { TestContext } from 'node:test';
 import type { Follower, Sink } from '../../src/agent/feed.ts';
-import { Pipeline, type PipelineOptions } from '../../src/agent/pipeline.ts';
-import type { NoticeEvent } from '../../src/event/types.ts';
+import { type Naming, Pipeline, type PipelineOptions } from '../../src/agent/pipeline.ts';
+import type { KernelTargets } from '../../src/agent/tracer.ts';
+import type { KtraceEvent, NoticeEvent } from '../../src/event/types.ts';
 import { quiet } from './server-fixture.ts';
 
 /** Any call of the fake kernel, and what it gives in place of its usual answer. */
 export type Calls = Record<string, (...args: never[]) => unknown>;
 
-/** A pipeline over a kernel that takes everything, but for what a test changes; it may change that as it goes. */
+/**
+ * A pipeline over a kernel that takes everything, but for what a test changes; it may change that as it goes.
+ * `given`: the target sets that the kernel was given.
+ */
 export function openPipeline(
   t: TestContext,
-  { tracer, interfaces, native }: { tracer?: Calls; interfaces?: Calls; native?: Calls } = {},
-): { pipeline: Pipeline; tell(batch: Uint8Array): void; rings: number } {
+  { tracer, interfaces, native, naming }: { tracer?: Calls; interfaces?: Calls; native?: Calls; naming?: Partial<Naming> } = {},
+): { pipeline: Pipeline; tell(batch: Uint8Array): void; rings: number; given: KernelTargets[] } {
   t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
+  const given: KernelTargets[] = [];
   const opened = { rings: 0, tell: (_: Uint8Array): void => undefined };
   const options = {
     node: 'host1',
@@ -35,7 +40,7 @@ export function openPipeline(
       dropReasons: new Map(),
       isOutdated: () => false,
       probes: { lacking: () => undefined, refresh: () => false },
-      setTargets: () => undefined,
+      setTargets: (targets: KernelTargets) => void given.push(targets),
       setFilter: () => undefined,
       setSnapBytes: () => undefined,
       countedFlows: () => [],
@@ -65,6 +70,7 @@ export function openPipeline(
       nameFlow: () => undefined,
       podOf: () => undefined,
       notReady: () => undefined,
+      ...naming,
     },
     symbols: { areKnown: true, at: () => '' },
     log: quiet,
@@ -73,6 +79,7 @@ export function openPipeline(
   t.after(() => pipeline.close());
   return {
     pipeline,
+    given,
     tell: (batch) => opened.tell(batch),
     get rings() {
       return opened.rings;
@@ -91,6 +98,20 @@ export function followAll(pipeline: Pipeline): { follower: Follower; notices: No
   };
   const follower = pipeline.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'packets' }, sink);
   return { follower, notices, codes: () => notices.map(({ code }) => code) };
+}
+
+/** A follower that keeps what it is told. */
+export function listener(): Sink & { events: KtraceEvent[]; resolvedCount: number } {
+  return {
+    events: [],
+    resolvedCount: 0,
+    event(event) {
+      this.events.push(event);
+    },
+    resolved() {
+      this.resolvedCount += 1;
+    },
+  };
 }
 
 /** The pipeline counts, and tells what it found, this often. */

@@ -43,12 +43,16 @@ export class Bench {
   #seen: Sighting[] = [];
   malformed = 0;
 
-  constructor(set: FollowedSet, ownAddresses: readonly string[] = [], more: Partial<TracerOptions> = {}) {
+  constructor(
+    sets: FollowedSet | readonly FollowedSet[],
+    ownAddresses: readonly string[] = [],
+    more: Partial<TracerOptions> = {},
+  ) {
     this.tracer = openTracer(more);
     this.tracer.setVxlanPorts([8472, 4789]);
     this.tracer.setIpTunnels(true);
     this.tracer.setUplinks([LOOPBACK]);
-    this.tracer.setTargets(kernelTargets([set], ownAddresses));
+    this.tracer.setTargets(kernelTargets([sets].flat(), ownAddresses));
     this.#ring = loadNative().readRing(this.tracer.object, 'sightings', { intervalMs: 60_000, unref: true }, (batch) => {
       this.malformed += decodeBatch(batch, (sighting) => this.#seen.push(sighting)).malformed;
     });

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Resolve } from '../../src/agent/follow-set.ts';
+import type { KernelTargets } from '../../src/agent/tracer.ts';
+import type { Subscription } from '../../src/event/target.ts';
+import { addressText } from '../../src/util/address.ts';
+import { listener, openPipeline } from './pipeline-fixture.ts';
+
+const textOf = (hex: string) => addressText(new DataView(Uint8Array.from(Buffer.from(hex, 'hex')).buffer), 0);
+const gainedOf = (targets: KernelTargets | undefined) => [...(targets?.gained ?? [])].map(textOf).sort();
+
+const [POD, OTHER, NEW] = ['10.244.1.2', '10.244.1.3', '10.244.1.4'];
+
+function subscription(more: Partial<Subscription> = {}): Subscription {
+  return { targets: [], addresses: [POD], units: 'flows', ...more };
+}
+
+test('the kernel is told which addresses a follower has come to, and of none again when a set is resolved again', (t) => {
+  let ofAll = [POD, OTHER];
+  const resolve: Resolve = (targets) => ({
+    pods: [],
+    addresses: targets.length > 0 ? ofAll : [],
+    ownAddresses: [],
+    serviceAddresses: [],
+  });
+  const { pipeline, given } = openPipeline(t, { naming: { resolve } });
+  const resolveAgain = () => {
+    pipeline.resolveAgain();
+    t.mock.timers.tick(1000);
+  };
+  pipeline.follow(subscription({ targets: [{ kind: 'all' }], addresses: [] }), listener());
+  assert.deepEqual(gainedOf(given.at(-1)), [POD, OTHER]);
+  const one = pipeline.follow(subscription(), listener());
+  assert.deepEqual(gainedOf(given.at(-1)), [POD]);
+  resolveAgain();
+  assert.deepEqual(gainedOf(given.at(-1)), []);
+  ofAll = [POD, OTHER, NEW];
+  resolveAgain();
+  assert.deepEqual(gainedOf(given.at(-1)), [NEW]);
+  one.update(subscription({ addresses: [POD, NEW] }));
+  assert.deepEqual(gainedOf(given.at(-1)), [NEW]);
+  one.update(subscription({ addresses: [POD, NEW], filter: { text: 'udp', revision: 1 } }));
+  assert.deepEqual(gainedOf(given.at(-1)), [POD, NEW], 'by another filter what was told already may be told otherwise');
+  one.close();
+  assert.deepEqual(gainedOf(given.at(-1)), []);
+});

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { type FollowedSet, kernelTargets } from '../../src/agent/follow-set.ts';
+import { INTERFACE } from '../../src/event/layout.ts';
+import { u32 } from '../../src/util/bytes.ts';
+import { SKIP } from './lab-fixture.ts';
+import { Bench, followed, isAccounted, LOOPBACK } from './support/kernel.ts';
+import { ethernet, IPV4, ipv4, udp } from './support/packets.ts';
+
+const [POD, OTHER, PEER] = ['10.9.1.2', '10.9.1.3', '198.18.0.7'];
+
+/** A bench of these followers, and what is emitted of one datagram between a pod and its peer, of a flow of its own for each pod. */
+function open(t: TestContext, ...sets: FollowedSet[]) {
+  const bench = new Bench(sets, [], { podRate: 1000 });
+  t.after(() => bench.close());
+  bench.tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.pod), u32(0)]));
+  const send = (pod: string, peer = PEER) => {
+    const packet = ethernet(IPV4, ipv4({ src: pod, dst: peer, proto: 17 }, udp({ sport: 4000, dport: 9 })));
+    return bench.run('ktrace_ingress', packet, LOOPBACK);
+  };
+  const follow = (next: FollowedSet[], gained: string[] = []) => bench.tracer.setTargets(kernelTargets(next, [], gained));
+  return { bench, send, follow };
+}
+
+const flows = (...addresses: string[]) => followed(addresses, { wantsEveryPacket: false });
+
+test('a target set that is set again tells nothing of a known flow, nor does one that another address comes to', {
+  skip: SKIP,
+}, (t) => {
+  const { bench, send, follow } = open(t, flows(POD));
+  assert.equal(send(POD).length, 1);
+  for (let n = 0; n < 10; n++) {
+    follow([flows(POD)]);
+    assert.deepEqual(send(POD), []);
+  }
+  const addresses = [POD];
+  for (let n = 0; n < 10; n++) {
+    addresses.push(`10.9.3.${n}`);
+    follow([flows(...addresses)]);
+    assert.deepEqual(send(POD), []);
+  }
+  follow([flows(POD)]);
+  assert.deepEqual(send(POD), []);
+  follow([{ ...flows(POD), serviceAddresses: [{ ip: PEER, port: 9, proto: 'udp' }] }]);
+  assert.deepEqual(send(POD), [], 'what leads to a pod is nobody’s who has come to it');
+  const stats = bench.stats();
+  assert.deepEqual([stats.matched, stats.emitted, stats.counted], [23, 1, 22]);
+  assert.ok(isAccounted(stats));
+});
+
+test('a follower who comes to an address is told once of its flows, and of nobody else’s', { skip: SKIP }, (t) => {
+  const { send, follow } = open(t, flows(POD, OTHER));
+  assert.equal(send(POD).length + send(OTHER).length, 2);
+  follow([flows(POD, OTHER), flows(POD)], [POD]);
+  assert.equal(send(POD).length, 1);
+  assert.equal(send(POD).length, 0);
+  assert.equal(send(OTHER).length, 0);
+  follow([flows(POD, OTHER), flows(POD, PEER)]);
+  assert.equal(send(POD).length, 1, 'the flow’s other end is new to the kernel');
+  assert.equal(send(POD).length, 0);
+});
+
+test('what is matched anew takes nothing of its pod’s rate', { skip: SKIP }, (t) => {
+  const { bench, send, follow } = open(t, flows(POD));
+  send(POD);
+  const charged = () => bench.tracer.rates().toString('hex');
+  const before = charged();
+  assert.notEqual(before, '');
+  follow([flows(POD, OTHER)]);
+  assert.deepEqual(send(POD), []);
+  assert.equal(charged(), before);
+});
+
+test('an address that is followed no more is nobody’s', { skip: SKIP }, (t) => {
+  const { bench, send, follow } = open(t, flows(POD, OTHER));
+  send(POD);
+  follow([flows(OTHER)]);
+  assert.deepEqual(send(POD), []);
+  follow([flows(OTHER, POD)]);
+  assert.equal(send(POD).length, 1);
+  assert.equal(bench.tracer.countedFlows().length, 1);
+});
