@@ -155,6 +155,7 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 		COUNT(unmatched);
 		return;
 	}
+	note_wishes(s);
 	if (!netns) {
 		COUNT(drop_undecided);
 		return;

@@ -6,7 +6,7 @@
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
 
-#define KTRACE_LAYOUT_VERSION 6
+#define KTRACE_LAYOUT_VERSION 7
 
 /* Bytes captured from L3, at most: of the headers, and when a follower has asked for more. */
 enum ktrace_capture {
@@ -52,6 +52,8 @@ enum ktrace_flags {
 	KTRACE_CT_REMEMBERED = 1 << 9, /* conntrack was not attached here: learned at an earlier hook */
 	KTRACE_NOTHING_NEW = 1 << 10, /* sent only because every packet was asked for */
 	KTRACE_NAT_SOURCE = 1 << 11, /* KTRACE_HOOK_NAT: the source is rewritten, else the destination */
+	KTRACE_EVERY = 1 << 12, /* a follower of one of its ends asked for every packet */
+	KTRACE_SNAP = 1 << 13, /* one asked for more than the headers */
 };
 
 enum ktrace_tunnel {
@@ -136,7 +138,7 @@ struct ktrace_flow {
 	__u32 generation; /* of the target set it was matched against */
 	__u32 interface_kind;
 	__u32 answers_from; /* of a translated flow: a hash of who answers, see answers_from_of; 0: it was not translated */
-	__u32 pad;
+	__u32 is_every; /* its packets have KTRACE_EVERY */
 };
 
 /* What an interface is, from user space: enum ktrace_interface_kind and flags. */
@@ -181,6 +183,8 @@ enum ktrace_address {
 	KTRACE_ADDRESS_FOLLOWED = 1 << 0,
 	KTRACE_ADDRESS_SERVICE = 1 << 1, /* leads to a followed pod, when a port of it does (service_ports) */
 	KTRACE_ADDRESS_NODE = 1 << 2, /* may hide a followed pod behind a masquerade */
+	KTRACE_ADDRESS_EVERY = 1 << 3, /* followed by one who asked for every packet of it */
+	KTRACE_ADDRESS_SNAP = 1 << 4, /* followed by one who asked for more than the headers */
 };
 
 /* Value of the targets map. */

@@ -42,11 +42,11 @@ __u32 has_ip_tunnels;
 /* By ifindex, 0 unused: where the node's tunnels come in and go out. */
 #define MAX_UPLINKS 8
 __u32 uplinks[MAX_UPLINKS];
-/* Send every sighting, not only what is new. */
+/* Some address has KTRACE_ADDRESS_EVERY: else nobody looks for it. */
 __u32 every_packet;
 /* Raised when the target set changes: flows matched against an older one are matched anew. */
 __u32 target_generation;
-/* Bytes to capture of each packet, where its headers are fewer: the most that a follower asks for. At most KTRACE_CAPTURE_MOST. */
+/* Bytes to capture of a packet with KTRACE_SNAP, where its headers are fewer: the most that a follower asks for. At most KTRACE_CAPTURE_MOST. */
 __u32 snap_bytes;
 /* There is a program in `filters`: what would be told is asked of it first. */
 __u32 filter_is_set;

@@ -136,6 +136,26 @@ static __always_inline bool is_followed_tuple(const struct ktrace_tuple *tuple)
 	return (kinds | kinds >> 16) & KTRACE_ADDRESS_FOLLOWED;
 }
 
+/* Notes what the followers of the packet's ends, before or after translation or quoted, ask for besides what is new. */
+static __always_inline void note_wishes(struct ktrace_sighting *s)
+{
+	int kinds;
+
+	if (!every_packet && !snap_bytes)
+		return;
+	kinds = tuple_kinds(&s->tuple);
+	if (s->flags & KTRACE_CONNTRACK)
+		kinds |= tuple_kinds(&s->ct_original) | tuple_kinds(&s->ct_reply);
+	if (s->flags & KTRACE_QUOTED)
+		kinds |= tuple_kinds(&s->quoted);
+	kinds |= kinds >> 16;
+	if (kinds & KTRACE_ADDRESS_EVERY)
+		s->flags |= KTRACE_EVERY;
+	/* Matched by a Service's address alone it may be of any of them: as many bytes as anybody's, or a filter would judge it by fewer. */
+	if (kinds & KTRACE_ADDRESS_SNAP || !(kinds & KTRACE_ADDRESS_FOLLOWED))
+		s->flags |= KTRACE_SNAP;
+}
+
 static __always_inline bool is_gained_address(const __u32 *words, __u32 generation)
 {
 	struct ktrace_target *target = target_of(words);

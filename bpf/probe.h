@@ -177,6 +177,7 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 		return 0;
 	}
 	COUNT(matched);
+	note_wishes(s);
 	s->hook = hook;
 	s->netns = netns;
 	s->ifindex = ifindex_of(skb);
@@ -217,7 +218,7 @@ static __always_inline void emit_rewrite(struct ktrace_sighting *s, unsigned lon
 
 	if (is_known) {
 		known->generation = told.generation;
-		if (!is_always_told(s)) {
+		if (!is_always_told(s) && !(s->flags & KTRACE_EVERY)) {
 			COUNT(counted);
 			return;
 		}

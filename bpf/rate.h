@@ -139,15 +139,14 @@ static __always_inline bool was_cut(const struct ktrace_sighting *s, __u64 skb)
 	return true;
 }
 
-static __always_inline bool takes_of_all(struct scratch *scratch, struct ktrace_rate *rate, struct ktrace_flow *flow,
-					 __u64 now_ns, __u64 interval_ns)
+static __always_inline bool takes_of_all(const struct ktrace_sighting *s, struct scratch *scratch,
+					 struct ktrace_rate *rate, struct ktrace_flow *flow, __u64 interval_ns)
 {
-	__u64 *part = flow ? &flow->told_due_ns : &rate->new_due_ns;
-
+	__u64 *part = flow ? &flow->told_due_ns : &rate->new_due_ns, now_ns = s->time_ns;
 	bool is_of_flow =
 		scratch->cut.key.rate_class != KTRACE_RATE_DROP && scratch->cut.key.rate_class != KTRACE_RATE_STACK;
 
-	if (!every_packet && is_of_flow && !take(part, now_ns, interval_ns * RATE_PART))
+	if (!(s->flags & KTRACE_EVERY) && is_of_flow && !take(part, now_ns, interval_ns * RATE_PART))
 		return false;
 	return take(&rate->due_ns, now_ns, interval_ns);
 }
@@ -164,7 +163,7 @@ static __always_inline bool is_within_rate(const struct ktrace_sighting *s, stru
 
 	if (!interval_ns)
 		return true;
-	if (every_packet)
+	if (s->flags & KTRACE_EVERY)
 		interval_ns /= RATE_EVERY_PACKET;
 	if (!entry_kind && was_cut(s, skb))
 		return false;
@@ -178,7 +177,7 @@ static __always_inline bool is_within_rate(const struct ktrace_sighting *s, stru
 		if (!rate)
 			return true;
 	}
-	if (takes_of_all(scratch, rate, flow, s->time_ns, interval_ns)) {
+	if (takes_of_all(s, scratch, rate, flow, interval_ns)) {
 		/* An earlier packet may have left its mark on this sk_buff. */
 		if (entry_kind && s->time_ns <= last_cut_ns + CUT_LASTS_NS)
 			bpf_map_delete_elem(&cuts, &skb);

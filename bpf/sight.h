@@ -17,10 +17,10 @@
 /* User space makes room every two seconds. */
 #define FLOWS_FULL_LASTS_NS 100000000ULL
 
-/* The headers, and as much more as a follower asks for. s is of a scratch memory: its data goes on behind it (struct ktrace_filtered). */
+/* The headers, and as much more as a follower of it asks for. s is of a scratch memory: its data goes on behind it (struct ktrace_filtered). */
 static __always_inline void capture(const struct source *source, const struct parsed *at, struct ktrace_sighting *s)
 {
-	__u32 headers = at->end - at->l3, len = snap_bytes;
+	__u32 headers = at->end - at->l3, len = s->flags & KTRACE_SNAP ? snap_bytes : 0;
 
 	if (headers > s->len)
 		headers = s->len;
@@ -103,7 +103,7 @@ static __always_inline bool is_matched(struct ktrace_sighting *s, struct scratch
 static __always_inline bool is_always_told(const struct ktrace_sighting *s)
 {
 	return s->proto == IPPROTO_ICMP || s->proto == IPPROTO_ICMPV6 ||
-	       (s->proto == IPPROTO_TCP && s->tcp_flags & TCP_SYN_FIN_RST) || every_packet;
+	       (s->proto == IPPROTO_TCP && s->tcp_flags & TCP_SYN_FIN_RST);
 }
 
 static __always_inline void count_in(struct ktrace_flow *flow, const struct ktrace_sighting *s)
@@ -140,6 +140,7 @@ static __always_inline void open_flow(struct ktrace_sighting *s, struct scratch 
 	flow->first_ns = s->time_ns;
 	set_entry(flow, s, nfct);
 	flow->generation = generation;
+	flow->is_every = s->flags & KTRACE_EVERY;
 	flow->interface_kind = kind;
 	count_in(flow, s);
 	if (bpf_map_update_elem(&flows, &scratch->flow_key, flow, BPF_ANY)) {
@@ -211,7 +212,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	unsigned long nfct = 0;
 	__u32 inner = 0, kind, len = 0;
 
-	if (every_packet || (void *)(ip + 1) > end)
+	if ((void *)(ip + 1) > end)
 		return false;
 	if (ip->version == 4)
 		inner = inner_offset(skb, ip, end, hook);
@@ -220,7 +221,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	key.ifindex = skb->ifindex;
 	key.hook = hook;
 	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow || flow->generation != target_generation)
+	if (!flow || flow->generation != target_generation || flow->is_every)
 		return false;
 	if (!inner)
 		nfct = conntrack_of((const struct sk_buff *)skb) & ~NFCT_INFO_MASK;
@@ -265,7 +266,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 	 * Without room for its flow each of its packets looks new. Only what is always told is told then: else they would use up what their pod's
 	 * new flows may take of its rate.
 	 */
-	if (!flow && !told && !(s->flags & KTRACE_PROVISIONAL) &&
+	if (!flow && !told && !(s->flags & (KTRACE_PROVISIONAL | KTRACE_EVERY)) &&
 	    !has_room(bpf_map_lookup_elem(&interfaces, &s->ifindex), s->time_ns, 1)) {
 		COUNT(flow_table_full);
 		COUNT(uncounted);
@@ -280,9 +281,10 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 		bool changed = is_changed(flow, s, nfct);
 
 		flow->generation = target_generation;
+		flow->is_every = s->flags & KTRACE_EVERY;
 		set_entry(flow, s, nfct);
 		if (!changed && !told) {
-			if (!every_packet) {
+			if (!(s->flags & KTRACE_EVERY)) {
 				COUNT(counted);
 				return;
 			}
@@ -295,7 +297,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 		 * first reply is new all the same.
 		 */
 		if (s->flags & KTRACE_CT_REMEMBERED && !(s->flags & KTRACE_CT_REPLY) && !told) {
-			if (!every_packet) {
+			if (!(s->flags & KTRACE_EVERY)) {
 				COUNT(counted);
 				return;
 			}
@@ -360,7 +362,8 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 	scratch->flow_key.hook = hook;
 	scratch->flow_key.proto = s->proto;
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
-	if (flow && flow->generation == generation && is_same_entry(flow, nfct) && !is_always_told(s)) {
+	if (flow && flow->generation == generation && !flow->is_every && is_same_entry(flow, nfct) &&
+	    !is_always_told(s)) {
 		COUNT(matched);
 		count_in(flow, s);
 		COUNT(counted);
@@ -371,11 +374,13 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 		return;
 	}
 	COUNT(matched);
+	note_wishes(s);
 	if (flow) {
 		count_in(flow, s);
-		if (!is_always_told(s) && !is_changed(flow, s, nfct)) {
+		if (!is_always_told(s) && !(s->flags & KTRACE_EVERY) && !is_changed(flow, s, nfct)) {
 			/* Before the filter and its pod's rate: there is nothing to ask and nothing to charge. */
 			flow->generation = generation;
+			flow->is_every = 0;
 			COUNT(counted);
 			return;
 		}
@@ -428,6 +433,7 @@ static __always_inline void see_untold(struct __sk_buff *skb)
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
 	if (flow) {
 		flow->generation = scratch->filtered.generation;
+		flow->is_every = s->flags & KTRACE_EVERY;
 		set_entry(flow, s, nfct);
 	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
 		open_flow(s, scratch, nfct, scratch->filtered.generation, 2);

@@ -19,6 +19,8 @@ export interface FollowedSet {
   addresses: ReadonlySet<string>;
   serviceAddresses: readonly ServiceAddress[];
   wantsEveryPacket: boolean;
+  /** More than the headers. */
+  wantsBytes: boolean;
 }
 
 /**
@@ -36,6 +38,7 @@ export function followedSet(subscription: Subscription, resolve: Resolve, newbor
     addresses: new Set([...addresses, ...ownAddresses, ...subscription.addresses]),
     serviceAddresses,
     wantsEveryPacket: subscription.units === 'packets',
+    wantsBytes: subscription.snapBytes !== undefined,
   };
 }
 
@@ -65,7 +68,9 @@ export function kernelTargets(
     return bytes;
   };
   for (const set of sets) {
-    for (const ip of set.addresses) add(ip, ADDRESS_BITS.followed);
+    const every = set.wantsEveryPacket ? ADDRESS_BITS.every : 0;
+    const snap = set.wantsBytes ? ADDRESS_BITS.snap : 0;
+    for (const ip of set.addresses) add(ip, ADDRESS_BITS.followed | every | snap);
     for (const { ip, port, proto } of set.serviceAddresses) {
       targets.servicePorts.add(servicePortKey(add(ip, ADDRESS_BITS.service), port, PROTOCOL_NUMBERS[proto]));
     }

@@ -54,6 +54,7 @@ export interface KernelTargets {
   bits: Uint8Array;
   /** Those of the node's own addresses alone. */
   nodeBits: Uint8Array;
+  /** Some address has the bit `every`. */
   everyPacket: boolean;
 }
 
@@ -355,7 +356,7 @@ export class Tracer {
     if (refusal !== undefined) throw refusal;
   }
 
-  /** So many bytes are captured of each packet from now on, where its headers are fewer; 0: the headers alone. At most `CAPTURE.most`. */
+  /** So many bytes are captured from now on of packets of addresses with the bit `snap`, where their headers are fewer. At most `CAPTURE.most`. */
   setSnapBytes(bytes: number): void {
     this.#setGlobal('snap_bytes', u32(bytes));
   }

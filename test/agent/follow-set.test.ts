@@ -97,3 +97,14 @@ test('nobody to follow is nothing to look for, the node’s addresses neither', 
   assert.deepEqual(nobody.bits, emptyBits());
   assert.equal(kernelTargets([set({}, { addresses: [], serviceAddresses: [] }).followed], ['192.168.0.1']).addresses.size, 0);
 });
+
+test('every packet and more than the headers are asked of a follower’s own addresses alone', () => {
+  const flows = set().followed;
+  const packets = set({ units: 'packets', addresses: ['10.244.3.3'] }, { addresses: [] }).followed;
+  const bytes = set({ snapBytes: 500, addresses: ['10.244.3.4'] }, { addresses: [] }).followed;
+  const { addresses } = kernelTargets([flows, packets, bytes], []);
+  assert.equal(addresses.get(hex('10.244.1.2')), ADDRESS.followed);
+  assert.equal(addresses.get(hex('10.244.3.3')), ADDRESS.followed | ADDRESS.every);
+  assert.equal(addresses.get(hex('10.244.3.4')), ADDRESS.followed | ADDRESS.snap);
+  assert.equal(addresses.get(hex('10.96.0.10')), ADDRESS.service);
+});

@@ -8,6 +8,8 @@ import { Bench, followed, isAccounted, LOOPBACK } from './support/kernel.ts';
 import { ethernet, IPV4, ipv4, udp } from './support/packets.ts';
 
 const [POD, OTHER, PEER] = ['10.9.1.2', '10.9.1.3', '198.18.0.7'];
+const HEADERS = 28;
+const PAYLOAD = 60;
 
 /** A bench of these followers, and what is emitted of one datagram between a pod and its peer, of a flow of its own for each pod. */
 function open(t: TestContext, ...sets: FollowedSet[]) {
@@ -15,14 +17,17 @@ function open(t: TestContext, ...sets: FollowedSet[]) {
   t.after(() => bench.close());
   bench.tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.pod), u32(0)]));
   const send = (pod: string, peer = PEER) => {
-    const packet = ethernet(IPV4, ipv4({ src: pod, dst: peer, proto: 17 }, udp({ sport: 4000, dport: 9 })));
+    const packet = ethernet(
+      IPV4,
+      ipv4({ src: pod, dst: peer, proto: 17 }, udp({ sport: 4000, dport: 9 }, Buffer.alloc(PAYLOAD))),
+    );
     return bench.run('ktrace_ingress', packet, LOOPBACK);
   };
   const follow = (next: FollowedSet[], gained: string[] = []) => bench.tracer.setTargets(kernelTargets(next, [], gained));
   return { bench, send, follow };
 }
 
-const flows = (...addresses: string[]) => followed(addresses, { wantsEveryPacket: false });
+const flows = (...addresses: string[]) => followed(addresses, { wantsEveryPacket: false, wantsBytes: false });
 
 test('a target set that is set again tells nothing of a known flow, nor does one that another address comes to', {
   skip: SKIP,
@@ -79,4 +84,28 @@ test('an address that is followed no more is nobody’s', { skip: SKIP }, (t) =>
   follow([flows(OTHER, POD)]);
   assert.equal(send(POD).length, 1);
   assert.equal(bench.tracer.countedFlows().length, 1);
+});
+
+test('every packet of an address is emitted when a follower of it asks for that, and of no other address', {
+  skip: SKIP,
+}, (t) => {
+  const { bench, send, follow } = open(t, flows(POD), followed([OTHER], { wantsBytes: false }));
+  assert.equal(send(POD).length, 1);
+  assert.deepEqual(send(POD), []);
+  const nothingNew = () => send(OTHER).map((sighting) => sighting.nothingNew);
+  assert.deepEqual([nothingNew(), nothingNew(), nothingNew()], [[false], [true], [true]]);
+  follow([flows(POD, OTHER)]);
+  assert.deepEqual(nothingNew(), []);
+  follow([flows(POD, OTHER), followed([PEER])]);
+  assert.deepEqual([nothingNew(), nothingNew()], [[false], [true]], 'the other end is enough');
+  assert.ok(isAccounted(bench.stats()));
+});
+
+test('more than the headers is captured of an address when a follower of it asks for that, and of no other address', {
+  skip: SKIP,
+}, (t) => {
+  const { bench, send } = open(t, flows(POD), followed([OTHER], { wantsEveryPacket: false }));
+  bench.tracer.setSnapBytes(1500);
+  const captured = (pod: string) => send(pod).map(({ data }) => data.length);
+  assert.deepEqual([captured(POD), captured(OTHER)], [[HEADERS], [HEADERS + PAYLOAD]]);
 });

@@ -32,6 +32,7 @@ export function followed(addresses: readonly string[], more: Partial<FollowedSet
     addresses: new Set(addresses),
     serviceAddresses: [],
     wantsEveryPacket: true,
+    wantsBytes: true,
     ...more,
   };
 }
