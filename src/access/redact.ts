@@ -4,8 +4,8 @@ import type { Scope } from './scope.ts';
 /**
  * An event as somebody may see it; undefined when they may not. A packet or flow is shown if one of its ends, before or after
  * translation or quoted, lies in an allowed namespace. Of an end elsewhere only the address and port stay: name, labels, uid,
- * owner, Service, chains and quoted flow are withheld. Notices are the node's own and name nobody; of a loss the pod in
- * another namespace is withheld, and its count stays.
+ * owner, Service, chains and quoted flow are withheld. Notices are the node's own and name nobody; so are losses, but for
+ * what a pod's rate cut: it is shown where the pod is.
  * The event itself is not changed; it is given back as it is when nothing is to be withheld.
  */
 export function redact(event: KtraceEvent, allowed: Scope): KtraceEvent | undefined {
@@ -22,10 +22,10 @@ export function redact(event: KtraceEvent, allowed: Scope): KtraceEvent | undefi
 
 type Namespaces = Exclude<Scope, 'all'>;
 
-function redactLost(event: LostEvent, allowed: Namespaces): LostEvent {
-  if (event.pod === undefined || allowed.has(event.pod.namespace)) return event;
-  const { pod: _, ...rest } = event;
-  return rest;
+/** How much was cut of one pod, or of an address that is nobody's, tells how much traffic it has: as with packets, a name without labels proves nothing. */
+function redactLost(event: LostEvent, allowed: Namespaces): LostEvent | undefined {
+  if (event.stage !== 'pod-rate') return event;
+  return event.pod !== undefined && liesIn({ ip: '', pod: event.pod }, allowed) ? event : undefined;
 }
 
 function isShown(event: PacketEvent | FlowEvent, allowed: Namespaces): boolean {

@@ -205,11 +205,19 @@ describe('what somebody may see', () => {
     const lost: KtraceEvent = { v: 1, kind: 'lost', node: 'host1', stage: 'kernel-ring', count: 3, from: 'a', to: 'b' };
     const notice: KtraceEvent = { v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_API_UNREACHABLE', text: 'x' };
     assert.equal(redact(lost, ALLOWED), lost);
-    const [ours, theirs] = ['mine', 'elsewhere'].map((namespace) => ({ namespace, name: 'noisy', uid: 'u' }));
-    const cut: KtraceEvent = { ...lost, stage: 'pod-rate', pod: ours! };
-    assert.equal(redact(cut, ALLOWED), cut);
-    assert.deepEqual(redact({ ...cut, pod: theirs! }, ALLOWED), { ...lost, stage: 'pod-rate' });
     assert.equal(redact(notice, ALLOWED), notice);
+  });
+
+  it('tells what a pod’s rate cut to those alone who may see the pod', () => {
+    const cut: KtraceEvent = { v: 1, kind: 'lost', node: 'host1', stage: 'pod-rate', count: 3, from: 'a', to: 'b' };
+    const [ours, theirs] = ['mine', 'elsewhere'].map((namespace) => ({ namespace, name: 'noisy', uid: 'u', labels: {} }));
+    const seen: KtraceEvent = { ...cut, pod: ours! };
+    assert.equal(redact(seen, ALLOWED), seen);
+    assert.equal(redact({ ...cut, pod: theirs! }, ALLOWED), undefined);
+    const { labels: _, ...bySlice } = ours!;
+    assert.equal(redact({ ...cut, pod: bySlice }, ALLOWED), undefined, 'an EndpointSlice may say so of any address');
+    assert.equal(redact(cut, ALLOWED), undefined, 'it may be of any address that a follower named');
+    assert.equal(redact(cut, 'all'), cut);
   });
 });
 
