@@ -41,6 +41,14 @@ export interface ConnectionOptions {
 
 type Of<Type extends ClientMessage['type']> = Extract<ClientMessage, { type: Type }>;
 
+/** The newest subscription that came too soon, and how many it stands for. */
+interface Later {
+  message: Of<'subscribe'>;
+  count: number;
+  timer: NodeJS.Timeout;
+  isDue: boolean;
+}
+
 /** More than this many unanswered messages while one is being authorized is no client of ours. */
 const MAX_PENDING_MESSAGES = 64;
 
@@ -60,6 +68,8 @@ export class Connection implements Wire {
   readonly #options: ConnectionOptions;
   readonly #socket: WebSocket;
   readonly #pending: string[] = [];
+  readonly #subscribes: TokenBucket;
+  #later: Later | undefined;
   readonly #heartbeat: NodeJS.Timeout;
   readonly #recheck: NodeJS.Timeout;
   #idleTimer: NodeJS.Timeout | undefined;
@@ -89,6 +99,7 @@ export class Connection implements Wire {
     this.#isVouched = options.isOpenToAll;
     const { limits } = options;
     this.#tokensTaken = new TokenBucket(TOKENS_PER_SECOND, 2 * MAX_TOKENS, options.nowMs);
+    this.#subscribes = new TokenBucket(1000 / limits.subscribeMs, limits.subscribes, options.nowMs);
     this.#awaitQuestion();
     this.#heartbeat = setInterval(() => this.#beat(), limits.clockMs);
     this.#recheck = setInterval(() => void this.#checkAgain(), limits.recheckMs);
@@ -180,11 +191,17 @@ export class Connection implements Wire {
   async #work(): Promise<void> {
     this.#isBusy = true;
     try {
-      for (let text = this.#pending.shift(); text !== undefined && !this.#isEnding; text = this.#pending.shift()) {
+      while (!this.#isEnding) {
+        if (this.#later?.isDue === true) {
+          await this.#subscribeLater(this.#later);
+          continue;
+        }
+        const text = this.#pending.shift();
+        if (text === undefined) break;
         if (!this.#isVouched && text.length > MAX_STRANGER_BYTES) throw tooLongForStranger();
         const message = parseClientMessage(text);
         if (message.type === 'credit') this.#credit(message);
-        else await this.#take(message);
+        else await this.#unread(() => this.#take(message));
       }
     } catch (error) {
       this.#fail(error);
@@ -194,14 +211,17 @@ export class Connection implements Wire {
   }
 
   /** Nothing is read while an answer takes its time: what the client says meanwhile waits at its side. */
-  async #take(message: Exclude<ClientMessage, { type: 'credit' }>): Promise<void> {
+  async #unread(work: () => Promise<void>): Promise<void> {
     this.#socket.pause();
     try {
-      if (message.type === 'auth') await this.#auth(message);
-      else await this.#answer(message);
+      await work();
     } finally {
       this.#socket.resume();
     }
+  }
+
+  #take(message: Exclude<ClientMessage, { type: 'credit' }>): Promise<void> {
+    return message.type === 'auth' ? this.#auth(message) : this.#answer(message);
   }
 
   async #answer(message: Of<'doctor' | 'recorded' | 'dump' | 'subscribe'>): Promise<void> {
@@ -209,6 +229,7 @@ export class Connection implements Wire {
     if (message.type === 'doctor') await this.#doctor();
     else if (message.type === 'recorded') await this.#recorded(message);
     else if (message.type === 'dump') await this.#beginDump(message);
+    else if (this.#isSoon()) this.#postpone(message);
     else await this.#subscribe(message);
     if (this.#session === undefined && this.#dump === undefined) this.#awaitQuestion();
   }
@@ -300,6 +321,32 @@ export class Connection implements Wire {
     }
   }
 
+  #isSoon(): boolean {
+    return this.#later !== undefined || !this.#subscribes.take();
+  }
+
+  /** Each is resolved against the whole cluster and changes the kernel's maps. The newest one is never lost. */
+  #postpone(message: Of<'subscribe'>): void {
+    if (this.#later !== undefined) {
+      if (this.#later.count === MAX_PENDING_MESSAGES) throw tooMany();
+      this.#later = { ...this.#later, message, count: this.#later.count + 1 };
+      return;
+    }
+    const timer = setTimeout(() => {
+      if (this.#later !== undefined) this.#later.isDue = true;
+      if (!this.#isBusy) void this.#work();
+    }, this.#subscribes.waitMs());
+    this.#later = { message, count: 1, timer, isDue: false };
+  }
+
+  async #subscribeLater({ message, count }: Later): Promise<void> {
+    this.#later = undefined;
+    this.#subscribes.take();
+    await this.#unread(() => this.#subscribe(message));
+    // Each of them has its answer: the client counts them.
+    for (let n = 1; n < count; n++) this.#session?.answer();
+  }
+
   async #subscribe(message: Of<'subscribe'>): Promise<void> {
     if (this.#dump !== undefined) throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected nothing to be followed beside a dump');
     this.#verb = 'watch';
@@ -378,6 +425,7 @@ export class Connection implements Wire {
   #end(lastWord: AgentMessage, code: number): void {
     if (this.#isEnding) return;
     this.#isEnding = true;
+    clearTimeout(this.#later?.timer);
     this.#pending.length = 0;
     this.send(lastWord);
     this.#socket.close(code);
@@ -393,6 +441,7 @@ export class Connection implements Wire {
   #closed(code: number): void {
     this.#isEnding = true;
     clearTimeout(this.#idleTimer);
+    clearTimeout(this.#later?.timer);
     clearTimeout(this.#closingTimer);
     clearInterval(this.#heartbeat);
     clearInterval(this.#recheck);

@@ -30,6 +30,9 @@ export interface Limits {
   /** No more is handed to a websocket that holds this much which the kernel has not taken. */
   socketBytes: number;
   handshakeMs: number;
+  /** Subscriptions that a connection may send at once; from then on, one in `subscribeMs`. Of those that come sooner the last one is taken then. */
+  subscribes: number;
+  subscribeMs: number;
   clockMs: number;
   deadAfterMs: number;
   stallMs: number;
@@ -53,6 +56,8 @@ export const DEFAULT_LIMITS: Limits = {
   batchBytes: MAX_BATCH_BYTES,
   socketBytes: 512 * 1024,
   handshakeMs: HANDSHAKE_MS,
+  subscribes: 5,
+  subscribeMs: 1_000,
   clockMs: CLOCK_INTERVAL_MS,
   deadAfterMs: DEAD_AFTER_MS,
   stallMs: STALL_MS,

@@ -175,6 +175,11 @@ export class Session implements Sink {
     this.#answer(0);
   }
 
+  /** Answers a subscription that a newer one has overtaken. */
+  answer(): void {
+    this.#answer(0);
+  }
+
   /** Gives a new session its first connection. */
   attach(wire: Wire): void {
     this.#wire = wire;

@@ -17,11 +17,21 @@ export class TokenBucket {
 
   /** Whether one more goes through now. */
   take(): boolean {
-    const nowMs = this.#nowMs();
-    this.#left = Math.min(this.#most, this.#left + ((nowMs - this.#atMs) * this.#perSecond) / 1000);
-    this.#atMs = nowMs;
+    this.#fill();
     if (this.#left < 1) return false;
     this.#left -= 1;
     return true;
+  }
+
+  /** Until one more goes through. */
+  waitMs(): number {
+    this.#fill();
+    return Math.max(0, ((1 - this.#left) * 1000) / this.#perSecond);
+  }
+
+  #fill(): void {
+    const nowMs = this.#nowMs();
+    this.#left = Math.min(this.#most, this.#left + ((nowMs - this.#atMs) * this.#perSecond) / 1000);
+    this.#atMs = nowMs;
   }
 }

@@ -56,7 +56,10 @@ export const clientMessageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('auth'), token: z.string().max(16384) }),
   /** How the node is: what its kernel allows, what is attached. Answered once, by `doctor`; needs what following the node needs. */
   z.strictObject({ type: z.literal('doctor') }),
-  /** Starts following, or changes what is followed while it runs: the stream goes on, nothing in between is lost. */
+  /**
+   * Starts following, or changes what is followed while it runs: the stream goes on, nothing in between is lost. Five at once, then one a second: of
+   * those that come sooner the newest is taken then, and each has its answer.
+   */
   z.strictObject({
     type: z.literal('subscribe'),
     targets: z.array(targetSchema).min(1).max(256),
