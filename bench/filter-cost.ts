@@ -43,7 +43,14 @@ export function measureFilterCost({ rounds }: { rounds: number }): FilterCost {
     const run = (packet: Uint8Array, program = 'ktrace_ingress') => tracer.object.testRun(program, packet, 0, RUNS).durationNs;
     const follow = (wantsEveryPacket: boolean) => {
       const resolved = { pods: [], addresses: [FOLLOWED] };
-      const set = { resolved, addresses: new Set([FOLLOWED]), serviceAddresses: [], wantsEveryPacket, wantsBytes: false };
+      const set = {
+        resolved,
+        addresses: new Set([FOLLOWED]),
+        serviceAddresses: [],
+        wantsEveryPacket,
+        wantsBytes: false,
+        leftOut: 0,
+      };
       tracer.setTargets(kernelTargets([set], []));
     };
     const filtered = (text: string) => () => {

@@ -84,7 +84,7 @@ async function record(options: PipelineOptions, seconds: number): Promise<Buffer
       }),
   };
   const pipeline = new Pipeline({ ...options, native: recording });
-  pipeline.follow(EVERYTHING, { event: () => {}, resolved: () => {} });
+  pipeline.follow(EVERYTHING, { event: () => {}, resolved: () => {} }, 'all');
   process.stdout.write('recording\n');
   await sleep(seconds * 1000);
   pipeline.close();
@@ -108,12 +108,16 @@ async function replay(options: PipelineOptions, batches: Buffer[], seconds: numb
     interfaces: except(options.interfaces, { setActive: () => {} }),
   });
   let packetsTold = 0;
-  pipeline.follow(EVERYTHING, {
-    event: ({ kind }) => {
-      if (kind === 'packet') packetsTold += 1;
+  pipeline.follow(
+    EVERYTHING,
+    {
+      event: ({ kind }) => {
+        if (kind === 'packet') packetsTold += 1;
+      },
+      resolved: () => {},
     },
-    resolved: () => {},
-  });
+    'all',
+  );
 
   const recorded = batches.reduce((sum, batch) => sum + countOf(batch), 0);
   const spanNs = spanOf(batches) + 1_000_000_000n;

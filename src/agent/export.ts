@@ -43,6 +43,7 @@ export function startExport({ config, feed, index, version, log }: ExportOptions
   const follower = feed.follow(
     { targets, addresses: [], units: 'flows' },
     { event: (event) => exporter.event(event), resolved: () => undefined },
+    'all',
   );
   log.info({ endpoint: shownUrl(otlp.url), targets, events: [...events] }, 'exporting log records');
   return {

@@ -1,3 +1,4 @@
+import type { Scope } from '../access/scope.ts';
 import type { HookReport, NodeReport } from '../event/node-report.ts';
 import type { Resolved, Subscription } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
@@ -16,7 +17,7 @@ export interface Sink {
 
 export interface Follower {
   /** Takes effect at once; nothing is attached anew and nothing in between is lost. */
-  update(subscription: Subscription): void;
+  update(subscription: Subscription, allowed: Scope): void;
   close(): void;
 }
 
@@ -35,7 +36,8 @@ export interface Feed {
   nowNs(): bigint;
   /** UDP port of the node's VXLAN devices; undefined when there is none, or several. */
   vxlanPort(): number | undefined;
-  follow(subscription: Subscription, sink: Sink): Follower;
+  /** `allowed`: what the follower may see. What is known to be somebody else's is not followed for it. */
+  follow(subscription: Subscription, sink: Sink, allowed: Scope): Follower;
   /** Undefined when ready, else why not. */
   notReady(): string | undefined;
   /** Counters of every stage for the metrics, flat: name → label set → value. */

@@ -7,7 +7,8 @@ import type { Naming } from './pipeline.ts';
 export function kubeNaming(kube: Kube): Naming {
   const { names } = kube;
   return {
-    resolve: (targets, extra) => kube.resolve(targets, extra),
+    resolve: (targets, extra, allowed) => kube.resolve(targets, extra, allowed),
+    placeOf: (ip, namespaces) => kube.placeOf(ip, namespaces),
     namePacket: (packet, timeMs, podOfHop) => enrichPacket(packet, names, timeMs, podOfHop),
     nameFlow: (flow, timeMs, pods) => enrichFlow(flow, names, timeMs, pods),
     podOf(addresses, timeMs) {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
+import type { Scope } from '../access/scope.ts';
 import { distinctBytes } from '../event/captured.ts';
 import { decodeBatch } from '../event/decode.ts';
 import type { NodeReport } from '../event/node-report.ts';
@@ -18,7 +19,15 @@ import { formatUnixNs } from '../util/time.ts';
 import { pipelineCounters } from './counters.ts';
 import { diagnose } from './doctor.ts';
 import type { Counter, Feed, Follower, HookState, Sink } from './feed.ts';
-import { type FollowedSet, followedSet, isWanted, kernelTargets, type Resolve } from './follow-set.ts';
+import {
+  type FollowedSet,
+  type FollowSetOptions,
+  followedSet,
+  isWanted,
+  kernelTargets,
+  MOST_UNKNOWN,
+  type Resolve,
+} from './follow-set.ts';
 import { Guard } from './guard.ts';
 import { withData } from './hop-data.ts';
 import type { Interfaces } from './interfaces.ts';
@@ -44,6 +53,7 @@ const NONE: ReadonlySet<string> = new Set();
 /** What the pipeline needs of Kubernetes: names for packets, pods for targets. */
 export interface Naming {
   resolve: Resolve;
+  placeOf: FollowSetOptions['placeOf'];
   namePacket(packet: PacketEvent, timeMs: number, podOfHop: (hop: Hop) => PodRef | undefined): void;
   /** @param pods known by their interfaces; they decide before the addresses do */
   nameFlow(flow: FlowEvent, timeMs: number, pods?: TrackedFlow['pods']): void;
@@ -67,11 +77,15 @@ export interface PipelineOptions {
 
 interface Following {
   subscription: Subscription;
+  /** What it may see. */
+  allowed: Scope;
   sink: Sink;
   set: FollowedSet;
   /** What the kernel was told last that this one follows. */
   given: ReadonlySet<string>;
   resolvedText: string;
+  /** What it was told last of addresses that are not followed for it. */
+  leftOutText: string;
 }
 
 const NO_SYMBOLS = {
@@ -168,9 +182,10 @@ export class Pipeline implements Feed {
   }
 
   /** @throws KtraceError KTRACE_E_TRACING when the kernel side cannot be brought to it: then nothing of this follower is left */
-  follow(subscription: Subscription, sink: Sink): Follower {
+  follow(subscription: Subscription, sink: Sink, allowed: Scope): Follower {
     if (this.#ring === undefined) this.guard.run('reload', () => this.#reloadIfOutdated());
-    const following: Following = { subscription, sink, set: this.#resolve(subscription), given: NONE, resolvedText: '' };
+    const set = this.#resolve({ subscription, allowed });
+    const following: Following = { subscription, allowed, sink, set, given: NONE, resolvedText: '', leftOutText: '' };
     this.#following.add(following);
     try {
       this.#tellResolved(following);
@@ -182,11 +197,12 @@ export class Pipeline implements Feed {
       throw notTracing(error);
     }
     return {
-      update: (changed) => {
-        const set = this.#resolve(changed);
+      update: (changed, nowAllowed) => {
+        const set = this.#resolve({ subscription: changed, allowed: nowAllowed });
         // Another filter, or more of each packet: what was told already is told once more.
         if (!asksTheSame(following.subscription, changed)) following.given = NONE;
         following.subscription = changed;
+        following.allowed = nowAllowed;
         following.set = set;
         this.#tellResolved(following);
         try {
@@ -210,7 +226,7 @@ export class Pipeline implements Feed {
     const resolve = this.guard.wrap('targets', () => {
       this.#isResolving = false;
       for (const following of this.#following) {
-        following.set = this.#resolve(following.subscription);
+        following.set = this.#resolve(following);
         this.#tellResolved(following);
       }
       this.#apply();
@@ -260,9 +276,14 @@ export class Pipeline implements Feed {
     return this.#options.native.realtimeOffsetNs() + BigInt(this.#options.clockSkewMs ?? 0) * 1_000_000n;
   }
 
-  #resolve(subscription: Subscription): FollowedSet {
+  #resolve({ subscription, allowed }: Pick<Following, 'subscription' | 'allowed'>): FollowedSet {
     const { naming, interfaces } = this.#options;
-    return followedSet(subscription, naming.resolve, interfaces.newPodAddresses());
+    return followedSet(subscription, {
+      resolve: naming.resolve,
+      placeOf: naming.placeOf,
+      allowed,
+      newborn: interfaces.newPodAddresses(),
+    });
   }
 
   #tellResolved(following: Following): void {
@@ -290,15 +311,33 @@ export class Pipeline implements Feed {
     this.#tellInterfaces();
     // Before the targets: what is matched anew is asked of the new filter.
     this.#filterInKernel();
-    const sets = [...this.#following].map(({ set }) => set);
+    const followers = [...this.#following];
+    const sets = followers.map(({ set }) => set);
     try {
-      tracer.setTargets(kernelTargets(sets, interfaces.ownAddresses, this.#gained()));
+      const targets = kernelTargets(sets, interfaces.ownAddresses, this.#gained());
+      for (const [place, following] of followers.entries()) this.#tellLeftOut(following, targets.leftOut.get(place) ?? 0);
+      tracer.setTargets(targets);
       this.withdraw('KTRACE_N_TARGETS_INCOMPLETE');
     } catch (error) {
       log.error({ err: messageOf(error) }, 'not all targets could be followed');
       const text = `some of what is followed is not seen on this node: ${messageOf(error)}`;
       this.notice({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' });
     }
+  }
+
+  #tellLeftOut(following: Following, withoutRoom: number): void {
+    const text = textOfLeftOut(following.set.leftOut, withoutRoom);
+    if (text === following.leftOutText) return;
+    following.leftOutText = text;
+    if (text !== '')
+      this.#deliver(following, {
+        v: 1,
+        kind: 'notice',
+        node: this.node,
+        level: 'warn',
+        code: 'KTRACE_N_TARGETS_INCOMPLETE',
+        text,
+      });
   }
 
   /** Addresses that a follower was not given before: it has to hear of their flows, whoever else has. */
@@ -569,6 +608,13 @@ export class Pipeline implements Feed {
     this.told[event.kind] += 1;
     following.sink.event(event, captured);
   }
+}
+
+function textOfLeftOut(unknown: number, withoutRoom: number): string {
+  const reasons: string[] = [];
+  if (unknown > 0) reasons.push(`${unknown} that this node does not know the owner of, over ${MOST_UNKNOWN}`);
+  if (withoutRoom > 0) reasons.push(`${withoutRoom} that the kernel’s tables have no room for beside other followers’`);
+  return reasons.length === 0 ? '' : `addresses are not followed on this node: ${reasons.join('; ')}`;
 }
 
 /** Of whatever it follows. */

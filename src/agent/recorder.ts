@@ -135,7 +135,7 @@ export class Recorder implements Sink {
     this.services = new ServiceNames({ node, run, services: options.services ?? (() => []), most });
     this.#note('names', [this.#runLine()]);
     this.podsChanged();
-    this.#follower = options.feed.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' }, this);
+    this.#follower = options.feed.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' }, this, 'all');
     this.#timer = setInterval(() => this.#tick(), SYNC_MS);
   }
 

@@ -55,6 +55,7 @@ export class Session implements Sink {
   readonly #shortages: Shortages;
   readonly #follower: Follower;
   #access: Access;
+  #subscription: Subscription;
   #filter: SessionFilter | undefined;
   #wantsHeaders: boolean;
   #wire: Wire | undefined;
@@ -89,7 +90,8 @@ export class Session implements Sink {
       send: (told) => this.#wire?.send(told),
     });
     this.#sent = new SentBatches(() => Math.min(limits.sentBytes, shareBytes() / 3));
-    this.#follower = feed.follow(subscription, this);
+    this.#subscription = subscription;
+    this.#follower = feed.follow(subscription, this, this.#access.allowed);
   }
 
   get isAttached(): boolean {
@@ -162,7 +164,10 @@ export class Session implements Sink {
 
   /** What may be seen from now on. */
   allow(access: Access): void {
+    const { allowed } = this.#access;
     this.#access = access;
+    const isSame = covers(allowed, access.allowed) && covers(access.allowed, allowed);
+    if (!isSame) this.#follower.update(this.#subscription, access.allowed);
   }
 
   /** Changes what is followed, and what of it may be seen; the stream goes on. */
@@ -171,7 +176,8 @@ export class Session implements Sink {
     this.#access = access;
     this.#filter = filter;
     this.#wantsHeaders = subscription.headers === true;
-    this.#follower.update(subscription);
+    this.#subscription = subscription;
+    this.#follower.update(subscription, access.allowed);
     this.#answer(0);
   }
 
@@ -197,7 +203,8 @@ export class Session implements Sink {
     this.#access = access;
     this.#filter = filter;
     this.#wantsHeaders = subscription.headers === true;
-    this.#follower.update(subscription);
+    this.#subscription = subscription;
+    this.#follower.update(subscription, access.allowed);
     const left = this.#wire;
     if (left) this.detach(left);
     left?.bye('the session goes on over another connection');

@@ -54,6 +54,8 @@ export interface KernelTargets {
   bits: Uint8Array;
   /** Those of the node's own addresses alone. */
   nodeBits: Uint8Array;
+  /** How much of a follower's there is no room for, by its place among them. */
+  leftOut: Map<number, number>;
   /** Some address has the bit `every`. */
   everyPacket: boolean;
 }

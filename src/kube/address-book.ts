@@ -88,6 +88,12 @@ export class AddressBook {
     return entry && (strongest(entry, (claims) => coveringHolder(claims, timeMs)) ?? lastHolder(entry, timeMs));
   }
 
+  /** Who holds it now by what no tenant can write: the strongest kinds, those before `named`. */
+  certainHolder(ip: string): Holder | undefined {
+    const entry = this.#entries.get(ip);
+    return entry && (currentHolder(entry.own) ?? currentHolder(entry.clusterIp) ?? currentHolder(entry.node));
+  }
+
   /** A node holds it now, and nobody with a stronger claim. */
   isNode(ip: string): boolean {
     const entry = this.#entries.get(ip);

@@ -5,7 +5,7 @@ import { everybody, nobody } from './claims.ts';
 import type { NodeFact, PodFact, ServiceFact, SliceFact } from './facts.ts';
 import { ownerAt, PodBook, type PodRecord } from './pod-book.ts';
 import { type EndpointRecord, ServiceBook, type ServiceRecord, type ServiceWithSlices } from './service-book.ts';
-import type { Names, Owner, ProxyMode, ServicePort } from './types.ts';
+import type { Names, Owner, Place, ProxyMode, ServicePort } from './types.ts';
 
 /** What has changed in an index. */
 export type Change = 'pods' | 'services' | 'endpoints' | 'nodes';
@@ -191,6 +191,17 @@ export class NamesIndex implements Names {
     return this.#addresses.isNode(ip);
   }
 
+  /**
+   * By what no tenant can write: the status of this node's pods, the API server's allocation of ClusterIPs, the nodes' own addresses. With EndpointSlices
+   * and external addresses anybody could make another one's address their own, or nobody's.
+   */
+  placeOf(ip: string, namespaces: ReadonlySet<string>): Place {
+    const holder = this.#addresses.certainHolder(ip);
+    if (holder === undefined) return 'unknown';
+    const namespace = namespaceOf(ownerOf(holder, this.#now()));
+    return namespace !== undefined && namespaces.has(namespace) ? 'inside' : 'outside';
+  }
+
   isServiceAddress(ip: string): boolean {
     return this.#addresses.isService(ip);
   }
@@ -305,6 +316,11 @@ export function nodeIps({ ips, networkIps, annotatedIps }: NodeFact): string[] {
 function ownerOf(holder: Holder, timeMs: number): Owner {
   if ('version' in holder) return ownerAt(holder, timeMs);
   return 'owner' in holder ? holder.owner : holder;
+}
+
+function namespaceOf(owner: Owner): string | undefined {
+  if (owner.kind === 'node') return undefined;
+  return owner.kind === 'pod' ? owner.pod.namespace : owner.service.namespace;
 }
 
 /** Who had it first keeps it: a list tells by names, and anybody could choose one that comes first. */

@@ -5,8 +5,8 @@ import { type KubeAccess, openApi } from './api.ts';
 import { NamesIndex } from './names-index.ts';
 import { PROXY_MODE_URL, type ProxyModeOptions, watchProxyMode } from './proxy-mode.ts';
 import type { ReflectorOptions } from './reflector.ts';
-import { type ResolvedTargets, resolveTargets } from './targets.ts';
-import type { Names, ProxyMode } from './types.ts';
+import { type Namespaces, type ResolvedTargets, resolveTargets } from './targets.ts';
+import type { Names, Place, ProxyMode } from './types.ts';
 import { type Watch, type WatchState, watchCluster } from './watch.ts';
 
 export interface KubeOptions {
@@ -33,7 +33,9 @@ export interface Kube {
   readonly names: Names;
   readonly index: NamesIndex;
   /** What targets stand for now; see {@link resolveTargets}. */
-  resolve(targets: readonly Target[], extra?: readonly string[]): ResolvedTargets;
+  resolve(targets: readonly Target[], extra?: readonly string[], allowed?: Namespaces): ResolvedTargets;
+  /** See {@link NamesIndex.placeOf}. */
+  placeOf(ip: string, namespaces: ReadonlySet<string>): Place;
   /** Called after every change of the index, often in bursts; returns what ends it. */
   onChange(listener: () => void): () => void;
   /**
@@ -79,7 +81,8 @@ export function startKube(options: KubeOptions): Kube {
   return {
     names: index,
     index,
-    resolve: (targets, extra = []) => resolveTargets(targets, index, extra),
+    resolve: (targets, extra = [], allowed = 'all') => resolveTargets(targets, index, extra, allowed),
+    placeOf: (ip, namespaces) => index.placeOf(ip, namespaces),
     onChange: (listener) => index.onChange(listener),
     onNotice(listener) {
       listeners.add(listener);

@@ -21,12 +21,21 @@ export interface ResolvedTargets {
   unresolved: Target[];
 }
 
+/** What a follower may see: everything, or these namespaces. */
+export type Namespaces = 'all' | ReadonlySet<string>;
+
 /**
  * What targets stand for at this moment, as this node's index knows it.
  * @param extra addresses that are followed besides, resolved by other nodes' agents
+ * @param allowed an EndpointSlice can name any pod as an endpoint: Services of other namespaces are not brought along
  * @throws KtraceError KTRACE_E_SELECTOR for a selector that cannot be parsed
  */
-export function resolveTargets(targets: readonly Target[], index: NamesIndex, extra: readonly string[] = []): ResolvedTargets {
+export function resolveTargets(
+  targets: readonly Target[],
+  index: NamesIndex,
+  extra: readonly string[] = [],
+  allowed: Namespaces = 'all',
+): ResolvedTargets {
   const pods = new Set<PodRecord>();
   const addresses = new Set<string>();
   const ownAddresses = new Set<string>();
@@ -34,7 +43,9 @@ export function resolveTargets(targets: readonly Target[], index: NamesIndex, ex
   const unresolved = targets.filter((target) => !addTarget(target, index, { pods, addresses, ownAddresses, services }));
   for (const pod of pods) for (const ip of pod.ips) addresses.add(ip);
   const followed = new Set([...addresses, ...ownAddresses, ...extra]);
-  for (const service of index.servicesBehind(followed)) services.add(service);
+  for (const service of index.servicesBehind(followed)) {
+    if (allowed === 'all' || allowed.has(service.fact.namespace)) services.add(service);
+  }
   return {
     pods: [...pods].map(resolvedPod),
     addresses: [...addresses],

@@ -3,6 +3,9 @@ import type { PodRef, ServiceRef } from '../event/types.ts';
 /** Whom an address belonged to at a time. */
 export type Owner = { kind: 'pod'; pod: PodRef } | { kind: 'service'; service: ServiceRef } | { kind: 'node'; node: string };
 
+/** Where an address lies, seen from some namespaces; `unknown`: nobody who can be trusted says whose it is. */
+export type Place = 'inside' | 'outside' | 'unknown';
+
 /** How kube-proxy writes its rules; `none` is a cluster without it (its work is done by somebody else). */
 export type ProxyMode = 'iptables' | 'nftables' | 'ipvs' | 'none';
 

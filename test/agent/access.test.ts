@@ -119,6 +119,17 @@ describe('a stream of somebody who may see a part', () => {
     assert.equal(feed.followers.size, 0);
   });
 
+  it('is asked of the kernel within what may be seen, also when that has changed since', async (t) => {
+    const state = saying(ALICE);
+    const { connect, feed } = await serve(t, { recheckMs: 20 }, state);
+    const client = connect();
+    await follows(client);
+    const allowed = () => [...feed.followers].map((follower) => follower.allowed);
+    assert.deepEqual(allowed(), [new Set(['a'])]);
+    state.says = { ...ALICE, allowed: new Set(['a', 'b']) };
+    await client.until(() => (allowed()[0] as Set<string>).size === 2);
+  });
+
   it('goes on while nobody can say whether it may, and ends when that takes too long', async (t) => {
     const state = saying(ALICE);
     let nowMs = 0;

@@ -1,3 +1,4 @@
+import type { Scope } from '../../src/access/scope.ts';
 import type { Counter, Feed, Follower, HookState, Sink } from '../../src/agent/feed.ts';
 import type { NodeReport } from '../../src/event/node-report.ts';
 import type { Resolved, Subscription } from '../../src/event/target.ts';
@@ -5,6 +6,7 @@ import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 
 interface FakeFollower {
   subscription: Subscription;
+  allowed: Scope;
   sink: Sink;
 }
 
@@ -45,13 +47,14 @@ export class FakeFeed implements Feed {
     return 8472;
   }
 
-  follow(subscription: Subscription, sink: Sink): Follower {
-    const follower = { subscription, sink };
+  follow(subscription: Subscription, sink: Sink, allowed: Scope): Follower {
+    const follower = { subscription, sink, allowed };
     this.followers.add(follower);
     sink.resolved(resolvedOf(subscription));
     return {
-      update: (next) => {
+      update: (next, nowAllowed) => {
         follower.subscription = next;
+        follower.allowed = nowAllowed;
         sink.resolved(resolvedOf(next));
       },
       close: () => void this.followers.delete(follower),

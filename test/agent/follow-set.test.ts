@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Scope } from '../../src/access/scope.ts';
 import { bytesOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
-import { followedSet, kernelTargets, type Resolve } from '../../src/agent/follow-set.ts';
+import { followedSet, kernelTargets, MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
 import { servicePortKey } from '../../src/agent/tracer.ts';
 import { ADDRESS } from '../../src/event/layout.ts';
 import type { Subscription } from '../../src/event/target.ts';
@@ -14,6 +15,7 @@ function set(
   more: Partial<Subscription> = {},
   resolved: { addresses?: string[]; ownAddresses?: string[]; serviceAddresses?: ServiceAddress[] } = {},
   newborn: string[] = [],
+  within: { allowed: Scope; outside?: string[]; inside?: string[] } = { allowed: 'all' },
 ) {
   const asked: unknown[] = [];
   const subscription: Subscription = {
@@ -22,11 +24,16 @@ function set(
     units: 'flows',
     ...more,
   };
-  const resolve: Resolve = (targets, extra) => {
-    asked.push(targets, extra);
+  const resolve: Resolve = (targets, extra, allowed) => {
+    asked.push(targets, extra, allowed);
     return { pods: [POD], addresses: ['10.244.1.2'], ownAddresses: [], serviceAddresses: [SERVICE], ...resolved };
   };
-  const followed = followedSet(subscription, resolve, newborn);
+  const { allowed, outside = [], inside = ['10.244.1.2'] } = within;
+  const placeOf = (ip: string) => {
+    if (outside.includes(ip)) return 'outside';
+    return inside.includes(ip) ? 'inside' : 'unknown';
+  };
+  const followed = followedSet(subscription, { resolve, placeOf, allowed, newborn });
   return { followed, asked };
 }
 
@@ -98,6 +105,32 @@ test('nobody to follow is nothing to look for, the node’s addresses neither', 
   assert.equal(kernelTargets([set({}, { addresses: [], serviceAddresses: [] }).followed], ['192.168.0.1']).addresses.size, 0);
 });
 
+const many = (count: number, from = 0) =>
+  Array.from({ length: count }, (_, n) => `198.18.${(from + n) >> 8}.${(from + n) & 255}`);
+
+test('addresses of others come into no set of who may see one namespace, whoever named them, and none of their packets are asked for', () => {
+  const foreign = ['10.244.1.7', '10.96.0.77', '192.168.0.1', 'fd00::7'];
+  const otherwise = ['::ffff:10.244.1.7', '::ffff:af4:107', 'FD00:0:0::0007'];
+  const within = { allowed: new Set(['default']), outside: foreign };
+  const bySlice = { addresses: ['10.244.1.2', '10.244.1.7'], ownAddresses: ['192.168.0.1'] };
+  const { followed, asked } = set({ addresses: [...foreign, ...otherwise, '10.244.3.3'], units: 'packets' }, bySlice, [], within);
+  assert.deepEqual([...followed.addresses].sort(), ['10.244.1.2', '10.244.3.3']);
+  assert.deepEqual(followed.resolved.addresses, ['10.244.1.2']);
+  assert.equal(asked[2], within.allowed);
+  const targets = kernelTargets([followed], ['192.168.0.1']);
+  for (const ip of foreign) assert.equal((targets.addresses.get(hex(ip)) ?? 0) & (ADDRESS.followed | ADDRESS.every), 0, ip);
+  assert.equal(targets.addresses.get(hex('10.244.3.3')), ADDRESS.followed | ADDRESS.every);
+  assert.ok(set({ addresses: foreign }).followed.addresses.has('10.244.1.7'), 'who may see everything follows what they name');
+});
+
+test('who may see one namespace has so many addresses of unknown owners and no more, and their own besides', () => {
+  const { followed } = set({ addresses: many(MOST_UNKNOWN + 7) }, {}, [], { allowed: new Set(['default']) });
+  assert.equal(followed.addresses.size, MOST_UNKNOWN + 1);
+  assert.ok(followed.addresses.has('10.244.1.2'));
+  assert.equal(followed.leftOut, 7);
+  assert.equal(set({ addresses: many(MOST_UNKNOWN + 7) }).followed.leftOut, 0);
+});
+
 test('every packet and more than the headers are asked of a follower’s own addresses alone', () => {
   const flows = set().followed;
   const packets = set({ units: 'packets', addresses: ['10.244.3.3'] }, { addresses: [] }).followed;
@@ -107,4 +140,18 @@ test('every packet and more than the headers are asked of a follower’s own add
   assert.equal(addresses.get(hex('10.244.3.3')), ADDRESS.followed | ADDRESS.every);
   assert.equal(addresses.get(hex('10.244.3.4')), ADDRESS.followed | ADDRESS.snap);
   assert.equal(addresses.get(hex('10.96.0.10')), ADDRESS.service);
+});
+
+test('two who follow as much as there is room for leave the others’ addresses in, and are told what is left out', () => {
+  const room = 1000;
+  const full = (from: number) => set({ addresses: many(room, from) }, { addresses: [], serviceAddresses: [] }).followed;
+  const sets = [full(0), full(room), set().followed];
+  const targets = kernelTargets(sets, ['192.168.0.1'], [], room);
+  assert.equal(targets.addresses.size, room);
+  for (const ip of ['10.244.1.2', '10.96.0.10', '192.168.0.1']) assert.ok(targets.addresses.has(hex(ip)), ip);
+  assert.equal(targets.servicePorts.size, 1);
+  assert.equal(targets.leftOut.get(2), undefined);
+  assert.equal((targets.leftOut.get(0) ?? 0) + (targets.leftOut.get(1) ?? 0), 2 * room - (room - 3));
+  const shared = kernelTargets([sets[0]!, sets[0]!], [], [], room);
+  assert.deepEqual([shared.addresses.size, shared.leftOut.size], [room, 0], 'what two follow takes room once');
 });

@@ -66,6 +66,7 @@ export function openPipeline(
     },
     naming: {
       resolve: () => ({ pods: [], addresses: ['10.244.1.2'], ownAddresses: [], serviceAddresses: [] }),
+      placeOf: () => 'unknown',
       namePacket: () => undefined,
       nameFlow: () => undefined,
       podOf: () => undefined,
@@ -96,7 +97,7 @@ export function followAll(pipeline: Pipeline): { follower: Follower; notices: No
     },
     resolved: () => undefined,
   };
-  const follower = pipeline.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'packets' }, sink);
+  const follower = pipeline.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'packets' }, sink, 'all');
   return { follower, notices, codes: () => notices.map(({ code }) => code) };
 }
 

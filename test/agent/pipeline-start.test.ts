@@ -54,7 +54,7 @@ test('what the kernel does not let be told is told when it is known, once, and n
   });
   const first = followAll(pipeline);
   assert.deepEqual(first.codes(), ['KTRACE_N_NO_DROPS']);
-  first.follower.update({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' });
+  first.follower.update({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' }, 'all');
   assert.deepEqual(first.codes(), ['KTRACE_N_NO_DROPS']);
   assert.deepEqual(followAll(pipeline).codes(), ['KTRACE_N_NO_DROPS']);
   notices.length = 0;

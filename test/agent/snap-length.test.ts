@@ -83,7 +83,7 @@ function follow(pipeline: Pipeline, more: Partial<Subscription>, wantsBytes = fa
     resolved: () => undefined,
   };
   const subscription: Subscription = { targets: [{ kind: 'all' }], addresses: [], units: 'packets', ...more };
-  return { captured, data, subscription, follower: pipeline.follow(subscription, sink) };
+  return { captured, data, subscription, follower: pipeline.follow(subscription, sink, 'all') };
 }
 
 test('each follower is handed the headers and what its own snap length reaches, while the kernel captures the most of all', (t) => {
@@ -112,7 +112,7 @@ test('the kernel captures no more than those who follow now ask for, and what co
   see(40);
   assert.deepEqual([short.captured, short.data], [[[29]], [29]]);
   const { snapBytes: _, ...without } = short.subscription;
-  short.follower.update(without);
+  short.follower.update(without, 'all');
   assert.equal(snaps.at(-1), 0);
   see(40);
   assert.deepEqual(

@@ -33,6 +33,7 @@ export function followed(addresses: readonly string[], more: Partial<FollowedSet
     serviceAddresses: [],
     wantsEveryPacket: true,
     wantsBytes: true,
+    leftOut: 0,
     ...more,
   };
 }

@@ -49,6 +49,7 @@ const pipeline = new Pipeline({
       addresses: options.addresses,
       serviceAddresses: options.serviceAddresses ?? [],
     }),
+    placeOf: () => 'unknown',
     namePacket: () => {},
     nameFlow: () => {},
     podOf: () => undefined,
@@ -60,16 +61,20 @@ interfaces.onOwnAddressesChange = () => pipeline.resolveAgain();
 let follower: Follower | undefined;
 function follow(): number {
   const started = performance.now();
-  follower = pipeline.follow(subscription(options.filter), {
-    event: (event) => process.send?.({ event }),
-    resolved: () => {},
-  });
+  follower = pipeline.follow(
+    subscription(options.filter),
+    {
+      event: (event) => process.send?.({ event }),
+      resolved: () => {},
+    },
+    'all',
+  );
   return performance.now() - started;
 }
 
 function changeFilter(text: string): number {
   const started = performance.now();
-  follower?.update(subscription(text));
+  follower?.update(subscription(text), 'all');
   return performance.now() - started;
 }
 

@@ -67,12 +67,13 @@ const pipeline = new Pipeline({
     }),
     namePacket() {},
     nameFlow() {},
+    placeOf: () => 'unknown',
     podOf: () => undefined,
     notReady: () => undefined,
   },
 });
 interfaces.onOwnAddressesChange = () => pipeline.resolveAgain();
-pipeline.follow({ targets: [], addresses: followed, units: 'flows' }, { event: say, resolved: () => {} });
+pipeline.follow({ targets: [], addresses: followed, units: 'flows' }, { event: say, resolved: () => {} }, 'all');
 say({ ready: { hooks: pipeline.hooks(), attached: tracer.attachedInterfaces, failures: interfaces.failures } });
 
 let hooks = JSON.stringify(pipeline.hooks());

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Resolve } from '../../src/agent/follow-set.ts';
+import { MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
 import type { KernelTargets } from '../../src/agent/tracer.ts';
 import type { Subscription } from '../../src/event/target.ts';
 import { addressText } from '../../src/util/address.ts';
@@ -28,19 +28,38 @@ test('the kernel is told which addresses a follower has come to, and of none aga
     pipeline.resolveAgain();
     t.mock.timers.tick(1000);
   };
-  pipeline.follow(subscription({ targets: [{ kind: 'all' }], addresses: [] }), listener());
+  pipeline.follow(subscription({ targets: [{ kind: 'all' }], addresses: [] }), listener(), 'all');
   assert.deepEqual(gainedOf(given.at(-1)), [POD, OTHER]);
-  const one = pipeline.follow(subscription(), listener());
+  const one = pipeline.follow(subscription(), listener(), 'all');
   assert.deepEqual(gainedOf(given.at(-1)), [POD]);
   resolveAgain();
   assert.deepEqual(gainedOf(given.at(-1)), []);
   ofAll = [POD, OTHER, NEW];
   resolveAgain();
   assert.deepEqual(gainedOf(given.at(-1)), [NEW]);
-  one.update(subscription({ addresses: [POD, NEW] }));
+  one.update(subscription({ addresses: [POD, NEW] }), 'all');
   assert.deepEqual(gainedOf(given.at(-1)), [NEW]);
-  one.update(subscription({ addresses: [POD, NEW], filter: { text: 'udp', revision: 1 } }));
+  one.update(subscription({ addresses: [POD, NEW], filter: { text: 'udp', revision: 1 } }), 'all');
   assert.deepEqual(gainedOf(given.at(-1)), [POD, NEW], 'by another filter what was told already may be told otherwise');
   one.close();
   assert.deepEqual(gainedOf(given.at(-1)), []);
+});
+
+test('who has addresses left out is told so, once, and nobody else is', (t) => {
+  const { pipeline, given } = openPipeline(t, {
+    naming: {
+      resolve: () => ({ pods: [], addresses: [], ownAddresses: [], serviceAddresses: [] }),
+      placeOf: (ip) => (ip === OTHER ? 'outside' : 'unknown'),
+    },
+  });
+  const [all, some] = [listener(), listener()];
+  const addresses = Array.from({ length: MOST_UNKNOWN + 3 }, (_, n) => `198.18.${n >> 8}.${n & 255}`);
+  pipeline.follow(subscription(), all, 'all');
+  const follower = pipeline.follow(subscription({ addresses: [OTHER, ...addresses] }), some, new Set(['default']));
+  follower.update(subscription({ addresses: [OTHER, ...addresses] }), new Set(['default']));
+  const told = some.events.map((event) => event.kind === 'notice' && [event.code, event.text]);
+  const text = 'addresses are not followed on this node: 3 that this node does not know the owner of, over 1024';
+  assert.deepEqual(told, [['KTRACE_N_TARGETS_INCOMPLETE', text]]);
+  assert.deepEqual(all.events, []);
+  assert.equal(given.at(-1)?.addresses.size, MOST_UNKNOWN + 1);
 });
