@@ -1,5 +1,6 @@
 import { type AddressBook, portKey, type ServiceOwner } from './address-book.ts';
 import { nobody } from './claims.ts';
+import { EndpointServices } from './endpoint-services.ts';
 import type { EndpointFact, ServiceFact, SliceFact } from './facts.ts';
 import type { PodBook } from './pod-book.ts';
 import type { RemotePod } from './remote-pods.ts';
@@ -39,6 +40,7 @@ export class ServiceBook {
   readonly #services = new Map<string, ServiceRecord>();
   readonly #slices = new Map<string, Map<string, SliceRecord>>();
   readonly #serviceOfSlice = new Map<string, string>();
+  readonly #byEndpoint = new EndpointServices();
   readonly #addresses: AddressBook;
   readonly #pods: PodBook;
   readonly #node: string;
@@ -91,11 +93,9 @@ export class ServiceBook {
 
   /** Keys `namespace/name` of the Services that have one of these addresses as an endpoint. */
   servicesOf(ips: ReadonlySet<string>): string[] {
-    const found: string[] = [];
-    for (const [key, slices] of this.#slices) {
-      if ([...slices.values()].some((slice) => slice.endpoints.some((one) => ips.has(one.ip)))) found.push(key);
-    }
-    return found;
+    const found = new Set<string>();
+    for (const ip of ips) for (const key of this.#byEndpoint.of(ip)) found.add(key);
+    return [...found];
   }
 
   byKey(key: string): ServiceRecord | undefined {
@@ -134,6 +134,7 @@ export class ServiceBook {
     const slices = this.#slices.get(service) ?? new Map<string, SliceRecord>();
     this.#slices.set(service, slices.set(key, { ports: fact.ports, endpoints, unready: unreadyOf(fact) }));
     this.#serviceOfSlice.set(key, service);
+    for (const { ip } of endpoints) this.#byEndpoint.add(ip, service);
     return true;
   }
 
@@ -145,7 +146,10 @@ export class ServiceBook {
     slices.delete(key);
     if (slices.size === 0) this.#slices.delete(service);
     this.#serviceOfSlice.delete(key);
-    for (const one of slice.endpoints) if (one.uid !== undefined) this.#pods.dropEndpoint(one, nowMs);
+    for (const one of slice.endpoints) {
+      if (one.uid !== undefined) this.#pods.dropEndpoint(one, nowMs);
+      this.#byEndpoint.remove(one.ip, service);
+    }
     return true;
   }
 
