@@ -1,4 +1,4 @@
-import { addressBytes } from '../util/address.ts';
+import { addressBytes, addressText, isOfOneHost } from '../util/address.ts';
 
 const BITS = 65_536;
 
@@ -15,11 +15,38 @@ export function setBit(bits: Uint8Array, address: Uint8Array): void {
   bits[byte] = (bits[byte] ?? 0) | (1 << (bit & 7));
 }
 
-/** The 16 bytes of an address; throws when it is none (they come from Kubernetes or a validated message). */
-export function bytesOf(ip: string): Uint8Array {
+/** What an address is to the kernel's maps. */
+export interface KnownAddress {
+  bytes: Uint8Array;
+  /** Its bytes. */
+  hex: string;
+  /** As events write it. */
+  text: string;
+  isOfOneHost: boolean;
+}
+
+/** More than the kernel's `targets` has room for, and the node's own. */
+const MOST_KNOWN = 262_144;
+const known = new Map<string, KnownAddress>();
+
+/**
+ * An address by its text, of which it is made out once: what is followed is resolved again and again, and is mostly the same. Throws when it is none
+ * (they come from Kubernetes or a validated message).
+ */
+export function addressOf(ip: string): KnownAddress {
+  const found = known.get(ip);
+  if (found !== undefined) return found;
   const bytes = addressBytes(ip);
   if (bytes === undefined) throw new TypeError(`Expected an IP address, got ${JSON.stringify(ip)}`);
-  return bytes;
+  const address: KnownAddress = {
+    bytes,
+    hex: Buffer.from(bytes).toString('hex'),
+    text: addressText(new DataView(bytes.buffer), 0),
+    isOfOneHost: isOfOneHost(ip),
+  };
+  if (known.size >= MOST_KNOWN) known.clear();
+  known.set(ip, address);
+  return address;
 }
 
 function bitOf(address: Uint8Array): number {

@@ -1,10 +1,9 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Scope } from '../access/scope.ts';
 import type { Resolved, Subscription, Target } from '../event/target.ts';
 import type { Endpoint, FlowEvent, PacketEvent } from '../event/types.ts';
-import { canonicalIp } from '../kube/addresses.ts';
 import type { Place, ServiceAddress } from '../kube/types.ts';
-import { isOfOneHost } from '../util/address.ts';
-import { bytesOf, emptyBits, setBit } from './address-bits.ts';
+import { addressOf, emptyBits, setBit } from './address-bits.ts';
 import { ADDRESS_BITS, type KernelTargets, servicePortKey } from './tracer.ts';
 
 const PROTOCOL_NUMBERS = { tcp: 6, udp: 17, sctp: 132 } as const;
@@ -52,7 +51,7 @@ export function followedSet(
   const early = subscription.targets.some(({ kind }) => kind === 'all') ? newborn : [];
   const may = createBound(allowed, placeOf);
   // A client may write an address in many ways, and each would be another one.
-  const named = subscription.addresses.map(canonicalIp).filter((ip) => ip !== undefined);
+  const named = subscription.addresses.map((ip) => addressOf(ip).text);
   const found = resolve(subscription.targets, [...named, ...early], allowed);
   const { pods, serviceAddresses } = found;
   const addresses = may.choose(new Set([...found.addresses, ...early]));
@@ -105,14 +104,14 @@ export function kernelTargets(
     leftOut: new Map(),
   };
   const add = (ip: string, kind: number): Uint8Array => {
-    const bytes = bytesOf(ip);
-    const key = hexOf(bytes);
+    const { bytes, hex: key } = addressOf(ip);
     targets.addresses.set(key, (targets.addresses.get(key) ?? 0) | kind);
     setBit(targets.bits, bytes);
     return bytes;
   };
   const isFollowing = sets.some(({ addresses, serviceAddresses }) => addresses.size + serviceAddresses.length > 0);
-  if (isFollowing) for (const ip of ownAddresses) if (!isOfOneHost(ip)) setBit(targets.nodeBits, add(ip, ADDRESS_BITS.node));
+  if (isFollowing)
+    for (const ip of ownAddresses) if (!addressOf(ip).isOfOneHost) setBit(targets.nodeBits, add(ip, ADDRESS_BITS.node));
   const share = shareOf(sets, room - targets.addresses.size);
   const left: { place: number; ip: string; put(): void }[] = [];
   for (const [place, set] of sets.entries()) {
@@ -132,11 +131,11 @@ export function kernelTargets(
     }
   }
   for (const { place, ip, put } of left) {
-    const isThere = targets.addresses.has(hexOf(bytesOf(ip)));
+    const isThere = targets.addresses.has(addressOf(ip).hex);
     if ((isThere || targets.addresses.size < room) && targets.servicePorts.size < room) put();
     else targets.leftOut.set(place, (targets.leftOut.get(place) ?? 0) + 1);
   }
-  for (const ip of gained) targets.gained.add(hexOf(bytesOf(ip)));
+  for (const ip of gained) targets.gained.add(addressOf(ip).hex);
   return targets;
 }
 
@@ -146,8 +145,32 @@ function shareOf(sets: readonly FollowedSet[], room: number): number {
   return all <= room ? all : Math.floor(room / sets.length);
 }
 
-function hexOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('hex');
+/** Whether two resolutions of a subscription stand for the same. */
+export function isSameSet(one: FollowedSet, other: FollowedSet): boolean {
+  return (
+    isSameResolved(one.resolved, other.resolved) &&
+    one.addresses.size === other.addresses.size &&
+    [...other.addresses].every((ip) => one.addresses.has(ip)) &&
+    isSameList(one.serviceAddresses, other.serviceAddresses, isSameService) &&
+    one.wantsEveryPacket === other.wantsEveryPacket &&
+    one.wantsBytes === other.wantsBytes &&
+    one.leftOut === other.leftOut
+  );
+}
+
+export function isSameResolved(one: Resolved, other: Resolved): boolean {
+  return (
+    isSameList(one.addresses, other.addresses, (ip, otherIp) => ip === otherIp) &&
+    isSameList(one.pods, other.pods, (pod, otherPod) => isDeepStrictEqual(pod, otherPod))
+  );
+}
+
+function isSameService(one: ServiceAddress, other: ServiceAddress): boolean {
+  return one.ip === other.ip && one.port === other.port && one.proto === other.proto;
+}
+
+function isSameList<T>(one: readonly T[], other: readonly T[], isSame: (a: T, b: T) => boolean): boolean {
+  return one.length === other.length && one.every((item, at) => isSame(item, other[at] as T));
 }
 
 /** True when one of the record's addresses, before or after translation or quoted, is a followed one. */

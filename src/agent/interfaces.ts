@@ -209,7 +209,7 @@ export class Interfaces {
     this.#defaultRoutes = this.#native.defaultRouteInterfaces();
     this.#addressList = addresses;
     const hasChanged = own.size !== this.#ownAddresses.size || [...own].some((ip) => !this.#ownAddresses.has(ip));
-    this.#ownAddresses = own;
+    if (hasChanged) this.#ownAddresses = own;
     this.#interfaceByAddress = new Map(addresses.map(({ ip, ifindex }) => [ip, ifindex]));
     this.#findUplinks();
     if (hasChanged) this.onOwnAddressesChange();

@@ -5,7 +5,7 @@ import { distinctBytes } from '../event/captured.ts';
 import { decodeBatch } from '../event/decode.ts';
 import type { NodeReport } from '../event/node-report.ts';
 import type { Sighting } from '../event/sighting.ts';
-import type { Subscription } from '../event/target.ts';
+import type { Resolved, Subscription } from '../event/target.ts';
 import type { FlowEvent, Hop, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
 import { Assembler } from '../flow/assemble.ts';
 import { EchoTracker } from '../flow/echo.ts';
@@ -23,6 +23,8 @@ import {
   type FollowedSet,
   type FollowSetOptions,
   followedSet,
+  isSameResolved,
+  isSameSet,
   isWanted,
   kernelTargets,
   MOST_UNKNOWN,
@@ -42,6 +44,8 @@ const RING_INTERVAL_MS = 15;
 const RING_BATCH_BYTES = 256 * 1024;
 /** Changes of pods and Services come in bursts; resolving takes milliseconds where there are thousands of Services. */
 const RESOLVE_DELAY_MS = 50;
+/** So many times as long as it took the last time nothing is resolved: the ring is read by the same thread. */
+const RESOLVE_REST = 10;
 const COUNT_INTERVAL_MS = 2000;
 const CLOCK_INTERVAL_MS = 5000;
 /** Notices of what the kernel does not let be told. */
@@ -73,6 +77,8 @@ export interface PipelineOptions {
   version?: string;
   /** Added to the clock of everything that is told: for tests of nodes whose clocks disagree. */
   clockSkewMs?: number;
+  /** Milliseconds of a clock that is never stepped, in place of this machine's. */
+  nowMs?: () => number;
 }
 
 interface Following {
@@ -83,7 +89,8 @@ interface Following {
   set: FollowedSet;
   /** What the kernel was told last that this one follows. */
   given: ReadonlySet<string>;
-  resolvedText: string;
+  /** What it was told last that its targets stand for. */
+  told: Resolved | undefined;
   /** What it was told last of addresses that are not followed for it. */
   leftOutText: string;
 }
@@ -114,6 +121,11 @@ export class Pipeline implements Feed {
   readonly #losses: Losses;
   readonly #kernelFilter: KernelFilter;
   #isResolving = false;
+  #resolveCostMs = 0;
+  /** The node's addresses as the kernel was given them last. */
+  #givenOwn: ReadonlySet<string> | undefined;
+  /** The kernel does not have all that is followed: something has changed, was refused or has failed since it was given. */
+  #isBehind = false;
   #batchMs = 0;
   /** A sighting that cannot be taken in costs itself, not those behind it in the batch. */
   readonly #add: (sighting: Sighting) => void;
@@ -185,7 +197,7 @@ export class Pipeline implements Feed {
   follow(subscription: Subscription, sink: Sink, allowed: Scope): Follower {
     if (this.#ring === undefined) this.guard.run('reload', () => this.#reloadIfOutdated());
     const set = this.#resolve({ subscription, allowed });
-    const following: Following = { subscription, allowed, sink, set, given: NONE, resolvedText: '', leftOutText: '' };
+    const following: Following = { subscription, allowed, sink, set, given: NONE, told: undefined, leftOutText: '' };
     this.#following.add(following);
     try {
       this.#tellResolved(following);
@@ -223,15 +235,28 @@ export class Pipeline implements Feed {
   resolveAgain(): void {
     if (this.#isResolving || this.#following.size === 0) return;
     this.#isResolving = true;
+    const { nowMs = () => performance.now() } = this.#options;
     const resolve = this.guard.wrap('targets', () => {
       this.#isResolving = false;
-      for (const following of this.#following) {
-        following.set = this.#resolve(following);
-        this.#tellResolved(following);
+      const startedMs = nowMs();
+      try {
+        this.#resolveAll();
+      } finally {
+        this.#resolveCostMs = nowMs() - startedMs;
       }
-      this.#apply();
     });
-    setTimeout(resolve, RESOLVE_DELAY_MS);
+    setTimeout(resolve, Math.max(RESOLVE_DELAY_MS, this.#resolveCostMs * RESOLVE_REST));
+  }
+
+  #resolveAll(): void {
+    for (const following of this.#following) {
+      const set = this.#resolve(following);
+      if (isSameSet(following.set, set)) continue;
+      this.#isBehind = true;
+      following.set = set;
+      this.#tellResolved(following);
+    }
+    if (this.#isBehind || this.#options.interfaces.ownAddresses !== this.#givenOwn) this.#apply();
   }
 
   /** Tells all followers, and those to come until it is withdrawn. */
@@ -287,10 +312,10 @@ export class Pipeline implements Feed {
   }
 
   #tellResolved(following: Following): void {
-    const text = JSON.stringify(following.set.resolved);
-    if (text === following.resolvedText) return;
-    following.resolvedText = text;
-    following.sink.resolved(following.set.resolved);
+    const { resolved } = following.set;
+    if (following.told !== undefined && isSameResolved(following.told, resolved)) return;
+    following.told = resolved;
+    following.sink.resolved(resolved);
   }
 
   /** Brings the kernel side to what the followers want: nothing is attached while nobody follows. */
@@ -300,6 +325,7 @@ export class Pipeline implements Feed {
       this.#stop();
       return;
     }
+    this.#isBehind = true;
     this.#isFiltered = [...this.#following].some(
       ({ subscription: { filter, data, headers }, sink }) =>
         filter !== undefined || data === true || headers === true || sink.wantsBytes === true,
@@ -316,7 +342,9 @@ export class Pipeline implements Feed {
     try {
       const targets = kernelTargets(sets, interfaces.ownAddresses, this.#gained());
       for (const [place, following] of followers.entries()) this.#tellLeftOut(following, targets.leftOut.get(place) ?? 0);
+      this.#givenOwn = interfaces.ownAddresses;
       tracer.setTargets(targets);
+      this.#isBehind = false;
       this.withdraw('KTRACE_N_TARGETS_INCOMPLETE');
     } catch (error) {
       log.error({ err: messageOf(error) }, 'not all targets could be followed');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { bytesOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
+import { addressOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
 
 /** `has_bit` of bpf/match.h, in big integers: the words as they are loaded on a little-endian machine. */
 function kernelBit(address: Uint8Array): number {
@@ -28,7 +28,8 @@ test('the bit of every address is the one that the kernel looks at, and no other
 
 test('the addresses of a pod network of 256 nodes spread over the bits', () => {
   const bits = emptyBits();
-  for (let node = 0; node < 256; node++) for (let pod = 2; pod < 18; pod++) setBit(bits, bytesOf(`10.244.${node}.${pod}`));
+  for (let node = 0; node < 256; node++)
+    for (let pod = 2; pod < 18; pod++) setBit(bits, addressOf(`10.244.${node}.${pod}`).bytes);
   const set = bits.reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0);
   // 4096 of 65536: an even spread keeps 97 % apart.
   assert.ok(set > 3500, `${set} bits of 4096 addresses`);
@@ -36,9 +37,9 @@ test('the addresses of a pod network of 256 nodes spread over the bits', () => {
 
 test('bits are added, never taken away', () => {
   const bits = emptyBits();
-  setBit(bits, bytesOf('10.0.0.1'));
-  setBit(bits, bytesOf('fd00::1'));
-  setBit(bits, bytesOf('10.0.0.1'));
+  setBit(bits, addressOf('10.0.0.1').bytes);
+  setBit(bits, addressOf('fd00::1').bytes);
+  setBit(bits, addressOf('10.0.0.1').bytes);
   assert.equal(
     bits.reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0),
     2,
@@ -46,6 +47,6 @@ test('bits are added, never taken away', () => {
 });
 
 test('what is no address is refused by name', () => {
-  assert.throws(() => bytesOf('pod-1'), /Expected an IP address, got "pod-1"/);
-  assert.deepEqual([...bytesOf('1.2.3.4')], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4]);
+  assert.throws(() => addressOf('pod-1').bytes, /Expected an IP address, got "pod-1"/);
+  assert.deepEqual([...addressOf('1.2.3.4').bytes], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4]);
 });

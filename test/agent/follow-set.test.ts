@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Scope } from '../../src/access/scope.ts';
-import { bytesOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
+import { addressOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
 import { followedSet, kernelTargets, MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
 import { servicePortKey } from '../../src/agent/tracer.ts';
 import { ADDRESS } from '../../src/event/layout.ts';
@@ -37,7 +37,7 @@ function set(
   return { followed, asked };
 }
 
-const hex = (ip: string) => Buffer.from(bytesOf(ip)).toString('hex');
+const hex = (ip: string) => Buffer.from(addressOf(ip).bytes).toString('hex');
 
 test('own addresses are told to others, and theirs are followed like own ones', () => {
   const { followed, asked } = set({ addresses: ['10.244.3.3'] });
@@ -73,12 +73,12 @@ test('the kernel gets followed, Service and node addresses, each with its bit', 
     ]),
   );
   const bits = emptyBits();
-  for (const ip of ['10.244.1.2', '10.96.0.10', '192.168.0.1']) setBit(bits, bytesOf(ip));
+  for (const ip of ['10.244.1.2', '10.96.0.10', '192.168.0.1']) setBit(bits, addressOf(ip).bytes);
   assert.deepEqual(targets.bits, bits);
   const nodeBits = emptyBits();
-  setBit(nodeBits, bytesOf('192.168.0.1'));
+  setBit(nodeBits, addressOf('192.168.0.1').bytes);
   assert.deepEqual(targets.nodeBits, nodeBits);
-  assert.deepEqual([...targets.servicePorts], [servicePortKey(bytesOf('10.96.0.10'), 80, 6)]);
+  assert.deepEqual([...targets.servicePorts], [servicePortKey(addressOf('10.96.0.10').bytes, 80, 6)]);
   assert.equal(targets.everyPacket, false);
 });
 
@@ -89,7 +89,7 @@ test('an address that is several things to the followers is all of them', () => 
   ).followed;
   const targets = kernelTargets([followed], ['192.168.0.1']);
   assert.deepEqual([...targets.addresses.values()], [ADDRESS.followed | ADDRESS.service | ADDRESS.node]);
-  assert.deepEqual([...targets.servicePorts], [servicePortKey(bytesOf('192.168.0.1'), 30_080, 17)]);
+  assert.deepEqual([...targets.servicePorts], [servicePortKey(addressOf('192.168.0.1').bytes, 30_080, 17)]);
 });
 
 test('several followers are united, and one who wants every packet is enough', () => {

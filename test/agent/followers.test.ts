@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import ipaddr from 'ipaddr.js';
 import { MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
 import type { KernelTargets } from '../../src/agent/tracer.ts';
 import type { Subscription } from '../../src/event/target.ts';
@@ -32,8 +33,9 @@ test('the kernel is told which addresses a follower has come to, and of none aga
   assert.deepEqual(gainedOf(given.at(-1)), [POD, OTHER]);
   const one = pipeline.follow(subscription(), listener(), 'all');
   assert.deepEqual(gainedOf(given.at(-1)), [POD]);
+  const count = given.length;
   resolveAgain();
-  assert.deepEqual(gainedOf(given.at(-1)), []);
+  assert.equal(given.length, count);
   ofAll = [POD, OTHER, NEW];
   resolveAgain();
   assert.deepEqual(gainedOf(given.at(-1)), [NEW]);
@@ -62,4 +64,74 @@ test('who has addresses left out is told so, once, and nobody else is', (t) => {
   assert.deepEqual(told, [['KTRACE_N_TARGETS_INCOMPLETE', text]]);
   assert.deepEqual(all.events, []);
   assert.equal(given.at(-1)?.addresses.size, MOST_UNKNOWN + 1);
+});
+
+test('a set that is resolved again and is the same is not parsed, told or given again', (t) => {
+  const addresses = Array.from({ length: 200 }, (_, n) => `fd00::1:${n.toString(16)}`);
+  const serviceAddresses = addresses.map((ip) => ({ ip, port: 80, proto: 'tcp' as const }));
+  const pods = [{ namespace: 'default', name: 'web', uid: 'u', node: 'host1', ips: [POD] }];
+  let asked = 0;
+  const resolve = () => {
+    asked += 1;
+    return structuredClone({ pods, addresses, ownAddresses: [], serviceAddresses });
+  };
+  const { pipeline, given } = openPipeline(t, { naming: { resolve } });
+  const sink = listener();
+  pipeline.follow(subscription({ addresses }), sink, 'all');
+  const [isValid, parse] = [t.mock.method(ipaddr, 'isValid'), t.mock.method(ipaddr, 'parse')];
+  pipeline.resolveAgain();
+  t.mock.timers.tick(1000);
+  assert.equal(asked, 2);
+  assert.deepEqual([given.length, sink.resolvedCount], [1, 1]);
+  pods[0]?.ips.push(OTHER);
+  pipeline.resolveAgain();
+  t.mock.timers.tick(1000);
+  assert.deepEqual([given.length, sink.resolvedCount], [2, 2]);
+  assert.deepEqual([isValid.mock.callCount(), parse.mock.callCount()], [0, 0]);
+});
+
+test('what takes long to resolve is resolved less often', (t) => {
+  let nowMs = 0;
+  let asked = 0;
+  const resolve = () => {
+    asked += 1;
+    nowMs += 100;
+    return { pods: [], addresses: [], ownAddresses: [], serviceAddresses: [] };
+  };
+  const { pipeline } = openPipeline(t, { naming: { resolve }, nowMs: () => nowMs });
+  pipeline.follow(subscription(), listener(), 'all');
+  const changes = (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 10) {
+      pipeline.resolveAgain();
+      t.mock.timers.tick(10);
+    }
+    return asked;
+  };
+  assert.equal(changes(50), 2);
+  assert.equal(changes(990), 2);
+  assert.equal(changes(10), 3);
+});
+
+test('a change that a failing step kept from the kernel is given to it the next time, though nothing has changed since', (t) => {
+  let ofAll = [POD];
+  let isBroken = false;
+  const resolve: Resolve = (targets) => {
+    if (targets.length === 0 && isBroken) throw new Error('E1');
+    return { pods: [], addresses: targets.length > 0 ? ofAll : [], ownAddresses: [], serviceAddresses: [] };
+  };
+  const { pipeline, given } = openPipeline(t, { naming: { resolve } });
+  pipeline.follow(subscription({ targets: [{ kind: 'all' }], addresses: [] }), listener(), 'all');
+  pipeline.follow(subscription(), listener(), 'all');
+  const resolveAgain = () => {
+    const count = given.length;
+    pipeline.resolveAgain();
+    t.mock.timers.tick(1000);
+    return given.slice(count).map(gainedOf);
+  };
+  ofAll = [POD, NEW];
+  isBroken = true;
+  assert.deepEqual(resolveAgain(), []);
+  isBroken = false;
+  assert.deepEqual(resolveAgain(), [[NEW]]);
+  assert.deepEqual(resolveAgain(), []);
 });

@@ -8,13 +8,22 @@ import { quiet } from './server-fixture.ts';
 /** Any call of the fake kernel, and what it gives in place of its usual answer. */
 export type Calls = Record<string, (...args: never[]) => unknown>;
 
+interface Fakes {
+  tracer?: Calls;
+  interfaces?: Calls;
+  native?: Calls;
+  naming?: Partial<Naming>;
+  /** The clock by which it is measured how long it takes to resolve. */
+  nowMs?: () => number;
+}
+
 /**
  * A pipeline over a kernel that takes everything, but for what a test changes; it may change that as it goes.
  * `given`: the target sets that the kernel was given.
  */
 export function openPipeline(
   t: TestContext,
-  { tracer, interfaces, native, naming }: { tracer?: Calls; interfaces?: Calls; native?: Calls; naming?: Partial<Naming> } = {},
+  { tracer, interfaces, native, naming, nowMs = () => 0 }: Fakes = {},
 ): { pipeline: Pipeline; tell(batch: Uint8Array): void; rings: number; given: KernelTargets[] } {
   t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
   const given: KernelTargets[] = [];
@@ -75,6 +84,7 @@ export function openPipeline(
     },
     symbols: { areKnown: true, at: () => '' },
     log: quiet,
+    nowMs,
   } as unknown as PipelineOptions;
   const pipeline = new Pipeline(options);
   t.after(() => pipeline.close());

@@ -4,7 +4,7 @@ import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, afterEach, beforeEach, suite, test } from 'node:test';
 import fc from 'fast-check';
-import { bytesOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
+import { addressOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
 import { before } from '../support/evidence.ts';
 import { SKIP } from './lab-fixture.ts';
 import { Bench, followed, isAccounted, LOOPBACK } from './support/kernel.ts';
@@ -174,7 +174,7 @@ suite('the bit set', { skip: SKIP }, () => {
     try {
       const bits = (ip: string) => {
         const set = emptyBits();
-        setBit(set, bytesOf(ip));
+        setBit(set, addressOf(ip).bytes);
         return set;
       };
       /** The body's own count tells whether the dispatcher let the packet through. */
