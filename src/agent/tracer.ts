@@ -75,7 +75,8 @@ export class Tracer {
   /** The kernel's and its modules' BTF, as it was last looked at. */
   #types: string;
   readonly #podNetns = new Set<number>();
-  #vxlanPorts: readonly number[] = [];
+  /** Globals that tell of interfaces, by name. */
+  readonly #kept = new Map<string, Uint8Array>();
   /** What the kernel side of earlier loads had counted. */
   #statsBefore: Partial<KernelStats> = {};
   #missesBefore = 0;
@@ -126,7 +127,7 @@ export class Tracer {
   }
 
   /**
-   * Loads the programs anew, fitted to what the kernel has now. What is told of interfaces (pods' namespaces, tunnels' ports) is kept; targets, filter
+   * Loads the programs anew, fitted to what the kernel has now. What is told of interfaces (pods' namespaces, tunnels, uplinks) is kept; targets, filter
    * and snap length must be set again. What is thrown by the loading changes nothing.
    * @param stop called when all is loaded: nothing may be attached, nor the ring be read, when it returns
    */
@@ -144,7 +145,7 @@ export class Tracer {
     this.#flowShares.clear();
     this.#setGlobal('target_generation', u32(this.#generation));
     for (const netns of this.#podNetns) this.setPodNetns(netns, true);
-    this.setVxlanPorts(this.#vxlanPorts);
+    for (const [name, value] of this.#kept) this.#setGlobal(name, value);
     before.probes.close();
     before.object.close();
   }
@@ -285,16 +286,15 @@ export class Tracer {
 
   /** At most {@link MAX_VXLAN_PORTS}. */
   setVxlanPorts(ports: readonly number[]): void {
-    this.#vxlanPorts = ports;
     const bytes = new Uint8Array(MAX_VXLAN_PORTS * 2);
     const view = new DataView(bytes.buffer);
     for (const [index, port] of ports.entries()) view.setUint16(index * 2, port, true);
-    this.#setGlobal('vxlan_ports', bytes);
+    this.#keepGlobal('vxlan_ports', bytes);
   }
 
   /** Whether the node has a device for IP in IP: else protocols 4 and 41 are nobody's tunnel. */
   setIpTunnels(hasSome: boolean): void {
-    this.#setGlobal('has_ip_tunnels', u32(hasSome ? 1 : 0));
+    this.#keepGlobal('has_ip_tunnels', u32(hasSome ? 1 : 0));
   }
 
   /** Interfaces, at most {@link MAX_UPLINKS}, at which the node's tunnels are looked into. */
@@ -302,7 +302,7 @@ export class Tracer {
     const bytes = new Uint8Array(MAX_UPLINKS * 4);
     const view = new DataView(bytes.buffer);
     for (const [index, ifindex] of ifindexes.entries()) view.setUint32(index * 4, ifindex, true);
-    this.#setGlobal('uplinks', bytes);
+    this.#keepGlobal('uplinks', bytes);
   }
 
   /**
@@ -459,6 +459,12 @@ export class Tracer {
     value.writeUInt32LE(INTERFACE[kind], INTERFACE_VALUE.kind);
     value.writeUInt32LE(flows, INTERFACE_VALUE.flows);
     this.object.mapUpdate('interfaces', u32(ifindex), value);
+  }
+
+  /** Also over a {@link reload}. */
+  #keepGlobal(name: string, value: Uint8Array): void {
+    this.#kept.set(name, value);
+    this.#setGlobal(name, value);
   }
 
   #setGlobal(name: string, value: Uint8Array): void {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { kernelTargets } from '../../src/agent/follow-set.ts';
+import { u32 } from '../../src/util/bytes.ts';
 import { temporaryDirectory } from './server-fixture.ts';
 import { openTracer } from './tracer-fixture.ts';
 
@@ -47,6 +49,11 @@ test('conntrack that comes after the programs is found when the kernel has new t
   tracer.setPodNetns(78, true);
   tracer.setPodNetns(78, false);
   tracer.setVxlanPorts([8472]);
+  tracer.setIpTunnels(true);
+  tracer.setUplinks([3, 5]);
+  const set = { resolved: { pods: [], addresses: [] }, addresses: new Set(['10.9.1.2']), serviceAddresses: [], leftOut: 0 };
+  const targets = kernelTargets([{ ...set, wantsEveryPacket: true, wantsBytes: false }], ['192.168.0.1']);
+  tracer.setTargets(targets);
   tracer.attach(7, 'pod', true);
   tracer.attachStack();
   kernel.stats = 5n;
@@ -64,8 +71,17 @@ test('conntrack that comes after the programs is found when the kernel has new t
   assert.deepEqual([conntrack(), tracer.isOutdated(), tracer.notices, cfg()], ['on', false, [], [1]]);
   assert.deepEqual([...(kernel.maps.get('pod_netns')?.keys() ?? [])], ['4d000000']);
   assert.deepEqual(kernel.globals.get('vxlan_ports')?.slice(0, 4), Uint8Array.of(0x18, 0x21, 0, 0));
+  assert.deepEqual(kernel.globals.get('has_ip_tunnels'), u32(1));
+  assert.deepEqual(kernel.globals.get('uplinks')?.slice(0, 12), Uint8Array.of(3, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0));
   assert.deepEqual([...(kernel.maps.get('bodies')?.keys() ?? [])].length, 6);
   assert.equal(tracer.stats().emitted, emitted, 'what was counted stays counted');
+  tracer.setTargets(targets);
+  assert.equal(kernel.maps.get('targets')?.size, 2);
+  assert.deepEqual(
+    [kernel.globals.get('target_bits'), kernel.globals.get('node_bits'), kernel.globals.get('every_packet')],
+    [targets.bits, targets.nodeBits, u32(1)],
+    'the same targets, and yet all of them are new to these programs',
+  );
   tracer.attachStack();
   assert.deepEqual([...kernel.attached.values()], ['ktrace_drop']);
 });
