@@ -56,8 +56,8 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
       [{ outcome: 'closed' }, flows.counts.closed],
       [{ outcome: 'closed-early' }, flows.counts.evicted],
     ]),
-    counter('ktrace_echoes_evicted_total', 'Echo requests forgotten before their reply because too many waited.', [
-      [{}, pipeline.echoes.evicted],
+    counter('ktrace_questions_evicted_total', 'Pings, SYNs and queries whose answer was waited for no longer: too many waited.', [
+      [{}, pipeline.answers.evicted],
     ]),
     counter(
       'ktrace_events_told_total',

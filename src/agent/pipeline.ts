@@ -7,8 +7,8 @@ import type { NodeReport } from '../event/node-report.ts';
 import type { Sighting } from '../event/sighting.ts';
 import type { Resolved, Subscription } from '../event/target.ts';
 import type { FlowEvent, Hop, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
+import { AnswerTracker } from '../flow/answers.ts';
 import { Assembler } from '../flow/assemble.ts';
-import { EchoTracker } from '../flow/echo.ts';
 import { type EndPods, FlowTracker, type TrackedFlow } from '../flow/flows.ts';
 import type { AssembledPacket, NodeView } from '../flow/packet-event.ts';
 import { translatedTuple } from '../flow/translation.ts';
@@ -111,7 +111,7 @@ export class Pipeline implements Feed {
   readonly guard: Guard;
   readonly assembler: Assembler;
   readonly flows: FlowTracker;
-  readonly echoes: EchoTracker;
+  readonly answers: AnswerTracker;
   readonly #options: PipelineOptions;
   readonly #following = new Set<Following>();
   readonly #notices = new Map<string, NoticeEvent>();
@@ -147,7 +147,10 @@ export class Pipeline implements Feed {
       keepsBytes: () => this.#isFiltered,
     });
     this.#add = this.guard.wrap('sightings', (sighting) => this.assembler.add(sighting, this.#batchMs));
-    this.echoes = new EchoTracker({ onUnanswered: (packet) => this.#tellPacket(packet) });
+    this.answers = new AnswerTracker({
+      onUnanswered: (packet) => this.#tellPacket(packet),
+      repliesTo: (packet) => this.flows.repliesTo(packet),
+    });
     this.flows = new FlowTracker({
       node: options.node,
       idPrefix,
@@ -433,7 +436,7 @@ export class Pipeline implements Feed {
       () => tracer.setSnapBytes(0),
       () => tracer.removeFlows(tracer.countedFlows().map(({ key }) => key)),
       () => this.assembler.flush(),
-      () => this.echoes.clear(),
+      () => this.answers.clear(),
       () => this.flows.closeAll(),
     ];
     for (const step of steps) this.guard.run('stop', step);
@@ -473,7 +476,7 @@ export class Pipeline implements Feed {
   #tick(): void {
     const nowMs = performance.now();
     this.guard.run('packets', () => this.assembler.tick(nowMs));
-    this.guard.run('echoes', () => this.echoes.tick(nowMs));
+    this.guard.run('answers', () => this.answers.tick(nowMs));
   }
 
   /** Each step for itself: what fails in one is no reason to go without the others. */
@@ -490,6 +493,7 @@ export class Pipeline implements Feed {
     });
     guard.run('reattach', () => this.#reattach());
     guard.run('flow table', () => this.#countFlows());
+    guard.run('answers', () => this.answers.count(performance.now()));
     guard.run('losses', () => {
       for (const lost of this.#losses.take()) this.#tellAll(lost);
       this.#tellTableFull();
@@ -592,7 +596,7 @@ export class Pipeline implements Feed {
       return ifindex === undefined ? undefined : naming.podOf(interfaces.podAddresses(ifindex, nowMs), packet.timeMs);
     };
     naming.namePacket(packet.event, packet.timeMs, podOfHop);
-    this.echoes.note(packet, nowMs);
+    this.answers.note(packet, nowMs);
     this.#tellPacket(packet);
   }
 

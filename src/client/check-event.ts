@@ -41,6 +41,10 @@ export function checkEvent(event: KtraceEvent): void {
         isMissingOr(event.drop, (drop) => isObject(drop) && areTexts(drop['reason'], drop['at'])),
         event,
       );
+      expect(
+        isMissingOr(event.unanswered, (unanswered) => isObject(unanswered) && isNumber(unanswered['ms'])),
+        event,
+      );
       return;
     case 'flow':
       expect(areTexts(event.id, event.node, event.proto, event.state, event.startTime, event.endTime), event);

@@ -9,7 +9,7 @@ export function compose(parts: Part[], id: string): PacketEvent {
   const first = parts[0];
   if (first === undefined) throw new RangeError('Expected at least one part');
   const names = new NameBook(parts);
-  const { amends: _, nat: __, drop: ___, judged: ____, wantsBytes: _____, ...base } = first.event;
+  const { amends: _, nat: __, drop: ___, judged: ____, wantsBytes: _____, unanswered: ______, ...base } = first.event;
   const nat = joinNat(parts, names);
   const drop = parts.find(({ event }) => event.drop !== undefined)?.event.drop;
   const last = parts[parts.length - 1]?.event ?? first.event;
@@ -19,11 +19,11 @@ export function compose(parts: Part[], id: string): PacketEvent {
     nodes: [...new Set(parts.flatMap(({ event }) => event.nodes))],
     src: names.named(base.src),
     dst: names.named(base.dst),
-    ...(base.icmp === undefined ? {} : { icmp: joinIcmp(base.icmp, parts, names, drop !== undefined) }),
+    ...(base.icmp === undefined ? {} : { icmp: joinIcmp(base.icmp, parts, names) }),
     ...(nat.length === 0 ? {} : { nat }),
     hops: joinHops(parts),
     ...headersOf(parts),
-    ...(drop === undefined ? {} : { drop }),
+    ...(drop === undefined ? joinUnanswered(parts) : { drop }),
     verdict: drop === undefined ? last.verdict : 'dropped',
   };
 }
@@ -64,16 +64,23 @@ function joinNat(parts: Part[], names: NameBook): Translation[] {
   return [...seen.values()];
 }
 
-/** The round trip seen from furthest away is the requester's; an answer missing anywhere is missing, but to what was dropped none is due. */
-function joinIcmp({ unansweredMs: _, ...base }: IcmpFacts, parts: Part[], names: NameBook, isDropped: boolean): IcmpFacts {
+/** An answer missing anywhere is missing. */
+function joinUnanswered(parts: Part[]): Pick<PacketEvent, 'unanswered'> {
+  const all = parts.flatMap(({ event }) => event.unanswered ?? []);
+  if (all.length === 0) return {};
+  const ms = Math.max(...all.map((one) => one.ms));
+  const retransmissions = Math.max(...all.map((one) => one.retransmissions ?? 0));
+  return { unanswered: retransmissions === 0 ? { ms } : { ms, retransmissions } };
+}
+
+/** The round trip seen from furthest away is the requester's. */
+function joinIcmp(base: IcmpFacts, parts: Part[], names: NameBook): IcmpFacts {
   const facts = parts.flatMap(({ event }) => (event.icmp === undefined ? [] : [event.icmp]));
   const rtts = facts.flatMap(({ rttUs }) => rttUs ?? []);
-  const unanswered = isDropped ? [] : facts.flatMap(({ unansweredMs }) => unansweredMs ?? []);
   return {
     ...base,
     ...(rtts.length === 0 ? {} : { rttUs: Math.max(...rtts) }),
     ...joinError(facts, names),
-    ...(unanswered.length === 0 ? {} : { unansweredMs: Math.max(...unanswered) }),
   };
 }
 

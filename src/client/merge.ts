@@ -171,8 +171,7 @@ export class Merge {
     this.#bySight.set(sightKey(part), part);
     const packet = known === undefined ? this.#joiner.add(part) : this.#joiner.replace(known, part);
     if (known !== undefined) this.counts.amended++;
-    // Dropped on another node, as was told: that no answer came says nothing new.
-    if (event.icmp?.unansweredMs !== undefined && packet.parts.some(({ event: { drop } }) => drop !== undefined)) {
+    if (event.unanswered !== undefined && isKnownFate(packet, part)) {
       this.#options.consumed(node);
       return;
     }
@@ -313,6 +312,11 @@ export class Merge {
   #ns(time: string): number {
     return nsSince(this.#options.epochMs, time);
   }
+}
+
+/** Dropped on another node, or without an answer there, too: as was told, or is about to be. */
+function isKnownFate({ parts }: Packet, part: Part): boolean {
+  return parts.some((other) => other.event.drop !== undefined || (other !== part && other.event.unanswered !== undefined));
 }
 
 function sightKey({ event }: Part): string {

@@ -126,8 +126,6 @@ export interface IcmpFacts {
   seq?: number;
   /** On an echo reply: microseconds from the request's first hop on this node to the reply's last. */
   rttUs?: number;
-  /** On an echo request told again (`amends`): no reply came within this many milliseconds. */
-  unansweredMs?: number;
   /** Fragmentation needed / packet too big: the MTU it says. */
   mtu?: number;
   /** ICMP errors: the packet it is about. */
@@ -143,6 +141,14 @@ export interface Drop {
   at: string;
   /** Interface, when the packet had one. */
   if?: string;
+}
+
+/** Neither an answer nor an ICMP error about it came, and nothing was seen dropping it. */
+export interface Unanswered {
+  /** Within so many milliseconds. */
+  ms: number;
+  /** Of a SYN: how often it was sent again in that time; absent for never. */
+  retransmissions?: number;
 }
 
 export type Verdict = 'forwarded' | 'delivered' | 'dropped' | 'answered' | 'unknown';
@@ -177,6 +183,8 @@ export interface PacketEvent {
   nat?: Translation[];
   hops: Hop[];
   drop?: Drop;
+  /** On an echo request, a SYN or a query that is told again (`amends`). */
+  unanswered?: Unanswered;
   verdict: Verdict;
   /** Between agent and client only: what this node's part says to the terms of the follow's filter, see `src/filter/judged.ts`. */
   judged?: string;

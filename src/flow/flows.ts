@@ -139,6 +139,15 @@ export class FlowTracker {
     return unused;
   }
 
+  /** How many packets the flow of a told packet got back, by the counts last taken; undefined: it is not counted. */
+  repliesTo(packet: AssembledPacket): number | undefined {
+    for (const key of keysOf(packet)) {
+      const flow = this.#flows.get(key);
+      if (flow !== undefined) return flow.isCounted ? flow.packets.reply : undefined;
+    }
+    return undefined;
+  }
+
   /** Closes and tells all flows, e.g. when nobody follows any more. */
   closeAll(): void {
     for (const flow of this.#all) this.#close(flow);

@@ -39,6 +39,13 @@ export function addressBytes(text: string): Uint8Array | undefined {
   return Uint8Array.from(ipv6.toByteArray());
 }
 
+/** An address of one host, not of a group: neither multicast nor 255.255.255.255. */
+export function isUnicast(text: string): boolean {
+  if (!ipaddr.isValid(text)) return false;
+  const range = ipaddr.parse(text).range();
+  return range !== 'multicast' && range !== 'broadcast';
+}
+
 /** Loopback and link-local addresses: each host or link has its own of the same text. */
 export function isOfOneHost(text: string): boolean {
   if (!ipaddr.isValid(text)) return false;

@@ -150,12 +150,12 @@ test('what a node amends amends the joined record', () => {
   merge.add('host1', { ...first, proto: 'icmp', icmp: echo }, exact, 0);
   merge.add('host3', { ...second, proto: 'icmp', icmp: echo }, exact, 1);
   merge.release(60);
-  merge.add('host1', { ...first, proto: 'icmp', icmp: { ...echo, unansweredMs: 1000 }, amends: true }, exact, 1000);
+  merge.add('host1', { ...first, proto: 'icmp', icmp: echo, unanswered: { ms: 1000 }, amends: true }, exact, 1000);
   merge.release(1100);
   const [once, again] = packets();
   assert.equal(once?.id, again?.id);
   assert.equal(again?.amends, true);
-  assert.equal(again?.icmp?.unansweredMs, 1000);
+  assert.equal(again?.unanswered?.ms, 1000);
   assert.deepEqual(again?.nodes, ['host1', 'host3']);
 });
 
@@ -167,14 +167,34 @@ test('a ping that another node dropped is not told again for want of an answer',
   merge.add('host1', { ...first, proto: 'icmp', icmp: echo }, exact, 0);
   merge.add('host3', { ...second, proto: 'icmp', icmp: echo, drop, verdict: 'dropped' }, exact, 1);
   merge.release(60);
-  merge.add('host1', { ...first, proto: 'icmp', icmp: { ...echo, unansweredMs: 1000 }, amends: true }, exact, 1000);
+  merge.add('host1', { ...first, proto: 'icmp', icmp: echo, unanswered: { ms: 1000 }, amends: true }, exact, 1000);
   merge.release(1100);
   assert.deepEqual(
-    packets().map(({ verdict, icmp }) => [verdict, icmp?.unansweredMs]),
+    packets().map(({ verdict, unanswered }) => [verdict, unanswered]),
     [['dropped', undefined]],
   );
   assert.deepEqual(consumed, { host1: 2, host3: 1 });
   assert.equal(merge.counts.captured, merge.counts.told + merge.counts.joined + merge.counts.amended);
+});
+
+test('two nodes that miss the same answer tell it once, whenever the second one says so', () => {
+  const { merge, packets, consumed } = harness();
+  const { first, second } = syn();
+  merge.add('host1', first, exact, 0);
+  merge.add('host3', second, exact, 1);
+  merge.release(60);
+  merge.add('host3', { ...second, unanswered: { ms: 1000, retransmissions: 1 }, amends: true }, exact, 1100);
+  merge.release(1200);
+  merge.add('host1', { ...first, unanswered: { ms: 1000 }, amends: true }, exact, 2900);
+  merge.release(3000);
+  assert.deepEqual(
+    packets().map(({ unanswered, nodes }) => [unanswered, nodes]),
+    [
+      [undefined, ['host1', 'host3']],
+      [{ ms: 1000, retransmissions: 1 }, ['host1', 'host3']],
+    ],
+  );
+  assert.deepEqual(consumed, { host1: 2, host3: 2 });
 });
 
 test('what is amended while it still waits is told once, as no amendment', () => {

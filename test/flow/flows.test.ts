@@ -296,3 +296,18 @@ for (const syn of SYNS) {
     assert.deepEqual(states(), ['open'], 'it goes on');
   });
 }
+
+test('how many packets a packet’s flow got back is known once it is counted', () => {
+  const { assembler, told } = assembling();
+  const { flows } = tracking();
+  assembler.add(sighting({ proto: 17, tuple: OUT }), 0);
+  assembler.flush();
+  const packet = told[0]!;
+  assert.equal(flows.repliesTo(packet), undefined);
+  flows.note(packet, 0);
+  assert.equal(flows.repliesTo(packet), undefined, 'not counted yet');
+  flows.count([counted({ proto: 'udp', tuple: OUT, packets: 2 })], clock, 0);
+  assert.equal(flows.repliesTo(packet), 0);
+  flows.count([counted({ proto: 'udp', tuple: BACK, packets: 3 })], clock, 1);
+  assert.equal(flows.repliesTo(packet), 3);
+});

@@ -82,10 +82,10 @@ suite('errors that another node makes about a Service’s translated flow', { sk
       ({ icmp }) => assert.deepEqual([icmp?.about?.id, icmp?.about?.seq, icmp?.about?.src.ip], [77, 1, CLIENT]),
     );
     // They end in the order in which they began.
-    await node.packet('the lost ping’s end', ({ icmp }) => icmp?.id === 78 && icmp.unansweredMs !== undefined);
+    await node.packet('the lost ping’s end', ({ icmp, unanswered }) => icmp?.id === 78 && unanswered !== undefined);
     const refusedPing = node.packets().filter(({ icmp }) => icmp?.id === 77);
     assert.deepEqual(
-      refusedPing.map(({ icmp }) => [icmp?.name, icmp?.unansweredMs]),
+      refusedPing.map(({ icmp, unanswered }) => [icmp?.name, unanswered]),
       [['echo-request', undefined]],
     );
     for (const rule of [refused, lost]) net.exec('node2', 'iptables', '-D', ...rule);

@@ -157,7 +157,7 @@ suite('translations', { skip: SKIP }, () => {
       );
     }
     await node.close();
-    assert.equal(node.packets().filter(({ icmp }) => icmp?.unansweredMs !== undefined).length, 0);
+    assert.equal(node.packets().filter(({ unanswered }) => unanswered !== undefined).length, 0);
   });
 
   test('make no tunnel of the node’s of what a pod sends to the VXLAN port', async () => {

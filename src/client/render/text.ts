@@ -12,7 +12,7 @@ import type { Palette } from './colors.ts';
 import { escapeText } from './escape.ts';
 import { endpointText, fullEndpointText } from './names.ts';
 import { protocolText } from './protocol.ts';
-import { bytesText, clockText, durationText } from './units.ts';
+import { bytesText, clockText, durationText, unansweredText } from './units.ts';
 
 /** How much a line tells: `text` the names, `wide` addresses, chains, and each hop with node and time too. */
 export type Detail = 'text' | 'wide';
@@ -106,15 +106,15 @@ function wideHops(hops: Hop[]): string {
 }
 
 function outcomeText(event: PacketEvent, paint: Palette): string {
-  const { icmp, drop, verdict, hops } = event;
+  const { unanswered, drop, verdict, hops } = event;
   if (drop !== undefined) {
     const where = drop.if === undefined ? '' : ` on ${escapeText(drop.if)}`;
     return paint.bad(`DROPPED ${escapeText(drop.reason)} at ${escapeText(drop.at)}${where}`);
   }
-  if (icmp?.unansweredMs !== undefined) {
+  if (unanswered !== undefined) {
     const last = hops.at(-1);
     const seen = last === undefined ? '' : `, last seen ${escapeText(`${last.node} ${last.if}`)} ${last.dir}`;
-    return paint.bad(`no answer in ${durationText(icmp.unansweredMs * 1000)}${seen}`);
+    return paint.bad(`${unansweredText(unanswered)}${seen}`);
   }
   // A capture file says nothing of what became of a packet.
   if (event.nodes.length === 0) return '';

@@ -124,13 +124,13 @@ export class Report {
   }
 
   #count(event: PacketEvent): Counted {
-    const { time, dir, icmp, drop, nat = [], tcp, proto, src, dst } = event;
+    const { time, dir, icmp, drop, unanswered, nat = [], tcp, proto, src, dst } = event;
     const about = icmp?.about;
     const conversation = about === undefined ? this.conversations.ofPacket(event) : this.conversations.ofQuoted(about, time);
     const way = this.ways.add(event);
     if (way !== undefined) conversation.ways.add(way);
     const node = drop === undefined ? undefined : (event.hops.at(-1)?.node ?? event.nodes.at(-1));
-    const isUnanswered = icmp?.unansweredMs !== undefined;
+    const isUnanswered = unanswered !== undefined;
     const counted: Counted = {
       ...{ time, dir, conversation, way, isUnanswered },
       kind: drop !== undefined ? 'dropped' : about !== undefined ? 'error' : isUnanswered ? 'unanswered' : 'told',

@@ -13,7 +13,7 @@ export interface Way {
 
 /** Drop, error or no answer. */
 export function isBadWay({ dir, packet }: Way): boolean {
-  return dir === 'error' || packet.drop !== undefined || packet.icmp?.unansweredMs !== undefined;
+  return dir === 'error' || packet.drop !== undefined || packet.unanswered !== undefined;
 }
 
 /** Tells different ways apart, so many of them; a third of the room is kept for those that end badly. */
@@ -52,14 +52,15 @@ export class Ways {
 
 /** Initiators take a new port each time: it is no part of the way. */
 function wayKey(packet: PacketEvent): string {
-  const { proto, src, dst, dir, hops, nat = [], drop, verdict, icmp } = packet;
+  const { proto, src, dst, dir, hops, nat = [], drop, unanswered, verdict, icmp } = packet;
   const [own, peer] = dir === 'request' ? [undefined, dst.port] : [src.port, undefined];
   return JSON.stringify([
     ...[proto, dir, whose(src), own, whose(dst), peer, verdict],
     hops.map((hop) => [hop.node, hop.if, hop.dir, hop.tunnel?.kind, hop.tunnel?.src, hop.tunnel?.dst]),
     nat.map(translationOf),
     drop === undefined ? undefined : [drop.reason, drop.at, drop.if],
-    icmp === undefined ? undefined : [icmp.name, icmp.unansweredMs !== undefined, icmp.mtu, icmp.by?.node, icmp.by?.if],
+    unanswered !== undefined,
+    icmp === undefined ? undefined : [icmp.name, icmp.mtu, icmp.by?.node, icmp.by?.if],
     icmp?.about === undefined ? undefined : [icmp.about.proto, whose(icmp.about.src), whose(icmp.about.dst)],
   ]);
 }

@@ -8,7 +8,7 @@ const SIZE = { width: 1100, height: 190, left: 60, right: 1085, top: 12, bottom:
 const NAMES: Record<BarKind, string> = {
   told: 'packets',
   error: 'ICMP errors',
-  unanswered: 'pings without an answer',
+  unanswered: 'without an answer',
   dropped: 'dropped',
 };
 

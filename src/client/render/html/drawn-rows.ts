@@ -2,7 +2,7 @@ import type { Endpoint, PacketEvent, Translation } from '../../../event/types.ts
 import { exitTuple } from '../../part.ts';
 import { type Step, stepsOf } from '../../report/steps.ts';
 import { addressText, endpointText, ownerText } from '../names.ts';
-import { durationText } from '../units.ts';
+import { durationText, unansweredText } from '../units.ts';
 import { PLAIN } from './words.ts';
 
 /** `goal` is an end that the packet was not seen to reach. */
@@ -115,14 +115,11 @@ function translationRow(translation: Translation, node: string | undefined, isBa
 
 /** Where it went. A packet that was dropped went nowhere. */
 function endRows(packet: PacketEvent): DrawnRow[] {
-  const { verdict, drop, icmp } = packet;
+  const { verdict, drop, unanswered } = packet;
   if (drop !== undefined) return [];
   const { dst } = exitTuple(packet);
-  if (icmp?.unansweredMs !== undefined) {
-    return [
-      endRow(dst, 'goal', 'to'),
-      row('drop', undefined, '', line(`no answer in ${durationText(icmp.unansweredMs * 1000)}`, 'bad')),
-    ];
+  if (unanswered !== undefined) {
+    return [endRow(dst, 'goal', 'to'), row('drop', undefined, '', line(unansweredText(unanswered), 'bad'))];
   }
   if (verdict === 'delivered' || verdict === 'answered') return [endRow(dst, 'end', verdict)];
   const text = verdict === 'forwarded' ? 'sent on; what came after was not seen' : 'last seen inside the node';

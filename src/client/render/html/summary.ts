@@ -23,7 +23,7 @@ export function summaryMarkup(report: Report, { manifest, reading, summary }: Re
     [totals.translated, 'of them translated', 'of them translated', false],
     [totals.dropped, 'dropped', 'dropped', true],
     [totals.errors, 'ICMP error', 'ICMP errors', true],
-    [totals.unanswered, 'ping without an answer', 'pings without an answer', true],
+    [totals.unanswered, 'packet without an answer', 'packets without an answer', true],
     [totals.lost, 'record lost', 'records lost', true],
   ];
   return html`<section id="summary"><h2>Summary</h2>

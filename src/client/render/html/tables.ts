@@ -71,9 +71,9 @@ ${rows.length === 0 ? noneMarkup('No packet has a record.') : tableMarkup(['Time
 `;
 }
 
-function outcomeMarkup({ drop, icmp, verdict }: PacketEvent): Markup {
+function outcomeMarkup({ drop, unanswered, verdict }: PacketEvent): Markup {
   if (drop !== undefined) return html`<span class="bad">dropped: <span class="reason">${drop.reason}</span></span>`;
-  if (icmp?.unansweredMs !== undefined) return html`<span class="bad">no answer</span>`;
+  if (unanswered !== undefined) return html`<span class="bad">no answer</span>`;
   return html`<span class="${verdict === 'delivered' || verdict === 'answered' ? 'good' : 'verdict'}">${verdict}</span>`;
 }
 
