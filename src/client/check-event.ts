@@ -86,7 +86,7 @@ function isEndpoint(value: unknown): boolean {
 }
 
 function isPod(value: unknown): boolean {
-  return isObject(value) && areTexts(value['namespace'], value['name']);
+  return isObject(value) && areTexts(value['namespace'], value['name']) && isMissingOr(value['gone'], isText);
 }
 
 function isHop(value: unknown): boolean {

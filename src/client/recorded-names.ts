@@ -1,4 +1,5 @@
 import { endsOf } from '../event/ends.ts';
+import { goneSince, RETENTION_MS } from '../event/gone.ts';
 import type { KtraceEvent, PodRef } from '../event/types.ts';
 import type { Asked } from './dump-nodes.ts';
 
@@ -41,6 +42,14 @@ export class RecordedNames {
   }
 }
 
+/** Who had it then, else who had it last, as the agents name their own records. */
 function podAt(intervals: readonly Interval[], timeMs: number): PodRef | undefined {
-  return intervals.find(({ fromMs, toMs }) => timeMs >= fromMs && timeMs <= toMs)?.pod;
+  let last: Interval | undefined;
+  for (const one of intervals) {
+    if (timeMs < one.fromMs || timeMs > one.toMs + RETENTION_MS) continue;
+    if (last === undefined || one.toMs > last.toMs) last = one;
+  }
+  if (last === undefined) return undefined;
+  const gone = goneSince(last.toMs, timeMs);
+  return gone === undefined ? last.pod : { ...last.pod, gone };
 }

@@ -16,6 +16,8 @@ export interface PodRef {
   /** The workload, `Kind/name`, e.g. `Deployment/frontend`; absent for a bare pod. */
   owner?: string;
   node?: string;
+  /** RFC 3339: since when the address was not the pod's any more, nor anybody's, at the packet's time. */
+  gone?: string;
 }
 
 /** A Service's port. `port` is the port's name, empty when it has none. */

@@ -1,14 +1,15 @@
+import { RETENTION_MS } from '../event/gone.ts';
 import {
   type Claim,
   claim,
   claimAt,
+  coveringClaim,
   coveringHolder,
   currentHolder,
   everybody,
   forget,
   holderAt,
   next,
-  RETENTION_MS,
   release,
 } from './claims.ts';
 import type { NamedPod, PodRecord } from './pod-book.ts';
@@ -84,8 +85,13 @@ export class AddressBook {
 
   /** Who held an address: of all whose time it was the strongest, else the last one before. */
   holderAt(ip: string, timeMs: number): Holder | undefined {
+    return this.claimAt(ip, timeMs)?.holder;
+  }
+
+  /** The claim by which {@link holderAt} tells: it says when that one's time was over. */
+  claimAt(ip: string, timeMs: number): Claim<Holder> | undefined {
     const entry = this.find(ip);
-    return entry && (strongest(entry, (claims) => coveringHolder(claims, timeMs)) ?? lastHolder(entry, timeMs));
+    return entry && (strongest(entry, (claims) => coveringClaim(claims, timeMs)) ?? lastClaim(entry, timeMs));
   }
 
   /** Who holds it now by what no tenant can write: the strongest kinds, those before `named`. */
@@ -245,15 +251,15 @@ function strongest<T>(entry: AddressEntry, find: (claims: Claim<Holder> | undefi
 }
 
 /** For a time that was nobody's: the one who had it last, or got it a moment later. */
-function lastHolder(entry: AddressEntry, timeMs: number): Holder | undefined {
-  let last: Holder | undefined;
+function lastClaim(entry: AddressEntry, timeMs: number): Claim<Holder> | undefined {
+  let last: Claim<Holder> | undefined;
   let lastMs = Number.NEGATIVE_INFINITY;
   for (const claims of claimsOf(entry)) {
     const one = claimAt(claims, timeMs);
     if (!one) continue;
     const endMs = one.toMs < timeMs ? one.toMs : Number.NEGATIVE_INFINITY;
     if (last && endMs <= lastMs) continue;
-    last = one.holder;
+    last = one;
     lastMs = endMs;
   }
   return last;

@@ -1,3 +1,5 @@
+import { RETENTION_MS } from '../event/gone.ts';
+
 /** That something (an address, a port) belonged to a holder from one time to another; newest first. Unix milliseconds. */
 export interface Claim<H> {
   holder: H;
@@ -8,9 +10,6 @@ export interface Claim<H> {
   /** Who claims it, too, and holds it when this one ends; the next one first. Nearly always nobody. */
   waiting: H[] | undefined;
 }
-
-/** How long the last holder is still told after its end, when nobody else came. */
-export const RETENTION_MS = 15 * 60_000;
 
 /**
  * How much earlier than its first known moment a first holder is told: the API server tells of an address a moment after
@@ -36,9 +35,14 @@ export function claimAt<H>(newest: Claim<H> | undefined, timeMs: number): Claim<
 
 /** The one whose time it was, and nobody before or after. */
 export function coveringHolder<H>(newest: Claim<H> | undefined, timeMs: number): H | undefined {
+  return coveringClaim(newest, timeMs)?.holder;
+}
+
+/** The claim by which {@link coveringHolder} tells. */
+export function coveringClaim<H>(newest: Claim<H> | undefined, timeMs: number): Claim<H> | undefined {
   let claim = newest;
   while (claim && timeMs < claim.fromMs) claim = claim.older;
-  return claim && timeMs <= claim.toMs ? claim.holder : undefined;
+  return claim && timeMs <= claim.toMs ? claim : undefined;
 }
 
 /** When the last claim ended; 0 while it lasts, and where there is none. */

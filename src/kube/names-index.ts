@@ -1,9 +1,10 @@
+import { goneSince } from '../event/gone.ts';
 import type { ServiceRef } from '../event/types.ts';
 import { AddressBook, type Holder, type NodeOwner, portKey } from './address-book.ts';
 import { Ranges } from './addresses.ts';
 import { everybody, nobody } from './claims.ts';
 import type { NodeFact, PodFact, ServiceFact, SliceFact } from './facts.ts';
-import { ownerAt, PodBook, type PodRecord } from './pod-book.ts';
+import { ownerAt, PodBook, type PodOwner, type PodRecord } from './pod-book.ts';
 import { type EndpointRecord, ServiceBook, type ServiceRecord, type ServiceWithSlices } from './service-book.ts';
 import type { Names, Owner, Place, ProxyMode, ServicePort } from './types.ts';
 
@@ -33,6 +34,8 @@ export class NamesIndex implements Names {
   readonly #services: ServiceBook;
   readonly #nodes = new Map<string, NodeFact>();
   readonly #nodeOwners = new Map<string, NodeOwner>();
+  /** Pods that are gone, as they are told, by what they were. */
+  readonly #gone = new WeakMap<PodOwner, PodOwner>();
   readonly #listeners = new Set<(change: Change) => void>();
   readonly #listed = new Set<Change>();
   #localIps: readonly string[] = [];
@@ -48,8 +51,10 @@ export class NamesIndex implements Names {
   }
 
   ownerOf(ip: string, timeMs: number): Owner | undefined {
-    const holder = this.#addresses.holderAt(ip, timeMs);
-    return holder && ownerOf(holder, timeMs);
+    const claim = this.#addresses.claimAt(ip, timeMs);
+    if (!claim) return undefined;
+    const owner = ownerOf(claim.holder, timeMs);
+    return owner.kind === 'pod' ? this.#asOf(owner, claim.toMs, timeMs) : owner;
   }
 
   servicePort(ip: string, port: number, proto: string, timeMs: number): ServicePort | undefined {
@@ -283,6 +288,17 @@ export class NamesIndex implements Names {
       for (const ip of before[kind]) if (!now[kind].has(ip)) this.#addresses.release(kind, ip, owner, nowMs);
       for (const ip of now[kind]) if (!before[kind].has(ip)) this.#addresses.claim(kind, ip, owner, fromMs, displaces);
     }
+  }
+
+  /** A pod as it is told at a time: as gone, where its time with the address was over. One object for as long as nothing changes. */
+  #asOf(owner: PodOwner, endMs: number, timeMs: number): PodOwner {
+    const gone = goneSince(endMs, timeMs);
+    if (gone === undefined) return owner;
+    const known = this.#gone.get(owner);
+    if (known?.pod.gone === gone) return known;
+    const told: PodOwner = { kind: 'pod', pod: { ...owner.pod, gone } };
+    this.#gone.set(owner, told);
+    return told;
   }
 
   #rangesChanged(): void {

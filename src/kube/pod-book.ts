@@ -1,6 +1,7 @@
+import { RETENTION_MS } from '../event/gone.ts';
 import type { PodRef } from '../event/types.ts';
 import type { AddressBook } from './address-book.ts';
-import { currentHolder, endOf, everybody, RETENTION_MS } from './claims.ts';
+import { currentHolder, endOf, everybody } from './claims.ts';
 import type { PodFact } from './facts.ts';
 import { type RemotePod, type RemotePodFact, RemotePods, remotePod } from './remote-pods.ts';
 import type { Owner } from './types.ts';

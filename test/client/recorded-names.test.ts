@@ -36,20 +36,41 @@ describe('the names of all nodes’ recordings', () => {
     assert.equal(later.dst.pod?.name, 'second');
   });
 
-  it('leave what a node has named itself, what nobody had then, and other addresses', () => {
+  it('name who had an address last where nobody has it, for 15 minutes, and say that it is gone after the first 2 seconds', () => {
+    const gone = new RecordedNames([asked('host1', [recorded('older', -9000, -500), recorded('first', -5000, 10)])]);
+    const podAt = (afterMs: number) => {
+      const event = packet({
+        id: 'p',
+        src: { ip: IP },
+        dst: { ip: IP },
+        hops: [],
+        time: new Date(EPOCH_MS + afterMs).toISOString(),
+      });
+      gone.name(event);
+      return [event.dst.pod?.name, event.dst.pod?.gone];
+    };
+    const since = new Date(EPOCH_MS + 10).toISOString();
+    assert.deepEqual(podAt(0), ['first', undefined]);
+    assert.deepEqual(podAt(2010), ['first', undefined]);
+    assert.deepEqual(podAt(2011), ['first', since]);
+    assert.deepEqual(podAt(15 * 60_000 + 10), ['first', since]);
+    assert.deepEqual(podAt(15 * 60_000 + 11), [undefined, undefined]);
+  });
+
+  it('leave what a node has named itself, what nobody had before, and other addresses', () => {
     for (const end of [{ ip: IP, node: 'host1' }, pod('known', IP, 'host1'), { ip: '192.0.2.1', world: true as const }]) {
       const event = packet({ id: 'p1', src: { ...end }, dst: { ip: '10.0.0.1' }, hops: [] });
       names.name(event);
       assert.deepEqual(event.src, end);
     }
-    const between = packet({
+    const before = packet({
       id: 'p2',
       src: { ip: IP },
       dst: { ip: IP },
       hops: [],
-      time: new Date(EPOCH_MS + 200).toISOString(),
+      time: new Date(EPOCH_MS - 6000).toISOString(),
     });
-    names.name(between);
-    assert.deepEqual(between.src, { ip: IP });
+    names.name(before);
+    assert.deepEqual(before.src, { ip: IP });
   });
 });

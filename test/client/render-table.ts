@@ -1,4 +1,4 @@
-import type { Endpoint, KtraceEvent, Translation } from '../../src/event/types.ts';
+import type { Endpoint, KtraceEvent, PodRef, Translation } from '../../src/event/types.ts';
 import { flow, hop, packet, pod } from './events.ts';
 
 const frontend = pod('frontend-88237173-jdfgg', '10.244.1.2', 'host1', 41512, { app: 'guestbook' });
@@ -160,6 +160,17 @@ export const RENDER_TABLE: [string, KtraceEvent][] = [
       unanswered: { ms: 5000 },
       hops: across,
       verdict: 'delivered',
+    }),
+  ],
+  [
+    'a SYN to a pod that is gone for ten seconds',
+    packet({
+      id: '7g',
+      time,
+      src: frontend,
+      dst: { ...master, pod: { ...master.pod, gone: '2026-11-22T08:44:50.123Z' } as PodRef },
+      tcp: { flags: 'S', seq: 1, ack: 0 },
+      hops: [hop('host1', 'veth1a2b', 'in', 0), hop('host1', 'flannel.1', 'out', 11_000)],
     }),
   ],
   [

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { redact } from '../../src/access/redact.ts';
+import { RETENTION_MS } from '../../src/event/gone.ts';
 import type { PacketEvent, PodRef } from '../../src/event/types.ts';
-import { RETENTION_MS } from '../../src/kube/claims.ts';
 import { enrichPacket } from '../../src/kube/enrich.ts';
 import { podFact, serviceFact, sliceFact } from '../../src/kube/facts.ts';
 import { NamesIndex } from '../../src/kube/names-index.ts';
@@ -38,6 +38,80 @@ function start(maxEnded?: number) {
   const index = new NamesIndex({ node: 'host1', now: clock.now, ...(maxEnded === undefined ? {} : { maxEnded }) });
   return { clock, index };
 }
+
+describe('an address whose pod is gone', () => {
+  const GONE = new Date(T0 + SECOND).toISOString();
+  const goneAt = (index: NamesIndex, ip: string, timeMs: number) => podRefAt(index, ip, timeMs)?.gone;
+
+  it('is told as the pod that had it, with its end once its last packets must have come, until another gets it', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', ips: ['10.0.0.1', 'fd00::1'], labels: { app: 'web' }, startMs: T0 - 60 * SECOND });
+    clock.set(T0 + SECOND);
+    index.dropPod('uid-a');
+    clock.set(T0 + 20 * SECOND);
+    putPod(index, { name: 'b', ip: '10.0.0.1', startMs: T0 + 20 * SECOND });
+    for (const ip of ['10.0.0.1', 'fd00::1']) {
+      assert.deepEqual(
+        [T0, T0 + 3 * SECOND, T0 + 3001].map((at) => goneAt(index, ip, at)),
+        [undefined, undefined, GONE],
+      );
+    }
+    const [one, other] = [T0 + 4 * SECOND, T0 + 11 * SECOND].map((at) => podRefAt(index, '10.0.0.1', at));
+    assert.deepEqual(one, { namespace: 'default', name: 'a', uid: 'uid-a', labels: { app: 'web' }, node: 'host1', gone: GONE });
+    assert.equal(one, other, 'one object, as that of a pod that is there');
+    assert.equal(goneAt(index, '10.0.0.1', T0 + 60 * SECOND), undefined);
+    assert.equal(podAt(index, '10.0.0.1', T0 + 60 * SECOND), 'b');
+    assert.equal(podAt(index, 'fd00::1', T0 + SECOND + RETENTION_MS), 'a');
+    assert.equal(podAt(index, 'fd00::1', T0 + SECOND + RETENTION_MS + 1), undefined);
+  });
+
+  it('was a finished pod’s until its containers ended, and another node’s until no EndpointSlice named it', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'job', ip: '10.0.0.1', startMs: T0 - 60 * SECOND });
+    putSlice(index, rawSlice('s1', 'web', [{ ip: '10.1.0.7', pod: 'far', node: 'host2' }]));
+    clock.set(T0 + SECOND);
+    index.dropSlice('default', 's1');
+    clock.set(T0 + 5 * SECOND);
+    putPod(index, { name: 'job', ip: '10.0.0.1', phase: 'Succeeded', endedMs: T0 + SECOND });
+    for (const ip of ['10.0.0.1', '10.1.0.7']) assert.equal(goneAt(index, ip, T0 + 9 * SECOND), GONE);
+    clock.set(T0 + 10 * SECOND);
+    putSlice(index, rawSlice('s1', 'web', [{ ip: '10.1.0.7', pod: 'far', node: 'host2' }]));
+    assert.equal(podAt(index, '10.1.0.7', T0 + 11 * SECOND), 'far');
+    assert.equal(goneAt(index, '10.1.0.7', T0 + 11 * SECOND), undefined, 'there again');
+  });
+
+  it('is its pod’s in a packet’s ends and translations, and withheld from who may not see the pod', () => {
+    const { clock, index } = start();
+    putPod(index, { name: 'a', namespace: 'shop', ip: '10.0.0.1', startMs: T0 - 60 * SECOND });
+    putPod(index, { name: 'client', ip: '10.0.0.2', startMs: T0 - 60 * SECOND });
+    clock.set(T0 + SECOND);
+    index.dropPod('uid-a');
+    const packet: PacketEvent = {
+      ...{
+        v: 1,
+        kind: 'packet',
+        id: 'p',
+        time: new Date(T0 + 11 * SECOND).toISOString(),
+        nodes: ['host1'],
+        proto: 'tcp',
+        len: 60,
+      },
+      ...{ dir: 'request', src: { ip: '10.0.0.2', port: 1 }, dst: { ip: '10.0.0.1', port: 80 }, hops: [], verdict: 'forwarded' },
+      nat: [{ kind: 'dnat', before: { ip: '10.0.0.1', port: 80 }, after: { ip: '10.0.0.1', port: 8080 }, seenBy: 'conntrack' }],
+      fingerprint: 'f',
+    } as PacketEvent;
+    enrichPacket(packet, index, T0 + SECOND);
+    assert.equal(packet.dst.pod?.gone, undefined);
+    enrichPacket(packet, index, T0 + 11 * SECOND);
+    const [translation] = packet.nat ?? [];
+    for (const end of [packet.dst, translation?.before, translation?.after]) {
+      assert.deepEqual([end?.pod?.name, end?.pod?.gone, end?.world], ['a', GONE, undefined]);
+    }
+    const seen = redact(packet, new Set(['default'])) as PacketEvent;
+    assert.deepEqual(seen.dst, { ip: '10.0.0.1', port: 80 });
+    assert.doesNotMatch(JSON.stringify(seen), /gone|shop/);
+  });
+});
 
 describe('an address over time', () => {
   it('belongs to the pod that had it at the packet’s time, when it is given to another within seconds', () => {

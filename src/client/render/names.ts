@@ -10,17 +10,29 @@ export function ownerText({ pod, service, node }: Endpoint, paint: Palette): str
   return undefined;
 }
 
-/** The name with its port, e.g. `default/web:80`, else the address: `192.0.2.1:443`. */
-export function endpointText(endpoint: Endpoint, paint: Palette): string {
+/** ` (gone 10s)` for a pod that the address had lost by then; without a time ` (gone)`. Else nothing. */
+export function goneText({ pod }: Endpoint, paint: Palette, time?: string): string {
+  if (pod?.gone === undefined) return '';
+  const sinceS = time === undefined ? Number.NaN : (Date.parse(time) - Date.parse(pod.gone)) / 1000;
+  const since = Number.isNaN(sinceS) ? '' : sinceS < 120 ? ` ${Math.round(sinceS)}s` : ` ${Math.round(sinceS / 60)}m`;
+  return paint.warning(` (gone${since})`);
+}
+
+/**
+ * The name with its port, e.g. `default/web:80`, else the address: `192.0.2.1:443`.
+ * @param time the packet's, RFC 3339
+ */
+export function endpointText(endpoint: Endpoint, paint: Palette, time?: string): string {
   const owner = ownerText(endpoint, paint);
   if (owner === undefined) return addressText(endpoint);
-  return endpoint.port === undefined ? owner : `${owner}:${endpoint.port}`;
+  return `${owner}${endpoint.port === undefined ? '' : `:${endpoint.port}`}${goneText(endpoint, paint, time)}`;
 }
 
 /** The name and the address behind it, e.g. `default/web (10.244.1.2:80)`. */
-export function fullEndpointText(endpoint: Endpoint, paint: Palette): string {
+export function fullEndpointText(endpoint: Endpoint, paint: Palette, time?: string): string {
   const owner = ownerText(endpoint, paint);
-  return owner === undefined ? addressText(endpoint) : `${owner} ${paint.dim(`(${addressText(endpoint)})`)}`;
+  if (owner === undefined) return addressText(endpoint);
+  return `${owner} ${paint.dim(`(${addressText(endpoint)})`)}${goneText(endpoint, paint, time)}`;
 }
 
 /** `10.244.1.2:80`, `[fd00::1]:80`, or without a port the bare address. */

@@ -14,11 +14,11 @@ export function protocolText(event: PacketEvent, paint: Palette): string {
 
 function essentials(event: PacketEvent, paint: Palette): string[] {
   if (event.tcp !== undefined) return [escapeText(event.tcp.flags)];
-  if (event.icmp !== undefined) return icmpWords(event.icmp, paint);
+  if (event.icmp !== undefined) return icmpWords(event.icmp, paint, event.time);
   return [`len ${event.len}`];
 }
 
-function icmpWords(icmp: IcmpFacts, paint: Palette): string[] {
+function icmpWords(icmp: IcmpFacts, paint: Palette, time: string): string[] {
   const words = [escapeText(icmp.name)];
   if (icmp.id !== undefined) words.push(`id ${icmp.id}`);
   if (icmp.seq !== undefined) words.push(`seq ${icmp.seq}`);
@@ -26,10 +26,10 @@ function icmpWords(icmp: IcmpFacts, paint: Palette): string[] {
   if (icmp.rttUs !== undefined) words.push(paint.good(durationText(icmp.rttUs)));
   if (icmp.about !== undefined) {
     const { proto, src, dst, dir, nat = [] } = icmp.about;
-    words.push(`about ${escapeText(proto)} ${endpointText(src, paint)} -> ${endpointText(dst, paint)}`);
+    words.push(`about ${escapeText(proto)} ${endpointText(src, paint, time)} -> ${endpointText(dst, paint, time)}`);
     for (const { kind, after } of nat) {
       const sign = kind === 'snat' ? 'as' : dir === 'reply' ? '<=' : '=>';
-      words.push(`${paint.translation(sign)} ${endpointText(after, paint)}`);
+      words.push(`${paint.translation(sign)} ${endpointText(after, paint, time)}`);
     }
   }
   if (icmp.by !== undefined)

@@ -50,26 +50,36 @@ function packetText(event: PacketEvent, detail: Detail, paint: Palette): string 
   return words.filter((word) => word !== '').join(' ');
 }
 
-function endsText(
-  event: { src: Endpoint; dst: Endpoint; dir?: string; nat?: Translation[] },
-  detail: Detail,
-  paint: Palette,
-): string {
+function endsText(event: Told & { src: Endpoint; dst: Endpoint }, detail: Detail, paint: Palette): string {
   const text = detail === 'wide' ? fullEndpointText : endpointText;
-  if (event.dir !== 'reply') return `${text(event.src, paint)} -> ${text(event.dst, paint)}`;
+  const time = timeOf(event);
+  if (event.dir !== 'reply') return `${text(event.src, paint, time)} -> ${text(event.dst, paint, time)}`;
   // The reply to a masqueraded request is for whom the last translation gives it to.
   const initiator = event.nat?.findLast(({ kind }) => kind === 'snat')?.after ?? event.dst;
-  return `${text(initiator, paint)} <- ${text(event.src, paint)}`;
+  return `${text(initiator, paint, time)} <- ${text(event.src, paint, time)}`;
 }
 
-function translationWords({ nat, dir }: { nat?: Translation[]; dir?: string }, detail: Detail, paint: Palette): string[] {
+/** A packet or a flow, which is named as of its beginning. */
+interface Told {
+  time?: string;
+  startTime?: string;
+  dir?: string;
+  nat?: Translation[];
+}
+
+function timeOf({ time, startTime }: Told): string | undefined {
+  return time ?? startTime;
+}
+
+function translationWords(event: Told, detail: Detail, paint: Palette): string[] {
+  const { nat, dir } = event;
   const isReply = dir === 'reply';
   const text = detail === 'wide' ? fullEndpointText : endpointText;
   return (nat ?? []).map((translation) => {
     const sign = paint.translation(translation.kind === 'snat' ? 'as' : isReply ? '<=' : '=>');
     // Of a masquerade the address on the wire is told: what a request got, and what its reply came with.
     const end = translation.kind === 'snat' && isReply ? translation.before : translation.after;
-    return `${sign} ${text(end, paint)}${detail === 'wide' ? chainsText(translation, paint) : ''}`;
+    return `${sign} ${text(end, paint, timeOf(event))}${detail === 'wide' ? chainsText(translation, paint) : ''}`;
   });
 }
 

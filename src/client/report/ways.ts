@@ -71,7 +71,7 @@ function translationOf({ kind, before, after, service, atNs }: Translation): unk
 
 /** Whom an end belongs to, else its address. */
 export function whose({ ip, pod, service, node }: Endpoint): string {
-  if (pod !== undefined) return `pod ${pod.namespace}/${pod.name} ${pod.uid}`;
+  if (pod !== undefined) return `pod ${pod.namespace}/${pod.name} ${pod.uid}${pod.gone === undefined ? '' : ' gone'}`;
   if (service !== undefined) return `svc ${service.namespace}/${service.name}`;
   return node === undefined ? ip : `node ${node}`;
 }

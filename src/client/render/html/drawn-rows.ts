@@ -1,7 +1,7 @@
 import type { Endpoint, PacketEvent, Translation } from '../../../event/types.ts';
 import { exitTuple } from '../../part.ts';
 import { type Step, stepsOf } from '../../report/steps.ts';
-import { addressText, endpointText, ownerText } from '../names.ts';
+import { addressText, endpointText, goneText, ownerText } from '../names.ts';
 import { durationText, unansweredText } from '../units.ts';
 import { PLAIN } from './words.ts';
 
@@ -47,7 +47,7 @@ function line(text: string, style: Line['style']): Line {
 function endRow(end: Endpoint, mark: 'end' | 'goal', word: string): DrawnRow {
   const owner = ownerText(end, PLAIN);
   const address = line(addressText(end), owner === undefined ? 'strong' : 'dim');
-  return row(mark, undefined, word, owner === undefined ? undefined : line(owner, 'strong'), address);
+  return row(mark, undefined, word, owner === undefined ? undefined : line(`${owner}${goneText(end, PLAIN)}`, 'strong'), address);
 }
 
 function rowOf(step: Step, packet: PacketEvent): DrawnRow {

@@ -59,10 +59,10 @@ export function packetsMarkup(report: Report, clock: Clock): Markup {
     html`<span class="time">${clock(packet.time)}</span>`,
     html`${packet.nodes.join(' > ')}`,
     packet.dir === 'reply'
-      ? html`${endpointText(packet.dst, PLAIN)} ← ${endpointText(packet.src, PLAIN)}`
-      : html`${endpointText(packet.src, PLAIN)} → ${endpointText(packet.dst, PLAIN)}`,
+      ? html`${endpointText(packet.dst, PLAIN, packet.time)} ← ${endpointText(packet.src, PLAIN, packet.time)}`
+      : html`${endpointText(packet.src, PLAIN, packet.time)} → ${endpointText(packet.dst, PLAIN, packet.time)}`,
     html`${protocolText(packet, PLAIN)}`,
-    html`${(packet.nat ?? []).map(({ kind, after }) => html`<span class="translated">${kind}</span> ${endpointText(after, PLAIN)} `)}`,
+    html`${(packet.nat ?? []).map(({ kind, after }) => html`<span class="translated">${kind}</span> ${endpointText(after, PLAIN, packet.time)} `)}`,
     outcomeMarkup(packet),
   ]);
   return html`<section id="packets"><h2>The last packets</h2>

@@ -2,7 +2,7 @@ import type { Target } from '../../../event/target.ts';
 import type { Endpoint } from '../../../event/types.ts';
 import { palette } from '../colors.ts';
 import { escapeText } from '../escape.ts';
-import { addressText, ownerText } from '../names.ts';
+import { addressText, goneText, ownerText } from '../names.ts';
 import { bytesText, durationText } from '../units.ts';
 import { html, type Markup } from './markup.ts';
 
@@ -13,7 +13,7 @@ export const PLAIN = palette(false);
 export function endMarkup(end: Endpoint): Markup {
   const owner = ownerText(end, PLAIN);
   if (owner === undefined) return html`<span class="name">${addressText(end)}</span>`;
-  return html`<span class="name">${owner}${end.port === undefined ? '' : `:${end.port}`}</span> <span class="address">${addressText(end)}</span>`;
+  return html`<span class="name">${owner}${end.port === undefined ? '' : `:${end.port}`}${goneText(end, PLAIN)}</span> <span class="address">${addressText(end)}</span>`;
 }
 
 /** The same without the port, which an initiator takes anew each time. */
