@@ -227,7 +227,7 @@ export interface FlowEvent {
   judged?: string;
 }
 
-export type LostStage = 'kernel-ring' | 'flow-table' | 'pod-rate' | 'agent-queue' | 'client-socket' | 'recorder';
+export type LostStage = 'kernel-ring' | 'flow-table' | 'pod-rate' | 'client-socket' | 'recorder';
 
 /** Sightings or records that did not reach the reader. */
 export interface LostEvent {
@@ -235,7 +235,7 @@ export interface LostEvent {
   kind: 'lost';
   node: string;
   stage: LostStage;
-  /** `pod-rate`: whose packets they were, where that is known. */
+  /** `pod-rate`, `recorder`: whose packets they were, where that is known. */
   pod?: PodRef;
   count: number;
   from: string;
