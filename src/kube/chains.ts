@@ -9,35 +9,28 @@ export interface PortName {
 }
 
 /**
- * `current`: an unnamed port is hashed as `ns/name`, and outside traffic enters by `KUBE-EXT-`.
- * `old` (kube-proxy before 1.18): an unnamed port is hashed as `ns/name:`.
- */
-export type ChainHash = 'current' | 'old';
-
-/**
- * The chains that kube-proxy's iptables mode makes for a Service's port.
- * `xlb` is what `ext` was called before 1.25. Source: pkg/proxy/iptables/proxier.go, `portProtoHash`.
+ * The chains that kube-proxy's iptables mode makes for a Service's port, since 1.25 (`KUBE-EXT-` had another name before).
+ * Source: pkg/proxy/iptables/proxier.go, `portProtoHash`.
  */
 export interface ServiceChains {
   svc: string;
   svl: string;
   ext: string;
   fw: string;
-  xlb: string;
 }
 
-export function serviceChains(port: PortName, hash: ChainHash = 'current'): ServiceChains {
-  const id = shortHash(hashedName(port, hash) + port.proto);
-  return { svc: `KUBE-SVC-${id}`, svl: `KUBE-SVL-${id}`, ext: `KUBE-EXT-${id}`, fw: `KUBE-FW-${id}`, xlb: `KUBE-XLB-${id}` };
+export function serviceChains(port: PortName): ServiceChains {
+  const id = shortHash(hashedName(port) + port.proto);
+  return { svc: `KUBE-SVC-${id}`, svl: `KUBE-SVL-${id}`, ext: `KUBE-EXT-${id}`, fw: `KUBE-FW-${id}` };
 }
 
 /**
  * The chain of one endpoint of a Service's port: `KUBE-SEP-…`.
  * Source: pkg/proxy/iptables/proxier.go, `servicePortEndpointChainName`; an IPv6 address is hashed in brackets.
  */
-export function endpointChain(port: PortName, ip: string, portNumber: number, hash: ChainHash = 'current'): string {
+export function endpointChain(port: PortName, ip: string, portNumber: number): string {
   const endpoint = ip.includes(':') ? `[${ip}]:${portNumber}` : `${ip}:${portNumber}`;
-  return `KUBE-SEP-${shortHash(hashedName(port, hash) + port.proto + endpoint)}`;
+  return `KUBE-SEP-${shortHash(hashedName(port) + port.proto + endpoint)}`;
 }
 
 /**
@@ -76,8 +69,8 @@ function nftBase(name: string): string {
   return base.length > NFT_BASE_LENGTH ? `${base.slice(0, NFT_BASE_LENGTH - 3)}...` : base;
 }
 
-function hashedName(port: PortName, hash: ChainHash): string {
-  const suffix = port.port !== '' || hash === 'old' ? `:${port.port}` : '';
+function hashedName(port: PortName): string {
+  const suffix = port.port === '' ? '' : `:${port.port}`;
   return `${port.namespace}/${port.name}${suffix}`;
 }
 

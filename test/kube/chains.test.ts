@@ -91,12 +91,9 @@ describe('chain names of a live kube-proxy in iptables mode', () => {
     }
   });
 
-  it('knows the hash of an unnamed port of old and new releases', () => {
+  it('hashes an unnamed port by the name of its Service alone', () => {
     const port: PortName = { namespace: 'default', name: 'redis-master', port: '', proto: 'tcp' };
     assert.equal(serviceChains(port).svc, 'KUBE-SVC-GGJXVPNFZDFEEY5C');
-    assert.equal(serviceChains(port, 'old').svc, 'KUBE-SVC-7GF4BJM3Z6CMNVML');
-    assert.equal(serviceChains(port, 'old').xlb, 'KUBE-XLB-7GF4BJM3Z6CMNVML');
-    assert.notEqual(endpointChain(port, '10.0.0.1', 1), endpointChain(port, '10.0.0.1', 1, 'old'));
   });
 
   it('hashes an IPv6 endpoint in brackets', () => {
