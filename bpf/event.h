@@ -47,7 +47,6 @@ enum ktrace_flags {
 	KTRACE_CONNTRACK = 1 << 4, /* conntrack tuples are set */
 	KTRACE_CT_REPLY = 1 << 5, /* this packet is of the reply direction */
 	KTRACE_QUOTED = 1 << 6, /* an ICMP error: quoted is set */
-	KTRACE_TRUNCATED = 1 << 7, /* the packet ends before its headers do */
 	KTRACE_L4 = 1 << 8, /* ports, TCP or ICMP fields are set */
 	KTRACE_CT_REMEMBERED = 1 << 9, /* conntrack was not attached here: learned at an earlier hook */
 	KTRACE_NOTHING_NEW = 1 << 10, /* sent only because every packet was asked for */

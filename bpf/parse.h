@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
 /*
  * A packet's headers into a sighting. Every header is fetched with a fixed length from a checked offset, into the stack: headers may lie in
- * fragments of the sk_buff, and nothing is ever read past the packet's end. What is not there leaves its fields zero and sets KTRACE_TRUNCATED.
+ * fragments of the sk_buff, and nothing is ever read past the packet's end. What is not there leaves its fields zero.
  */
 #ifndef KTRACE_PARSE_H
 #define KTRACE_PARSE_H
@@ -240,10 +240,8 @@ static __always_inline void parse_icmp(const struct source *source, const struct
 {
 	__u8 header[8];
 
-	if (load(source, ip->l4, header, sizeof(header))) {
-		s->flags |= KTRACE_TRUNCATED;
+	if (load(source, ip->l4, header, sizeof(header)))
 		return;
-	}
 	s->flags |= KTRACE_L4;
 	at->end = ip->l4 + 8;
 	s->icmp_type = header[0];
@@ -284,7 +282,6 @@ static __always_inline void parse_l4(const struct source *source, const struct i
 
 	if (ip->proto == IPPROTO_TCP) {
 		if (load(source, ip->l4, header, 20)) {
-			s->flags |= KTRACE_TRUNCATED;
 			/* RFC 792 quotes 8 bytes, and a short segment still has its ports. */
 			if (load(source, ip->l4, header, 4))
 				return;
@@ -297,10 +294,8 @@ static __always_inline void parse_l4(const struct source *source, const struct i
 			at->end = ip->l4 + (header[12] >> 4) * 4;
 		}
 	} else if (ip->proto == IPPROTO_UDP || ip->proto == IPPROTO_SCTP) {
-		if (load(source, ip->l4, header, 4)) {
-			s->flags |= KTRACE_TRUNCATED;
+		if (load(source, ip->l4, header, 4))
 			return;
-		}
 		at->end = ip->l4 + (ip->proto == IPPROTO_UDP ? 8 : 12);
 	} else if (is_icmp(ip)) {
 		parse_icmp(source, ip, s, at);

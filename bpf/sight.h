@@ -201,7 +201,8 @@ static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_ke
 
 /*
  * The way of most packets: a TCP segment or datagram of a flow that is known at this hook, with nothing new about it, is counted and done with.
- * No scratch memory, no header copied, one look-up. Also inside the node's own tunnels.
+ * It takes one look-up in the flow table, besides those of the CPU's counters, and neither copies headers nor uses scratch memory. Also inside the node's
+ * own tunnels.
  */
 static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
 {
@@ -325,7 +326,7 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 {
 	const struct source source = { .tc = true, .from = skb };
 	__u32 zero = 0;
-	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct scratch *scratch;
 	struct ktrace_sighting *s;
 	struct ktrace_flow *flow;
 	struct parsed at = {};
@@ -336,6 +337,7 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 		return;
 	/* Before the packet is matched: the set may be another one afterwards. */
 	generation = target_generation;
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!scratch) {
 		COUNT(matched);
 		COUNT(lost_scratch);

@@ -183,7 +183,6 @@ export const FLAG = {
   conntrack: 16,
   ctReply: 32,
   quoted: 64,
-  truncated: 128,
   l4: 256,
   ctRemembered: 512,
   nothingNew: 1024,
