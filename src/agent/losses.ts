@@ -4,7 +4,7 @@ import type { KernelStats, Tracer } from './tracer.ts';
 
 export interface LossesOptions {
   node: string;
-  tracer: Pick<Tracer, 'stats' | 'rates'>;
+  tracer: Pick<Tracer, 'stats' | 'rates' | 'recursionMisses'>;
   /** The pod that something is charged to. */
   podOf(cut: Cut): PodRef | undefined;
   /** UTC in nanoseconds. */
@@ -21,6 +21,7 @@ export class Losses {
   #ring = 0;
   #uncounted = 0;
   #tableFull = 0;
+  #misses = 0;
   #takesWithRoom = TAKES_WITH_ROOM;
   #cut = 0;
   #since = '';
@@ -39,6 +40,7 @@ export class Losses {
     this.#tableFull = stats.flowTableFull;
     this.#takesWithRoom = TAKES_WITH_ROOM;
     this.#cut = stats.cut;
+    this.#misses = tracer.recursionMisses();
     this.#since = now();
   }
 
@@ -62,6 +64,10 @@ export class Losses {
     if (uncounted > 0) events.push({ v: 1, kind: 'lost', node, stage: 'flow-table', count: uncounted, ...span });
     this.#takesWithRoom = stats.flowTableFull > this.#tableFull ? 0 : this.#takesWithRoom + 1;
     this.#tableFull = stats.flowTableFull;
+    const misses = tracer.recursionMisses() - this.#misses;
+    this.#misses += misses;
+    // Fewer than before: a program was unloaded, and its count went with it.
+    if (misses > 0) events.push({ v: 1, kind: 'lost', node, stage: 'kernel-recursion', count: misses, ...span });
     if (stats.cut === this.#cut) return events;
     for (const [pod, count] of this.#cutByPod()) {
       events.push({ v: 1, kind: 'lost', node, stage: 'pod-rate', count, ...(pod && { pod }), ...span });

@@ -227,7 +227,7 @@ export interface FlowEvent {
   judged?: string;
 }
 
-export type LostStage = 'kernel-ring' | 'flow-table' | 'pod-rate' | 'client-socket' | 'recorder';
+export type LostStage = 'kernel-ring' | 'flow-table' | 'pod-rate' | 'kernel-recursion' | 'client-socket' | 'recorder';
 
 /** Sightings or records that did not reach the reader. */
 export interface LostEvent {

@@ -207,7 +207,7 @@ export const LOST_FIELDS: readonly Field<ExportedLost>[] = [
   {
     name: 'ktrace.lost.stage',
     type: 'string',
-    text: '`kernel-ring`, `flow-table`, `pod-rate`: sightings, by the kernel; `export`: log records, on their way to the collector',
+    text: '`kernel-ring`, `flow-table`, `pod-rate`: sightings, by the kernel; `kernel-recursion`: program runs; `export`: log records, on their way to the collector',
     of: (event) => event.stage,
   },
   { name: 'ktrace.lost.count', type: 'int', text: 'how many', of: (event) => event.count },

@@ -21,10 +21,10 @@ function rate(fields: { rateClass: keyof typeof RATE_CLASS; ifindex?: number; ip
 
 function kernel() {
   const none = Object.fromEntries(Object.keys(STATS).map((name) => [name, 0])) as unknown as KernelStats;
-  const state = { stats: none, rates: [] as Buffer[], clock: 0 };
+  const state = { stats: none, rates: [] as Buffer[], misses: 0, clock: 0 };
   const losses = new Losses({
     node: 'host1',
-    tracer: { stats: () => state.stats, rates: () => Buffer.concat(state.rates) },
+    tracer: { stats: () => state.stats, rates: () => Buffer.concat(state.rates), recursionMisses: () => state.misses },
     podOf: ({ ifindex, ip }) => (ifindex === 7 ? NOISY : ip === '10.244.2.2' ? REMOTE : undefined),
     now: () => String(++state.clock),
   });
@@ -56,6 +56,19 @@ test('what found no room in the flow table is told once, and that the table is f
   assert.deepEqual(told({ flowTableFull: 10 }), [], 'a SYN without room for its flow was told');
   for (let n = 1; n < 30; n++) assert.deepEqual([told({}), losses.isTableFull], [[], true]);
   assert.deepEqual([told({}), losses.isTableFull], [[], false]);
+});
+
+test('runs that the kernel refused are told once, and a program that is unloaded takes its count with it', () => {
+  const { losses, told, state } = kernel();
+  state.misses = 4;
+  losses.start();
+  assert.deepEqual(told({}), []);
+  state.misses = 6;
+  assert.deepEqual([told({}), told({})], [[['kernel-recursion', 2, undefined]], []]);
+  state.misses = 1;
+  assert.deepEqual(told({}), []);
+  state.misses = 2;
+  assert.deepEqual(told({}), [['kernel-recursion', 1, undefined]]);
 });
 
 test('what was cut is told by pod, by its interface or its address, and the rest without one', () => {

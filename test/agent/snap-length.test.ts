@@ -26,6 +26,7 @@ function open(t: TestContext): { pipeline: Pipeline; snaps: number[]; see(bytes:
     removeFlows: () => undefined,
     stats: () => ({}),
     rates: () => Buffer.alloc(0),
+    recursionMisses: () => 0,
   };
   const options = {
     node: 'host1',

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
+import type { LostStage } from '../../src/event/types.ts';
 import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
@@ -57,8 +58,10 @@ suite('a flood that overruns the ring', { skip: SKIP }, () => {
       return state.counts.sightings === state.stats.emitted ? state : undefined;
     });
     assert.equal(counts.sightings, stats.emitted);
-    const lost = () => node.events.reduce((sum, event) => sum + (event.kind === 'lost' ? event.count : 0), 0);
-    await until('the loss is told to its last packet', () => lost() === stats.lostRing);
+    const lost = (stage: LostStage) =>
+      node.events.reduce((sum, event) => sum + (event.kind === 'lost' && event.stage === stage ? event.count : 0), 0);
+    await until('the loss is told to its last packet', () => lost('kernel-ring') === stats.lostRing);
+    await until('so is what the kernel refused to run', () => lost('kernel-recursion') === misses);
     await node.close();
   });
 
