@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause)
 /*
- * The programs, thin and last. The attached ones are stable dispatchers: they decide "nobody's packet" by a bit set, and tail-call the body
- * for the rest. All return "next program" (TCX_NEXT is TC_ACT_UNSPEC): nothing is changed, nothing is ended, nothing is hidden from others.
+ * The programs, thin and last. The attached ones are dispatchers: they let packets pass that no follower can want, by a bit set, and tail-call
+ * the body for the rest. All return "next program" (TCX_NEXT is TC_ACT_UNSPEC): nothing is changed, nothing is ended, nothing is hidden from others.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
