@@ -8,6 +8,8 @@ import type { HookState } from './feed.ts';
 /** From this fill of the ring on the kernel wakes the reader at once: a quarter of it. */
 const WAKE_FRACTION = 4;
 const DROP_PROGRAM = 'ktrace_drop';
+/** The first with all that every program needs: pointers as arguments of global functions (5.12), bpf_ktime_get_coarse_ns (5.11), ring buffers (5.8). */
+const OLDEST_KERNEL = [5, 12] as const;
 /** Of no drop: before 6.2 there is no SKB_CONSUMED, and the number that it has since was that of SKB_DROP_REASON_NOT_SPECIFIED. */
 const NO_REASON = 0xffff_ffff;
 
@@ -19,6 +21,8 @@ export interface LoadOptions {
   ringBytes: number;
   /** Sightings a second that are told of one pod, on average; 0: no bound. */
   podRate: number;
+  /** Release of the running kernel, as `uname -r` says it. */
+  kernel?: string;
 }
 
 export interface LoadNotice {
@@ -40,10 +44,10 @@ export interface Loaded {
 
 /**
  * Loads the BPF object, fitted to what the running kernel's BTF says it has.
- * @throws KtraceError KTRACE_E_NO_BTF, KTRACE_E_LAYOUT, KTRACE_E_NOT_ROOT, KTRACE_E_LOAD
+ * @throws KtraceError KTRACE_E_NO_BTF, KTRACE_E_LAYOUT, KTRACE_E_NOT_ROOT, KTRACE_E_KERNEL, KTRACE_E_LOAD
  */
 export function loadForKernel(options: LoadOptions): Loaded {
-  const { native } = options;
+  const { native, kernel = release() } = options;
   if (!native.btf.available()) {
     throw new KtraceError('KTRACE_E_NO_BTF', 'This kernel has no BTF: /sys/kernel/btf/vmlinux cannot be read', {
       hint: 'ktrace needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 12, Ubuntu 22.04, RHEL 9 and later have it).',
@@ -58,7 +62,7 @@ export function loadForKernel(options: LoadOptions): Loaded {
     cfg_drop_has_socket: Uint8Array.of(dropArguments >= 4 ? 1 : 0),
     cfg_reason_consumed: u32(reasons['SKB_CONSUMED'] ?? NO_REASON),
     cfg_told_interval_ns: u64(options.podRate === 0 ? 0n : BigInt(Math.max(1, Math.floor(1e9 / options.podRate)))),
-    cfg_filters: Uint8Array.of(canFilter(process.arch, release()) ? 1 : 0),
+    cfg_filters: Uint8Array.of(canFilter(process.arch, kernel) ? 1 : 0),
     cfg_wake_bytes: u64(BigInt(Math.floor(options.ringBytes / WAKE_FRACTION))),
   };
   const open = (without: string[]) =>
@@ -69,7 +73,8 @@ export function loadForKernel(options: LoadOptions): Loaded {
       expect: { cfg_layout_version: u32(LAYOUT_VERSION) },
       ...(hasConntrack ? { moduleBtf: 'nf_conntrack' } : {}),
     });
-  const { object, drops } = dropArguments >= 3 ? openWithDrops(open) : { object: openWithout(open), drops: NO_REASONS };
+  const { object, drops } =
+    dropArguments >= 3 ? openWithDrops(open, kernel) : { object: openWithout(open, kernel), drops: NO_REASONS };
   const notices: LoadNotice[] = [];
   if (!hasConntrack) notices.push(NO_CONNTRACK);
   if (drops.state === 'unavailable') {
@@ -112,30 +117,43 @@ const NO_REASONS: HookState = {
 };
 
 /** With the drops' program where the kernel takes it; a refusal of that one costs the drops alone. */
-function openWithDrops(open: (without: string[]) => BpfObject): { object: BpfObject; drops: HookState } {
+function openWithDrops(open: (without: string[]) => BpfObject, kernel: string): { object: BpfObject; drops: HookState } {
   try {
     return { object: open([]), drops: { name: 'drops', backend: 'tracepoint', state: 'idle' } };
   } catch (error) {
-    if (!String((error as { op?: string }).op).includes(DROP_PROGRAM)) throw loadError(error);
+    if (!String((error as { op?: string }).op).includes(DROP_PROGRAM)) throw loadError(error, kernel);
     const drops: HookState = { name: 'drops', backend: 'none', state: 'unavailable', reason: messageOf(error) };
-    return { object: openWithout(open), drops };
+    return { object: openWithout(open, kernel), drops };
   }
 }
 
-function openWithout(open: (without: string[]) => BpfObject): BpfObject {
+function openWithout(open: (without: string[]) => BpfObject, kernel: string): BpfObject {
   try {
     return open([DROP_PROGRAM]);
   } catch (error) {
-    throw loadError(error);
+    throw loadError(error, kernel);
   }
 }
 
-function loadError(error: unknown): KtraceError {
+/** By its number: a vendor's kernel may have had all that is needed ported back, so it is asked only when the kernel has refused the programs. */
+function isTooOld(kernel: string): boolean {
+  const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10));
+  return major < OLDEST_KERNEL[0] || (major === OLDEST_KERNEL[0] && minor < OLDEST_KERNEL[1]);
+}
+
+function loadError(error: unknown, kernel: string): KtraceError {
   if (error instanceof KtraceError) return error;
   const { code, log } = error as { code?: string; log?: string };
   const hasLog = log !== undefined && log !== '';
   // The verifier says EACCES as well, but not without its reasons.
   const isRefused = code === 'EPERM' || (code === 'EACCES' && !hasLog);
+  if (!isRefused && isTooOld(kernel)) {
+    const oldest = OLDEST_KERNEL.join('.');
+    return new KtraceError('KTRACE_E_KERNEL', `Expected Linux ${oldest} or later, got ${kernel}: ${messageOf(error)}`, {
+      cause: error,
+      hint: `Use a node with Linux ${oldest} or later; ktrace is tested on 6.1 and 6.18.`,
+    });
+  }
   const tail = hasLog ? `\n${log}` : '';
   const message = `The BPF programs could not be loaded: ${messageOf(error)}${tail}`;
   return new KtraceError(isRefused ? 'KTRACE_E_NOT_ROOT' : 'KTRACE_E_LOAD', message, {

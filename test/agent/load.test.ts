@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadForKernel } from '../../src/agent/load.ts';
 import type { BpfObject, NativeModule } from '../../src/native/types.ts';
+import { KtraceError } from '../../src/util/errors.ts';
 
 /** The reason that the kernel side leaves out, on a kernel with these. */
 function leftOut(reasons: Record<string, number>): number {
@@ -32,4 +33,44 @@ test('of the reasons of a drop only SKB_CONSUMED is left out, by its number on t
 test('where there is no SKB_CONSUMED no reason is left out', () => {
   const reasons = { SKB_NOT_DROPPED_YET: 0, SKB_DROP_REASON_NOT_SPECIFIED: 1, SKB_DROP_REASON_NO_SOCKET: 2 };
   assert.ok(!Object.values(reasons).includes(leftOut(reasons)));
+});
+
+/** What is thrown where the kernel refuses the programs like this. */
+function refusal(kernel: string, error: { code?: string; log?: string }): KtraceError {
+  const native = {
+    btf: {
+      available: () => true,
+      enumValues: () => ({}),
+      tracepointArguments: () => ['skb', 'location'],
+      hasMember: () => true,
+      hasStruct: () => true,
+    },
+    openObject: () => {
+      throw Object.assign(new Error('load the object: refused'), error);
+    },
+  } as unknown as NativeModule;
+  try {
+    loadForKernel({ native, objectPath: 'object', netns: 1, ringBytes: 4096, podRate: 0, kernel });
+  } catch (thrown) {
+    assert.ok(thrown instanceof KtraceError);
+    return thrown;
+  }
+  throw new Error('it was loaded');
+}
+
+test('a kernel before 5.12 that refuses the programs is named as too old', () => {
+  for (const kernel of ['5.11.22-generic', '5.8.0', '4.18.0-553.el8.x86_64']) {
+    const { code, message } = refusal(kernel, { code: 'EINVAL', log: 'invalid func unknown#160' });
+    assert.deepEqual(
+      [code, message],
+      ['KTRACE_E_KERNEL', `Expected Linux 5.12 or later, got ${kernel}: load the object: refused`],
+    );
+  }
+});
+
+test('a refusal of a kernel that is new enough, and one for want of rights, keep their own codes', () => {
+  for (const kernel of ['5.12.0', '5.15.0-91-generic', '6.1.0-56-amd64', '10.0']) {
+    assert.equal(refusal(kernel, { code: 'EINVAL', log: 'the verifier’s words' }).code, 'KTRACE_E_LOAD');
+  }
+  assert.equal(refusal('5.10.0', { code: 'EPERM' }).code, 'KTRACE_E_NOT_ROOT');
 });
