@@ -4,8 +4,8 @@ import type { Scope } from './scope.ts';
 /**
  * An event as somebody may see it; undefined when they may not. A packet or flow is shown if one of its ends, before or after
  * translation or quoted, lies in an allowed namespace. Of an end elsewhere only the address and port stay: name, labels, uid,
- * owner, Service, chains and quoted flow are withheld. Notices are the node's own and name nobody; so are losses, but for
- * what a pod's rate cut: it is shown where the pod is.
+ * owner, Service, chains and quoted flow are withheld; of a pod's interface there the name, which some pod networks make out of the pod's. Notices
+ * are the node's own and name nobody; so are losses, but for what a pod's rate cut: it is shown where the pod is.
  * The event itself is not changed; it is given back as it is when nothing is to be withheld.
  */
 export function redact(event: KtraceEvent, allowed: Scope): KtraceEvent | undefined {
@@ -17,7 +17,7 @@ export function redact(event: KtraceEvent, allowed: Scope): KtraceEvent | undefi
     dst: redactEnd(event.dst, allowed),
     ...(event.nat === undefined ? {} : { nat: event.nat.map((one) => redactTranslation(one, allowed)) }),
   };
-  return event.kind === 'flow' ? { ...event, ...ends } : redactQuoted({ ...event, ...ends }, allowed);
+  return event.kind === 'flow' ? { ...event, ...ends } : redactQuoted(redactPlaces({ ...event, ...ends }, allowed), allowed);
 }
 
 type Namespaces = Exclude<Scope, 'all'>;
@@ -61,15 +61,31 @@ function redactTranslation(one: Translation, allowed: Namespaces): Translation {
   const { service, chains, ...rest } = one;
   const before = redactEnd(one.before, allowed);
   const after = redactEnd(one.after, allowed);
-  const isWithheld =
-    service === undefined ? before !== one.before || after !== one.after : !allowed.has(namespaceOfPort(service));
+  const isWithheld = service === undefined ? before !== one.before || after !== one.after : !allowed.has(namespaceOf(service));
   if (isWithheld) return { ...rest, before, after };
   return { ...one, before, after };
 }
 
-/** `namespace/name` or `namespace/name:port`. */
-function namespaceOfPort(service: string): string {
-  return service.slice(0, Math.max(0, service.indexOf('/')));
+/** Of `namespace/name` or `namespace/name:port`; empty where it is not known. */
+function namespaceOf(name: string): string {
+  return name.slice(0, Math.max(0, name.indexOf('/')));
+}
+
+/** Where it was seen, dropped and refused: an interface that leads to a pod of another namespace, or to one that is not known, is only `pod`. */
+function redactPlaces(event: PacketEvent, allowed: Namespaces): PacketEvent {
+  const { drop, icmp } = event;
+  return {
+    ...event,
+    hops: event.hops.map((hop) => redactPlace(hop, allowed)),
+    ...(drop === undefined ? {} : { drop: redactPlace(drop, allowed) }),
+    ...(icmp?.by === undefined ? {} : { icmp: { ...icmp, by: redactPlace(icmp.by, allowed) } }),
+  };
+}
+
+function redactPlace<T extends { if?: string; pod?: string }>(place: T, allowed: Namespaces): T {
+  if (place.pod === undefined || allowed.has(namespaceOf(place.pod))) return place;
+  const { pod: _withheld, ...rest } = place;
+  return { ...rest, if: 'pod' } as T;
 }
 
 /** A quoted flow that is nobody's whom the reader may see is withheld, and with it the bytes that hold it. */

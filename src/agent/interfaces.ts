@@ -100,6 +100,12 @@ export class Interfaces {
     return this.#known.get(ifindex)?.kind;
   }
 
+  /** Whether it is a pod's; one that is gone may have been, and counts as such. */
+  isOfPod(ifindex: number): boolean {
+    const known = this.#known.get(ifindex);
+    return known === undefined || known.kind === 'pod';
+  }
+
   /** The namespace of the pod behind a veth, by inode; undefined for all else and where the kernel did not say. */
   netnsOf(ifindex: number): number | undefined {
     return this.#known.get(ifindex)?.netns || undefined;

@@ -286,11 +286,16 @@ export class Pipeline implements Feed {
   }
 
   #nodeView(): NodeView {
-    const { tracer, interfaces, node, symbols } = this.#options;
+    const { tracer, interfaces, naming, node, symbols } = this.#options;
     return {
       node,
       interfaceName: (ifindex) => interfaces.nameOf(ifindex),
       interfaceKind: (ifindex) => interfaces.kindOf(ifindex),
+      podBehind: (ifindex, timeMs) => {
+        if (!interfaces.isOfPod(ifindex)) return undefined;
+        const pod = naming.podOf(interfaces.podAddresses(ifindex, performance.now()), timeMs);
+        return pod === undefined ? '' : `${pod.namespace}/${pod.name}`;
+      },
       netnsOf: (ifindex) => interfaces.netnsOf(ifindex),
       isOwnAddress: (ip) => interfaces.ownAddresses.has(ip),
       interfaceOfAddress: (ip) => interfaces.interfaceOfAddress(ip),

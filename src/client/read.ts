@@ -102,6 +102,7 @@ function fileView(interfaceName: string | undefined): NodeView {
     node: '',
     interfaceName: () => interfaceName ?? '',
     interfaceKind: () => undefined,
+    podBehind: () => undefined,
     isOwnAddress: () => false,
     netnsOf: () => undefined,
     interfaceOfAddress: () => undefined,

@@ -73,8 +73,10 @@ export interface Tunnel {
 /** A sighting as a person reads it. */
 export interface Hop {
   node: string;
-  /** Interface name, or `#7` when the name is not known. */
+  /** Interface name, `#7` when it is not known, `pod` where it is withheld: a pod's that the reader may not see. */
   if: string;
+  /** The pod that the interface leads to, `namespace/name`; empty when it is not known which. Absent: it leads to none. */
+  pod?: string;
   /** As the host sees it: `in` is received from the interface, `out` is sent to it. */
   dir: 'in' | 'out';
   /** Nanoseconds since the packet's `time`. */
@@ -110,6 +112,8 @@ export interface IcmpOrigin {
   node: string;
   /** The interface that refused the packet; for one that is too big, the one it does not fit through. */
   if?: string;
+  /** As that of a hop. */
+  pod?: string;
   /**
    * `kprobe`: the kernel was seen making it. `address`: told from the error's source, which is an address of this interface. `way`: its way begins on
    * this node, no interface brought it.
@@ -143,6 +147,8 @@ export interface Drop {
   at: string;
   /** Interface, when the packet had one. */
   if?: string;
+  /** As that of a hop. */
+  pod?: string;
 }
 
 /** Neither an answer nor an ICMP error about it came, and nothing was seen dropping it. */

@@ -2,6 +2,7 @@ import { protocolName } from '../event/names.ts';
 import type { Sighting } from '../event/sighting.ts';
 import type { IcmpFacts, IcmpOrigin, QuotedFlow, Translation } from '../event/types.ts';
 import type { NodeView, OpenPacket } from './packet-event.ts';
+import { placeOf } from './place.ts';
 import { translationsOf } from './translation.ts';
 
 /** What an ICMP error is about, and who made it. */
@@ -60,14 +61,14 @@ function originOf({ first, madeBy }: OpenPacket, view: NodeView): IcmpOrigin | u
   if (madeBy !== undefined) {
     // Inside a pod interfaces have other numbers: there it is the pod's own.
     const ifindex = first.hook === 'tc-in' ? first.ifindex : madeBy.ifindex;
-    return { node, ...(ifindex === 0 ? {} : { if: view.interfaceName(ifindex) }), seenBy: 'kprobe' };
+    return { node, ...(ifindex === 0 ? {} : placeOf(ifindex, first, view)), seenBy: 'kprobe' };
   }
   const isFromPod = first.hook === 'tc-in' && view.interfaceKind(first.ifindex) === 'pod';
-  if (isFromPod) return { node, if: view.interfaceName(first.ifindex), seenBy: 'address' };
+  if (isFromPod) return { node, ...placeOf(first.ifindex, first, view), seenBy: 'address' };
   if (first.hook === 'tc-in') return undefined;
   const own = view.interfaceOfAddress(first.tuple.src);
   // NAT gives an error about a Service's flow the Service's address; that it came in nowhere says that it begins here.
-  return own === undefined ? { node, seenBy: 'way' } : { node, if: view.interfaceName(own), seenBy: 'address' };
+  return own === undefined ? { node, seenBy: 'way' } : { node, ...placeOf(own, first, view), seenBy: 'address' };
 }
 
 /** Errors that the kernel was seen making, until they are seen on their way. Bounded; the oldest is forgotten first. */

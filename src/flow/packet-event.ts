@@ -6,6 +6,7 @@ import { formatUnixNs } from '../util/time.ts';
 import { type Fate, fateOf } from './fate.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { errorFacts, errorRewrites } from './icmp-error.ts';
+import { placeOf } from './place.ts';
 import { seenRewrites } from './rewrites.ts';
 import { translatedTuple, translationsOf } from './translation.ts';
 
@@ -16,6 +17,8 @@ export interface NodeView {
   node: string;
   interfaceName(ifindex: number): string;
   interfaceKind(ifindex: number): InterfaceKind | undefined;
+  /** `namespace/name` of the pod that an interface led to at a time (Unix ms), empty when it is not known which; undefined when it leads to none. */
+  podBehind(ifindex: number, timeMs: number): string | undefined;
   /** The namespace of the pod behind an interface, by inode; undefined when it is not known. */
   netnsOf(ifindex: number): number | undefined;
   /** The node's own address (its host namespace's). */
@@ -151,7 +154,7 @@ export function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
   if (fate.drop?.drop !== undefined) {
     const { netns, ifindex, drop } = fate.drop;
     event.drop = { reason: dropReasonName(view.dropReasons, drop.reason), at: view.symbol(drop.location) };
-    if (netns === first.netns && ifindex !== 0) event.drop.if = view.interfaceName(ifindex);
+    if (netns === first.netns && ifindex !== 0) Object.assign(event.drop, placeOf(ifindex, first, view));
   }
   return event;
 }
@@ -190,7 +193,7 @@ function hopsOf(packet: OpenPacket, view: NodeView): Hop[] {
     .map((sighting) => {
       const hop: Hop = {
         node: view.node,
-        if: view.interfaceName(sighting.ifindex),
+        ...placeOf(sighting.ifindex, packet.first, view),
         dir: sighting.hook === 'tc-in' ? 'in' : 'out',
         atNs: Number(sighting.timeNs - packet.first.timeNs),
       };

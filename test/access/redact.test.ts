@@ -201,6 +201,23 @@ describe('what somebody may see', () => {
     assert.deepEqual((redact(theirs, ALLOWED) as PacketEvent).icmp?.about?.src, mine);
   });
 
+  it('withholds the name of an interface that leads to a pod of another namespace, or to one that is not known', () => {
+    const [ours, theirs, unknown] = ['mine/a', 'elsewhere/b', ''].map((pod, at) => ({ if: `veth${at}`, pod }));
+    const bridge = { if: 'cni0' };
+    const withheld = { if: 'pod' };
+    const by = { node: 'host1', seenBy: 'kprobe' as const };
+    const at = (place: { if: string; pod?: string }): PacketEvent => ({
+      ...example(),
+      src: { ip: '10.244.1.1', pod: { namespace: 'mine', name: 'a', uid: 'u', labels: {} } },
+      hops: [ours!, bridge, place].map((one) => ({ node: 'host1', dir: 'in', atNs: 0, ...one })),
+      drop: { reason: 'NO_SOCKET', at: 'tcp_v4_rcv', ...place },
+      icmp: { type: 3, code: 3, name: 'port-unreachable', by: { ...by, ...place } },
+    });
+    for (const place of [theirs!, unknown!]) assert.deepEqual(redact(at(place), ALLOWED), at(withheld));
+    for (const place of [ours!, bridge]) assert.deepEqual(redact(at(place), ALLOWED), at(place));
+    assert.equal((redact(at(theirs!), 'all') as PacketEvent).hops[2]?.if, 'veth1');
+  });
+
   it('leaves losses and notices, which name nobody, as they are', () => {
     const lost: KtraceEvent = { v: 1, kind: 'lost', node: 'host1', stage: 'kernel-ring', count: 3, from: 'a', to: 'b' };
     const notice: KtraceEvent = { v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_API_UNREACHABLE', text: 'x' };

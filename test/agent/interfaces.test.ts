@@ -125,3 +125,19 @@ test('where nothing is attached, or there is nothing to attach, everything is la
   kernel.tell({ kind: 'new', link: link({ ifindex: 7, name: 'veth7', mtu: 9000, up: false }) });
   assert.equal(interfaces.lacking(), undefined, 'one that goes at this moment is nobody’s loss');
 });
+
+test('what leads to a pod is a pod’s, also when it is gone; what the node has besides is not', (t) => {
+  const { interfaces, kernel } = openInterfaces(t, {
+    links: [
+      link({ ifindex: 5, name: 'veth5' }),
+      link({ ifindex: 6, name: 'cni0', kind: 'bridge', linkNetnsId: -1 }),
+      link({ ifindex: 7, name: 'dummy0', kind: 'dummy', linkNetnsId: -1 }),
+    ],
+  });
+  assert.deepEqual(
+    [5, 6, 7].map((ifindex) => interfaces.isOfPod(ifindex)),
+    [true, false, false],
+  );
+  kernel.tell({ kind: 'gone', ifindex: 5, name: 'veth5' });
+  assert.deepEqual([interfaces.nameOf(5), interfaces.isOfPod(5)], ['veth5', true]);
+});

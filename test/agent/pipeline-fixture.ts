@@ -63,6 +63,7 @@ export function openPipeline(
     interfaces: {
       nameOf: () => 'veth1',
       kindOf: () => 'pod',
+      isOfPod: () => true,
       ownAddresses: new Set<string>(),
       interfaceOfAddress: () => undefined,
       vxlanPorts: () => [],

@@ -35,6 +35,7 @@ function open(t: TestContext): { pipeline: Pipeline; snaps: number[]; see(bytes:
     interfaces: {
       nameOf: () => 'veth1',
       kindOf: () => 'pod',
+      isOfPod: () => false,
       ownAddresses: new Set<string>(),
       netnsOf: () => undefined,
       interfaceOfAddress: () => undefined,

@@ -42,6 +42,29 @@ test('a packet’s hops are told once, in order, with their tunnel and time', ()
   assert.equal(packet.event.time, '2023-11-14T22:13:20.000001000Z');
 });
 
+test('an interface that leads to a pod is told with it, where the packet was seen and where it was dropped', () => {
+  const asked: number[] = [];
+  const podBehind = (ifindex: number, timeMs: number) => {
+    asked.push(timeMs);
+    return ifindex === POD ? 'default/a' : ifindex === OTHER_POD ? '' : undefined;
+  };
+  const { assembler, told } = assembling({ view: { ...view, podBehind } });
+  for (const seen of pass(WAY_OUT.slice(0, 2))) assembler.add(seen, 0);
+  const drop = { reason: NETFILTER_DROP, location: 12n };
+  assembler.add(sighting({ hook: 'drop', timeNs: 2000n, ifindex: OTHER_POD, drop }), 0);
+  assembler.flush();
+  const { event } = told[0]!;
+  assert.deepEqual(
+    event.hops.map(({ if: name, pod }) => [name, pod]),
+    [
+      ['veth1', 'default/a'],
+      ['cni0', undefined],
+    ],
+  );
+  assert.equal(event.drop?.pod, '');
+  assert.deepEqual([...new Set(asked)], [1_700_000_000_000], 'as it was at the packet’s time');
+});
+
 test('sightings that two CPUs swapped are put in order of time', () => {
   const { assembler, told } = assembling();
   const [first, second, third, fourth] = pass(WAY_OUT) as [Sighting, Sighting, Sighting, Sighting];

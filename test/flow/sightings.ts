@@ -92,6 +92,7 @@ export const view: NodeView = {
   node: 'host1',
   interfaceName: (ifindex) => NAMES[ifindex] ?? `#${ifindex}`,
   interfaceKind: (ifindex) => KINDS[ifindex],
+  podBehind: () => undefined,
   netnsOf: (ifindex) => (KINDS[ifindex] === 'pod' ? netnsOf(ifindex) : undefined),
   isOwnAddress: (ip) => ip === '192.168.0.1',
   interfaceOfAddress: (ip) => (ip === '192.168.0.1' ? UPLINK : undefined),
