@@ -21,6 +21,8 @@ export interface AgentConfig {
   ringBytes: number;
   /** Sightings a second that are told of one pod (25 times as many with `--packets`); 0: no bound. */
   podRate: number;
+  /** Entries of the kernel's flow table: one for each direction of a conversation at each hook that sees it. */
+  flowEntries: number;
   /** `auto`: tcx where the kernel has it, else clsact. */
   attach: 'auto' | 'tcx' | 'clsact';
   /** Programs on the kernel's own functions; `auto`: fentry where the kernel allows it, else kprobes. */
@@ -49,10 +51,11 @@ export interface AgentConfig {
 
 const MIN_RING_BYTES = 4096;
 const DEFAULT_POD_RATE = 2000;
+const DEFAULT_FLOW_ENTRIES = 65_536;
 const MAX_RING_BYTES = 1024 * 1024 * 1024;
 
 /**
- * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `podRate`, `attach`, `probes`, `rcuExpedited`, `proxyMode`, `object`,
+ * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `podRate`, `flowEntries`, `attach`, `probes`, `rcuExpedited`, `proxyMode`, `object`,
  * `maxClients`, `authorization`, `record`, `recordBytes`, `recordHours`, `otlpEndpoint`, `exportTarget`, `exportEvents`, `clockSkewMs`, `recheckMs`, `incidentAfterMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`,
  * `KTRACE_LOG_LEVEL` and so on. A flag wins.
  * @throws KtraceError KTRACE_E_ARGUMENT, exit code 2
@@ -73,6 +76,7 @@ export function parseAgentConfig(flags: Flags, env: Environment = process.env): 
     logLevel: settings.oneOf('logLevel', LOG_LEVELS) ?? 'info',
     ringBytes,
     podRate: settings.integer('podRate', 0, 1_000_000) ?? DEFAULT_POD_RATE,
+    flowEntries: settings.integer('flowEntries', 1024, 1_048_576) ?? DEFAULT_FLOW_ENTRIES,
     attach: settings.oneOf('attach', ['auto', 'tcx', 'clsact']) ?? 'auto',
     probes: settings.oneOf('probes', ['auto', 'fentry', 'kprobe', 'none']) ?? 'auto',
     rcuExpedited: settings.oneOf('rcuExpedited', ['auto', 'on', 'off']) ?? 'auto',

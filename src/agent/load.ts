@@ -21,6 +21,8 @@ export interface LoadOptions {
   ringBytes: number;
   /** Sightings a second that are told of one pod, on average; 0: no bound. */
   podRate: number;
+  /** Of the flow table; undefined: as the object has it. */
+  flowEntries?: number | undefined;
   /** Release of the running kernel, as `uname -r` says it. */
   kernel?: string;
 }
@@ -47,7 +49,7 @@ export interface Loaded {
  * @throws KtraceError KTRACE_E_NO_BTF, KTRACE_E_LAYOUT, KTRACE_E_NOT_ROOT, KTRACE_E_KERNEL, KTRACE_E_LOAD
  */
 export function loadForKernel(options: LoadOptions): Loaded {
-  const { native, kernel = release() } = options;
+  const { native, flowEntries, kernel = release() } = options;
   if (!native.btf.available()) {
     throw new KtraceError('KTRACE_E_NO_BTF', 'This kernel has no BTF: /sys/kernel/btf/vmlinux cannot be read', {
       hint: 'ktrace needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 12, Ubuntu 22.04, RHEL 9 and later have it).',
@@ -62,6 +64,7 @@ export function loadForKernel(options: LoadOptions): Loaded {
     cfg_drop_has_socket: Uint8Array.of(dropArguments >= 4 ? 1 : 0),
     cfg_reason_consumed: u32(reasons['SKB_CONSUMED'] ?? NO_REASON),
     cfg_told_interval_ns: u64(options.podRate === 0 ? 0n : BigInt(Math.max(1, Math.floor(1e9 / options.podRate)))),
+    ...(flowEntries === undefined ? {} : flowShares(flowEntries)),
     cfg_filters: Uint8Array.of(canFilter(process.arch, kernel) ? 1 : 0),
     cfg_wake_bytes: u64(BigInt(Math.floor(options.ringBytes / WAKE_FRACTION))),
   };
@@ -69,7 +72,7 @@ export function loadForKernel(options: LoadOptions): Loaded {
     native.openObject(options.objectPath, {
       config,
       without,
-      mapSizes: { sightings: options.ringBytes },
+      mapSizes: { sightings: options.ringBytes, ...(flowEntries === undefined ? {} : { flows: flowEntries }) },
       expect: { cfg_layout_version: u32(LAYOUT_VERSION) },
       ...(hasConntrack ? { moduleBtf: 'nf_conntrack' } : {}),
     });
@@ -88,6 +91,11 @@ export function loadForKernel(options: LoadOptions): Loaded {
     config,
     notices,
   };
+}
+
+/** What one pod's interface may have of the flow table, and one that many share: the same parts of it as by default. */
+function flowShares(entries: number): Record<string, Uint8Array> {
+  return { cfg_flows_of_pod: u32(Math.floor(entries / 16)), cfg_flows_of_shared: u32(Math.floor(entries / 4)) };
 }
 
 /** Whether the running kernel has types of conntrack: those of a module come and go with it. */

@@ -40,6 +40,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     netns: statSync('/proc/self/ns/net').ino,
     ringBytes: config.ringBytes,
     podRate: config.podRate,
+    flowEntries: config.flowEntries,
     attach: config.attach,
     probes: config.probes,
     rcuExpedited: config.rcuExpedited,

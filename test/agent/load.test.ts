@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { loadForKernel } from '../../src/agent/load.ts';
 import type { BpfObject, NativeModule } from '../../src/native/types.ts';
@@ -73,4 +74,40 @@ test('a refusal of a kernel that is new enough, and one for want of rights, keep
     assert.equal(refusal(kernel, { code: 'EINVAL', log: 'the verifier’s words' }).code, 'KTRACE_E_LOAD');
   }
   assert.equal(refusal('5.10.0', { code: 'EPERM' }).code, 'KTRACE_E_NOT_ROOT');
+});
+
+test('a larger flow table is shared as the one that the object has', () => {
+  const opened: { mapSizes: Record<string, number>; config: Record<string, Uint8Array> }[] = [];
+  const native = {
+    btf: {
+      available: () => true,
+      enumValues: () => ({}),
+      tracepointArguments: () => ['skb', 'location'],
+      hasMember: () => true,
+      hasStruct: () => true,
+    },
+    openObject: (_: string, options: (typeof opened)[number]) => {
+      opened.push(options);
+      return {} as BpfObject;
+    },
+  } as unknown as NativeModule;
+  const options = { native, objectPath: 'object', netns: 1, ringBytes: 4096, podRate: 0 };
+  const shares = ['cfg_flows_of_pod', 'cfg_flows_of_shared'];
+  for (const flowEntries of [undefined, 65_536, 262_144]) loadForKernel({ ...options, flowEntries });
+  assert.deepEqual(
+    opened.map(({ mapSizes, config }) => [
+      mapSizes['flows'],
+      ...shares.map((name) => config[name] && Buffer.from(config[name]).readUInt32LE()),
+    ]),
+    [
+      [undefined, undefined, undefined],
+      [65_536, 4096, 16_384],
+      [262_144, 16_384, 65_536],
+    ],
+  );
+  const maps = readFileSync(new URL('../../bpf/maps.h', import.meta.url), 'utf8');
+  assert.deepEqual(
+    shares.map((name) => Number(new RegExp(`${name} = (\\d+);`).exec(maps)?.[1])),
+    [4096, 16_384],
+  );
 });
