@@ -47,6 +47,8 @@ export interface AgentConfig {
   clockSkewMs: number;
   /** How often it is asked again whether who streams still may; undefined: as by default. Tests do not wait that long. */
   recheckMs: number | undefined;
+  /** Events that are kept for a client that does not read; undefined: as by default. Tests do not send so many. */
+  queueEvents: number | undefined;
 }
 
 const MIN_RING_BYTES = 4096;
@@ -56,7 +58,7 @@ const MAX_RING_BYTES = 1024 * 1024 * 1024;
 
 /**
  * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `podRate`, `flowEntries`, `attach`, `probes`, `rcuExpedited`, `proxyMode`, `object`,
- * `maxClients`, `authorization`, `record`, `recordBytes`, `recordHours`, `otlpEndpoint`, `exportTarget`, `exportEvents`, `clockSkewMs`, `recheckMs`, `incidentAfterMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`,
+ * `maxClients`, `authorization`, `record`, `recordBytes`, `recordHours`, `otlpEndpoint`, `exportTarget`, `exportEvents`, `clockSkewMs`, `recheckMs`, `queueEvents`, `incidentAfterMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`,
  * `KTRACE_LOG_LEVEL` and so on. A flag wins.
  * @throws KtraceError KTRACE_E_ARGUMENT, exit code 2
  */
@@ -89,5 +91,6 @@ export function parseAgentConfig(flags: Flags, env: Environment = process.env): 
     export: readExportConfig(settings, env),
     clockSkewMs: settings.integer('clockSkewMs', -3_600_000, 3_600_000) ?? 0,
     recheckMs: settings.integer('recheckMs', 1000, 30_000),
+    queueEvents: settings.integer('queueEvents', 16, 8192),
   };
 }

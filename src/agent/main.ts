@@ -103,7 +103,11 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       version: version(),
       log,
       ...decide,
-      limits: { clients: config.maxClients, ...(config.recheckMs === undefined ? {} : { recheckMs: config.recheckMs }) },
+      limits: {
+        clients: config.maxClients,
+        ...(config.recheckMs === undefined ? {} : { recheckMs: config.recheckMs }),
+        ...(config.queueEvents === undefined ? {} : { queueEvents: config.queueEvents }),
+      },
       counters: () => [
         ...namesCounters(kube),
         ...authorizationCounters(),

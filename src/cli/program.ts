@@ -183,6 +183,7 @@ function addAgent(program: Command, done: (code: number) => void): void {
     .option('--export-events <list>', 'of flow-open, flow-update, flow-close, drop, lost, notice')
     .addOption(new Option('--clock-skew-ms <ms>', "added to this node's clock in all that is told, for tests").hideHelp())
     .addOption(new Option('--recheck-ms <ms>', 'how often it is asked again whether who streams still may, for tests').hideHelp())
+    .addOption(new Option('--queue-events <count>', 'kept for a client that does not read, for tests').hideHelp())
     .addOption(new Option('--incident-after-ms <ms>', 'how long after a crash is kept, for tests').hideHelp())
     .action(async (flags: Record<string, string | undefined>) => {
       const { agentCommand } = await import('./agent-command.ts');

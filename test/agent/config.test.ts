@@ -36,6 +36,7 @@ describe('parseAgentConfig', () => {
       export: undefined,
       clockSkewMs: 0,
       recheckMs: undefined,
+      queueEvents: undefined,
     });
   });
 
