@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
-/* The bit sets that tell of an address, without a helper call, that it is nobody's. */
+/* The bit sets, by which an address that no follower wants is recognized without a helper call. */
 #ifndef KTRACE_ADDRESS_H
 #define KTRACE_ADDRESS_H
 

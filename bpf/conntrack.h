@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
 /*
- * Translation as the conntrack entry tells it, where one is attached to the packet; and remembered from there for the hooks that a packet
- * passes before conntrack ran: the pod's veth and the uplink at ingress.
+ * The translation of a packet, read from the conntrack entry where one is attached to it, and remembered for the hooks that packets pass before
+ * conntrack runs: the pod's veth and the uplink at ingress.
  */
 #ifndef KTRACE_CONNTRACK_H
 #define KTRACE_CONNTRACK_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
-/* Packets that the kernel frees without having delivered them: whose, in which network namespace, and why. */
+/* Packets that the kernel frees without having delivered them: their addresses, network namespace and drop reason. */
 #ifndef KTRACE_DROP_H
 #define KTRACE_DROP_H
 
@@ -24,7 +24,7 @@ static __always_inline __u32 netns_of_device(const struct net_device *dev)
 	return is_kernel_address(dev) ? BPF_CORE_READ(dev, nd_net.net, ns.inum) : 0;
 }
 
-/* By the socket, else by the route, else by the device; 0 when none of them can tell. */
+/* By the socket, else by the route, else by the device; 0 when none of them has one. */
 static __always_inline __u32 netns_of(const struct sk_buff *skb, const struct sock *receiver)
 {
 	const struct sock *sk = receiver ? receiver : BPF_CORE_READ(skb, sk);
@@ -54,8 +54,8 @@ static __always_inline int ifindex_of(const struct sk_buff *skb)
 }
 
 /*
- * As may_match, for a packet in the stack's hands, from its IP header on. No helper look-ups for packets of nobody: most of what is freed is loopback's
- * and the node's own. What cannot be read here the parser finds.
+ * As may_match, for a packet in the stack, from its IP header on. It looks nothing up by a helper: most packets that are freed are loopback's and the
+ * node's own, and no follower's. A header that cannot be read here is left to the parser.
  */
 static __always_inline bool may_match_in_memory(const struct source *source)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
 /*
- * THE record: what the kernel side tells, shared by all above. The TypeScript layout (src/event/layout.ts) is generated from the BTF of
+ * The record that the kernel side emits, shared by all layers above. The TypeScript layout (src/event/layout.ts) is generated from the BTF of
  * the object these types are compiled into and committed; the addon refuses an object of another layout (KTRACE_LAYOUT_VERSION).
  */
 #ifndef KTRACE_EVENT_H
@@ -90,7 +90,7 @@ struct ktrace_sighting {
 	__u16 icmp_seq; /* of an error: that of the echo it quotes */
 	__u16 icmp_mtu;
 	__u16 data_len; /* valid bytes of data */
-	__u16 headers_len; /* the first of them, which are captured whoever asks */
+	__u16 headers_len; /* the first of them, which are captured for every follower */
 	__u8 hook;
 	__u8 ip_version;
 	__u8 proto;
@@ -133,7 +133,7 @@ struct ktrace_flow {
 	__u64 first_ns;
 	__u64 last_ns;
 	__u64 nfct; /* conntrack entry of the last packet: a change is a new translation */
-	__u64 told_due_ns; /* when the next packet of it may be told, see rate.h */
+	__u64 told_due_ns; /* when its next packet may be emitted, see rate.h */
 	__u32 generation; /* of the target set it was matched against */
 	__u32 interface_kind;
 	__u32 answers_from; /* of a translated flow: a hash of who answers, see answers_from_of; 0: it was not translated */
@@ -157,8 +157,8 @@ struct ktrace_interface {
 /* What a rate is for: enum ktrace_rate_class. */
 enum ktrace_rate_class {
 	KTRACE_RATE_OWN = 0, /* what comes from a pod by its own doing, its interface's */
-	KTRACE_RATE_ANSWER = 1, /* a pod's answers, for each followed peer; to others: to what was told */
-	KTRACE_RATE_ANSWER_TO_UNTOLD = 2, /* a pod's answers to what was not told: it is flooded */
+	KTRACE_RATE_ANSWER = 1, /* a pod's answers, for each followed peer; to others: to packets that were emitted */
+	KTRACE_RATE_ANSWER_TO_UNTOLD = 2, /* a pod's answers to packets that were not emitted: it is flooded */
 	KTRACE_RATE_UPLINK = 3, /* what comes in at an uplink, for each followed end */
 	KTRACE_RATE_DROP = 4, /* drops in a network namespace, for each followed end */
 	KTRACE_RATE_LATER_IN = 5, /* at a later hook: what came in nowhere, such as the node's own packets */
@@ -217,7 +217,7 @@ struct ktrace_stats {
 	__u64 matched;
 	__u64 emitted;
 	__u64 counted;
-	__u64 uncounted; /* no room for its flow, and nothing that is told all the same */
+	__u64 uncounted; /* no room for its flow, and not of a kind that is emitted all the same */
 	__u64 cut; /* over the rate of its pod */
 	__u64 filtered; /* no follower's filter can take it */
 	__u64 lost_ring; /* the ring was full */
@@ -226,7 +226,7 @@ struct ktrace_stats {
 	__u64 unmatched; /* passed the bit set, was no target's */
 	__u64 unparsed; /* no IP, or shorter than its header */
 	__u64 no_body; /* the dispatcher found no body to call */
-	__u64 drop_undecided; /* a drop, or what the stack did, of a followed address in a network namespace that cannot be told */
+	__u64 drop_undecided; /* a drop, or a step of the stack, of a followed address in an unknown network namespace */
 	__u64 drop_foreign; /* the same in another node's namespace */
 };
 

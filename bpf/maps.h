@@ -22,7 +22,7 @@ const volatile __u64 cfg_remember_ns = 30000000000ULL;
 /* Fill of the ring, in bytes, from which on the reader is woken at once. */
 const volatile __u64 cfg_wake_bytes = 1 << 20;
 
-/* Between two sightings that are told of one pod, on average; 0: no bound. */
+/* Between two sightings that are emitted for one pod, on average; 0: no bound. */
 const volatile __u64 cfg_told_interval_ns = 0;
 /* Entries of the flow table that one pod's interface may have, and one interface that many share. */
 const volatile __u32 cfg_flows_of_pod = 4096;
@@ -48,9 +48,9 @@ __u32 every_packet;
 __u32 target_generation;
 /* Bytes to capture of a packet with KTRACE_SNAP, where its headers are fewer: the most that a follower asks for. At most KTRACE_CAPTURE_MOST. */
 __u32 snap_bytes;
-/* There is a program in `filters`: what would be told is asked of it first. */
+/* There is a program in `filters`: it is run before a sighting is emitted. */
 __u32 filter_is_set;
-/* When a packet was last cut where it came in: while nobody floods nobody looks up who was cut. */
+/* When a packet was last cut where it came in: without a recent cut the map of cuts is not looked up. */
 __u64 last_cut_ns;
 /* When there was no room in the flow table for anybody's flow. */
 __u64 flows_full_ns;
@@ -137,7 +137,7 @@ struct fragment_key {
 	__u32 dst[4];
 	__u32 id;
 	__u32 proto;
-	__u32 place; /* where it was seen, see struct parsed: nobody says elsewhere which ports a datagram has */
+	__u32 place; /* where it was seen, see struct parsed: a first fragment that is sent elsewhere gives a datagram no ports */
 };
 struct fragment_ports {
 	__u16 sport;
@@ -151,7 +151,7 @@ struct {
 	__type(value, struct fragment_ports);
 } fragments SEC(".maps");
 
-/* How much is told of whom. Keys are of interfaces and followed addresses only: nobody can make up more of them. */
+/* Rates by pod. Keys are interfaces and followed addresses only, so forged addresses make no more of them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -165,7 +165,7 @@ struct cut {
 	__u32 mark;
 	__u32 pad;
 };
-/* Packets, by sk_buff, that were cut where they came in: their later hooks are not told either. */
+/* Packets, by sk_buff, that were cut where they came in: they are not emitted at later hooks either. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
-/* Whose packet is it: the bit sets that decide "nobody's" without a helper call, and the maps that decide the rest. */
+/* Whether a packet is a follower's: first by the bit sets, without a helper call, then by the maps. */
 #ifndef KTRACE_MATCH_H
 #define KTRACE_MATCH_H
 
@@ -37,7 +37,7 @@ static __always_inline bool ipv6_may_match(void *l3, void *end)
 		return true;
 	if (has_bit_ipv6(&ip->saddr) || has_bit_ipv6(&ip->daddr))
 		return true;
-	/* What an ICMPv6 error quotes, and what hides behind an extension header, the body looks up. */
+	/* The body reads what an ICMPv6 error quotes, and headers after an extension header. */
 	return ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP;
 }
 

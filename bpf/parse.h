@@ -66,11 +66,11 @@ struct parsed {
 	__u32 end;
 };
 
-/* What the IP layer says, and where the next header begins. */
+/* Fields of the IP layer, and where the next header begins. */
 struct ip_layer {
 	__u32 l4;
 	__u32 id;
-	__u32 total_len; /* as the header says; 0 when it does not (jumbograms) */
+	__u32 total_len; /* as in the header; 0 for jumbograms */
 	__u16 fragment_offset; /* bytes */
 	__u8 version;
 	__u8 proto;
@@ -124,7 +124,7 @@ static __always_inline int parse_ipv6(const struct source *source, __u32 l3, str
 	for (i = 0; i < MAX_IPV6_EXTENSIONS; i++) {
 		if (!is_ipv6_extension(ip->proto))
 			return 0;
-		/* A later fragment's next header is told by its fragment header, its bytes are not there to be read. */
+		/* A later fragment has its next header's type in the fragment header, but not its bytes. */
 		if (ip->fragment_offset)
 			return 0;
 		if (load(source, ip->l4, extension, sizeof(extension)))
@@ -231,7 +231,7 @@ static __always_inline void parse_quoted(const struct source *source, __u32 l3, 
 			s->icmp_seq = (__u16)echo[6] << 8 | echo[7];
 		}
 	}
-	/* What an error is about tells packets of the same kind apart. */
+	/* Errors of one kind differ by the packet that they are about. */
 	s->payload_hash ^= ip.id * 0x9e3779b1;
 }
 

@@ -124,7 +124,7 @@ static __always_inline unsigned long number_of(const struct nf_conn *ct)
 	return number;
 }
 
-/* Where the translation is known, a Service's address alone makes it nobody's. */
+/* Where the translation is known, a Service's address alone does not match. */
 static __always_inline bool is_followed(const struct ktrace_sighting *s)
 {
 	return is_followed_tuple(&s->tuple) || is_followed_tuple(&s->ct_original) || is_followed_tuple(&s->ct_reply) ||
@@ -207,7 +207,7 @@ static __always_inline bool emit_in_stack(struct ktrace_sighting *s)
 	return true;
 }
 
-/* As at tc, a rewrite is told where it is new: of the first packet of a flow, of ICMP, SYN, FIN, RST. */
+/* As at tc, a rewrite is emitted where it is new: of the first packet of a flow, of ICMP, SYN, FIN, RST. */
 static __always_inline void emit_rewrite(struct ktrace_sighting *s, unsigned long ct, __u16 way)
 {
 	struct rewrite_key key = { .tuple = s->tuple, .proto = s->proto, .way = way };
@@ -223,12 +223,12 @@ static __always_inline void emit_rewrite(struct ktrace_sighting *s, unsigned lon
 			return;
 		}
 	}
-	/* It stays new until there is room to tell of it. */
+	/* It stays new until there is room to emit it. */
 	if (emit_in_stack(s) && !is_known)
 		bpf_map_update_elem(&rewrites, &key, &told, BPF_ANY);
 }
 
-/* Before the header is changed. Direction and kind of the rewrite say what it will be: user space reads it off the entry. */
+/* This runs before the header is changed. User space gets the result from the entry, by the direction and kind of the rewrite. */
 static __always_inline int see_nat(const struct sk_buff *skb, const struct nf_conn *ct, __u32 kind, __u32 dir)
 {
 	struct ktrace_sighting *s;

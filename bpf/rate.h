@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
 /*
- * How much of one pod is told: a flood of one must not take the ring, the flow table and the agent's time from all others. What is over its
- * rate is cut where its way on this node begins, for the whole of that way, and counted. The packets themselves are not touched.
+ * How much is emitted for one pod: a flood of one must not take the ring, the flow table and the agent's time from all others. Packets over the
+ * rate are cut where they enter the node, for their whole way on it, and counted. The packets themselves are not touched.
  */
 #ifndef KTRACE_RATE_H
 #define KTRACE_RATE_H
@@ -18,7 +18,7 @@
 #define RATE_PART 4
 /* Where packets of many pods pass, the bound is wider: who came in over a pod's interface was held to its rate there already. */
 #define RATE_LATER 4
-/* With --packets data is told, too. */
+/* With --packets data is emitted, too. */
 #define RATE_EVERY_PACKET 25
 /* Nothing may come at once that does not fit into a second. */
 #define RATE_BURST_NS 1000000000ULL
@@ -39,7 +39,7 @@ static __always_inline bool take(__u64 *due_ns, __u64 now_ns, __u64 interval_ns)
 	return true;
 }
 
-/* NAT leaves these alone: tells a packet from an earlier one that had the same sk_buff. */
+/* Fields that NAT does not change: they distinguish a packet from an earlier one with the same sk_buff. */
 static __always_inline __u32 mark_of(const struct ktrace_sighting *s)
 {
 	return s->len << 16 ^ (s->proto == IPPROTO_TCP ? s->tcp_seq : s->icmp_seq);
@@ -62,9 +62,9 @@ static __always_inline bool begins(const struct ktrace_sighting *s)
 }
 
 /*
- * A pod that is flooded answers, and its answers must not use up what it may say of its own: those to a followed peer are held to a rate of that
- * peer, those to a conversation that was told and to anybody else to one each. Whether a conversation was told says the flow table, but not of a
- * followed peer's: a flood may have filled this interface's share of it.
+ * A pod that is flooded answers, and its answers must not use up its own rate. Answers to a followed peer are charged to a rate of that peer. There
+ * is one rate for answers to other conversations that were emitted, and one for the rest. The flow table has the conversations that were emitted, but
+ * it is not asked for a followed peer's: a flood may have filled this interface's share of it.
  */
 static __always_inline enum ktrace_rate_class class_at_pod(const struct ktrace_sighting *s, struct scratch *scratch)
 {
@@ -89,7 +89,7 @@ static __always_inline enum ktrace_rate_class class_at_pod(const struct ktrace_s
 	return looks_like_answer(s) ? KTRACE_RATE_ANSWER_TO_UNTOLD : KTRACE_RATE_OWN;
 }
 
-/* The followed end, the sender first. What nobody follows has no rate of its own: an address can be made up. */
+/* The followed end, the sender first. Addresses that are not followed have no rate of their own: they can be forged. */
 static __always_inline void set_rate_address(struct ktrace_rate_key *key, const struct ktrace_sighting *s, __u32 kinds)
 {
 	if (kinds & KTRACE_ADDRESS_FOLLOWED)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
-/* What is done with a packet that passed the bit set at a tc hook: match, count, and tell what is new. */
+/* What is done with a packet that passed the bit set at a tc hook: match, count, and emit what is new. */
 #ifndef KTRACE_SIGHT_H
 #define KTRACE_SIGHT_H
 
@@ -49,7 +49,7 @@ static __always_inline void capture(const struct source *source, const struct pa
 }
 
 /*
- * The reader comes by a timer. It is woken when the ring's fill passes a mark, and then not again until it has passed it anew: a wake-up costs
+ * The reader runs by a timer. It is woken when the ring's fill passes a mark, and again only after the fill was below the mark: a wake-up costs
  * more than the rest of the program, so a reader that cannot keep up must not be woken for every record.
  */
 static __always_inline void emit(struct ktrace_sighting *s)
@@ -71,7 +71,7 @@ static __always_inline void emit(struct ktrace_sighting *s)
 		COUNT(emitted);
 }
 
-/* Whether a follower wants this packet; sets KTRACE_PROVISIONAL when only its translation, not known yet, can tell. */
+/* Whether a follower wants this packet; sets KTRACE_PROVISIONAL when that depends on its translation, which is not known yet. */
 static __always_inline bool is_matched(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)
 {
 	__u32 kinds = tuple_kinds(&s->tuple), src = kinds & 0xffff, dst = kinds >> 16;
@@ -242,8 +242,8 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 }
 
 /*
- * Whether a known flow is to be told anew: its translation is another one, or a follower has come to one of its ends. A new target set alone is
- * nothing new about it.
+ * Whether a known flow is to be emitted again: its translation has changed, or a follower is new to one of its ends. A new target set alone is no
+ * reason.
  */
 static __always_inline bool is_changed(const struct ktrace_flow *flow, const struct ktrace_sighting *s,
 				       unsigned long nfct)
@@ -253,7 +253,7 @@ static __always_inline bool is_changed(const struct ktrace_flow *flow, const str
 	return flow->generation != target_generation && is_gained_after(s, flow->generation);
 }
 
-/* What has passed the filter, where there is one: told, when there is room. is_captured: for the filter, already. */
+/* Emits a packet that has passed the filter, if there is one, when there is room. is_captured: it was captured for the filter already. */
 static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch, struct ktrace_flow *flow,
 				 unsigned long nfct, const struct parsed *at, const bool is_captured)
 {
@@ -415,8 +415,8 @@ static __always_inline void see_told(struct __sk_buff *skb)
 }
 
 /*
- * Nobody is told, but all that other packets' records need is learned: the flow, so that its next packets are counted and done with, and its
- * translation. It takes nothing from its pod's rate, so half of the interface's flows stay for those that are told.
+ * Nothing is emitted, but what other packets' records need is stored: the flow, so that its next packets are only counted, and its translation. This
+ * takes nothing from its pod's rate, so half of the interface's flows are reserved for those that are emitted.
  */
 static __always_inline void see_untold(struct __sk_buff *skb)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
 /*
- * Whose tunnels are looked into: the node's own, at its uplinks. Anybody can send a datagram to the VXLAN port that says what it likes; it is a
- * tunnel's packet only when the node itself has made it, or takes it in from outside.
+ * Only the node's own tunnels are opened, at its uplinks. Anybody can send a datagram with any content to the VXLAN port; it is a tunnel's packet
+ * only when the node itself sends it, or receives it from outside.
  */
 #ifndef KTRACE_TUNNEL_H
 #define KTRACE_TUNNEL_H
