@@ -52,7 +52,7 @@ const KEEP_PART = 2 / 3;
 const KEEP_DENIED_MS = 2_000;
 /** Answers remembered at most, of each kind. */
 const MOST_ANSWERS = 1024;
-/** Questions to the API server that nobody's good token or right was the answer to before, a second and at once. */
+/** Requests to the API server for tokens and rights that are not cached, a second and at once. */
 const TOKEN_REVIEWS = { perSecond: 20, most: 64 };
 const ACCESS_REVIEWS = { perSecond: 100, most: 1024 };
 /** A token that has ended longer ago than this by our clock is not asked for: a node's clock may be wrong, and the API server's decides. */
@@ -84,7 +84,7 @@ export interface Authorizer {
 
 /**
  * Authorizes by TokenReview (audience `ktrace.dev`) and by SubjectAccessReview for `watch` (or `get`) `flows.ktrace.dev`. What cannot be a token
- * for us is refused without asking, and what nobody knows yet is asked for at a bounded rate.
+ * for us is refused without asking, and what is not cached yet is asked for at a bounded rate.
  */
 export function createAuthorizer(
   reviewer: Reviewer,

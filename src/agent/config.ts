@@ -19,7 +19,7 @@ export interface AgentConfig {
   logLevel: LogLevel;
   /** Size of the kernel's ring buffer: a power of two. */
   ringBytes: number;
-  /** Sightings a second that are told of one pod (25 times as many with `--packets`); 0: no bound. */
+  /** Sightings a second that are emitted for one pod (25 times as many with `--packets`); 0: no bound. */
   podRate: number;
   /** Entries of the kernel's flow table: one for each direction of a conversation at each hook that sees it. */
   flowEntries: number;
@@ -29,13 +29,13 @@ export interface AgentConfig {
   probes: 'auto' | 'fentry' | 'kprobe' | 'none';
   /** Expedited grace periods while programs are attached; `auto`: but on machines with isolated CPUs. */
   rcuExpedited: 'auto' | 'on' | 'off';
-  /** How this node's kube-proxy writes its rules, by which translations are told with chains; `auto`: as it says itself. */
+  /** How this node's kube-proxy writes its rules, which decides the chains of translations; `auto`: as kube-proxy answers. */
   proxyMode: 'auto' | 'iptables' | 'nftables' | 'ipvs' | 'none';
   /** Path of the BPF object; undefined: the one that came with this ktrace. */
   object: string | undefined;
   /** Connections served at the same time. */
   maxClients: number;
-  /** `off`: whoever reaches the socket sees everything; for debugging. */
+  /** `off`: every client that reaches the socket sees everything; for debugging. */
   authorization: 'on' | 'off';
   /** It was started by a client for itself: it ends with its standard input. */
   withParent: boolean;
@@ -43,7 +43,7 @@ export interface AgentConfig {
   record: RecordConfig | undefined;
   /** Undefined: nothing is exported. */
   export: ExportConfig | undefined;
-  /** Added to this node's clock in all that is told, so that tests can have nodes whose clocks disagree. */
+  /** Added to this node's clock in all events, so that tests can have nodes whose clocks disagree. */
   clockSkewMs: number;
   /** How often it is asked again whether who streams still may; undefined: as by default. Tests do not wait that long. */
   recheckMs: number | undefined;

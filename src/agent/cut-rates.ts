@@ -14,7 +14,7 @@ export interface Cut {
 export class CutRates {
   #last = new Map<string, bigint>();
 
-  /** What was cut since the last reading, by whom it is charged to; what is charged to nobody known is left out. */
+  /** What was cut since the last reading, by the pod that it is charged to; what is charged to no known pod is left out. */
   take(entries: Buffer): Cut[] {
     const now = new Map<string, bigint>();
     const cuts: Cut[] = [];

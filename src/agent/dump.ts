@@ -15,7 +15,7 @@ import { type Damage, type Places, type RecordBlock, readOwners, readRecords } f
 import { answerServices } from './services-answer.ts';
 import { SessionFilter } from './session-filter.ts';
 
-/** What is told of damaged pieces and of pods that were known, at most. */
+/** Most damaged pieces, and most known pods, that are reported. */
 const MOST_TOLD = 100;
 
 /** What the node's recording has of these targets, as far as this access goes. */

@@ -3,7 +3,7 @@ import { BlockBuilder } from '../store/block-builder.ts';
 import type { Recorder } from './recorder.ts';
 import { type Damage, type Places, readRecords } from './recording.ts';
 
-/** A pod's records of a time, packed anew. */
+/** A pod's records of a time, packed again. */
 export interface IncidentRecords {
   blocks: Buffer[];
   records: number;

@@ -13,7 +13,7 @@ export interface IncidentsOptions {
   /** All incidents together. */
   budgetBytes: number;
   recorder: Pick<Recorder, 'stores' | 'limiter'>;
-  /** When what was told until now is in the recording. */
+  /** When the events until now are in the recording. */
   settled(): Promise<void> | undefined;
   nowMs(): number;
   log: Logger;
@@ -24,11 +24,11 @@ export interface IncidentsOptions {
 
 const BEFORE_MS = 5 * 60_000;
 const AFTER_MS = 60_000;
-/** What is told of a minute is in the recording this much later. */
+/** The events of a minute are in the recording this much later. */
 const LATE_MS = 2500;
 /** The end of what was may take so much of an incident's room, and the time after it the rest. */
 const BEFORE_PART = 0.75;
-/** Troubles that wait to be looked at, and what one incident tells of. */
+/** Most troubles that wait to be processed, and most causes of one incident. */
 const MOST_WAITING = 20;
 const MOST_CAUSES = 8;
 

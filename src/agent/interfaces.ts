@@ -13,7 +13,7 @@ import { uplinksOf } from './uplinks.ts';
 interface Known {
   link: Link;
   kind: InterfaceKind | undefined;
-  /** Namespace of the pod behind it; 0 when it cannot be told. */
+  /** Namespace of the pod behind it; 0 when it is not known. */
   netns: number;
 }
 
@@ -24,7 +24,7 @@ export class Interfaces {
   readonly #log: Logger;
   readonly #watcher: LinkWatcher;
   readonly #known = new Map<number, Known>();
-  /** Names of interfaces that have gone stay known for the packets that are still to be told. */
+  /** Names of removed interfaces are kept for packets that are not emitted yet. */
   readonly #names = new Map<number, string>();
   readonly #netnsUsers = new Map<number, number>();
   #ownAddresses = new Set<string>();
@@ -35,7 +35,7 @@ export class Interfaces {
   #defaultRoutes: readonly number[] = [];
   #nodeAddresses: ReadonlySet<string> = new Set();
   #isActive = false;
-  /** Interfaces that should be attached, or pods whose drops should be told, and could not be. */
+  /** Interfaces that should be attached, or pods whose drops should be reported, and could not be. */
   failures = 0;
   /** Interfaces that were attached anew because somebody had removed or replaced what was there. */
   reattached = 0;
@@ -301,7 +301,7 @@ export class Interfaces {
     this.#tracer.setVxlanPorts(ports.slice(0, MAX_VXLAN_PORTS));
   }
 
-  /** The namespaces behind pod interfaces are the node's own: drops inside them are told. */
+  /** The namespaces behind pod interfaces are the node's own: drops inside them are reported. */
   #settleNetns(known: Known): void {
     const netns = known.kind === 'pod' && hasPeer(known.link) ? this.#peerNetns(known.link) : 0;
     if (netns === known.netns) return;
@@ -327,7 +327,7 @@ export class Interfaces {
     try {
       this.#tracer.setPodNetns(netns, users > 0);
     } catch (error) {
-      // The kernel's map is full: drops inside this one pod are not told.
+      // The kernel's map is full: drops inside this one pod are not reported.
       this.failures += 1;
       this.#log.warn({ netns, err: messageOf(error) }, 'drops inside a pod cannot be told');
     }
@@ -362,7 +362,7 @@ export class Interfaces {
       attach();
       this.#failed.delete(ifindex);
     } catch (error) {
-      // An interface that goes while it is attached is nobody's loss: its end was seen, or is about to be.
+      // An interface that is removed while it is attached is no failure: its removal was seen, or is about to be.
       if ((error as { code?: string }).code === 'ENODEV') {
         this.#failed.delete(ifindex);
         return;

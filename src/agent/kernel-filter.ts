@@ -17,7 +17,7 @@ export class KernelFilter {
   readonly #tracer: Pick<Tracer, 'setFilter'>;
   readonly #log: Logger;
   #text: string | undefined;
-  /** What it was made of: asked again and again, it is made anew only for something else. */
+  /** What it was made from: it is made again only when that has changed. */
   #madeOf = '';
 
   constructor(tracer: Pick<Tracer, 'setFilter'>, log: Logger) {
@@ -50,7 +50,7 @@ export class KernelFilter {
   }
 }
 
-/** One follower who may be told of every packet, and nothing is left out. */
+/** With one follower without a filter nothing is left out. */
 function partOfAll(subscriptions: readonly Subscription[], vxlanPorts: readonly number[]): Expression | undefined {
   const texts = new Set(subscriptions.map(({ filter }) => filter?.text));
   const parts = new Map<string, Expression>();

@@ -10,7 +10,7 @@ export interface SymbolFiles {
 }
 
 /**
- * The running kernel's functions, also those of modules that are loaded later: the first address that nobody has asked for yet after that reads
+ * The running kernel's functions, also those of modules that are loaded later: the first unknown address after that reads
  * them anew. Without CAP_SYSLOG none is known.
  */
 export class KernelSymbols {
@@ -26,7 +26,7 @@ export class KernelSymbols {
     this.#symbols = readSymbols(files.kallsyms);
   }
 
-  /** True when addresses can be told as symbols. */
+  /** True when addresses can be resolved to symbols. */
   get areKnown(): boolean {
     return this.#symbols.areKnown;
   }

@@ -18,15 +18,15 @@ interface Waiting {
   untilMs: number;
 }
 
-/** The API server tells of a pod's address when the kubelet has looked at the pod's containers: each second. */
+/** The API server learns a pod's address when the kubelet has looked at the pod's containers: each second. */
 const WAIT_MS = 2500;
 const MOST_WAITING = 2048;
-/** An address that got no name in time is nobody's pod's: what comes next of it does not wait. */
+/** An address that got no name in time is taken for no pod's: its next records do not wait. */
 const UNKNOWN_MS = 60_000;
 const MOST_UNKNOWN = 1024;
 
 /**
- * What a pod does before the API server tells of its address is recorded with the pod's name all the same: such records wait for it. Of a pod that
+ * What a pod does before the API server reports its address is recorded with the pod's name: such records wait for it. Of a pod that
  * ends within its first second nothing would be found otherwise.
  */
 export class LateNames {
@@ -50,12 +50,12 @@ export class LateNames {
       this.counts.full += 1;
       return false;
     }
-    // The record is others' as well, who were told it as it is.
+    // Other followers have the same record, as it is.
     this.#waiting.push({ event: structuredClone(event), ips, untilMs: this.#options.nowMs() + WAIT_MS });
     return true;
   }
 
-  /** Names have changed, time has passed, or nobody waits any more (`isLast`): writes what has a name now, and what has waited for long enough. */
+  /** Names have changed, time has passed, or this is the end (`isLast`): writes what has a name now, and what has waited for long enough. */
   release(isLast = false): void {
     const nowMs = this.#options.nowMs();
     for (const one of this.#waiting.splice(0)) {

@@ -37,9 +37,9 @@ export interface Limits {
   deadAfterMs: number;
   stallMs: number;
   lingerMs: number;
-  /** How often it is asked again whether who streams still may. */
+  /** How often the rights of a stream are checked again. */
   recheckMs: number;
-  /** How long who streams may stay when nobody can say whether they still may. */
+  /** How long a stream goes on while its rights cannot be checked. */
   graceMs: number;
   /** After `bye` or `error`, the connection is cut when its closing takes longer. */
   closingMs: number;

@@ -19,7 +19,7 @@ export interface LoadOptions {
   /** Inode of the node's network namespace. */
   netns: number;
   ringBytes: number;
-  /** Sightings a second that are told of one pod, on average; 0: no bound. */
+  /** Sightings a second that are emitted for one pod, on average; 0: no bound. */
   podRate: number;
   /** Of the flow table; undefined: as the object has it. */
   flowEntries?: number | undefined;

@@ -14,7 +14,7 @@ export interface LossesOptions {
 /** The table fills and empties from one reading to the next: it is not called full any more only after so many without a flow that found no room. */
 const TAKES_WITH_ROOM = 30;
 
-/** What the kernel side did not send, as events for the followers: every count is told once. */
+/** What the kernel side did not send, as events for the followers: every count is reported once. */
 export class Losses {
   readonly #options: LossesOptions;
   readonly #rates = new CutRates();
@@ -30,7 +30,7 @@ export class Losses {
     this.#options = options;
   }
 
-  /** What was lost before this moment is nobody's to hear. */
+  /** What was lost before this moment is not reported. */
   start(): void {
     const { tracer, now } = this.#options;
     this.#rates.take(tracer.rates());
@@ -75,7 +75,7 @@ export class Losses {
     return events;
   }
 
-  /** The rates are read before their sum: what is in the sum and was charged to nobody known, or not yet, is told without a pod. */
+  /** The rates are read before their sum: what is in the sum and was charged to no known pod, or not yet, is reported without a pod. */
   #cutByPod(): Map<PodRef | undefined, number> {
     const { tracer, podOf } = this.#options;
     const byUid = new Map<string, { pod: PodRef; count: number }>();

@@ -24,10 +24,10 @@ const ASK_AGAIN_MS = 50;
 const SETTLED_MS = 1500;
 const GIVEN_UP_MS = 10_000;
 const MOST_ASKED = 64;
-/** The API server tells of a pod within so long; what it has not told of then is none. */
+/** The API server reports a pod within this time; an address that it has not reported then is no pod's. */
 const NEW_MS = 60_000;
 
-/** The addresses inside the node's pods, as the kernel has them: the API server tells of them a second after they are in use. */
+/** The addresses inside the node's pods, as the kernel has them: the API server reports them a second after they are in use. */
 export class PodAddresses {
   readonly #options: PodAddressesOptions;
   readonly #known = new Map<number, Asked>();

@@ -1,9 +1,9 @@
 import type { LostEvent, PodRef } from '../event/types.ts';
 
-/** Pods that are told apart at one time; the cuts of more are told without their pod. */
+/** Most pods that are counted separately; the cuts of more are reported without their pod. */
 const MAX_PODS = 256;
 
-/** Records that were cut because their pod was over its share, summed until they are told. */
+/** Records that were cut because their pod was over its share, summed until they are reported. */
 export class PodCuts {
   readonly #byUid = new Map<string, { pod: PodRef | undefined; count: number; from: string }>();
 

@@ -18,14 +18,14 @@ export interface PodNamesOptions {
   ownPods(): Iterable<OwnPod>;
 }
 
-/** When a container ended is told in whole seconds. */
+/** The time when a container ended has whole seconds only. */
 const END_ROUNDED_MS = 1000;
 
 /** Which of the node's pods has which address, for the recording. */
 export class PodNames {
   readonly #options: PodNamesOptions;
   readonly #pods = new Map<string, { pod: PodRef; ips: string[]; fromMs: number }>();
-  /** Those whose end is recorded and that the API server tells of still. */
+  /** Those whose end is recorded and that the API server still reports. */
   #over = new Set<string>();
 
   constructor(options: PodNamesOptions) {
@@ -43,7 +43,7 @@ export class PodNames {
       const known = this.#pods.get(pod.uid);
       if (endedMs !== undefined) {
         over.add(pod.uid);
-        // Over before it could be told that it was there.
+        // It ended before it was reported.
         const toMs = Math.min(endedMs + END_ROUNDED_MS, nowMs);
         if (known === undefined && !this.#over.has(pod.uid) && toMs >= beganMs)
           lines.push({ pod, ips: [...ips], fromMs: Math.min(sinceMs, toMs), toMs, run });

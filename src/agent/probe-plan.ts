@@ -1,13 +1,13 @@
 import type { NativeModule } from '../native/types.ts';
 
-/** One of the kernel's functions that tells something, and what of its arguments the program needs (bpf/probe.h). */
+/** One of the kernel's functions that is traced, and the arguments that its program needs (bpf/probe.h). */
 export interface Probe {
   /** As `hello` and doctor name it; the programs are `fentry_NAME` and `kprobe_NAME` with underscores. */
   name: string;
   function: string;
   /** Names of its parameters, in the order of `cfg_at_NAME`. A list in a list: the parameter is named one of these. */
   parameters: readonly (string | readonly string[])[];
-  /** What cannot be told without it. */
+  /** What is not reported without it. */
   tells: string;
 }
 
@@ -64,7 +64,7 @@ export const PROBES: readonly Probe[] = [
   },
 ];
 
-/** Where a probe's function and its arguments are in the running kernel, or why that cannot be said. */
+/** Where a probe's function and its arguments are in the running kernel, or why they are not known. */
 export type Resolution = { positions: Uint8Array; module: string | undefined } | { reason: string };
 
 /** Functions by name with the modules they are in (`''`: the kernel itself), one entry for each time the name occurs. */

@@ -32,7 +32,7 @@ interface State {
 
 /**
  * The programs on the kernel's own functions. Each is resolved, loaded and attached for itself: what this kernel does not have, or refuses, costs
- * that probe's facts and is told with its reason. A function of a module that is loaded later is picked up by {@link refresh}.
+ * that probe's facts and is reported with its reason. A function of a module that is loaded later is picked up by {@link refresh}.
  */
 export class Probes {
   readonly #options: Required<ProbesOptions>;
@@ -67,7 +67,7 @@ export class Probes {
     }));
   }
 
-  /** What this kernel does not let be told, in one text; undefined when nothing is missing. Without its module nothing happens that could be told. */
+  /** What this kernel does not allow to trace, in one text; undefined when nothing is missing. A function whose module is not loaded is never called. */
   lacking(): string | undefined {
     const missing = this.hooks().filter(
       ({ state, reason = '' }) => state === 'unavailable' && !reason.includes('module is not loaded'),

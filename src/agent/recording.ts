@@ -6,7 +6,7 @@ import { type Place, readSegments, type SegmentBlock } from '../store/segment-re
 import { recordedServices, type ServiceLine } from '../store/services.ts';
 import type { Recorder } from './recorder.ts';
 
-/** A record is told later than what it tells of: the end of a conversation after the longest time that it may be quiet. */
+/** A record comes later than what it is about: the end of a conversation after the longest time that it may be quiet. */
 const LATE_MS = 150_000;
 
 /** A damaged piece of a recording. */
@@ -51,7 +51,7 @@ export async function readServices(
   return recordedServices(linesOf<ServiceLine>(recorder, 'services', onDamage), wants);
 }
 
-/** Line by line: each segment begins with all of them anew, which must not all be in memory. */
+/** Line by line: each segment begins with all of them again, which must not all be in memory. */
 async function* linesOf<Line>(
   recorder: Recorder,
   lane: 'names' | 'services',

@@ -51,7 +51,7 @@ export class SentBatches {
 
   /**
    * Hands out, and no longer keeps, the events after batch `seq`, in order; `missed` counts those that were forgotten.
-   * Undefined when it cannot be told any more what came after `seq`.
+   * Undefined when what came after `seq` is not kept any more.
    */
   takeAfter(seq: number): { entries: Entry[]; missed: number } | undefined {
     if (seq < this.#floor) return undefined;

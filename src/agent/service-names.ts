@@ -184,7 +184,7 @@ function stateOf({ uid, type, clusterIps, externalIps, balancerIps, ports }: Ser
   };
 }
 
-/** By what tells them apart: one that turns ready, or a pod that gets an address, is another. */
+/** By what distinguishes them: an endpoint that becomes ready, or a pod that gets an address, is another one. */
 function endpointsOf(slices: readonly SliceRecord[], fromMs: number): Map<string, ToldEndpoint> {
   const found = new Map<string, ToldEndpoint>();
   for (const { ports, endpoints, unready } of slices) {

@@ -40,7 +40,7 @@ export async function answerServices(
   return { services, servicesCut };
 }
 
-/** Who may write an EndpointSlice may name any pod in it: of one elsewhere the address alone is told. */
+/** Whoever may write an EndpointSlice may name any pod in it: of a pod in another namespace only the address is sent. */
 function seenBy<E extends RecordedService['endpoints'][number]>(endpoint: E, { allowed }: Access): E {
   const { pod } = endpoint;
   if (allowed === 'all' || pod === undefined || allowed.has(pod.namespace)) return endpoint;

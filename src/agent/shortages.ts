@@ -1,7 +1,7 @@
 import type { NoticeEvent } from '../event/types.ts';
 import type { AgentMessage } from '../protocol/messages.ts';
 
-/** A client is told no more often than this, however many packets there are. */
+/** A client gets the number no more often than this, however many packets there are. */
 const TELL_MS = 100;
 
 export interface ShortagesOptions {
@@ -10,7 +10,7 @@ export interface ShortagesOptions {
   send(message: Extract<AgentMessage, { type: 'undecided' }>): void;
 }
 
-/** Packets of which less was captured than their follower's filter reads, counted for the follower and told. */
+/** Packets of which less was captured than their follower's filter reads, counted and reported to the follower. */
 export class Shortages {
   readonly #options: ShortagesOptions;
   #packets = 0;
@@ -27,7 +27,7 @@ export class Shortages {
     this.#wantsBytes = Math.max(this.#wantsBytes, wantsBytes);
     // Told again when ten times as many: seldom enough to be read.
     if (/^10*$/.test(String(this.#packets))) this.#options.notice(this.#notice());
-    // The first is told at once: a follow may end before more are.
+    // The first is reported at once: a follow may end before there are more.
     if (this.#timer === undefined) this.tell();
   }
 

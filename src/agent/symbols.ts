@@ -29,12 +29,12 @@ export class Symbols {
     if (!this.#isSorted) this.#sort();
   }
 
-  /** True when addresses can be told as symbols. */
+  /** True when addresses can be resolved to symbols. */
   get areKnown(): boolean {
     return this.#count > 0;
   }
 
-  /** Name of the function that `address` lies in, else `unknown`: the kernel hides its addresses, and they are told to nobody. */
+  /** Name of the function that `address` lies in, else `unknown`: kernel addresses are never sent. */
   at(address: bigint): string {
     const wanted = Number(address & LOW_BITS);
     let low = 0;
