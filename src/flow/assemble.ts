@@ -11,13 +11,13 @@ export interface AssemblerOptions {
   /** Prefix of packet ids, different for every start of the agent. */
   idPrefix: string;
   onPacket(packet: AssembledPacket): void;
-  /** A packet is told when nothing more was seen of it for this long, ms. */
+  /** A packet is emitted when nothing more was seen of it for this long, ms. */
   quietMs?: number;
-  /** A told packet's late sightings amend it for this long, ms: a packet may wait 3 s for its neighbour's address before it is dropped. */
+  /** Late sightings amend an emitted packet for this long, ms: a packet may wait 3 s for its neighbour's address before it is dropped. */
   amendMs?: number;
   /** Whether the captured bytes are asked for: a filter looks at them. */
   keepsBytes?(): boolean;
-  /** Open packets held at most; the oldest is told first. */
+  /** Open packets held at most; the oldest is emitted first. */
   limit?: number;
   /** Told packets held at most that have ended, and that may wait on this node still; the oldest is forgotten first. */
   toldLimit?: number;
@@ -31,7 +31,7 @@ export interface AssemblerCounts {
   amended: number;
   /** Drops that are no packet's fate. */
   noise: number;
-  /** Provisional packets that turned out to be nobody's. */
+  /** Provisional packets that turned out to be no follower's. */
   discarded: number;
   /** Told before their time because too many were held. */
   evicted: number;
@@ -126,7 +126,7 @@ export class Assembler {
     if (this.#open.size > this.#options.limit) this.#evict();
   }
 
-  /** Tells the packets that have been quiet long enough, and forgets the told ones whose time is over. */
+  /** Emits the packets that have been quiet long enough, and forgets emitted ones whose time is over. */
   tick(nowMs: number): void {
     for (const packet of this.#open) {
       const quietMs = nowMs - packet.touchedMs;

@@ -97,7 +97,7 @@ export class FlowTracker {
     return this.#all.size;
   }
 
-  /** Takes a packet that is about to be told. Sets its direction where the packet alone could not tell it. */
+  /** Takes a packet that is about to be emitted. Sets its direction where the packet alone does not determine it. */
   note(packet: AssembledPacket, nowMs: number, pods: EndPods = {}): void {
     const { event } = packet;
     if (!isCountable(event)) return;
@@ -117,7 +117,7 @@ export class FlowTracker {
     if (packet.lastNs > flow.endNs) flow.endNs = packet.lastNs;
   }
 
-  /** Takes the kernel's counts, tells updates and ends; gives the keys of entries that nobody needs any more. */
+  /** Takes the kernel's counts, emits updates and ends; gives the keys of entries that are not needed any more. */
   count(entries: readonly CountedFlow[], clock: { monotonicNs: bigint; realtimeOffsetNs: bigint }, nowMs: number): Uint8Array[] {
     const groups = this.#group(entries);
     const unused: Uint8Array[] = [];
@@ -148,7 +148,7 @@ export class FlowTracker {
     return undefined;
   }
 
-  /** Closes and tells all flows, e.g. when nobody follows any more. */
+  /** Closes all flows and emits their ends, e.g. when the last follower has gone. */
   closeAll(): void {
     for (const flow of this.#all) this.#close(flow);
   }

@@ -55,7 +55,7 @@ function aboutOf({ first, conntrack, stack }: OpenPacket): QuotedFlow | undefine
   return { proto, src: end(src, sport), dst: end(dst, dport), ...echo, dir, nat };
 }
 
-/** Seen as it was made; else told from its source and its way. */
+/** As its making was seen; otherwise concluded from its source and its way. */
 function originOf({ first, madeBy }: OpenPacket, view: NodeView): IcmpOrigin | undefined {
   const { node } = view;
   if (madeBy !== undefined) {

@@ -32,7 +32,7 @@ export interface NodeView {
   symbol(address: bigint): string;
 }
 
-/** A packet as told, with what the rooms above need besides the event. */
+/** An emitted packet, with what the rooms above need besides the event. */
 export interface AssembledPacket {
   event: PacketEvent;
   /** Unix ms of its first sighting. */
@@ -97,7 +97,7 @@ export function lonePacket(sighting: Sighting, id: string): OpenPacket {
   };
 }
 
-/** A packet as it is told, from all that was seen of it. */
+/** A packet as it is emitted, from all that was seen of it. */
 export function assembled(event: PacketEvent, packet: OpenPacket, view: NodeView): AssembledPacket {
   const offset = view.realtimeOffsetNs();
   const firstNs = packet.first.timeNs + offset;

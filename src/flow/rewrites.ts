@@ -3,8 +3,8 @@ import type { Endpoint, Translation } from '../event/types.ts';
 import type { OpenPacket } from './packet-event.ts';
 
 /**
- * Translations of a packet with what was seen of them: those that the conntrack entry tells, marked where the kernel was seen rewriting this packet,
- * and the rewrites of which it tells nothing; with the moment at which the connection entered conntrack's table.
+ * Translations of a packet with what was seen of them: those of the conntrack entry, marked where the kernel was seen rewriting this packet,
+ * and the rewrites that the entry does not have; with the moment at which the connection entered conntrack's table.
  * @param told by the conntrack entry, in the order they happen
  */
 export function seenRewrites(told: Translation[], packet: OpenPacket, hasPorts: boolean): Translation[] {
