@@ -1,4 +1,4 @@
-// What the addon exports; src/native/raw.ts types it. Arguments are checked there: here they are taken for what they must be.
+// What the addon exports; src/native/raw.ts types it. Arguments are checked there, and not again here.
 #include <napi.h>
 
 #include <cstdint>
@@ -30,7 +30,7 @@ int64_t Nanoseconds(clockid_t clock)
 	return int64_t{ now.tv_sec } * 1000000000 + now.tv_nsec;
 }
 
-// Of several readings, the one between whose two monotonic ones the least time passed.
+// Of several readings, the one with the least time between its two monotonic ones.
 Napi::Value RealtimeOffsetNs(const Napi::CallbackInfo &info)
 {
 	int64_t least = std::numeric_limits<int64_t>::max();

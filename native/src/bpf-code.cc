@@ -33,7 +33,7 @@ int Load(const std::vector<bpf_insn> &code, std::vector<char> *log)
 	return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, kName, kLicense, code.data(), code.size(), &options);
 }
 
-// What the verifier said last: the reason is at its end.
+// The verifier's last lines: they have the reason.
 std::string Tail(const std::vector<char> &log)
 {
 	const size_t length = strnlen(log.data(), log.size());

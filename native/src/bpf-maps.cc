@@ -47,7 +47,7 @@ struct Entries {
 // The kernel reads whole buckets, so entries that come and go meanwhile make nothing twice. -EINVAL when the map knows no batches.
 int ReadBatches(int fd, Entries *entries)
 {
-	// A hash tells where it stands by a bucket's number (u32), an array or trie by a key.
+	// The position of a hash is a bucket's number (u32), that of an array or trie a key.
 	std::vector<uint8_t> in(std::max<size_t>(entries->key_bytes, 4)), out(in.size());
 	uint32_t room = kBatch;
 	bool first = true;

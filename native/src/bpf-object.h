@@ -27,7 +27,7 @@ class BpfObject : public Napi::ObjectWrap<BpfObject>
 public:
 	static Napi::Function Define(Napi::Env env);
 	explicit BpfObject(const Napi::CallbackInfo &info);
-	// Also the way of an object that was collected or whose environment ended without a close: everything is detached and freed.
+	// Also runs for an object that was collected, or whose environment ended without a close: everything is detached and freed.
 	~BpfObject() override;
 
 	// The map, or null with a JavaScript error thrown.

@@ -18,7 +18,7 @@ public:
 	}
 
 	// What it throws becomes an uncaught exception, as with every callback of Node's own; the caller goes on.
-	// A value that could not be made, in an environment that is being ended, is not told.
+	// A value that could not be created, in an environment that is ending, is not passed on.
 	void Call(napi_env env, napi_value argument)
 	{
 		if (argument == nullptr || function_.IsEmpty())

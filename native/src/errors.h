@@ -1,4 +1,4 @@
-// What goes wrong, as JavaScript errors: `code` (errno name), `op` (what was tried), `log` (the last lines the kernel or libbpf said).
+// Failures as JavaScript errors: `code` (errno name), `op` (what was tried), `log` (the last lines of the kernel or libbpf).
 #pragma once
 
 #include <napi.h>

@@ -22,7 +22,7 @@ public:
 
 	// Read at the first call and kept; null when there is none.
 	const btf *Get();
-	// Asks the kernel, then each module that has BTF, until `found` is true. Modules are read anew each time: they come and go.
+	// Asks the kernel, then each module that has BTF, until `found` is true. Modules are read again each time: they come and go.
 	bool Any(const std::function<bool(const btf *, int first_id)> &found);
 
 private:

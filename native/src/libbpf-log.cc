@@ -11,7 +11,7 @@ namespace
 {
 
 constexpr int kLines = 25;
-// A verifier log may be 16 MB: its end is what tells.
+// A verifier log may be 16 MB: the reason is at its end.
 constexpr size_t kKeptBytes = 1 << 20;
 
 thread_local std::string *collecting = nullptr;

@@ -17,7 +17,7 @@ public:
 
 	// The verifier's last lines when a program was refused, else libbpf's own last lines.
 	std::string LastLines() const;
-	// What failed, as far as libbpf told: `load program NAME`, `create map NAME`; else empty.
+	// What failed, as far as libbpf reported it: `load program NAME`, `create map NAME`; else empty.
 	std::string FailedStep() const;
 
 private:

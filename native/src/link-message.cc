@@ -66,7 +66,7 @@ Napi::Value LinkChangeOf(Napi::Env env, const nlmsghdr *header)
 		return change;
 	}
 	const auto *message = static_cast<const ifinfomsg *>(NLMSG_DATA(header));
-	// The bridge tells of its ports with messages of its own family: an AF_BRIDGE RTM_DELLINK is a port that left, not a link that went.
+	// The bridge reports its ports in messages of its own family: an AF_BRIDGE RTM_DELLINK is a port that left, not a removed link.
 	if (message->ifi_family != AF_UNSPEC)
 		return {};
 	if (header->nlmsg_type == RTM_DELLINK) {

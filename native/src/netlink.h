@@ -59,7 +59,7 @@ public:
 
 	// `groups` is a mask of RTMGRP_*. All return 0 or -errno.
 	int Open(uint32_t groups);
-	// Asks for everything and gives the answers, each with its header. Asks anew when the kernel's tables changed meanwhile.
+	// Requests everything and gives the answers, each with its header. Requests again when the kernel's tables changed meanwhile.
 	int Dump(Message request, std::vector<std::vector<char>> *answers);
 	// Asks for one change and waits for its acknowledgement.
 	int Request(Message request);
