@@ -98,6 +98,15 @@ static __always_inline bool drop_is_matched(struct ktrace_sighting *s, struct sc
 	       leads_to_followed(s->tuple.dst, s->tuple.dport, s->proto);
 }
 
+static __always_inline bool has_vlan(const struct sk_buff *skb)
+{
+	const struct sk_buff___vlan_bit *before_6_2 = (const void *)skb;
+
+	if (bpf_core_field_exists(before_6_2->vlan_present))
+		return BPF_CORE_READ_BITFIELD_PROBED(before_6_2, vlan_present);
+	return BPF_CORE_READ(skb, vlan_all);
+}
+
 /* Where a packet's linear bytes from L3 on are; false when the kernel has not set it. */
 static __always_inline bool locate(const struct sk_buff *skb, struct source *source)
 {
@@ -169,6 +178,10 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 	s->netns = netns;
 	s->ifindex = ifindex_of(skb);
 	s->gso_segs = 1;
+	if (has_vlan(skb)) {
+		s->flags |= KTRACE_VLAN;
+		s->vlan_tci = BPF_CORE_READ(skb, vlan_tci);
+	}
 	s->skb = (__u64)(unsigned long)skb;
 	if (!is_within_rate(s, scratch, 0, 0, s->skb)) {
 		COUNT(cut);

@@ -6,7 +6,7 @@
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
 
-#define KTRACE_LAYOUT_VERSION 7
+#define KTRACE_LAYOUT_VERSION 8
 
 /* Bytes captured from L3, at most: of the headers, and when a follower has asked for more. */
 enum ktrace_capture {
@@ -53,6 +53,7 @@ enum ktrace_flags {
 	KTRACE_NAT_SOURCE = 1 << 11, /* KTRACE_HOOK_NAT: the source is rewritten, else the destination */
 	KTRACE_EVERY = 1 << 12, /* a follower of one of its ends asked for every packet */
 	KTRACE_SNAP = 1 << 13, /* one asked for more than the headers */
+	KTRACE_VLAN = 1 << 14, /* vlan_tci is set: the frame, of a tunnel's packet the outer one, has a tag */
 };
 
 enum ktrace_tunnel {
@@ -99,7 +100,7 @@ struct ktrace_sighting {
 	__u8 icmp_code;
 	__u8 tcp_flags;
 	__u8 tunnel_kind;
-	__u8 pad[2];
+	__u16 vlan_tci; /* priority and id, IEEE 802.1Q */
 	struct ktrace_tuple tuple; /* as the packet is at this hook */
 	struct ktrace_tuple ct_original;
 	struct ktrace_tuple ct_reply;

@@ -47,8 +47,15 @@ struct sk_buff {
 	int skb_iif;
 	__u16 network_header;
 	__be16 protocol;
+	__u16 vlan_tci;
+	__u32 vlan_all;
 	unsigned char *head;
 	unsigned char *data;
+};
+
+/* Before 6.2 a bit says whether there is a tag, and what is left of an old one says nothing (354259fa73e2, net: remove skb->vlan_present). */
+struct sk_buff___vlan_bit {
+	__u8 vlan_present : 1;
 };
 
 union nf_inet_addr {

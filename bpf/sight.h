@@ -355,6 +355,10 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 	s->ifindex = skb->ifindex;
 	s->netns = cfg_netns;
 	s->gso_segs = skb->gso_segs ? skb->gso_segs : 1;
+	if (skb->vlan_present) {
+		s->flags |= KTRACE_VLAN;
+		s->vlan_tci = skb->vlan_tci;
+	}
 	s->time_ns = bpf_ktime_get_ns();
 	nfct = nfct_of(skb, s);
 

@@ -42,6 +42,10 @@ export function checkEvent(event: KtraceEvent): void {
         event,
       );
       expect(
+        isMissingOr(event.vlan, (vlan) => isObject(vlan) && isNumber(vlan['id'])),
+        event,
+      );
+      expect(
         isMissingOr(event.unanswered, (unanswered) => isObject(unanswered) && isNumber(unanswered['ms'])),
         event,
       );

@@ -13,6 +13,7 @@ export function compose(parts: Part[], id: string): PacketEvent {
   const nat = joinNat(parts, names);
   const drop = parts.find(({ event }) => event.drop !== undefined)?.event.drop;
   const last = parts[parts.length - 1]?.event ?? first.event;
+  const vlan = parts.find(({ event }) => event.vlan !== undefined)?.event.vlan;
   return {
     ...base,
     id,
@@ -20,6 +21,7 @@ export function compose(parts: Part[], id: string): PacketEvent {
     src: names.named(base.src),
     dst: names.named(base.dst),
     ...(base.icmp === undefined ? {} : { icmp: joinIcmp(base.icmp, parts, names) }),
+    ...(vlan === undefined ? {} : { vlan }),
     ...(nat.length === 0 ? {} : { nat }),
     hops: joinHops(parts),
     ...headersOf(parts),

@@ -51,6 +51,7 @@ function decodeSighting(view: DataView, at: number, length: number): Sighting {
     quoted: (flags & FLAG.quoted) === 0 ? undefined : decodeQuoted(view, at),
     conntrack: (flags & FLAG.conntrack) === 0 ? undefined : decodeConntrack(view, at, flags),
     tunnel: view.getUint8(at + SIGHTING.tunnelKind) === TUNNEL.none ? undefined : decodeTunnel(view, at),
+    vlan: (flags & FLAG.vlan) === 0 ? undefined : { id: view.getUint16(at + SIGHTING.vlanTci, true) & 0xfff },
     drop:
       hook === HOOK.drop
         ? {

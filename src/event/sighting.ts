@@ -60,6 +60,8 @@ export interface Sighting {
   quoted: { proto: number; tuple: Tuple; seq?: number } | undefined;
   conntrack: ConntrackSeen | undefined;
   tunnel: { kind: 'vxlan' | 'ipip'; vni: number; src: string; dst: string } | undefined;
+  /** The tag of the frame (IEEE 802.1Q), of a tunnel's packet that of the outer one. */
+  vlan: { id: number } | undefined;
   drop: { reason: number; location: bigint } | undefined;
   /** `nat`, and no ICMP error: which end is about to be rewritten; `conntrack` says to what. */
   rewrite: 'source' | 'destination' | undefined;

@@ -183,6 +183,8 @@ export interface PacketEvent {
   fragment?: { id: number; offset: number; more: boolean };
   src: Endpoint;
   dst: Endpoint;
+  /** The tag that its frame has (IEEE 802.1Q) where it is first seen with one, outside a tunnel. */
+  vlan?: { id: number };
   /** Of a capture file: fewer bytes were captured than its headers have. What is missing is empty, 0 or absent. */
   cut?: true;
   tcp?: TcpFacts;

@@ -148,6 +148,8 @@ export function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
   if (first.fragment !== undefined) event.fragment = { id: first.ipId, ...first.fragment };
   if (first.tcp !== undefined) event.tcp = { ...first.tcp, flags: tcpFlagLetters(first.tcp.flags) };
   if (first.icmp !== undefined) event.icmp = { ...icmpFacts(packet), ...(isError ? errorFacts(packet, view) : {}) };
+  const vlan = packet.sightings.find((sighting) => sighting.vlan !== undefined && sighting.tunnel === undefined)?.vlan;
+  if (vlan !== undefined) event.vlan = vlan;
   if (nat.length > 0) event.nat = nat;
   const fate = fateOf(packet, view);
   event.verdict = verdictOf(packet, fate, translatedTuple(event).dst, view);

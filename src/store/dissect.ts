@@ -55,6 +55,7 @@ export function dissect(packet: CapturedPacket): Dissected | undefined {
     quoted: undefined,
     conntrack: undefined,
     tunnel: undefined,
+    vlan: l3.vlan,
     drop: undefined,
     rewrite: undefined,
     sent: undefined,

@@ -233,7 +233,7 @@ suite('a dump as a page', () => {
     await file.close();
     const page = parsed(await readPage(path));
     assert.deepEqual(page.errors, []);
-    assert.match(byId(page, 'summary').text, /13packets with a record/);
+    assert.match(byId(page, 'summary').text, /14packets with a record/);
     const whole = readFileSync(path);
     writeFileSync(path, whole.subarray(0, whole.length - 10));
     const half = collector();

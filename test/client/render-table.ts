@@ -174,6 +174,14 @@ export const RENDER_TABLE: [string, KtraceEvent][] = [
     }),
   ],
   [
+    'a tagged frame',
+    packet({
+      ...{ id: '7v', time, proto: 'udp', len: 61, vlan: { id: 100 }, src: frontend, dst: master },
+      hops: [hop('host1', 'veth1a2b', 'in', 0)],
+      verdict: 'unknown',
+    }),
+  ],
+  [
     'an ICMP error with the flow it is about',
     packet({
       id: '8',

@@ -45,6 +45,7 @@ test('a record is decoded field by field', () => {
       remembered: true,
     },
     tunnel: { kind: 'vxlan', vni: 1, src: '192.168.0.1', dst: 'fd00::2' },
+    vlan: { id: 100 },
     drop: undefined,
     rewrite: undefined,
     sent: undefined,

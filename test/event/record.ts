@@ -38,7 +38,8 @@ export function fullRecord(): Uint8Array {
     netns: 4_026_531_840,
     ifindex: 7,
     len: 60,
-    flags: FLAG.entry | FLAG.conntrack | FLAG.ctReply | FLAG.ctRemembered | FLAG.l4 | FLAG.provisional | FLAG.nothingNew,
+    flags:
+      FLAG.entry | FLAG.conntrack | FLAG.ctReply | FLAG.ctRemembered | FLAG.l4 | FLAG.provisional | FLAG.nothingNew | FLAG.vlan,
     ctStatus: 0x1a8,
     payloadHash: 99,
     tcpSeq: 0xffff_fff0,
@@ -53,6 +54,8 @@ export function fullRecord(): Uint8Array {
     proto: 6,
     tcpFlags: 0x12,
     tunnelKind: TUNNEL.vxlan,
+    // Priority 5 is no part of the id.
+    vlanTci: 0xa064,
   });
   putTuple(bytes, SIGHTING.tuple, { src: '10.244.1.2', dst: '10.96.0.10', sport: 40_000, dport: 80 });
   putTuple(bytes, SIGHTING.ctOriginal, { src: '10.244.1.2', dst: '10.96.0.10', sport: 40_000, dport: 80 });
@@ -65,7 +68,7 @@ export function fullRecord(): Uint8Array {
 
 const SIZES: Record<number, string[]> = {
   8: ['timeNs', 'skb', 'dropLocation'],
-  2: ['gsoSegs', 'fragmentOffset', 'icmpId', 'icmpSeq', 'icmpMtu', 'dataLen', 'headersLen'],
+  2: ['gsoSegs', 'fragmentOffset', 'icmpId', 'icmpSeq', 'icmpMtu', 'dataLen', 'headersLen', 'vlanTci'],
   1: ['hook', 'ipVersion', 'proto', 'quotedProto', 'icmpType', 'icmpCode', 'tcpFlags', 'tunnelKind'],
 };
 

@@ -350,3 +350,16 @@ test('fragments, merged segments and packets with nothing new say so', () => {
   );
   assert.equal(told[0]?.event.nodes[0], view.node);
 });
+
+test('a packet’s tag is that of its frame, not that of a tunnel’s frame around it', () => {
+  const { assembler, told } = assembling();
+  const vlan = { id: 100 };
+  const tunnel = { kind: 'vxlan', vni: 1, src: '192.168.0.1', dst: '192.168.0.2' } as const;
+  assembler.add(sighting({ entry: true, tuple: tuple('10.244.1.2', 1, '10.244.2.10', 80), vlan, skb: 1n }), 0);
+  assembler.add(sighting({ entry: true, tuple: tuple('10.244.1.2', 2, '10.244.2.10', 80), vlan, tunnel, skb: 2n }), 0);
+  assembler.flush();
+  assert.deepEqual(
+    told.map(({ event }) => event.vlan),
+    [vlan, undefined],
+  );
+});

@@ -55,6 +55,7 @@ export function sighting(fields: Partial<Sighting> = {}): Sighting {
     quoted: undefined,
     conntrack: undefined,
     tunnel: undefined,
+    vlan: undefined,
     drop: undefined,
     rewrite: undefined,
     sent: undefined,

@@ -8,6 +8,7 @@ import { durationText } from './units.ts';
 export function protocolText(event: PacketEvent, paint: Palette): string {
   const words = [escapeText(event.proto), ...essentials(event, paint)];
   if (event.fragment !== undefined) words.push(`fragment ${event.fragment.offset}${event.fragment.more ? '+' : ''}`);
+  if (event.vlan !== undefined) words.push(`vlan ${event.vlan.id}`);
   if (event.segments !== undefined) words.push(`x${event.segments}`);
   return words.join(' ');
 }
