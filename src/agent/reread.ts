@@ -10,7 +10,10 @@ export const schedule: Schedule = (work, delayMs) => {
 
 /** Changes come in bursts (kube-proxy in IPVS mode adds an address for each Service at its start): all within this time cost one read. */
 const COALESCE_MS = 50;
-/** A dump that changes interrupt ends with EAGAIN, and does again while they go on: the pauses double up to this. */
+/**
+ * A dump that changes interrupt ends with EAGAIN, and does again while they go on: the pauses double up to this. Until then it is what a burst
+ * of changes looks like; from then on what is known is so old that somebody must be told.
+ */
 const MOST_PAUSE_MS = 5_000;
 
 export interface RereadOptions {
@@ -22,7 +25,10 @@ export interface RereadOptions {
   schedule: Schedule;
 }
 
-/** Reads something of the kernel again when it has changed, once for a burst of changes; a read that fails is tried again. */
+/**
+ * Reads something of the kernel again when it has changed, once for a burst of changes; a read that fails is tried again. One that changes
+ * interrupt is no fault, unless they go on for long.
+ */
 export class Reread {
   readonly #options: RereadOptions;
   #pauseMs = COALESCE_MS;
@@ -38,11 +44,20 @@ export class Reread {
     const { place, read, guard } = this.#options;
     this.#cancel?.();
     this.#cancel = undefined;
-    if (guard.run(place, read)) {
+    const pauseMs = this.#pauseMs;
+    let isRead = true;
+    const readOrWait = (): void => {
+      try {
+        read();
+      } catch (error) {
+        if (!isInterrupted(error) || pauseMs >= MOST_PAUSE_MS) throw error;
+        isRead = false;
+      }
+    };
+    if (guard.run(place, readOrWait) && isRead) {
       this.#pauseMs = COALESCE_MS;
       return;
     }
-    const pauseMs = this.#pauseMs;
     this.#pauseMs = Math.min(2 * pauseMs, MOST_PAUSE_MS);
     this.#after(pauseMs);
   }
@@ -62,4 +77,8 @@ export class Reread {
     if (this.#isClosed || this.#cancel !== undefined) return;
     this.#cancel = this.#options.schedule(() => this.now(), delayMs);
   }
+}
+
+function isInterrupted(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'EAGAIN';
 }

@@ -16,7 +16,20 @@ test('a burst of 4,000 addresses, which interrupts the dumps, costs few dumps an
   clock.advance(60_000);
   assert.deepEqual(interfaces.ownAddresses, new Set(kernel.addresses.map(({ ip }) => ip)));
   assert.ok(kernel.dumps - before <= 10, `${kernel.dumps - before} dumps`);
-  assert.equal(interfaces.guard.failures.get('addresses'), 5);
+  assert.equal(interfaces.guard.failures.get('addresses'), undefined, 'that addresses change is no fault');
+});
+
+test('addresses that go on changing for longer than the longest pause, so that they cannot be read, are told as a fault', (t) => {
+  const { interfaces, kernel, clock } = openInterfaces(t, { addresses: [address('10.0.0.1')] });
+  kernel.busy = 10;
+  kernel.addresses = [address('10.0.0.2')];
+  kernel.tell({ kind: 'address', ifindex: 9 });
+  clock.advance(5000);
+  assert.equal(interfaces.guard.failures.get('addresses'), undefined);
+  clock.advance(60_000);
+  assert.equal(kernel.busy, 0);
+  assert.equal(interfaces.guard.failures.get('addresses'), 3);
+  assert.deepEqual(interfaces.ownAddresses, new Set(['10.0.0.2']));
 });
 
 test('addresses that cannot be read at the start, or when Kubernetes tells the node’s own, are read later', (t) => {
