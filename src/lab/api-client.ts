@@ -11,12 +11,25 @@ import { readTokens } from './tokens.ts';
  * @throws KtraceError `KTRACE_E_LAB_API` with the server's own message
  */
 export async function callApi<T>(directory: string, method: string, path: string, body?: unknown): Promise<T> {
-  const { status, text } = await send(directory, method, path, body).catch((cause: unknown) => {
-    throw new KtraceError('KTRACE_E_LAB_API', `The lab's API server does not answer: ${messageOf(cause)}`, { cause });
-  });
+  const { status, text } = await ask(directory, method, path, body);
   const answer = JSON.parse(text) as T & { message?: string };
   if (status >= 300) throw new KtraceError('KTRACE_E_LAB_API', `${method} ${path}: ${answer.message ?? status}`);
   return answer;
+}
+
+/**
+ * What a lab's API server counts: `apiserver_request_total` of reviews, as Prometheus reads it.
+ *
+ * @throws KtraceError `KTRACE_E_LAB_API`
+ */
+export async function apiMetrics(directory: string): Promise<string> {
+  return (await ask(directory, 'GET', '/metrics')).text;
+}
+
+async function ask(directory: string, method: string, path: string, body?: unknown): Promise<{ status: number; text: string }> {
+  return send(directory, method, path, body).catch((cause: unknown) => {
+    throw new KtraceError('KTRACE_E_LAB_API', `The lab's API server does not answer: ${messageOf(cause)}`, { cause });
+  });
 }
 
 function send(directory: string, method: string, path: string, body: unknown): Promise<{ status: number; text: string }> {

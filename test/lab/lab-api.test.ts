@@ -16,6 +16,7 @@ import {
   type V1Status,
   Watch,
 } from '@kubernetes/client-node';
+import { apiMetrics } from '../../src/lab/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { readTokens } from '../../src/lab/tokens.ts';
@@ -94,6 +95,17 @@ suite('the API server, through @kubernetes/client-node', { skip: SKIP }, () => {
     };
     assert.equal(await may('default'), true);
     assert.equal(await may('kube-system'), false);
+  });
+
+  test('how often reviews were asked for is counted', async () => {
+    const asked = async () => {
+      const page = await apiMetrics(lab.directory);
+      return Number(/^apiserver_request_total\{verb="CREATE",resource="tokenreviews"\} (\d+)$/m.exec(page)?.[1] ?? 0);
+    };
+    const before = await asked();
+    const reviews = config.makeApiClient(AuthenticationV1Api);
+    for (const token of ['wrong', 'wrong too']) await reviews.createTokenReview({ body: { spec: { token } } });
+    assert.equal((await asked()) - before, 2);
   });
 
   test('TokenRequest gives a token for its audiences alone, to who may have it, for as long as its account is there', async () => {

@@ -28,6 +28,8 @@ export interface ApiContext {
   lister: Lister;
   tokens: Tokens;
   bookmarkEveryMs: number;
+  /** Reviews that were asked for, by resource. */
+  reviewCounts: Map<string, number>;
 }
 
 /** Answers one request; every failure becomes a `Status` object. */
@@ -92,6 +94,7 @@ async function route(context: ApiContext, request: IncomingMessage, response: Se
   const user = authenticate(context, request);
   const known = request.method === 'GET' ? discovery(path) : undefined;
   if (known !== undefined) return sendJson(response, 200, known);
+  if (path === '/metrics' && user.groups.includes('system:masters')) return sendMetrics(context, response);
   if (path in REVIEWS && request.method === 'POST') return answerReview(context, path, user, request, response);
   const target = parsePath(path);
   if (target === undefined) {
@@ -104,8 +107,17 @@ async function route(context: ApiContext, request: IncomingMessage, response: Se
 
 async function answerReview(context: ApiContext, path: string, user: User, request: IncomingMessage, response: ServerResponse) {
   const attempt = { user: user.username, verb: 'create', group: path.split('/')[2] ?? '', resource: path.split('/')[4] ?? '' };
+  context.reviewCounts.set(attempt.resource, (context.reviewCounts.get(attempt.resource) ?? 0) + 1);
   if (ruling(context.store, user, attempt) === undefined) throw forbidden(attempt);
   sendJson(response, 201, review(path, await readJson(request), user, context.tokens, context.store));
+}
+
+/** Of what the real server's metrics have: how often reviews were asked for. */
+function sendMetrics({ reviewCounts }: ApiContext, response: ServerResponse): void {
+  const lines = [...reviewCounts].map(
+    ([resource, count]) => `apiserver_request_total{verb="CREATE",resource="${resource}"} ${count}\n`,
+  );
+  response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(lines.join(''));
 }
 
 async function serveResource(

@@ -24,7 +24,13 @@ export interface ApiServer {
  */
 export async function serveApi(lab: string, directory: string, port: number): Promise<ApiServer> {
   const store = openStore(directory);
-  const context = { store, lister: new Lister(store), tokens: readTokens(directory), bookmarkEveryMs: 60_000 };
+  const context = {
+    store,
+    lister: new Lister(store),
+    tokens: readTokens(directory),
+    bookmarkEveryMs: 60_000,
+    reviewCounts: new Map<string, number>(),
+  };
   const sockets = new NamespaceSockets();
   const forwarder = new PortForwarder(context, lab, sockets);
   const server = createServer({
