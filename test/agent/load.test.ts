@@ -36,16 +36,19 @@ test('where there is no SKB_CONSUMED no reason is left out', () => {
   assert.ok(!Object.values(reasons).includes(leftOut(reasons)));
 });
 
+/** Of a kernel that has everything. */
+const BTF = {
+  available: () => true,
+  enumValues: () => ({}),
+  tracepointArguments: () => ['skb', 'location'],
+  hasMember: () => true,
+  hasStruct: () => true,
+};
+
 /** What is thrown where the kernel refuses the programs like this. */
 function refusal(kernel: string, error: { code?: string; log?: string }): KtraceError {
   const native = {
-    btf: {
-      available: () => true,
-      enumValues: () => ({}),
-      tracepointArguments: () => ['skb', 'location'],
-      hasMember: () => true,
-      hasStruct: () => true,
-    },
+    btf: BTF,
     openObject: () => {
       throw Object.assign(new Error('load the object: refused'), error);
     },
@@ -79,13 +82,7 @@ test('a refusal of a kernel that is new enough, and one for want of rights, keep
 test('a larger flow table is shared as the one that the object has', () => {
   const opened: { mapSizes: Record<string, number>; config: Record<string, Uint8Array> }[] = [];
   const native = {
-    btf: {
-      available: () => true,
-      enumValues: () => ({}),
-      tracepointArguments: () => ['skb', 'location'],
-      hasMember: () => true,
-      hasStruct: () => true,
-    },
+    btf: BTF,
     openObject: (_: string, options: (typeof opened)[number]) => {
       opened.push(options);
       return {} as BpfObject;

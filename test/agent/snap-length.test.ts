@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { Sink } from '../../src/agent/feed.ts';
-import { Pipeline, type PipelineOptions } from '../../src/agent/pipeline.ts';
+import type { Pipeline } from '../../src/agent/pipeline.ts';
 import type { Subscription } from '../../src/event/target.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { POD, sighting } from '../flow/sightings.ts';
-import { quiet } from './server-fixture.ts';
+import { openPipeline } from './pipeline-fixture.ts';
 
 /** A datagram of 40 bytes, of which 28 are headers. */
 const DATAGRAM = Uint8Array.from({ length: 40 }, (_, at) => (at === 0 ? 0x45 : at));
@@ -14,50 +14,7 @@ const HEADERS = 28;
 /** A pipeline whose kernel captures what it is told to, and what it was told. */
 function open(t: TestContext): { pipeline: Pipeline; snaps: number[]; see(bytes: number): void } {
   const snaps: number[] = [];
-  const tracer = {
-    notices: [],
-    dropReasons: new Map(),
-    isOutdated: () => false,
-    probes: { lacking: () => undefined },
-    setTargets: () => undefined,
-    setFilter: () => undefined,
-    setSnapBytes: (bytes: number) => snaps.push(bytes),
-    countedFlows: () => [],
-    removeFlows: () => undefined,
-    stats: () => ({}),
-    rates: () => Buffer.alloc(0),
-    recursionMisses: () => 0,
-  };
-  const options = {
-    node: 'host1',
-    native: { realtimeOffsetNs: () => 0n, readRing: () => ({ drain: () => undefined, close: () => undefined }) },
-    tracer,
-    interfaces: {
-      nameOf: () => 'veth1',
-      kindOf: () => 'pod',
-      isOfPod: () => false,
-      ownAddresses: new Set<string>(),
-      netnsOf: () => undefined,
-      interfaceOfAddress: () => undefined,
-      vxlanPorts: () => [],
-      podAddresses: () => [],
-      newPodAddresses: () => [],
-      setActive: () => undefined,
-      lacking: () => undefined,
-      retryFailed: () => undefined,
-    },
-    naming: {
-      resolve: () => ({ pods: [], addresses: ['10.244.1.2'], ownAddresses: [], serviceAddresses: [] }),
-      namePacket: () => undefined,
-      nameFlow: () => undefined,
-      podOf: () => undefined,
-      notReady: () => undefined,
-    },
-    symbols: { at: () => '', areKnown: true },
-    log: quiet,
-  } as unknown as PipelineOptions;
-  const pipeline = new Pipeline(options);
-  t.after(() => pipeline.close());
+  const { pipeline } = openPipeline(t, { tracer: { setSnapBytes: (bytes: number) => snaps.push(bytes) } });
   let skb = 0x1000n;
   return {
     pipeline,
