@@ -357,7 +357,9 @@ export class Pipeline implements Feed {
     } catch (error) {
       log.error({ err: messageOf(error) }, 'not all targets could be followed');
       const text = `some of what is followed is not seen on this node: ${messageOf(error)}`;
-      this.notice({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' });
+      const code = 'KTRACE_N_TARGETS_INCOMPLETE';
+      // It is tried at each change, and may be refused each time.
+      if (this.#notices.get(code)?.text !== text) this.notice({ code, text, level: 'warn' });
     }
   }
 

@@ -93,3 +93,26 @@ test('what cannot be taken down leaves nothing else standing, and the next follo
   followAll(opened.pipeline);
   assert.deepEqual([opened.rings, actives], [1, [true, false, true]]);
 });
+
+test('targets that the kernel goes on refusing are told once, until it takes them', (t) => {
+  let refusal: string | undefined = 'no room';
+  const setTargets = () => {
+    if (refusal !== undefined) throw new Error(refusal);
+  };
+  const { pipeline } = openPipeline(t, { tracer: { setTargets } });
+  const { codes } = followAll(pipeline);
+  const told = () => codes().filter((code) => code === 'KTRACE_N_TARGETS_INCOMPLETE').length;
+  for (let times = 0; times < 5; times += 1) {
+    pipeline.resolveAgain();
+    t.mock.timers.tick(1000);
+  }
+  assert.equal(told(), 1);
+  refusal = 'no memory';
+  pipeline.resolveAgain();
+  t.mock.timers.tick(1000);
+  assert.equal(told(), 2, 'another reason is news');
+  refusal = undefined;
+  pipeline.resolveAgain();
+  t.mock.timers.tick(1000);
+  assert.ok(!followAll(pipeline).codes().includes('KTRACE_N_TARGETS_INCOMPLETE'), 'it is over for those who come later');
+});
