@@ -157,13 +157,16 @@ export class NodeWatch {
     this.#gates = gates;
     this.#noteGateless(before);
     // The cluster has grown: from here on it is followed as a large one.
-    if (this.#wanted === undefined && gates.size > MAX_NODES) this.#wanted = new Set(before.keys());
+    if (this.#wanted === undefined && gates.size > MAX_NODES) {
+      this.#wanted = new Set([...before.keys(), ...this.#gateless.keys()].slice(0, MAX_NODES));
+    }
     following?.setNodes(this.#nodes());
     for (const [node, gate] of gates) {
       const known = before.get(node);
       if (gate.isReady && (isBack || known?.isReady === false || known?.name !== gate.name)) following?.retryNow(node);
     }
   }
+
   /** A gate that is replaced is away for a moment only: its node is kept, and tried again like one whose connection broke. */
   #noteGateless(before: ReadonlyMap<string, Gate>): void {
     const { nowMs = () => performance.now(), leaveAfterMs = LEAVE_AFTER_MS } = this.#options;

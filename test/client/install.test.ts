@@ -90,5 +90,20 @@ test('install takes the agents of an earlier version out of the gates’ namespa
   assert.ok(asked.length > 10 && asked.slice(1).every((one) => one.startsWith('PATCH ')));
   assert.ok(asked.some((one) => one.startsWith('PATCH /apis/apps/v1/namespaces/ktrace-agents/daemonsets/ktrace-agent')));
   stdout.end();
-  assert.match(await text(stdout), /^daemonset\/ktrace-agent in ktrace deleted\nnamespace\/ktrace changed\n|unchanged/);
+  assert.match(await text(stdout), /^daemonset\/ktrace-agent in ktrace deleted\nnamespace\/ktrace (?:un)?changed\n/);
+});
+
+test('an interrupt while earlier agents end makes nothing beside them', async (t) => {
+  const ours = { labels: { 'app.kubernetes.io/name': 'ktrace' } };
+  const interruption = new AbortController();
+  const asked: string[] = [];
+  const { kubeconfig } = await fakeServer(t, (method, path) => {
+    if (method !== 'GET') asked.push(`${method} ${path}`);
+    if (method === 'DELETE') interruption.abort();
+    const metadata = { name: 'ktrace', ...ours, ...(asked.length === 0 ? {} : { deletionTimestamp: 'now' }) };
+    return [200, { metadata }];
+  });
+  const io = { ...IO, interrupt: interruption.signal };
+  assert.equal(await runInstall({ ...OPTIONS, ktraceNamespace: 'ktrace', kubeconfig, context: undefined }, io), 130);
+  assert.deepEqual(asked, ['DELETE /apis/apps/v1/namespaces/ktrace/daemonsets/ktrace-agent']);
 });

@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { createApi } from '../../src/client/api.ts';
 import type { Following } from '../../src/client/following.ts';
 import { listGates } from '../../src/client/gates.ts';
-import { NodeWatch, type NodeWatchOptions } from '../../src/client/node-watch.ts';
+import { MAX_NODES, NodeWatch, type NodeWatchOptions } from '../../src/client/node-watch.ts';
 import { didYouMean, nearNames } from '../../src/client/suggest.ts';
 import { silenceText } from '../../src/client/summary.ts';
 import { nodesOf } from '../../src/client/target-objects.ts';
@@ -121,6 +121,28 @@ test('a node whose gate is replaced is kept and tried again, and left when none 
   assert.ok(calls.nodes.every((nodes) => nodes.includes('host1')));
   nowMs += 1;
   await until('it is left', () => calls.nodes.at(-1)?.length === 0);
+});
+
+test('a cluster that grows too large while a gate is replaced goes on with the nodes that it had', async (t) => {
+  const fake = await apiFor(t);
+  const names = Array.from({ length: MAX_NODES }, (_, at) => `host${at}`);
+  for (const node of names) fake.objects.set(...gatePod(`g-${node}`, node));
+  const api = createApi(fake.config);
+  const clock = { everyMs: 10, nowMs: () => 0 };
+  const watch = new NodeWatch({ api, namespace: 'ktrace', gates: await listGates(api, 'ktrace'), wanted: undefined, ...clock });
+  t.after(() => watch.close());
+  const { calls, following } = followed();
+  watch.start(following);
+  const looked = async () => {
+    const atLeast = calls.nodes.length + 2;
+    await until('it has looked', () => calls.nodes.length >= atLeast);
+  };
+  fake.objects.delete(gatePod('g-host7', 'host7')[0]);
+  await looked();
+  for (const node of ['late1', 'late2']) fake.objects.set(...gatePod(`g-${node}`, node));
+  await untilHolds('their gates are known', () => watch.gateOf('late2'));
+  await looked();
+  assert.deepEqual(calls.nodes.at(-1), names.toSorted());
 });
 
 test("where not all nodes are followed, a peer's node joins when it is seen", async (t) => {

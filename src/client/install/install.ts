@@ -44,7 +44,7 @@ export async function runInstall(options: InstallOptions, io: InstallIo): Promis
   });
   const api = openApi(options, io);
   for (const { kind, metadata } of manifests) if (kind === 'Namespace') await rejectForeignNamespace(api, metadata.name);
-  await removeEarlierAgents(api, options, io);
+  if (!(await removeEarlierAgents(api, options, io))) return EXIT.interrupted;
   for (const manifest of manifests) {
     const outcome = await applyManifest(api, manifest, options.dryRun).catch(explainMissingNamespace(options.dryRun, manifest));
     io.stdout.write(`${escapeText(titleOf(manifest))} ${outcome}${options.dryRun ? ' (dry run)' : ''}\n`);
@@ -82,12 +82,15 @@ async function rejectForeignNamespace(api: Api, name: string): Promise<void> {
   );
 }
 
-/** Earlier versions had their agents beside the gates, where a grant reaches them, and two agents on a node would fight for one socket. */
+/**
+ * Earlier versions had their agents beside the gates, where a grant reaches them, and two agents on a node would fight for one socket.
+ * @returns false when the user interrupted
+ */
 async function removeEarlierAgents(
   api: Api,
   { dryRun, ktraceNamespace, timeoutMs }: InstallOptions,
   { stdout, interrupt }: InstallIo,
-): Promise<void> {
+): Promise<boolean> {
   for (const [apiVersion, kind] of [
     ['apps/v1', 'DaemonSet'],
     ['v1', 'ServiceAccount'],
@@ -95,9 +98,10 @@ async function removeEarlierAgents(
     const object: KubeObject = { apiVersion, kind, metadata: { name: 'ktrace-agent', namespace: ktraceNamespace } };
     const deletion = await removeOurs(api, object, { isDry: dryRun, propagationPolicy: 'Foreground' });
     if (deletion === 'not there') continue;
-    if (deletion === 'deleted' && !dryRun) await awaitGone(api, object, timeoutMs, interrupt);
+    if (deletion === 'deleted' && !dryRun && !(await awaitGone(api, object, timeoutMs, interrupt))) return false;
     stdout.write(`${escapeText(titleOf(object))} ${deletion}${dryRun ? ' (dry run)' : ''}\n`);
   }
+  return true;
 }
 
 /** A dry run makes no namespace, and the API server checks nothing in one that is not there. */
