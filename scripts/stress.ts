@@ -66,7 +66,7 @@ async function inItsLab(scenario: Scenario, interrupted: AbortSignal): Promise<O
 }
 
 async function run(lab: Lab, scenario: Scenario, interrupted: AbortSignal): Promise<Outcome> {
-  const echoes = new Echoes();
+  const echoes = new Echoes(QUIET_POD);
   const follower = new Follower(lab, [`pod/${QUIET_POD}`, '-n', 'default'], (event) => echoes.add(event));
   try {
     const quiet: Quiet = { follower, echoes, way: await warmUp(lab, follower, echoes, interrupted) };

@@ -1,4 +1,4 @@
-import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
+import type { KtraceEvent, LostEvent, PacketEvent } from '../../src/event/types.ts';
 
 /** How many interfaces a ping and its reply cross. */
 export interface Way {
@@ -10,9 +10,15 @@ export interface Way {
 export class Echoes {
   /** The most hops that were told of an echo, by its id, its number and its direction. */
   readonly #hops = new Map<number, Map<string, number>>();
+  readonly #pod: string;
   #lost: Record<string, number> = {};
 
-  /** Sightings and records told as lost since this was asked for, by stage. */
+  /** @param pod The name of the pod whose echoes they are. */
+  constructor(pod: string) {
+    this.#pod = pod;
+  }
+
+  /** Sightings and records told as lost since this was asked for, by stage; without what another pod's rate cut, which is none of the pod's. */
   takeLost(): Record<string, number> {
     const lost = this.#lost;
     this.#lost = {};
@@ -20,7 +26,7 @@ export class Echoes {
   }
 
   add(event: KtraceEvent): void {
-    if (event.kind === 'lost') this.#lost[event.stage] = (this.#lost[event.stage] ?? 0) + event.count;
+    if (event.kind === 'lost') this.#addLost(event);
     else if (event.kind === 'packet') this.#addPacket(event);
   }
 
@@ -49,6 +55,11 @@ export class Echoes {
   /** Forgets the echoes of an id. */
   forget(id: number): void {
     this.#hops.delete(id);
+  }
+
+  #addLost({ stage, pod, count }: LostEvent): void {
+    if (stage === 'pod-rate' && pod?.name !== this.#pod) return;
+    this.#lost[stage] = (this.#lost[stage] ?? 0) + count;
   }
 
   #addPacket({ icmp, hops }: PacketEvent): void {

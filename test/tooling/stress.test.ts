@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Echoes, pingsOf } from '../../scripts/stress/echoes.ts';
 import { metricSum } from '../../scripts/stress/metric-sum.ts';
 import { judge, MOST_GROWN_MIB, type Outcome } from '../../scripts/stress/verdict.ts';
-import type { KtraceEvent, LostEvent, PacketEvent } from '../../src/event/types.ts';
+import type { KtraceEvent, LostEvent, LostStage, PacketEvent } from '../../src/event/types.ts';
 
 const MIB = 1024 * 1024;
 const GOOD: Outcome = {
@@ -25,7 +25,7 @@ test('a peak that goes away again, and every ping told, is good', () => {
 
 test('a ping that is not told is good where at least as much is told as lost, and only there', () => {
   const missing = (lost: number) =>
-    judge({ ...GOOD, honest: { ...GOOD.honest, whole: 597, lost: { 'kernel-ring': lost - 1, 'agent-queue': 1 } } });
+    judge({ ...GOOD, honest: { ...GOOD.honest, whole: 597, lost: { 'kernel-ring': lost - 1, 'client-socket': 1 } } });
   assert.deepEqual(missing(3), []);
   assert.deepEqual(missing(2), ['3 of 600 pings were not told whole to the other follower, and 2 told as lost']);
 });
@@ -64,14 +64,28 @@ const echo = (seq: number, name: string, hops: number, id = 7) =>
     hops: Array.from({ length: hops }, () => ({})),
   }) as unknown as PacketEvent;
 
+const lost = (stage: LostStage, count: number, name?: string): LostEvent => ({
+  v: 1,
+  kind: 'lost',
+  node: 'host2',
+  stage,
+  count,
+  from: '2026-11-28T00:00:00Z',
+  to: '2026-11-28T00:00:01Z',
+  ...(name === undefined ? {} : { pod: { namespace: 'default', name, uid: '' } }),
+});
+
 test('a ping is whole when it and its reply were told with all hops, however often they were told', () => {
-  const echoes = new Echoes();
+  const echoes = new Echoes('quiet');
   const events: KtraceEvent[] = [
     ...[1, 2, 3, 4].map((seq) => echo(seq, 'echo-request', 6)),
     // Amended, from one node's part to both nodes'.
     ...[echo(1, 'echo-reply', 3), echo(1, 'echo-reply', 6), echo(2, 'echo-reply', 3)],
     ...[echo(3, 'echo-request', 6, 8), echo(3, 'echo-reply', 6, 8)],
-    { kind: 'lost', stage: 'kernel-ring', count: 5 } as LostEvent,
+    lost('kernel-ring', 5),
+    lost('pod-rate', 2, 'quiet'),
+    // What the flooded pod's rate cut excuses no ping of the quiet one.
+    ...[lost('pod-rate', 70, 'flooded'), lost('pod-rate', 900)],
   ];
   for (const event of events) echoes.add(event);
   const way = echoes.way(7);
@@ -79,7 +93,7 @@ test('a ping is whole when it and its reply were told with all hops, however oft
   const whole = (...answered: number[]) => echoes.whole(7, way, 4, new Set(answered));
   assert.equal(whole(1, 2, 3), 2, '1, and 4 that nobody answered');
   assert.equal(echoes.whole(7, way, 5, new Set([1])), 4, '5 was not told at all');
-  assert.deepEqual(echoes.takeLost(), { 'kernel-ring': 5 });
+  assert.deepEqual(echoes.takeLost(), { 'kernel-ring': 5, 'pod-rate': 2 });
   assert.deepEqual(echoes.takeLost(), {});
   echoes.forget(7);
   assert.equal(whole(1), 0);
