@@ -5,14 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { answerRecorded, Dump } from '../../src/agent/dump.ts';
-import { Recorder } from '../../src/agent/recorder.ts';
+import type { Recorder } from '../../src/agent/recorder.ts';
 import type { Incident, PodTrouble } from '../../src/event/incident.ts';
 import type { KtraceEvent, PacketEvent, PodRef } from '../../src/event/types.ts';
 import type { AgentMessage } from '../../src/protocol/messages.ts';
-import { createLog } from '../../src/util/log.ts';
 import { hop, packet } from '../client/events.ts';
 import { until, untilHolds } from '../support/until.ts';
-import { FakeFeed } from './fake-feed.ts';
+import { startRecorder } from './recorder-fixture.ts';
 
 const ALL = { identity: 'admin', allowed: 'all' } as const;
 /** Small: what many pods do soon pushes out what was. */
@@ -39,22 +38,8 @@ interface Recording {
 
 async function start(t: TestContext, { folder, afterMs = 0 }: { folder?: string; afterMs?: number } = {}): Promise<Recording> {
   const own = folder ?? mkdtempSync(join(tmpdir(), 'ktrace-incidents-'));
-  const recorder = await Recorder.start({
-    config: { directory: own, budgetBytes: BUDGET_BYTES, ageMs: 3_600_000 },
-    feed: new FakeFeed(),
-    ownPods: () => [],
-    isPodAddress: () => false,
-    name: () => undefined,
-    notice: () => undefined,
-    withdraw: () => undefined,
-    lost: () => undefined,
-    log: createLog('agent', 'silent'),
-    incidents: { afterMs },
-  });
-  t.after(async () => {
-    await recorder.close();
-    rmSync(own, { recursive: true, force: true });
-  });
+  const recorder = await startRecorder(t, { directory: own, budgetBytes: BUDGET_BYTES, incidents: { afterMs } });
+  t.after(() => rmSync(own, { recursive: true, force: true }));
   let serial = 0;
   return {
     folder: own,

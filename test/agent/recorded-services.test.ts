@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import { answerRecorded } from '../../src/agent/dump.ts';
-import { Recorder } from '../../src/agent/recorder.ts';
+import type { Recorder } from '../../src/agent/recorder.ts';
 import type { Target } from '../../src/event/target.ts';
 import { NamesIndex } from '../../src/kube/names-index.ts';
-import { createLog } from '../../src/util/log.ts';
 import { putService, putSlice, rawService, rawSlice } from '../kube/build.ts';
 import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
+import { startRecorder } from './recorder-fixture.ts';
 
 const ALL = { identity: 'admin', allowed: 'all' } as const;
 const SPEC = { type: 'ClusterIP', clusterIPs: ['10.96.0.1'], ports: [{ name: 'http', port: 80, protocol: 'TCP' }] };
@@ -33,20 +33,14 @@ function folderFor(t: TestContext): string {
 async function start(t: TestContext, folder: string, instance = 'first'): Promise<Recording> {
   const index = new NamesIndex({ node: 'host1' });
   const feed = new FakeFeed(instance);
-  const recorder = await Recorder.start({
-    config: { directory: folder, budgetBytes: 16 * 1024 * 1024, ageMs: 3_600_000 },
+  const recorder = await startRecorder(t, {
+    directory: folder,
+    budgetBytes: 16 * 1024 * 1024,
     feed,
     ownPods: () => [{ pod: POD, ips: ['10.0.0.1'] }],
-    isPodAddress: () => false,
-    name: () => undefined,
     services: () => index.servicesWithSlices(),
-    notice: () => undefined,
-    withdraw: () => undefined,
-    lost: () => undefined,
-    log: createLog('agent', 'silent'),
   });
   index.onChange(() => recorder.services.changed());
-  t.after(() => recorder.close());
   return { recorder, index, feed, stop: () => recorder.close() };
 }
 

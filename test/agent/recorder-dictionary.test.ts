@@ -5,30 +5,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Dump } from '../../src/agent/dump.ts';
-import { Recorder } from '../../src/agent/recorder.ts';
+import type { Recorder } from '../../src/agent/recorder.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import type { AgentMessage } from '../../src/protocol/messages.ts';
-import { createLog } from '../../src/util/log.ts';
 import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
+import { startRecorder } from './recorder-fixture.ts';
 
 test('records are told as they were, over segments, dictionaries and packets’ second headers', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'ktrace-recorder-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const feed = new FakeFeed();
   // Small: a segment takes 45 kB.
-  const recorder = await Recorder.start({
-    config: { directory, budgetBytes: 1024 * 1024, ageMs: 3_600_000 },
-    feed,
-    ownPods: () => [],
-    isPodAddress: () => false,
-    name: () => undefined,
-    notice: () => undefined,
-    withdraw: () => undefined,
-    lost: () => undefined,
-    log: createLog('agent', 'silent'),
-  });
-  t.after(() => recorder.close());
+  const recorder = await startRecorder(t, { directory, budgetBytes: 1024 * 1024, feed });
   const given = new Map<string, string[]>();
   for (let round = 0; round < 30; round++) {
     for (let at = 0; at < 50; at++) {

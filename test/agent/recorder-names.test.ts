@@ -4,11 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { OwnPod } from '../../src/agent/pod-names.ts';
-import { Recorder } from '../../src/agent/recorder.ts';
+import type { Recorder } from '../../src/agent/recorder.ts';
 import { readOwners } from '../../src/agent/recording.ts';
-import { createLog } from '../../src/util/log.ts';
 import { until } from '../support/until.ts';
-import { FakeFeed } from './fake-feed.ts';
+import { startRecorder } from './recorder-fixture.ts';
 
 /** More than one block holds: each line is over a kilobyte. */
 const PODS: OwnPod[] = Array.from({ length: 600 }, (_, at) => ({
@@ -18,21 +17,8 @@ const PODS: OwnPod[] = Array.from({ length: 600 }, (_, at) => ({
 
 async function start(t: TestContext, ownPods: () => OwnPod[]): Promise<Recorder> {
   const directory = mkdtempSync(join(tmpdir(), 'ktrace-names-'));
-  const recorder = await Recorder.start({
-    config: { directory, budgetBytes: 64 * 1024 * 1024, ageMs: 3_600_000 },
-    feed: new FakeFeed(),
-    ownPods,
-    isPodAddress: () => false,
-    name: () => undefined,
-    notice: () => undefined,
-    withdraw: () => undefined,
-    lost: () => undefined,
-    log: createLog('agent', 'silent'),
-  });
-  t.after(async () => {
-    await recorder.close();
-    rmSync(directory, { recursive: true, force: true });
-  });
+  const recorder = await startRecorder(t, { directory, budgetBytes: 64 * 1024 * 1024, ownPods });
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
   return recorder;
 }
 

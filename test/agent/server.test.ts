@@ -7,13 +7,17 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import type { Authorize } from '../../src/agent/authorizer.ts';
-import { Recorder } from '../../src/agent/recorder.ts';
+import { DEFAULT_LIMITS } from '../../src/agent/limits.ts';
+import type { Recorder } from '../../src/agent/recorder.ts';
 import { startServer } from '../../src/agent/server.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
+import { startRecorder } from './recorder-fixture.ts';
 import { quiet, serve, temporaryDirectory } from './server-fixture.ts';
 import { refusal, StreamClient, unixUrl } from './stream-client.ts';
+
+const NEVER_MS = 3_600_000;
 
 interface Answer {
   status: number;
@@ -35,19 +39,7 @@ async function get(
 
 /** One that has recorded nothing. */
 async function emptyRecorder(t: TestContext): Promise<Recorder> {
-  const recorder = await Recorder.start({
-    config: { directory: await temporaryDirectory(t), budgetBytes: 64 * 1024 * 1024, ageMs: 3_600_000 },
-    feed: new FakeFeed(),
-    ownPods: () => [],
-    isPodAddress: () => false,
-    name: () => undefined,
-    notice: () => undefined,
-    withdraw: () => undefined,
-    lost: () => undefined,
-    log: quiet,
-  });
-  t.after(() => recorder.close());
-  return recorder;
+  return startRecorder(t, { directory: await temporaryDirectory(t), budgetBytes: 64 * 1024 * 1024 });
 }
 
 async function endOf(client: StreamClient): Promise<{ code: number; error: string | undefined }> {
@@ -293,18 +285,27 @@ describe('a websocket', () => {
 
   it('is closed when nothing is asked for behind an answer', async (t) => {
     const recorder = await emptyRecorder(t);
-    const { connect, server } = await serve(t, { handshakeMs: 1000 }, { recorder });
+    const { connect, server } = await serve(t, { closingMs: NEVER_MS }, { recorder });
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const leftAlone = async (client: StreamClient) => {
+      while (client.closed === undefined) {
+        t.mock.timers.tick(DEFAULT_LIMITS.handshakeMs);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return endOf(client);
+    };
     const client = connect();
     await client.hello();
     client.say({ type: 'doctor' });
     client.say({ type: 'recorded', targets: [{ kind: 'all' }] });
     await client.until(() => client.all('recorded').length === 1);
-    assert.deepEqual(await endOf(client), { code: 1008, error: 'KTRACE_E_HANDSHAKE' });
+    assert.deepEqual(await leftAlone(client), { code: 1008, error: 'KTRACE_E_HANDSHAKE' });
     const dumping = connect();
     await dumping.hello();
     dumping.say({ type: 'dump', targets: [{ kind: 'all' }], sinceMs: 0, untilMs: 1 });
     await dumping.until(() => dumping.all('dumped').length === 1);
-    assert.deepEqual(await endOf(dumping), { code: 1008, error: 'KTRACE_E_HANDSHAKE' });
+    assert.deepEqual(await leftAlone(dumping), { code: 1008, error: 'KTRACE_E_HANDSHAKE' });
+    t.mock.timers.reset();
     await until('no client is connected', () => server.clients === 0);
   });
 

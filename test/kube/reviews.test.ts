@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { openApi } from '../../src/kube/api.ts';
 import { openReviewer, type Reviewer } from '../../src/kube/reviews.ts';
+import { PATIENCE_MS } from '../support/until.ts';
 
 interface Asked {
   method: string | undefined;
@@ -15,6 +16,7 @@ interface Asked {
 async function serve(
   t: TestContext,
   answer: () => { status: number; body: unknown } | undefined,
+  timeoutMs = PATIENCE_MS,
 ): Promise<{ reviewer: Reviewer; asked: Asked[] }> {
   const asked: Asked[] = [];
   const server = createServer(async (request, response) => {
@@ -31,7 +33,7 @@ async function serve(
   });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const api = openApi({ getCurrentCluster: () => ({ server: url }), applyToHTTPSOptions: async () => undefined });
-  return { reviewer: openReviewer(api, new AbortController().signal, 100), asked };
+  return { reviewer: openReviewer(api, new AbortController().signal, timeoutMs), asked };
 }
 
 const ok = (status: unknown) => () => ({ status: 201, body: { status } });
@@ -91,7 +93,7 @@ describe('reviews', () => {
       undefined,
     ];
     for (const answer of answers) {
-      const { reviewer } = await serve(t, () => answer);
+      const { reviewer } = await serve(t, () => answer, answer === undefined ? 100 : PATIENCE_MS);
       await assert.rejects(
         reviewer.token('secret', 'ktrace.dev'),
         (error: Error) => error.name === 'ApiError' && !/secret/.test(error.message),

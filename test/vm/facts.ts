@@ -1,3 +1,4 @@
+import type { KernelStats } from '../../src/agent/tracer.ts';
 import type { Endpoint, PacketEvent } from '../../src/event/types.ts';
 
 /** What one node's kernel side said of itself, see inside/node.ts. */
@@ -15,15 +16,7 @@ export interface NodeReport {
   /** By the kernel's own statistics, where they were asked for (else zero). */
   runs: { program: string; runs: number; ns: number }[];
   counts: {
-    stats: {
-      matched: number;
-      emitted: number;
-      counted: number;
-      cut: number;
-      filtered: number;
-      lostRing: number;
-      lostScratch: number;
-    };
+    stats: KernelStats;
     malformed: number;
     recursionMisses: number;
   };

@@ -1,0 +1,24 @@
+import type { TestContext } from 'node:test';
+import { Recorder, type RecorderOptions } from '../../src/agent/recorder.ts';
+import { createLog } from '../../src/util/log.ts';
+import { FakeFeed } from './fake-feed.ts';
+
+type Options = Partial<RecorderOptions> & { directory: string; budgetBytes: number };
+
+/** A recorder that keeps an hour of a feed without pods and tells nobody anything, but for what the test gives; closed after the test. */
+export async function startRecorder(t: TestContext, { directory, budgetBytes, ...options }: Options): Promise<Recorder> {
+  const recorder = await Recorder.start({
+    config: { directory, budgetBytes, ageMs: 3_600_000 },
+    feed: new FakeFeed(),
+    ownPods: () => [],
+    isPodAddress: () => false,
+    name: () => undefined,
+    notice: () => undefined,
+    withdraw: () => undefined,
+    lost: () => undefined,
+    log: createLog('agent', 'silent'),
+    ...options,
+  });
+  t.after(() => recorder.close());
+  return recorder;
+}
