@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
 import { redact } from '../../src/access/redact.ts';
 import type { Endpoint, FlowEvent, KtraceEvent, PacketEvent, Translation } from '../../src/event/types.ts';
+import { fc } from '../support/fast-check.ts';
 
 const ALLOWED = new Set(['mine', 'ours']);
 

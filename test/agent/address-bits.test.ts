@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { addressOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
+import { fc } from '../support/fast-check.ts';
 
 /** `has_bit` of bpf/match.h, in big integers: the words as they are loaded on a little-endian machine. */
 function kernelBit(address: Uint8Array): number {

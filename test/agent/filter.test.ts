@@ -75,7 +75,7 @@ describe('a follower with a filter', () => {
     const allowed = { identity: 'alice', allowed: new Set(['a']) };
     const { connect, feed } = await serve(t, {}, { authorize: () => Promise.resolve(allowed) });
     const client = connect({ autoCredit: true });
-    await client.subscribe(filter('pod SECRET'.toLowerCase() + ' or label secret=x or ns b or tcp'));
+    await client.subscribe(filter('pod secret or label secret=x or ns b or tcp'));
     client.say({ type: 'credit', events: 100 });
     const one = packet(1, 'a');
     one.src = { ip: '10.244.1.2', pod: { namespace: 'a', name: 'mine', uid: 'u1', labels: {} } };

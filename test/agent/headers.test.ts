@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
 import { patched, unpatched } from '../../src/agent/headers.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
+import { fc } from '../support/fast-check.ts';
 import { aboutSecret, packet } from './fake-feed.ts';
 import { serve } from './server-fixture.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
 import { SentBatches } from '../../src/agent/sent-batches.ts';
+import { fc } from '../support/fast-check.ts';
 
 const entries = (seq: number, size: number) =>
   Array.from({ length: size }, (_, i) => ({ json: `${seq}.${i}`.padEnd(10), weight: 1, gap: false }));

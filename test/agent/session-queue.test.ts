@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
 import { type Entry, type QueueCounts, SessionQueue } from '../../src/agent/session-queue.ts';
 import type { KtraceEvent, LostEvent } from '../../src/event/types.ts';
+import { fc } from '../support/fast-check.ts';
 import { packet } from './fake-feed.ts';
 
 const emptyCounts = (): QueueCounts => ({ in: 0, out: 0, cut: 0, folded: 0, putBack: 0, discarded: 0 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
 import type { LostEvent } from '../../src/event/types.ts';
+import { fc } from '../support/fast-check.ts';
 import { until } from '../support/until.ts';
 import { packet } from './fake-feed.ts';
 import { serve } from './server-fixture.ts';

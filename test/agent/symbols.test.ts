@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { readSymbols, Symbols } from '../../src/agent/symbols.ts';
+import { fc } from '../support/fast-check.ts';
 
 const symbols = (text: string) => new Symbols([Buffer.from(text)]);
 

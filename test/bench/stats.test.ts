@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { interleaved, quantile, ratios, spread } from '../../bench/stats.ts';
+import { fc } from '../support/fast-check.ts';
 
 test('quantiles lie between neighbours', () => {
   assert.equal(quantile([4, 1, 3, 2], 0.5), 2.5);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { NodeClock } from '../../src/client/clock.ts';
 import { nsSince, timeFrom } from '../../src/client/instant.ts';
+import { fc } from '../support/fast-check.ts';
 
 test('the true offset is always within the told bounds, whatever the ways take', () => {
   const message = fc.record({

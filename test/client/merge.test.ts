@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { timeFrom } from '../../src/client/instant.ts';
 import { MERGE_DEFAULTS, Merge, type MergeOptions } from '../../src/client/merge.ts';
 import type { Endpoint, FlowEvent, KtraceEvent, PacketEvent } from '../../src/event/types.ts';
+import { fc } from '../support/fast-check.ts';
 import { EPOCH_MS, flow, hop, packet, pod } from './events.ts';
 
 const frontend = pod('frontend', '10.244.1.2', 'host1', 41512, { app: 'guestbook' });

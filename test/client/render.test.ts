@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { palette, wantsColor } from '../../src/client/render/colors.ts';
 import { escapeText, safeJson } from '../../src/client/render/escape.ts';
 import { createPrinter } from '../../src/client/render/printer.ts';
 import { durationText } from '../../src/client/render/units.ts';
 import type { KtraceEvent } from '../../src/event/types.ts';
+import { fc } from '../support/fast-check.ts';
 import { RENDER_TABLE } from './render-table.ts';
 
 process.env['TZ'] = 'UTC';

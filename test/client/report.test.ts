@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import fc from 'fast-check';
 import { REPORT_LIMITS, type ReportLimits } from '../../src/client/report/limits.ts';
 import type { Peers } from '../../src/client/report/peers.ts';
 import { Report } from '../../src/client/report/report.ts';
 import { stepsOf } from '../../src/client/report/steps.ts';
 import { BAR_KINDS, Timeline } from '../../src/client/report/timeline.ts';
 import type { Endpoint, KtraceEvent, PacketEvent, Translation } from '../../src/event/types.ts';
+import { fc } from '../support/fast-check.ts';
 import { flow, hop, packet, pod } from './events.ts';
 
 const client = pod('web', '10.1.0.1', 'host1', 40_000);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { distinctBytes, seenBytes } from '../../src/event/captured.ts';
+import { fc } from '../support/fast-check.ts';
 
 test('a follower sees the headers, and of what follows no more than its own snap length', () => {
   const captured = { bytes: Uint8Array.from({ length: 100 }, (_, index) => index), headerBytes: 28 };

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { decodeBatch } from '../../src/event/decode.ts';
 import { FLAG, HOOK, SIGHTING, TUNNEL } from '../../src/event/layout.ts';
 import type { Sighting } from '../../src/event/sighting.ts';
+import { fc } from '../support/fast-check.ts';
 import { batch, fullRecord, putTuple, record } from './record.ts';
 
 function decode(bytes: Uint8Array): { sightings: Sighting[]; malformed: number } {

@@ -10,6 +10,7 @@ import { parseFilter } from '../../src/filter/parse.ts';
 import { printFilter } from '../../src/filter/print.ts';
 import { decide } from '../../src/filter/run.ts';
 import { KtraceError } from '../../src/util/errors.ts';
+import { SEED } from '../support/seed.ts';
 import { randomFilter } from './support/expressions.ts';
 import { randomOf } from './support/random.ts';
 import { FILTERS } from './support/table.ts';
@@ -19,7 +20,6 @@ import { type Frame, frame, writeFrames } from './support/traffic.ts';
 const LAYERS: LinkLayer[] = ['ethernet', 'raw', 'sll', 'sll2'];
 const PACKETS = 400;
 const RANDOM_FILTERS = 150;
-const SEED = Number(process.env['KTRACE_TEST_SEED'] ?? 20_261_124);
 
 const folder = mkdtempSync(join(tmpdir(), 'ktrace-filter-'));
 after(() => rmSync(folder, { recursive: true }));

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
 import type { Place } from '../../src/filter/cursor.ts';
 import { matchesGlob } from '../../src/filter/globs.ts';
 import { parseFilter } from '../../src/filter/parse.ts';
 import { printFilter } from '../../src/filter/print.ts';
 import { KtraceError } from '../../src/util/errors.ts';
+import { fc } from '../support/fast-check.ts';
 
 describe("the cluster's words", () => {
   for (const [text, printed] of [

@@ -9,11 +9,10 @@ import { decide } from '../../src/filter/run.ts';
 import { combine } from '../../src/filter/terms.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { flow, hop, packet, pod } from '../client/events.ts';
+import { SEED } from '../support/seed.ts';
 import { randomFilter } from './support/expressions.ts';
 import { randomOf } from './support/random.ts';
 import { frame } from './support/traffic.ts';
-
-const SEED = Number(process.env['KTRACE_TEST_SEED'] ?? 20_261_125);
 
 const frontend = pod('frontend', '10.244.1.2', 'host1', 41512, { app: 'guestbook' });
 const service: Endpoint = { ip: '10.96.0.10', port: 6379, service: { namespace: 'default', name: 'redis-master', port: '' } };

@@ -11,11 +11,11 @@ import { decide } from '../../src/filter/run.ts';
 import { addressText } from '../../src/util/address.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { flow, hop, packet } from '../client/events.ts';
+import { SEED } from '../support/seed.ts';
 import { randomLiveFilter } from './support/live-expressions.ts';
 import { type Random, randomOf } from './support/random.ts';
 import { frame } from './support/traffic.ts';
 
-const SEED = Number(process.env['KTRACE_TEST_SEED'] ?? 20_261_127);
 const VXLAN_PORT = 8472;
 const FILTERS = 2500;
 const PACKETS = 150;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
 import { parseFilter } from '../../src/filter/parse.ts';
 import { printFilter } from '../../src/filter/print.ts';
 import { KtraceError } from '../../src/util/errors.ts';
+import { fc } from '../support/fast-check.ts';
 
 describe('a filter', () => {
   for (const [text, printed] of [

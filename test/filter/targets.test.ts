@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { parseTargets, type TargetWords } from '../../src/filter/targets.ts';
+import { fc } from '../support/fast-check.ts';
 
 function parse(words: string[], more: Partial<TargetWords> = {}) {
   return parseTargets({ words, selectors: [], namespaces: [], allNamespaces: false, defaultNamespace: 'default', ...more });

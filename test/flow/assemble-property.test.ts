@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { Sighting } from '../../src/event/sighting.ts';
+import { fc } from '../support/fast-check.ts';
 import { assembling, conntrack, hops, sighting, tuple, WAY_OUT } from './sightings.ts';
 
 const HOPS = ['veth1 in', 'cni0 in', 'flannel.1 out', 'eth0 out'];

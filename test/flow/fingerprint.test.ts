@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { Sighting } from '../../src/event/sighting.ts';
 import { fingerprintOf } from '../../src/flow/fingerprint.ts';
+import { fc } from '../support/fast-check.ts';
 import { echo, sighting } from './sightings.ts';
 
 const u32 = fc.integer({ min: 0, max: 0xffff_ffff });

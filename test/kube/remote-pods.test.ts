@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
 import { NamesIndex } from '../../src/kube/names-index.ts';
+import { fc } from '../support/fast-check.ts';
 import { putPod, putSlice, rawSlice, testClock } from './build.ts';
 
 const T0 = Date.parse('2026-11-22T12:00:00Z');

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
 import { parseSelector, type Requirement, selects } from '../../src/kube/selector.ts';
 import { KtraceError } from '../../src/util/errors.ts';
+import { fc } from '../support/fast-check.ts';
 
 function chosen(selector: string, labels: Record<string, string>): boolean {
   return selects(parseSelector(selector), labels);

@@ -6,12 +6,12 @@ import { parseFilter } from '../../src/filter/parse.ts';
 import { randomOf } from '../filter/support/random.ts';
 import { FILTERS } from '../filter/support/table.ts';
 import { before } from '../support/evidence.ts';
+import { SEED } from '../support/seed.ts';
 import { SKIP } from './lab-fixture.ts';
 import { FilterBench, shouldTake } from './support/filter-bench.ts';
 import { fuzzPrograms, fuzzTexts } from './support/filter-fuzz.ts';
 import { isAccounted } from './support/kernel.ts';
 
-const SEED = Number(process.env['KTRACE_TEST_SEED'] ?? 20_261_126);
 const PACKETS = 300;
 
 suite('a filter in the kernel', { skip: SKIP }, () => {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, afterEach, beforeEach, suite, test } from 'node:test';
-import fc from 'fast-check';
 import { addressOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
 import { before } from '../support/evidence.ts';
+import { fc } from '../support/fast-check.ts';
+import { SEED } from '../support/seed.ts';
 import { SKIP } from './lab-fixture.ts';
 import { Bench, followed, isAccounted, LOOPBACK } from './support/kernel.ts';
 import { ends, inUdp, NODE_ADDRESSES, NODES, POD, POD6, ports, router, TABLE } from './support/packet-table.ts';
@@ -57,10 +57,8 @@ suite('hostile packets', { skip: SKIP }, () => {
   });
   after(() => bench.close());
 
-  test('are never an error, never read past their end, and each is accounted for', (t) => {
-    const seed = Number(process.env['KTRACE_TEST_SEED'] ?? randomInt(1, 2 ** 31));
-    t.diagnostic(`KTRACE_TEST_SEED=${seed}, ${HOSTILE_PACKETS} packets`);
-    const pick = random(seed);
+  test('are never an error, never read past their end, and each is accounted for', () => {
+    const pick = random(SEED);
     let told = 0;
     for (let n = 0; n < HOSTILE_PACKETS; n++) {
       const l3 = hostilePacket(pick);
@@ -68,8 +66,8 @@ suite('hostile packets', { skip: SKIP }, () => {
       const seen = bench.run(program, ethernet(UNKNOWN, l3));
       assert.ok(seen.length <= 1);
       for (const sighting of seen) {
-        assert.ok(sighting.len <= l3.length && sighting.data.length <= sighting.len, `seed ${seed}: ${l3.toString('hex')}`);
-        assert.ok(l3.includes(Buffer.from(sighting.data)), `seed ${seed}: ${l3.toString('hex')}`);
+        assert.ok(sighting.len <= l3.length && sighting.data.length <= sighting.len, `seed ${SEED}: ${l3.toString('hex')}`);
+        assert.ok(l3.includes(Buffer.from(sighting.data)), `seed ${SEED}: ${l3.toString('hex')}`);
       }
       told += seen.length;
     }
@@ -80,17 +78,15 @@ suite('hostile packets', { skip: SKIP }, () => {
     assert.equal(bench.malformed, 0);
   });
 
-  test('that the body would match are never held back by the dispatcher', (t) => {
-    const seed = Number(process.env['KTRACE_TEST_SEED'] ?? randomInt(1, 2 ** 31));
-    t.diagnostic(`KTRACE_TEST_SEED=${seed}`);
-    const pick = random(seed);
+  test('that the body would match are never held back by the dispatcher', () => {
+    const pick = random(SEED);
     let matched = 0;
     for (let n = 0; n < HOSTILE_PACKETS / 2; n++) {
       const l3 = hostilePacket(pick);
       const packet = realFrame(l3);
       if (packet === undefined) continue;
       const byBody = bench.run('body_ingress', packet).length;
-      assert.equal(bench.run('ktrace_ingress', packet).length, byBody, `seed ${seed}: ${l3.toString('hex')}`);
+      assert.equal(bench.run('ktrace_ingress', packet).length, byBody, `seed ${SEED}: ${l3.toString('hex')}`);
       matched += byBody;
     }
     assert.ok(matched > 1000);

@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { fieldSelector, labelSelector } from '../../src/lab/api/selectors.ts';
 import type { ApiObject } from '../../src/lab/api/types.ts';
 import { withRootLock } from '../../src/lab/lock.ts';
 import { identify, isRunning, signal } from '../../src/lab/proc.ts';
 import { labDirectory } from '../../src/lab/state.ts';
 import { answer } from '../../src/lab/workload/dns-message.ts';
+import { fc } from '../support/fast-check.ts';
 
 const POD: ApiObject = {
   apiVersion: 'v1',

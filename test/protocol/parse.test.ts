@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
 import { MAX_CLIENT_FRAME_BYTES } from '../../src/protocol/constants.ts';
 import { clientMessageSchema } from '../../src/protocol/messages.ts';
 import { parseAgentMessage, parseClientMessage } from '../../src/protocol/parse.ts';
 import { KtraceError } from '../../src/util/errors.ts';
+import { fc } from '../support/fast-check.ts';
 
 const refused = (parse: () => unknown): string => {
   try {

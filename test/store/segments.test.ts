@@ -4,13 +4,13 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
-import fc from 'fast-check';
 import { FILE_HEADER_BYTES, FORMAT_VERSION } from '../../src/store/block.ts';
 import { BlockBuilder, type BuiltBlock } from '../../src/store/block-builder.ts';
 import { readBlocks } from '../../src/store/block-reader.ts';
 import { bloomOf, mayHold } from '../../src/store/bloom.ts';
 import { readSegments } from '../../src/store/segment-reader.ts';
 import { SegmentStore, type SegmentStoreOptions } from '../../src/store/segment-store.ts';
+import { fc } from '../support/fast-check.ts';
 import { until } from '../support/until.ts';
 
 function folder(t: TestContext): string {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
 import { Deque } from '../../src/util/deque.ts';
+import { fc } from '../support/fast-check.ts';
 
 describe('Deque', () => {
   it('does what an array does, whatever the steps', () => {

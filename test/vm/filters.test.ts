@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { LoadCounts } from '../lab/support/filter-fuzz.ts';
+import { SEED } from '../support/seed.ts';
 import { imageOrSkip } from './kernel-image.ts';
 import { KERNELS } from './kernels.ts';
 import { runInMachine } from './machine.ts';
@@ -12,7 +13,7 @@ import { writePlainScript } from './plain-script.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SKIP = needs([...NEEDED_HERE, ...NEEDED_TO_BOOT]);
-const SEED = Number(process.env['KTRACE_TEST_SEED'] ?? 20_261_128);
+
 /** How many distinct programs, and how long at most: emulation is slow. The seed and both can be given for a longer run. */
 const PROGRAMS = Number(process.env['KTRACE_TEST_FILTER_PROGRAMS'] ?? 1000);
 const LIMIT_MS = Number(process.env['KTRACE_TEST_FILTER_MS'] ?? 20_000);
