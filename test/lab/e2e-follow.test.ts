@@ -226,16 +226,17 @@ suite('following the guestbook', { skip: SKIP }, () => {
         least: 5,
       },
     ];
-    await Promise.all(
-      cases.map(async ({ argv, isMine, least }) => {
-        const one = follow(...argv, '-o', 'json');
-        await one.until(`${least} packets of ${argv.join(' ')}`, () => one.packets.length >= least);
-        assert.equal((await one.interrupt()).code, 130, one.stderr);
-        for (const packet of one.packets) assert.ok(isMine(packet), `${argv.join(' ')}: ${JSON.stringify(packet)}`);
-        assertNothingTwice(one.packets);
-        assert.match(one.stderr, /\b0 lost\b/);
-      }),
-    );
+    const shows = async ({ argv, isMine, least }: (typeof cases)[number]): Promise<void> => {
+      const one = follow(...argv, '-o', 'json');
+      await one.until(`${least} packets of ${argv.join(' ')}`, () => one.packets.length >= least);
+      assert.equal((await one.interrupt()).code, 130, one.stderr);
+      for (const packet of one.packets) assert.ok(isMine(packet), `${argv.join(' ')}: ${JSON.stringify(packet)}`);
+      assertNothingTwice(one.packets);
+      assert.match(one.stderr, /\b0 lost\b/);
+    };
+    // An agent serves one account eight streams at once, and three more go on beside these.
+    await Promise.all(cases.slice(0, 3).map(shows));
+    await Promise.all(cases.slice(3).map(shows));
   });
 
   test("following a Service shows the client's SYN from the client's own interface on, before it is translated", async () => {
