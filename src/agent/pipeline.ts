@@ -36,6 +36,7 @@ import type { Interfaces } from './interfaces.ts';
 import { KernelFilter } from './kernel-filter.ts';
 import type { KernelSymbols } from './kernel-symbols.ts';
 import { Losses } from './losses.ts';
+import { type Notice, Notices } from './notices.ts';
 import type { Tracer } from './tracer.ts';
 
 /** The kernel ring is emptied this often, and at once when a quarter of it is full. */
@@ -114,7 +115,7 @@ export class Pipeline implements Feed {
   readonly answers: AnswerTracker;
   readonly #options: PipelineOptions;
   readonly #following = new Set<Following>();
-  readonly #notices = new Map<string, NoticeEvent>();
+  readonly #notices: Notices;
   #ring: RingReader | undefined;
   #timers: NodeJS.Timeout[] = [];
   #offsetNs: bigint;
@@ -136,6 +137,7 @@ export class Pipeline implements Feed {
     this.#options = options;
     this.guard = new Guard(options.log);
     this.node = options.node;
+    this.#notices = new Notices(options.node, (notice) => this.#tellAll(notice));
     this.#offsetNs = this.#readOffset();
     this.#losses = this.#countLosses();
     this.#kernelFilter = new KernelFilter(options.tracer, options.log);
@@ -157,8 +159,8 @@ export class Pipeline implements Feed {
       onFlow: (flow) => this.#onFlow(flow),
       isAddressOf: (ifindex, ip) => options.interfaces.podAddresses(ifindex, performance.now()).includes(ip),
     });
-    for (const { code, text } of options.tracer.notices) this.notice({ code, text, level: 'warn' });
-    if (!options.symbols.areKnown) this.notice(NO_SYMBOLS);
+    for (const { code, text } of options.tracer.notices) this.#notices.put({ code, text, level: 'warn' });
+    if (!options.symbols.areKnown) this.#notices.put(NO_SYMBOLS);
   }
 
   hooks(): HookState[] {
@@ -204,7 +206,7 @@ export class Pipeline implements Feed {
     this.#following.add(following);
     try {
       this.#tellResolved(following);
-      for (const notice of this.#notices.values()) this.#deliver(following, notice);
+      for (const notice of this.#notices.all()) this.#deliver(following, notice);
       this.#apply();
     } catch (error) {
       this.#options.log.error({ err: error }, 'tracing could not be started');
@@ -263,21 +265,18 @@ export class Pipeline implements Feed {
   }
 
   /** Tells all followers, and those to come until it is withdrawn. */
-  notice({ code, text, level }: Pick<NoticeEvent, 'code' | 'text' | 'level'>): void {
-    const notice: NoticeEvent = { v: 1, kind: 'notice', node: this.node, level, code, text };
-    this.#notices.set(code, notice);
-    for (const following of this.#following) this.#deliver(following, notice);
+  notice(notice: Notice): void {
+    this.#notices.put(notice);
+  }
+
+  /** Ends a notice's time; `by`, when given, is told once to those who follow now. */
+  withdraw(code: NoticeEvent['code'], by?: Notice): void {
+    this.#notices.withdraw(code, by);
   }
 
   /** Tells all followers what was lost elsewhere than on the way to one of them. */
   lost(event: LostEvent): void {
     this.#tellAll(event);
-  }
-
-  /** Ends a notice's time; `by`, when given, is told once to those who follow now. */
-  withdraw(code: NoticeEvent['code'], by?: Pick<NoticeEvent, 'code' | 'text' | 'level'>): void {
-    if (!this.#notices.delete(code) || by === undefined) return;
-    for (const following of this.#following) this.#deliver(following, { v: 1, kind: 'notice', node: this.node, ...by });
   }
 
   close(): void {
@@ -353,13 +352,12 @@ export class Pipeline implements Feed {
       this.#givenOwn = interfaces.ownAddresses;
       tracer.setTargets(targets);
       this.#isBehind = false;
-      this.withdraw('KTRACE_N_TARGETS_INCOMPLETE');
+      this.#notices.withdraw('KTRACE_N_TARGETS_INCOMPLETE');
     } catch (error) {
       log.error({ err: messageOf(error) }, 'not all targets could be followed');
       const text = `some of what is followed is not seen on this node: ${messageOf(error)}`;
-      const code = 'KTRACE_N_TARGETS_INCOMPLETE';
       // It is tried at each change, and may be refused each time.
-      if (this.#notices.get(code)?.text !== text) this.notice({ code, text, level: 'warn' });
+      this.#notices.update({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' });
     }
   }
 
@@ -367,15 +365,7 @@ export class Pipeline implements Feed {
     const text = textOfLeftOut(following.set.leftOut, withoutRoom);
     if (text === following.leftOutText) return;
     following.leftOutText = text;
-    if (text !== '')
-      this.#deliver(following, {
-        v: 1,
-        kind: 'notice',
-        node: this.node,
-        level: 'warn',
-        code: 'KTRACE_N_TARGETS_INCOMPLETE',
-        text,
-      });
+    if (text !== '') this.#deliver(following, this.#notices.event({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' }));
   }
 
   /** Addresses that a follower was not given before: it has to hear of their flows, whoever else has. */
@@ -455,8 +445,8 @@ export class Pipeline implements Feed {
     const lacks = new Map(notices.map(({ code, text }) => [code, { code, text, level: 'warn' as 'warn' | 'info' }]));
     const text = probes.lacking();
     if (text !== undefined) lacks.set('KTRACE_N_NO_PROBES', { code: 'KTRACE_N_NO_PROBES', text, level: 'info' });
-    for (const code of LACKS) if (!lacks.has(code)) this.withdraw(code);
-    for (const lack of lacks.values()) if (this.#notices.get(lack.code)?.text !== lack.text) this.notice(lack);
+    for (const code of LACKS) if (!lacks.has(code)) this.#notices.withdraw(code);
+    for (const lack of lacks.values()) this.#notices.update(lack);
   }
 
   /** A node where nothing, or not everything, is attached must not look quiet. */
@@ -464,14 +454,14 @@ export class Pipeline implements Feed {
     const code = 'KTRACE_N_INTERFACES_INCOMPLETE';
     const lacking = this.#options.interfaces.lacking();
     if (lacking === undefined) {
-      this.withdraw(code, { code, level: 'info', text: 'all interfaces of this node are attached now' });
+      this.#notices.withdraw(code, { code, level: 'info', text: 'all interfaces of this node are attached now' });
       return;
     }
     const what = lacking.isEverything
       ? 'no packet is seen at any interface of this node'
       : 'not all interfaces of this node are seen';
     const text = `${what}: ${lacking.text}; trying again`;
-    if (this.#notices.get(code)?.text !== text) this.notice({ code, level: lacking.isEverything ? 'error' : 'warn', text });
+    this.#notices.update({ code, level: lacking.isEverything ? 'error' : 'warn', text });
   }
 
   #onBatch(batch: Uint8Array): void {
@@ -526,7 +516,7 @@ export class Pipeline implements Feed {
   /** What comes after this notice is seen by the new programs. */
   #tellConntrack(): void {
     const text = 'conntrack was loaded: translations are told from now on, and conversations that were open begin anew';
-    this.#tellAll({ v: 1, kind: 'notice', node: this.node, level: 'info', code: 'KTRACE_N_NO_CONNTRACK', text });
+    this.#notices.once({ code: 'KTRACE_N_NO_CONNTRACK', text, level: 'info' });
   }
 
   /** Those who follow were promised to be told: it is tried until it goes. */
@@ -556,20 +546,20 @@ export class Pipeline implements Feed {
   /** What is told may lack what a failed step would have told: for as long as steps fail, followers know. */
   #tellFaults(): void {
     const faults = [...this.guard.take()];
-    if (faults.length === 0) this.withdraw('KTRACE_N_AGENT_FAULT');
+    if (faults.length === 0) this.#notices.withdraw('KTRACE_N_AGENT_FAULT');
     else if (!this.#notices.has('KTRACE_N_AGENT_FAULT')) {
       const what = faults.map(([place, error]) => `${place}: ${messageOf(error)}`).join('; ');
       const text = `a step of this node's agent fails, and what it would have told is missing (${what}); the agent's log has more`;
-      this.notice({ code: 'KTRACE_N_AGENT_FAULT', level: 'error', text });
+      this.#notices.put({ code: 'KTRACE_N_AGENT_FAULT', level: 'error', text });
     }
   }
 
   #tellTableFull(): void {
-    if (!this.#losses.isTableFull) this.withdraw('KTRACE_N_FLOW_TABLE_FULL');
+    if (!this.#losses.isTableFull) this.#notices.withdraw('KTRACE_N_FLOW_TABLE_FULL');
     else if (!this.#notices.has('KTRACE_N_FLOW_TABLE_FULL')) {
       const text =
         'there are more flows than the kernel’s table has room for: some are not counted, and of those only TCP’s SYN, FIN and RST and ICMP are told';
-      this.notice({ code: 'KTRACE_N_FLOW_TABLE_FULL', level: 'warn', text });
+      this.#notices.put({ code: 'KTRACE_N_FLOW_TABLE_FULL', level: 'warn', text });
     }
   }
 
@@ -578,7 +568,7 @@ export class Pipeline implements Feed {
     if (names.length === 0) return;
     const others = names.length > MAX_NAMED ? ` and ${names.length - MAX_NAMED} others` : '';
     const text = `packets were not seen for a moment at ${names.slice(0, MAX_NAMED).join(', ')}${others}: somebody removed or replaced our filters there`;
-    this.#tellAll({ v: 1, kind: 'notice', node: this.node, level: 'warn', code: 'KTRACE_N_REATTACHED', text });
+    this.#notices.once({ code: 'KTRACE_N_REATTACHED', text, level: 'warn' });
   }
 
   #countLosses(): Losses {
