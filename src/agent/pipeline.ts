@@ -1,11 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { isDeepStrictEqual } from 'node:util';
 import type { Scope } from '../access/scope.ts';
 import { distinctBytes } from '../event/captured.ts';
 import { decodeBatch } from '../event/decode.ts';
 import type { NodeReport } from '../event/node-report.ts';
 import type { Sighting } from '../event/sighting.ts';
-import type { Resolved, Subscription } from '../event/target.ts';
+import type { Subscription } from '../event/target.ts';
 import type { FlowEvent, Hop, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
 import { AnswerTracker } from '../flow/answers.ts';
 import { Assembler } from '../flow/assemble.ts';
@@ -19,17 +18,8 @@ import { formatUnixNs } from '../util/time.ts';
 import { pipelineCounters } from './counters.ts';
 import { diagnose } from './doctor.ts';
 import type { Counter, Feed, Follower, HookState, Sink } from './feed.ts';
-import {
-  type FollowedSet,
-  type FollowSetOptions,
-  followedSet,
-  isSameResolved,
-  isSameSet,
-  isWanted,
-  kernelTargets,
-  MOST_UNKNOWN,
-  type Resolve,
-} from './follow-set.ts';
+import { type FollowSetOptions, isWanted } from './follow-set.ts';
+import { Followers, type Following } from './followers.ts';
 import { Guard } from './guard.ts';
 import { withData } from './hop-data.ts';
 import type { Interfaces } from './interfaces.ts';
@@ -43,22 +33,15 @@ import type { Tracer } from './tracer.ts';
 const RING_INTERVAL_MS = 15;
 /** Decoded in one turn of the loop: some hundred sightings, a few milliseconds. */
 const RING_BATCH_BYTES = 256 * 1024;
-/** Changes of pods and Services come in bursts; resolving takes milliseconds where there are thousands of Services. */
-const RESOLVE_DELAY_MS = 50;
-/** So many times as long as it took the last time nothing is resolved: the ring is read by the same thread. */
-const RESOLVE_REST = 10;
 const COUNT_INTERVAL_MS = 2000;
 const CLOCK_INTERVAL_MS = 5000;
 /** Notices of what the kernel does not let be told. */
 const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES'] as const;
 /** Interfaces in one notice. */
 const MAX_NAMED = 5;
-const NONE: ReadonlySet<string> = new Set();
 
 /** What the pipeline needs of Kubernetes: names for packets, pods for targets. */
-export interface Naming {
-  resolve: Resolve;
-  placeOf: FollowSetOptions['placeOf'];
+export interface Naming extends Pick<FollowSetOptions, 'resolve' | 'placeOf'> {
   namePacket(packet: PacketEvent, timeMs: number, podOfHop: (hop: Hop) => PodRef | undefined): void;
   /** @param pods known by their interfaces; they decide before the addresses do */
   nameFlow(flow: FlowEvent, timeMs: number, pods?: TrackedFlow['pods']): void;
@@ -82,20 +65,6 @@ export interface PipelineOptions {
   nowMs?: () => number;
 }
 
-interface Following {
-  subscription: Subscription;
-  /** What it may see. */
-  allowed: Scope;
-  sink: Sink;
-  set: FollowedSet;
-  /** What the kernel was told last that this one follows. */
-  given: ReadonlySet<string>;
-  /** What it was told last that its targets stand for. */
-  told: Resolved | undefined;
-  /** What it was told last of addresses that are not followed for it. */
-  leftOutText: string;
-}
-
 const NO_SYMBOLS = {
   code: 'KTRACE_N_NO_SYMBOLS',
   text: 'the functions where packets are dropped cannot be told: the kernel hides its addresses (kernel.kptr_restrict, CAP_SYSLOG)',
@@ -114,19 +83,13 @@ export class Pipeline implements Feed {
   readonly flows: FlowTracker;
   readonly answers: AnswerTracker;
   readonly #options: PipelineOptions;
-  readonly #following = new Set<Following>();
+  readonly #followers: Followers;
   readonly #notices: Notices;
   #ring: RingReader | undefined;
   #timers: NodeJS.Timeout[] = [];
   #offsetNs: bigint;
   readonly #losses: Losses;
   readonly #kernelFilter: KernelFilter;
-  #isResolving = false;
-  #resolveCostMs = 0;
-  /** The node's addresses as the kernel was given them last. */
-  #givenOwn: ReadonlySet<string> | undefined;
-  /** The kernel does not have all that is followed: something has changed, was refused or has failed since it was given. */
-  #isBehind = false;
   #batchMs = 0;
   /** A sighting that cannot be taken in costs itself, not those behind it in the batch. */
   readonly #add: (sighting: Sighting) => void;
@@ -138,6 +101,13 @@ export class Pipeline implements Feed {
     this.guard = new Guard(options.log);
     this.node = options.node;
     this.#notices = new Notices(options.node, (notice) => this.#tellAll(notice));
+    this.#followers = new Followers({
+      ...options,
+      notices: this.#notices,
+      guard: this.guard,
+      tell: (following, notice) => this.#deliver(following, notice),
+      changed: () => this.#apply(),
+    });
     this.#offsetNs = this.#readOffset();
     this.#losses = this.#countLosses();
     this.#kernelFilter = new KernelFilter(options.tracer, options.log);
@@ -195,17 +165,15 @@ export class Pipeline implements Feed {
   }
 
   get followers(): number {
-    return this.#following.size;
+    return this.#followers.size;
   }
 
   /** @throws KtraceError KTRACE_E_TRACING when the kernel side cannot be brought to it: then nothing of this follower is left */
   follow(subscription: Subscription, sink: Sink, allowed: Scope): Follower {
     if (this.#ring === undefined) this.guard.run('reload', () => this.#reloadIfOutdated());
-    const set = this.#resolve({ subscription, allowed });
-    const following: Following = { subscription, allowed, sink, set, given: NONE, told: undefined, leftOutText: '' };
-    this.#following.add(following);
+    const following = this.#followers.add(subscription, sink, allowed);
     try {
-      this.#tellResolved(following);
+      this.#followers.tellResolved(following);
       for (const notice of this.#notices.all()) this.#deliver(following, notice);
       this.#apply();
     } catch (error) {
@@ -215,13 +183,7 @@ export class Pipeline implements Feed {
     }
     return {
       update: (changed, nowAllowed) => {
-        const set = this.#resolve({ subscription: changed, allowed: nowAllowed });
-        // Another filter, or more of each packet: what was told already is told once more.
-        if (!asksTheSame(following.subscription, changed)) following.given = NONE;
-        following.subscription = changed;
-        following.allowed = nowAllowed;
-        following.set = set;
-        this.#tellResolved(following);
+        this.#followers.update(following, changed, nowAllowed);
         try {
           this.#apply();
         } catch (error) {
@@ -233,35 +195,12 @@ export class Pipeline implements Feed {
   }
 
   #leave(following: Following): void {
-    if (this.#following.delete(following)) this.guard.run('leave', () => this.#apply());
+    if (this.#followers.remove(following)) this.guard.run('leave', () => this.#apply());
   }
 
   /** Pods, Services or the node's addresses have changed: what the followers' targets stand for may have, too. Coalesced. */
   resolveAgain(): void {
-    if (this.#isResolving || this.#following.size === 0) return;
-    this.#isResolving = true;
-    const { nowMs = () => performance.now() } = this.#options;
-    const resolve = this.guard.wrap('targets', () => {
-      this.#isResolving = false;
-      const startedMs = nowMs();
-      try {
-        this.#resolveAll();
-      } finally {
-        this.#resolveCostMs = nowMs() - startedMs;
-      }
-    });
-    setTimeout(resolve, Math.max(RESOLVE_DELAY_MS, this.#resolveCostMs * RESOLVE_REST));
-  }
-
-  #resolveAll(): void {
-    for (const following of this.#following) {
-      const set = this.#resolve(following);
-      if (isSameSet(following.set, set)) continue;
-      this.#isBehind = true;
-      following.set = set;
-      this.#tellResolved(following);
-    }
-    if (this.#isBehind || this.#options.interfaces.ownAddresses !== this.#givenOwn) this.#apply();
+    this.#followers.resolveAgain();
   }
 
   /** Tells all followers, and those to come until it is withdrawn. */
@@ -280,7 +219,7 @@ export class Pipeline implements Feed {
   }
 
   close(): void {
-    this.#following.clear();
+    this.#followers.clear();
     this.#stop();
   }
 
@@ -308,80 +247,29 @@ export class Pipeline implements Feed {
     return this.#options.native.realtimeOffsetNs() + BigInt(this.#options.clockSkewMs ?? 0) * 1_000_000n;
   }
 
-  #resolve({ subscription, allowed }: Pick<Following, 'subscription' | 'allowed'>): FollowedSet {
-    const { naming, interfaces } = this.#options;
-    return followedSet(subscription, {
-      resolve: naming.resolve,
-      placeOf: naming.placeOf,
-      allowed,
-      newborn: interfaces.newPodAddresses(),
-    });
-  }
-
-  #tellResolved(following: Following): void {
-    const { resolved } = following.set;
-    if (following.told !== undefined && isSameResolved(following.told, resolved)) return;
-    following.told = resolved;
-    following.sink.resolved(resolved);
-  }
-
   /** Brings the kernel side to what the followers want: nothing is attached while nobody follows. */
   #apply(): void {
-    const { tracer, interfaces, log } = this.#options;
-    if (this.#following.size === 0) {
+    if (this.#followers.size === 0) {
       this.#stop();
       return;
     }
-    this.#isBehind = true;
-    this.#isFiltered = [...this.#following].some(
+    this.#isFiltered = [...this.#followers].some(
       ({ subscription: { filter, data, headers }, sink }) =>
         filter !== undefined || data === true || headers === true || sink.wantsBytes === true,
     );
-    tracer.setSnapBytes(Math.max(0, ...[...this.#following].map(({ subscription }) => subscription.snapBytes ?? 0)));
+    const snapBytes = [...this.#followers].map(({ subscription }) => subscription.snapBytes ?? 0);
+    this.#options.tracer.setSnapBytes(Math.max(0, ...snapBytes));
     // Attached everywhere before anything matches: else the first packets would be told with half of their hops.
     this.#start();
     this.#tellLacks();
     this.#tellInterfaces();
     // Before the targets: what is matched anew is asked of the new filter.
     this.#filterInKernel();
-    const followers = [...this.#following];
-    const sets = followers.map(({ set }) => set);
-    try {
-      const targets = kernelTargets(sets, interfaces.ownAddresses, this.#gained());
-      for (const [place, following] of followers.entries()) this.#tellLeftOut(following, targets.leftOut.get(place) ?? 0);
-      this.#givenOwn = interfaces.ownAddresses;
-      tracer.setTargets(targets);
-      this.#isBehind = false;
-      this.#notices.withdraw('KTRACE_N_TARGETS_INCOMPLETE');
-    } catch (error) {
-      log.error({ err: messageOf(error) }, 'not all targets could be followed');
-      const text = `some of what is followed is not seen on this node: ${messageOf(error)}`;
-      // It is tried at each change, and may be refused each time.
-      this.#notices.update({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' });
-    }
-  }
-
-  #tellLeftOut(following: Following, withoutRoom: number): void {
-    const text = textOfLeftOut(following.set.leftOut, withoutRoom);
-    if (text === following.leftOutText) return;
-    following.leftOutText = text;
-    if (text !== '') this.#deliver(following, this.#notices.event({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' }));
-  }
-
-  /** Addresses that a follower was not given before: it has to hear of their flows, whoever else has. */
-  #gained(): Set<string> {
-    const gained = new Set<string>();
-    for (const following of this.#following) {
-      const { addresses } = following.set;
-      if (addresses === following.given) continue;
-      for (const ip of addresses) if (!following.given.has(ip)) gained.add(ip);
-      following.given = addresses;
-    }
-    return gained;
+    this.#followers.give();
   }
 
   #filterInKernel(): void {
-    const subscriptions = [...this.#following].map(({ subscription }) => subscription);
+    const subscriptions = [...this.#followers].map(({ subscription }) => subscription);
     this.#kernelFilter.update(subscriptions, this.#options.interfaces.vxlanPorts());
   }
 
@@ -428,7 +316,7 @@ export class Pipeline implements Feed {
       // What is left in the ring is of followers who have gone; the next one must not be told of it.
       () => ring.drain(),
       () => ring.close(),
-      () => tracer.setTargets(kernelTargets([], [])),
+      () => this.#followers.takeBack(),
       () => this.#kernelFilter.update([], []),
       () => tracer.setSnapBytes(0),
       () => tracer.removeFlows(tracer.countedFlows().map(({ key }) => key)),
@@ -614,7 +502,7 @@ export class Pipeline implements Feed {
   /** More may have been captured than a follower may see, for another one: what is handed to each is cut to its own snap length. */
   #tellPacket(packet: AssembledPacket): void {
     const captured = new Map<number, readonly Uint8Array[]>();
-    for (const following of this.#following) {
+    for (const following of this.#followers) {
       const { set, subscription } = following;
       if ((packet.nothingNew && !set.wantsEveryPacket) || !isWanted(set, packet.event)) continue;
       const snapBytes = subscription.snapBytes ?? 0;
@@ -626,31 +514,17 @@ export class Pipeline implements Feed {
 
   #onFlow({ event, timeMs, pods }: TrackedFlow): void {
     this.#options.naming.nameFlow(event, timeMs, pods);
-    for (const following of this.#following) if (isWanted(following.set, event)) this.#deliver(following, event);
+    for (const following of this.#followers) if (isWanted(following.set, event)) this.#deliver(following, event);
   }
 
   #tellAll(event: KtraceEvent): void {
-    for (const following of this.#following) this.#deliver(following, event);
+    for (const following of this.#followers) this.#deliver(following, event);
   }
 
   #deliver(following: Following, event: KtraceEvent, captured?: readonly Uint8Array[]): void {
     this.told[event.kind] += 1;
     following.sink.event(event, captured);
   }
-}
-
-function textOfLeftOut(unknown: number, withoutRoom: number): string {
-  const reasons: string[] = [];
-  if (unknown > 0) reasons.push(`${unknown} that this node does not know the owner of, over ${MOST_UNKNOWN}`);
-  if (withoutRoom > 0) reasons.push(`${withoutRoom} that the kernel’s tables have no room for beside other followers’`);
-  return reasons.length === 0 ? '' : `addresses are not followed on this node: ${reasons.join('; ')}`;
-}
-
-/** Of whatever it follows. */
-function asksTheSame(one: Subscription, other: Subscription): boolean {
-  const { targets: _targets, addresses: _addresses, ...asked } = one;
-  const { targets: _otherTargets, addresses: _otherAddresses, ...otherAsked } = other;
-  return isDeepStrictEqual(asked, otherAsked);
 }
 
 function notTracing(error: unknown): unknown {

@@ -1,0 +1,221 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Scope } from '../access/scope.ts';
+import type { Resolved, Subscription } from '../event/target.ts';
+import type { NoticeEvent } from '../event/types.ts';
+import { messageOf } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import type { Sink } from './feed.ts';
+import {
+  type FollowedSet,
+  type FollowSetOptions,
+  followedSet,
+  isSameResolved,
+  isSameSet,
+  kernelTargets,
+  MOST_UNKNOWN,
+} from './follow-set.ts';
+import type { Guard } from './guard.ts';
+import type { Interfaces } from './interfaces.ts';
+import type { Notices } from './notices.ts';
+import type { Tracer } from './tracer.ts';
+
+/** Changes of pods and Services come in bursts; resolving takes milliseconds where there are thousands of Services. */
+const RESOLVE_DELAY_MS = 50;
+/** So many times as long as it took the last time nothing is resolved: the ring is read by the same thread. */
+const RESOLVE_REST = 10;
+const NONE: ReadonlySet<string> = new Set();
+
+/** One that follows. */
+export interface Following {
+  subscription: Subscription;
+  /** What it may see. */
+  allowed: Scope;
+  readonly sink: Sink;
+  /** What the subscription stands for now. */
+  set: FollowedSet;
+  /** What the kernel was told last that this one follows. */
+  given: ReadonlySet<string>;
+  /** What it was told last that its targets stand for. */
+  told: Resolved | undefined;
+  /** What it was told last of addresses that are not followed for it. */
+  leftOutText: string;
+}
+
+export interface FollowersOptions {
+  naming: Pick<FollowSetOptions, 'resolve' | 'placeOf'>;
+  tracer: Pick<Tracer, 'setTargets'>;
+  interfaces: Pick<Interfaces, 'ownAddresses' | 'newPodAddresses'>;
+  notices: Notices;
+  guard: Guard;
+  log: Logger;
+  /** Tells one of them. */
+  tell(following: Following, notice: NoticeEvent): void;
+  /** Called when the kernel does not have what is followed now; to bring it there by {@link Followers.give}. */
+  changed(): void;
+  /** Milliseconds of a clock that is never stepped. */
+  nowMs?: (() => number) | undefined;
+}
+
+/** Who follows what: subscriptions, what they stand for as pods and Services come and go, and what the kernel was given of it. */
+export class Followers {
+  readonly #options: FollowersOptions;
+  readonly #all = new Set<Following>();
+  readonly #nowMs: () => number;
+  #isResolving = false;
+  #resolveCostMs = 0;
+  /** The node's addresses as the kernel was given them last. */
+  #givenOwn: ReadonlySet<string> | undefined;
+  /** The kernel does not have all that is followed: something has changed, was refused or has failed since it was given. */
+  #isBehind = false;
+
+  constructor(options: FollowersOptions) {
+    this.#options = options;
+    this.#nowMs = options.nowMs ?? (() => performance.now());
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  [Symbol.iterator](): Iterator<Following> {
+    return this.#all.values();
+  }
+
+  /** Throws, and adds nobody, where a subscription cannot be resolved. It is told by {@link tellResolved}. */
+  add(subscription: Subscription, sink: Sink, allowed: Scope): Following {
+    const set = this.#resolve({ subscription, allowed });
+    const following: Following = { subscription, allowed, sink, set, given: NONE, told: undefined, leftOutText: '' };
+    this.#all.add(following);
+    this.#isBehind = true;
+    return following;
+  }
+
+  /** Throws, and changes nothing, where the subscription cannot be resolved. */
+  update(following: Following, subscription: Subscription, allowed: Scope): void {
+    const set = this.#resolve({ subscription, allowed });
+    // Another filter, or more of each packet: what was told already is told once more.
+    if (!asksTheSame(following.subscription, subscription)) following.given = NONE;
+    following.subscription = subscription;
+    following.allowed = allowed;
+    following.set = set;
+    this.#isBehind = true;
+    this.tellResolved(following);
+  }
+
+  /** False when it was gone already. */
+  remove(following: Following): boolean {
+    const wasThere = this.#all.delete(following);
+    if (wasThere) this.#isBehind = true;
+    return wasThere;
+  }
+
+  clear(): void {
+    this.#all.clear();
+  }
+
+  /** Tells a follower what its targets stand for, where that is not what it was told last. */
+  tellResolved(following: Following): void {
+    const { resolved } = following.set;
+    if (following.told !== undefined && isSameResolved(following.told, resolved)) return;
+    following.told = resolved;
+    following.sink.resolved(resolved);
+  }
+
+  /** Pods, Services or the node's addresses have changed: what the followers' targets stand for may have, too. Coalesced. */
+  resolveAgain(): void {
+    if (this.#isResolving || this.#all.size === 0) return;
+    this.#isResolving = true;
+    const resolve = this.#options.guard.wrap('targets', () => {
+      this.#isResolving = false;
+      const startedMs = this.#nowMs();
+      try {
+        this.#resolveAll();
+      } finally {
+        this.#resolveCostMs = this.#nowMs() - startedMs;
+      }
+    });
+    setTimeout(resolve, Math.max(RESOLVE_DELAY_MS, this.#resolveCostMs * RESOLVE_REST));
+  }
+
+  /** Gives the kernel what is followed now. What it refuses costs only itself, and followers are told. */
+  give(): void {
+    const { tracer, interfaces, notices, log } = this.#options;
+    this.#isBehind = true;
+    const all = [...this.#all];
+    const sets = all.map(({ set }) => set);
+    try {
+      const targets = kernelTargets(sets, interfaces.ownAddresses, this.#gained());
+      for (const [place, following] of all.entries()) this.#tellLeftOut(following, targets.leftOut.get(place) ?? 0);
+      this.#givenOwn = interfaces.ownAddresses;
+      tracer.setTargets(targets);
+      this.#isBehind = false;
+      notices.withdraw('KTRACE_N_TARGETS_INCOMPLETE');
+    } catch (error) {
+      log.error({ err: messageOf(error) }, 'not all targets could be followed');
+      const text = `some of what is followed is not seen on this node: ${messageOf(error)}`;
+      // It is tried at each change, and may be refused each time.
+      notices.update({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' });
+    }
+  }
+
+  /** The kernel follows nothing until the next {@link give}. */
+  takeBack(): void {
+    this.#isBehind = true;
+    this.#options.tracer.setTargets(kernelTargets([], []));
+  }
+
+  #resolveAll(): void {
+    for (const following of this.#all) {
+      const set = this.#resolve(following);
+      if (isSameSet(following.set, set)) continue;
+      this.#isBehind = true;
+      following.set = set;
+      this.tellResolved(following);
+    }
+    if (this.#isBehind || this.#options.interfaces.ownAddresses !== this.#givenOwn) this.#options.changed();
+  }
+
+  #resolve({ subscription, allowed }: Pick<Following, 'subscription' | 'allowed'>): FollowedSet {
+    const { naming, interfaces } = this.#options;
+    return followedSet(subscription, {
+      resolve: naming.resolve,
+      placeOf: naming.placeOf,
+      allowed,
+      newborn: interfaces.newPodAddresses(),
+    });
+  }
+
+  #tellLeftOut(following: Following, withoutRoom: number): void {
+    const text = textOfLeftOut(following.set.leftOut, withoutRoom);
+    if (text === following.leftOutText) return;
+    following.leftOutText = text;
+    const { tell, notices } = this.#options;
+    if (text !== '') tell(following, notices.event({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' }));
+  }
+
+  /** Addresses that a follower was not given before: it has to hear of their flows, whoever else has. */
+  #gained(): Set<string> {
+    const gained = new Set<string>();
+    for (const following of this.#all) {
+      const { addresses } = following.set;
+      if (addresses === following.given) continue;
+      for (const ip of addresses) if (!following.given.has(ip)) gained.add(ip);
+      following.given = addresses;
+    }
+    return gained;
+  }
+}
+
+function textOfLeftOut(unknown: number, withoutRoom: number): string {
+  const reasons: string[] = [];
+  if (unknown > 0) reasons.push(`${unknown} that this node does not know the owner of, over ${MOST_UNKNOWN}`);
+  if (withoutRoom > 0) reasons.push(`${withoutRoom} that the kernel’s tables have no room for beside other followers’`);
+  return reasons.length === 0 ? '' : `addresses are not followed on this node: ${reasons.join('; ')}`;
+}
+
+/** Of whatever it follows. */
+function asksTheSame(one: Subscription, other: Subscription): boolean {
+  const { targets: _targets, addresses: _addresses, ...asked } = one;
+  const { targets: _otherTargets, addresses: _otherAddresses, ...otherAsked } = other;
+  return isDeepStrictEqual(asked, otherAsked);
+}
