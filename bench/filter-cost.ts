@@ -42,15 +42,7 @@ export function measureFilterCost({ rounds }: { rounds: number }): FilterCost {
   try {
     const run = (packet: Uint8Array, program = 'ktrace_ingress') => tracer.object.testRun(program, packet, 0, RUNS).durationNs;
     const follow = (wantsEveryPacket: boolean) => {
-      const resolved = { pods: [], addresses: [FOLLOWED] };
-      const set = {
-        resolved,
-        addresses: new Set([FOLLOWED]),
-        serviceAddresses: [],
-        wantsEveryPacket,
-        wantsBytes: false,
-        leftOut: 0,
-      };
+      const set = { addresses: new Set([FOLLOWED]), serviceAddresses: [], wantsEveryPacket, wantsBytes: false };
       tracer.setTargets(kernelTargets([set], []));
     };
     const filtered = (text: string) => () => {

@@ -11,10 +11,11 @@ import { type Load, startLoad } from './load.ts';
 import { measurePipeline } from './pipeline.ts';
 import { measureProgramCost } from './program-cost.ts';
 import { type Results, reportText, targetsOf } from './report.ts';
+import { measureResolving } from './resolve-again.ts';
 import { measureScale } from './scale.ts';
 import { measureThroughput } from './throughput.ts';
 
-const PARTS = ['cases', 'programs', 'filters', 'attach', 'delivery', 'pipeline', 'scale'];
+const PARTS = ['cases', 'programs', 'filters', 'attach', 'delivery', 'pipeline', 'resolving', 'scale'];
 
 const { values } = parseArgs({
   options: {
@@ -80,6 +81,7 @@ async function measure(load: Load): Promise<void> {
   set('programs', await run('programs', 'programs', () => measureProgramCost(lab, load, { rounds: isQuick ? 1 : 3, seconds })));
   set('filters', await run('filters', 'filters', async () => measureFilterCost({ rounds: isQuick ? 5 : 31 })));
   set('pipeline', await run('pipeline', 'pipeline', () => measurePipeline(lab, load, { replaySeconds: isQuick ? 3 : 10 })));
+  set('resolving', await run('resolving', 'changes of the cluster', () => measureResolving({ rounds: isQuick ? 5 : 31 })));
   const size = isQuick ? { pods: 50, services: 100 } : { pods: 250, services: 2000 };
   set('scale', await run('scale', 'a large cluster', () => measureScale(lab, load, size)));
 }

@@ -3,6 +3,7 @@ import type { Delivery } from './delivery.ts';
 import type { FilterCost } from './filter-cost.ts';
 import type { PipelineResult } from './pipeline-worker.ts';
 import type { ProgramCost } from './program-cost.ts';
+import type { ResolvingCost } from './resolve-again.ts';
 import type { Scale } from './scale.ts';
 import type { Spread } from './stats.ts';
 import { table } from './table.ts';
@@ -19,6 +20,7 @@ export interface Results {
   attach?: Attach;
   delivery?: Delivery;
   pipeline?: PipelineResult;
+  resolving?: ResolvingCost;
   scale?: Scale;
 }
 
@@ -130,7 +132,7 @@ function programTable(programs: ProgramCost[]): string {
   return `${note}\n${table([['watching', 'program', 'runs', 'ns', 'over empty'], ...rows])}`;
 }
 
-function otherTable({ attach, delivery, filters, pipeline, scale }: Results): string {
+function otherTable({ attach, delivery, filters, pipeline, resolving, scale }: Results): string {
   const rows: string[][] = [];
   if (attach !== undefined) {
     rows.push([`attaching ${attach.interfaces} interfaces`, `${withSpread(attach.milliseconds, (ms) => ms.toFixed(1))} ms`]);
@@ -152,6 +154,13 @@ function otherTable({ attach, delivery, filters, pipeline, scale }: Results): st
     const { recorded, events, packetsTold, eventsPerSecond } = pipeline;
     const told = `${thousands(events)} events (${thousands(recorded)} recorded) became ${thousands(packetsTold)} packets`;
     rows.push(['pipeline, one core', `${thousands(eventsPerSecond)} events/s; ${told}`]);
+  }
+  if (resolving !== undefined) {
+    const ms = (spread: Spread) => `${withSpread(spread, (value) => value.toFixed(1))} ms`;
+    const among = `among ${thousands(resolving.endpoints)} endpoints, ${resolving.followers} followers`;
+    rows.push([`a change that no follower is touched by, ${among}`, ms(resolving.ofNobody)]);
+    rows.push(['a change that one of them is touched by', ms(resolving.ofOne)]);
+    rows.push(['a change that all of them are touched by, each with all endpoints', ms(resolving.ofAll)]);
   }
   if (scale !== undefined) {
     const size = `${scale.pods} pods of its own, ${scale.services} Services, ${scale.endpoints} endpoints`;

@@ -7,9 +7,8 @@ export function emptyBits(): Uint8Array {
   return new Uint8Array(BITS / 8);
 }
 
-/** Sets the bit of 16 address bytes; the same hash as `has_bit` in bpf/match.h. */
-export function setBit(bits: Uint8Array, address: Uint8Array): void {
-  const bit = bitOf(address);
+/** Sets a bit, by {@link bitOf}. */
+export function setBit(bits: Uint8Array, bit: number): void {
   // An array of u64 on a little-endian machine: bit n lies in byte n / 8.
   const byte = bit >> 3;
   bits[byte] = (bits[byte] ?? 0) | (1 << (bit & 7));
@@ -20,6 +19,7 @@ export interface KnownAddress {
   bytes: Uint8Array;
   /** Its bytes. */
   hex: string;
+  bit: number;
   /** As events write it. */
   text: string;
   isOfOneHost: boolean;
@@ -41,6 +41,7 @@ export function addressOf(ip: string): KnownAddress {
   const address: KnownAddress = {
     bytes,
     hex: Buffer.from(bytes).toString('hex'),
+    bit: bitOf(bytes),
     text: addressText(new DataView(bytes.buffer), 0),
     isOfOneHost: isOfOneHost(ip),
   };
@@ -49,7 +50,8 @@ export function addressOf(ip: string): KnownAddress {
   return address;
 }
 
-function bitOf(address: Uint8Array): number {
+/** The bit of 16 address bytes; the same hash as `has_bit` in bpf/match.h. */
+export function bitOf(address: Uint8Array): number {
   const view = new DataView(address.buffer, address.byteOffset, 16);
   const sum =
     Math.imul(view.getUint32(0, true), 0x85ebca6b) +

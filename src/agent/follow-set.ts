@@ -2,8 +2,10 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Scope } from '../access/scope.ts';
 import type { Resolved, Subscription, Target } from '../event/target.ts';
 import type { Endpoint, FlowEvent, PacketEvent } from '../event/types.ts';
+import type { Changes } from '../kube/changes.ts';
+import { type Basis, isTouched, type ResolvedTargets } from '../kube/targets.ts';
 import type { Place, ServiceAddress } from '../kube/types.ts';
-import { addressOf, emptyBits, setBit } from './address-bits.ts';
+import { addressOf, emptyBits, type KnownAddress, setBit } from './address-bits.ts';
 import { ADDRESS_BITS, type KernelTargets, servicePortKey } from './tracer.ts';
 
 const PROTOCOL_NUMBERS = { tcp: 6, udp: 17, sctp: 132 } as const;
@@ -12,11 +14,7 @@ const PROTOCOL_NUMBERS = { tcp: 6, udp: 17, sctp: 132 } as const;
 export const MOST_UNKNOWN = 1024;
 
 /** Resolves selectors against the node's pods and the cluster's Services, see `resolveTargets` in kube. */
-export type Resolve = (
-  targets: Target[],
-  extra: readonly string[],
-  allowed: Scope,
-) => { pods: Resolved['pods']; addresses: string[]; ownAddresses: string[]; serviceAddresses: ServiceAddress[] };
+export type Resolve = (targets: Target[], extra: readonly string[], allowed: Scope) => Omit<ResolvedTargets, 'unresolved'>;
 
 /** What one follower's subscription stands for now. */
 export interface FollowedSet {
@@ -28,7 +26,16 @@ export interface FollowedSet {
   wantsBytes: boolean;
   /** Addresses that are not followed because nobody knows whose they are, and there are too many of these. */
   leftOut: number;
+  /** Addresses that are not followed, and may be when their owner is another one. */
+  refused: ReadonlySet<string>;
+  /** What the targets were resolved from. */
+  basis: Basis;
+  /** The addresses of new pods that are followed; undefined where not all pods are. */
+  newborn: readonly string[] | undefined;
 }
+
+/** What the kernel is asked for one follower. */
+export type KernelSet = Pick<FollowedSet, 'addresses' | 'serviceAddresses' | 'wantsEveryPacket' | 'wantsBytes'>;
 
 export interface FollowSetOptions {
   resolve: Resolve;
@@ -48,13 +55,14 @@ export function followedSet(
   subscription: Subscription,
   { resolve, placeOf, allowed, newborn = [] }: FollowSetOptions,
 ): FollowedSet {
-  const early = subscription.targets.some(({ kind }) => kind === 'all') ? newborn : [];
+  const isOfAll = subscription.targets.some(({ kind }) => kind === 'all');
+  const early = isOfAll ? newborn : [];
   const may = createBound(allowed, placeOf);
   // A client may write an address in many ways, and each would be another one.
   const named = subscription.addresses.map((ip) => addressOf(ip).text);
   const found = resolve(subscription.targets, [...named, ...early], allowed);
   const { pods, serviceAddresses } = found;
-  const addresses = may.choose(new Set([...found.addresses, ...early]));
+  const addresses = may.choose(early.length === 0 ? found.addresses : new Set([...found.addresses, ...early]));
   return {
     // What others may have as well is not told to them.
     resolved: { pods, addresses },
@@ -63,20 +71,40 @@ export function followedSet(
     wantsEveryPacket: subscription.units === 'packets',
     wantsBytes: subscription.snapBytes !== undefined,
     leftOut: may.leftOut(),
+    refused: may.refused,
+    basis: found.basis,
+    newborn: isOfAll ? newborn : undefined,
   };
+}
+
+/**
+ * Whether a subscription that stood for this set may stand for another one after these changes.
+ * @param newborn the addresses of new pods now
+ */
+export function isSetTouched(set: FollowedSet, changes: Changes, newborn: readonly string[]): boolean {
+  const { addresses, refused, basis } = set;
+  if (set.newborn !== undefined && !isSameList(set.newborn, newborn, (ip, otherIp) => ip === otherIp)) return true;
+  return isTouched(basis, (ip) => addresses.has(ip) || refused.has(ip), changes);
 }
 
 /** Chooses what a follower may follow, the first that are asked about before the later ones. */
 function createBound(allowed: Scope, placeOf: FollowSetOptions['placeOf']) {
   const unknown = new Set<string>();
-  const left = new Set<string>();
+  const refused = new Set<string>();
+  if (allowed === 'all') return { choose: (ips: Iterable<string>) => [...ips], leftOut: () => 0, refused };
+  let leftOut = 0;
   const isFollowed = (ip: string): boolean => {
-    const place = allowed === 'all' ? 'inside' : placeOf(ip, allowed);
-    if (place !== 'unknown' || unknown.has(ip)) return place !== 'outside';
-    (unknown.size < MOST_UNKNOWN ? unknown : left).add(ip);
-    return unknown.has(ip);
+    const place = placeOf(ip, allowed);
+    if (place === 'inside' || unknown.has(ip)) return true;
+    if (place === 'unknown' && unknown.size < MOST_UNKNOWN) {
+      unknown.add(ip);
+      return true;
+    }
+    if (place === 'unknown' && !refused.has(ip)) leftOut += 1;
+    refused.add(ip);
+    return false;
   };
-  return { choose: (ips: Iterable<string>) => [...ips].filter(isFollowed), leftOut: () => left.size };
+  return { choose: (ips: Iterable<string>) => [...ips].filter(isFollowed), leftOut: () => leftOut, refused };
 }
 
 /** Room in the kernel's `targets`, and as much in its `service_ports`. */
@@ -89,7 +117,7 @@ const ROOM = 131_072;
  * @param gained addresses that a follower has come to since the last time, whoever followed them before
  */
 export function kernelTargets(
-  sets: readonly FollowedSet[],
+  sets: readonly KernelSet[],
   ownAddresses: Iterable<string>,
   gained: Iterable<string> = [],
   room = ROOM,
@@ -103,44 +131,81 @@ export function kernelTargets(
     everyPacket: false,
     leftOut: new Map(),
   };
-  const add = (ip: string, kind: number): Uint8Array => {
-    const { bytes, hex: key } = addressOf(ip);
-    targets.addresses.set(key, (targets.addresses.get(key) ?? 0) | kind);
-    setBit(targets.bits, bytes);
-    return bytes;
+  const add = ({ hex, bit }: KnownAddress, kind: number): void => {
+    targets.addresses.set(hex, (targets.addresses.get(hex) ?? 0) | kind);
+    setBit(targets.bits, bit);
+  };
+  const put = (entry: KernelEntry, kinds: number): void => {
+    if (!('servicePort' in entry)) {
+      add(entry, kinds);
+      return;
+    }
+    add(entry.address, ADDRESS_BITS.service);
+    targets.servicePorts.add(entry.servicePort);
   };
   const isFollowing = sets.some(({ addresses, serviceAddresses }) => addresses.size + serviceAddresses.length > 0);
-  if (isFollowing)
-    for (const ip of ownAddresses) if (!addressOf(ip).isOfOneHost) setBit(targets.nodeBits, add(ip, ADDRESS_BITS.node));
+  for (const ip of isFollowing ? ownAddresses : []) {
+    const address = addressOf(ip);
+    if (address.isOfOneHost) continue;
+    add(address, ADDRESS_BITS.node);
+    setBit(targets.nodeBits, address.bit);
+  }
   const share = shareOf(sets, room - targets.addresses.size);
-  const left: { place: number; ip: string; put(): void }[] = [];
+  const left: { place: number; entry: KernelEntry; kinds: number }[] = [];
   for (const [place, set] of sets.entries()) {
     const every = set.wantsEveryPacket ? ADDRESS_BITS.every : 0;
     const snap = set.wantsBytes ? ADDRESS_BITS.snap : 0;
+    const kinds = ADDRESS_BITS.followed | every | snap;
     if (set.wantsEveryPacket) targets.everyPacket = true;
-    let count = 0;
-    const offer = (ip: string, put: () => void): void => {
-      count += 1;
-      if (count <= share) put();
-      else left.push({ place, ip, put });
-    };
-    for (const ip of set.addresses) offer(ip, () => void add(ip, ADDRESS_BITS.followed | every | snap));
-    for (const { ip, port, proto } of set.serviceAddresses) {
-      const number = PROTOCOL_NUMBERS[proto];
-      offer(ip, () => void targets.servicePorts.add(servicePortKey(add(ip, ADDRESS_BITS.service), port, number)));
+    for (const [count, entry] of entriesOf(set).entries()) {
+      if (count < share) put(entry, kinds);
+      else left.push({ place, entry, kinds });
     }
   }
-  for (const { place, ip, put } of left) {
-    const isThere = targets.addresses.has(addressOf(ip).hex);
-    if ((isThere || targets.addresses.size < room) && targets.servicePorts.size < room) put();
+  for (const { place, entry, kinds } of left) {
+    const { hex } = 'servicePort' in entry ? entry.address : entry;
+    const isThere = targets.addresses.has(hex);
+    if ((isThere || targets.addresses.size < room) && targets.servicePorts.size < room) put(entry, kinds);
     else targets.leftOut.set(place, (targets.leftOut.get(place) ?? 0) + 1);
   }
   for (const ip of gained) targets.gained.add(addressOf(ip).hex);
   return targets;
 }
 
+/** A followed address, or one of a Service with its key of `service_ports`. */
+type KernelEntry = KnownAddress | { address: KnownAddress; servicePort: string };
+
+/** What is not resolved again keeps its set. */
+const knownEntries = new WeakMap<KernelSet, readonly KernelEntry[]>();
+
+/** A set as the kernel's maps have it, made out once. */
+function entriesOf(set: KernelSet): readonly KernelEntry[] {
+  const known = knownEntries.get(set);
+  if (known !== undefined) return known;
+  const entries: KernelEntry[] = [];
+  for (const ip of set.addresses) entries.push(addressOf(ip));
+  for (const { ip, port, proto } of set.serviceAddresses) {
+    const address = addressOf(ip);
+    entries.push({ address, servicePort: servicePortKey(address.bytes, port, PROTOCOL_NUMBERS[proto]) });
+  }
+  knownEntries.set(set, entries);
+  return entries;
+}
+
+/** Whether the kernel gets the same of two sets of own addresses: what each host has for itself it does not get. */
+export function isSameOwn(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
+  const isLocal = (ip: string) => addressOf(ip).isOfOneHost;
+  return one === other || (hasAll(one, other, isLocal) && hasAll(other, one, isLocal));
+}
+
+/** Whether all of `ips` are among others, but for those that do not matter. */
+function hasAll(others: ReadonlySet<string>, ips: ReadonlySet<string>, isNothing = (_ip: string) => false): boolean {
+  for (const ip of ips) if (!others.has(ip) && !isNothing(ip)) return false;
+  return true;
+}
+
 /** How much each may have that everybody has it; of overlaps nothing is known yet. */
-function shareOf(sets: readonly FollowedSet[], room: number): number {
+function shareOf(sets: readonly KernelSet[], room: number): number {
   const all = sets.reduce((sum, { addresses, serviceAddresses }) => sum + addresses.size + serviceAddresses.length, 0);
   return all <= room ? all : Math.floor(room / sets.length);
 }
@@ -150,7 +215,7 @@ export function isSameSet(one: FollowedSet, other: FollowedSet): boolean {
   return (
     isSameResolved(one.resolved, other.resolved) &&
     one.addresses.size === other.addresses.size &&
-    [...other.addresses].every((ip) => one.addresses.has(ip)) &&
+    hasAll(one.addresses, other.addresses) &&
     isSameList(one.serviceAddresses, other.serviceAddresses, isSameService) &&
     one.wantsEveryPacket === other.wantsEveryPacket &&
     one.wantsBytes === other.wantsBytes &&

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Scope } from '../access/scope.ts';
 import type { Resolved, Subscription } from '../event/target.ts';
 import type { NoticeEvent } from '../event/types.ts';
+import { type Change, Changes } from '../kube/changes.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import type { Sink } from './feed.ts';
@@ -9,8 +10,10 @@ import {
   type FollowedSet,
   type FollowSetOptions,
   followedSet,
+  isSameOwn,
   isSameResolved,
   isSameSet,
+  isSetTouched,
   kernelTargets,
   MOST_UNKNOWN,
 } from './follow-set.ts';
@@ -25,6 +28,9 @@ const RESOLVE_DELAY_MS = 50;
 const RESOLVE_REST = 10;
 const NONE: ReadonlySet<string> = new Set();
 
+/** What targets may depend on has changed: something of the cluster, or the addresses that were found inside new pods. */
+export type TargetChange = Change | { kind: 'pod-addresses' };
+
 /** One that follows. */
 export interface Following {
   subscription: Subscription;
@@ -33,6 +39,8 @@ export interface Following {
   readonly sink: Sink;
   /** What the subscription stands for now. */
   set: FollowedSet;
+  /** Something that the set was made from has changed since. */
+  isTouched: boolean;
   /** What the kernel was told last that this one follows. */
   given: ReadonlySet<string>;
   /** What it was told last that its targets stand for. */
@@ -61,10 +69,12 @@ export class Followers {
   readonly #options: FollowersOptions;
   readonly #all = new Set<Following>();
   readonly #nowMs: () => number;
+  /** Since the targets were resolved again last. */
+  #changes = new Changes();
   #isResolving = false;
   #resolveCostMs = 0;
   /** The node's addresses as the kernel was given them last. */
-  #givenOwn: ReadonlySet<string> | undefined;
+  #givenOwn = NONE;
   /** The kernel does not have all that is followed: something has changed, was refused or has failed since it was given. */
   #isBehind = false;
 
@@ -84,7 +94,10 @@ export class Followers {
   /** Throws, and adds nobody, where a subscription cannot be resolved. It is told by {@link tellResolved}. */
   add(subscription: Subscription, sink: Sink, allowed: Scope): Following {
     const set = this.#resolve({ subscription, allowed });
-    const following: Following = { subscription, allowed, sink, set, given: NONE, told: undefined, leftOutText: '' };
+    const following: Following = {
+      ...{ subscription, allowed, sink, set },
+      ...{ isTouched: false, given: NONE, told: undefined, leftOutText: '' },
+    };
     this.#all.add(following);
     this.#isBehind = true;
     return following;
@@ -98,6 +111,7 @@ export class Followers {
     following.subscription = subscription;
     following.allowed = allowed;
     following.set = set;
+    following.isTouched = false;
     this.#isBehind = true;
     this.tellResolved(following);
   }
@@ -121,15 +135,17 @@ export class Followers {
     following.sink.resolved(resolved);
   }
 
-  /** Pods, Services or the node's addresses have changed: what the followers' targets stand for may have, too. Coalesced. */
-  resolveAgain(): void {
-    if (this.#isResolving || this.#all.size === 0) return;
+  /** Resolves again, a moment later, the targets that a change touches. Changes that come until then are one. */
+  resolveAgain(change: TargetChange): void {
+    if (this.#all.size === 0) return;
+    if (change.kind !== 'pod-addresses') this.#changes.add(change);
+    if (this.#isResolving) return;
     this.#isResolving = true;
     const resolve = this.#options.guard.wrap('targets', () => {
       this.#isResolving = false;
       const startedMs = this.#nowMs();
       try {
-        this.#resolveAll();
+        this.#resolveTouched();
       } finally {
         this.#resolveCostMs = this.#nowMs() - startedMs;
       }
@@ -164,15 +180,26 @@ export class Followers {
     this.#options.tracer.setTargets(kernelTargets([], []));
   }
 
-  #resolveAll(): void {
-    for (const following of this.#all) {
-      const set = this.#resolve(following);
-      if (isSameSet(following.set, set)) continue;
-      this.#isBehind = true;
-      following.set = set;
-      this.tellResolved(following);
-    }
-    if (this.#isBehind || this.#options.interfaces.ownAddresses !== this.#givenOwn) this.#options.changed();
+  #resolveTouched(): void {
+    const { guard, interfaces, changed } = this.#options;
+    const newborn = interfaces.newPodAddresses();
+    const changes = this.#changes;
+    for (const following of this.#all) following.isTouched ||= isSetTouched(following.set, changes, newborn);
+    this.#changes = new Changes();
+    // Each for itself. One that cannot be resolved stays touched, and is tried with the next change.
+    for (const following of this.#all) if (following.isTouched) guard.run('targets', () => this.#renew(following));
+    if (this.#isBehind || !isSameOwn(interfaces.ownAddresses, this.#givenOwn)) changed();
+  }
+
+  #renew(following: Following): void {
+    const set = this.#resolve(following);
+    const isSame = isSameSet(following.set, set);
+    // Also where it stands for the same: it may have been made from something else.
+    following.set = set;
+    following.isTouched = false;
+    if (isSame) return;
+    this.#isBehind = true;
+    this.tellResolved(following);
   }
 
   #resolve({ subscription, allowed }: Pick<Following, 'subscription' | 'allowed'>): FollowedSet {

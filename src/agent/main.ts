@@ -74,15 +74,14 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       version: version(),
     });
     closers.push(() => pipeline.close());
-    interfaces.onPodAddressesChange = () => pipeline.resolveAgain();
-    interfaces.onOwnAddressesChange = () => {
-      kube.index.setLocalAddresses([...interfaces.ownAddresses]);
-      pipeline.resolveAgain();
-    };
+    interfaces.onPodAddressesChange = () => pipeline.resolveAgain({ kind: 'pod-addresses' });
+    // The index tells the pipeline.
+    interfaces.onOwnAddressesChange = () => kube.index.setLocalAddresses([...interfaces.ownAddresses]);
     interfaces.onOwnAddressesChange();
-    kube.onChange(() => {
-      interfaces.setNodeAddresses(kube.index.findNode(config.node)?.ips ?? []);
-      pipeline.resolveAgain();
+    kube.onChange((change) => {
+      if (change.kind === 'node' || change.kind === 'list')
+        interfaces.setNodeAddresses(kube.index.findNode(config.node)?.ips ?? []);
+      pipeline.resolveAgain(change);
     });
     kube.onNotice((notice) => {
       const ended = ENDED_BY[notice.code];

@@ -19,7 +19,7 @@ import { pipelineCounters } from './counters.ts';
 import { diagnose } from './doctor.ts';
 import type { Counter, Feed, Follower, HookState, Sink } from './feed.ts';
 import { type FollowSetOptions, isWanted } from './follow-set.ts';
-import { Followers, type Following } from './followers.ts';
+import { Followers, type Following, type TargetChange } from './followers.ts';
 import { Guard } from './guard.ts';
 import { withData } from './hop-data.ts';
 import type { Interfaces } from './interfaces.ts';
@@ -198,9 +198,9 @@ export class Pipeline implements Feed {
     if (this.#followers.remove(following)) this.guard.run('leave', () => this.#apply());
   }
 
-  /** Pods, Services or the node's addresses have changed: what the followers' targets stand for may have, too. Coalesced. */
-  resolveAgain(): void {
-    this.#followers.resolveAgain();
+  /** See {@link Followers.resolveAgain}. */
+  resolveAgain(change: TargetChange): void {
+    this.#followers.resolveAgain(change);
   }
 
   /** Tells all followers, and those to come until it is withdrawn. */

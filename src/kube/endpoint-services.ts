@@ -5,10 +5,11 @@
 export class EndpointServices {
   readonly #byIp = new Map<string, string | Map<string, number>>();
 
-  of(ip: string): Iterable<string> {
+  /** Adds the Services of an address to a set. */
+  addTo(found: Set<string>, ip: string): void {
     const known = this.#byIp.get(ip);
-    if (known === undefined) return [];
-    return typeof known === 'string' ? [known] : known.keys();
+    if (typeof known === 'string') found.add(known);
+    else for (const key of known?.keys() ?? []) found.add(key);
   }
 
   add(ip: string, service: string): void {

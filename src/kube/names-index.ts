@@ -2,14 +2,12 @@ import { goneSince } from '../event/gone.ts';
 import type { ServiceRef } from '../event/types.ts';
 import { AddressBook, type Holder, type NodeOwner, portKey } from './address-book.ts';
 import { Ranges } from './addresses.ts';
+import type { Change } from './changes.ts';
 import { everybody, nobody } from './claims.ts';
 import type { NodeFact, PodFact, ServiceFact, SliceFact } from './facts.ts';
 import { ownerAt, PodBook, type PodOwner, type PodRecord } from './pod-book.ts';
 import { type EndpointRecord, ServiceBook, type ServiceRecord, type ServiceWithSlices } from './service-book.ts';
 import type { Names, Owner, Place, ProxyMode, ServicePort } from './types.ts';
-
-/** What has changed in an index. */
-export type Change = 'pods' | 'services' | 'endpoints' | 'nodes';
 
 export interface IndexOptions {
   /** The node that this agent is on. */
@@ -37,7 +35,7 @@ export class NamesIndex implements Names {
   /** Pods that are gone, as they are told, by what they were. */
   readonly #gone = new WeakMap<PodOwner, PodOwner>();
   readonly #listeners = new Set<(change: Change) => void>();
-  readonly #listed = new Set<Change>();
+  #areSlicesListed = false;
   #localIps: readonly string[] = [];
   #ranges: Ranges | undefined;
   #rangeCache = new Map<string, boolean>();
@@ -80,12 +78,13 @@ export class NamesIndex implements Names {
   }
 
   putPod(fact: PodFact): void {
-    this.#pods.upsert(fact, this.#tick());
-    this.#tell('pods');
+    const change = this.#pods.upsert(fact, this.#tick());
+    if (change) this.#tell({ kind: 'pod', ...change });
   }
 
   dropPod(uid: string): void {
-    if (this.#pods.remove(uid, this.#tick())) this.#tell('pods');
+    const change = this.#pods.remove(uid, this.#tick());
+    if (change) this.#tell({ kind: 'pod', ...change });
   }
 
   replacePods(facts: PodFact[]): void {
@@ -96,15 +95,22 @@ export class NamesIndex implements Names {
       if (!uids.has(uid)) this.#pods.remove(uid, now);
     }
     for (const fact of facts) this.#pods.upsert(fact, now);
-    this.#tell('pods');
+    this.#tell({ kind: 'list' });
   }
 
   putService(fact: ServiceFact): void {
-    if (this.#services.upsertService(fact, this.#tick())) this.#tell('services');
+    const service = `${fact.namespace}/${fact.name}`;
+    const before = this.#services.byKey(service)?.fact;
+    if (!this.#services.upsertService(fact, this.#tick())) return;
+    this.#tell({ kind: 'service', service, ips: [...new Set([...(before ? serviceIps(before) : []), ...serviceIps(fact)])] });
   }
 
   dropService(namespace: string, name: string): void {
-    if (this.#services.removeService(`${namespace}/${name}`, this.#tick())) this.#tell('services');
+    const service = `${namespace}/${name}`;
+    const before = this.#services.byKey(service)?.fact;
+    if (!before) return;
+    this.#services.removeService(service, this.#tick());
+    this.#tell({ kind: 'service', service, ips: serviceIps(before) });
   }
 
   replaceServices(facts: ServiceFact[]): void {
@@ -112,36 +118,40 @@ export class NamesIndex implements Names {
     const keys = new Set(facts.map((fact) => `${fact.namespace}/${fact.name}`));
     for (const key of this.#services.serviceKeys) if (!keys.has(key)) this.#services.removeService(key, now);
     for (const fact of facts.toSorted(byAge)) this.#services.upsertService(fact, now);
-    this.#tell('services');
+    this.#tell({ kind: 'list' });
   }
 
   putSlice(fact: SliceFact): void {
-    if (this.#services.upsertSlice(fact, false, this.#tick())) this.#tell('endpoints');
+    const change = this.#services.upsertSlice(fact, false, this.#tick());
+    if (change) this.#tell({ kind: 'endpoints', ...change });
   }
 
   dropSlice(namespace: string, name: string): void {
-    if (this.#services.removeSlice(`${namespace}/${name}`, this.#tick())) this.#tell('endpoints');
+    const change = this.#services.removeSlice(`${namespace}/${name}`, this.#tick());
+    if (change) this.#tell({ kind: 'endpoints', ...change });
   }
 
   replaceSlices(facts: SliceFact[]): void {
     const now = this.#tick();
-    const isFirstList = !this.#listed.has('endpoints');
-    this.#listed.add('endpoints');
+    const isFirstList = !this.#areSlicesListed;
+    this.#areSlicesListed = true;
     for (const fact of facts.toSorted(byAge)) this.#services.upsertSlice(fact, isFirstList, now);
     const keys = new Set(facts.map((fact) => `${fact.namespace}/${fact.name}`));
     for (const key of this.#services.sliceKeys) if (!keys.has(key)) this.#services.removeSlice(key, now);
-    this.#tell('endpoints');
+    this.#tell({ kind: 'list' });
   }
 
   putNode(fact: NodeFact): void {
-    if (this.#setNode(fact, this.#nodes.get(fact.name), this.#tick())) this.#tell('nodes');
+    const before = this.#nodes.get(fact.name);
+    if (!this.#setNode(fact, before, this.#tick())) return;
+    this.#tell({ kind: 'node', node: fact.name, ips: [...new Set([...(before ? nodeIps(before) : []), ...nodeIps(fact)])] });
   }
 
   dropNode(name: string): void {
     const known = this.#nodes.get(name);
     if (!known) return;
     this.#dropNode(known, this.#tick());
-    this.#tell('nodes');
+    this.#tell({ kind: 'node', node: name, ips: nodeIps(known) });
   }
 
   replaceNodes(facts: NodeFact[]): void {
@@ -149,15 +159,17 @@ export class NamesIndex implements Names {
     const names = new Set(facts.map((fact) => fact.name));
     for (const node of [...this.#nodes.values()]) if (!names.has(node.name)) this.#dropNode(node, now);
     for (const fact of facts) this.#setNode(fact, this.#nodes.get(fact.name), now);
-    this.#tell('nodes');
+    this.#tell({ kind: 'list' });
   }
 
   /** All addresses of this node's own interfaces (its bridge and tunnels among them), which the API server does not know. */
   setLocalAddresses(ips: readonly string[]): void {
+    const [was, is] = [new Set(this.#localIps), new Set(ips)];
+    const changed = [...[...was].filter((ip) => !is.has(ip)), ...[...is].filter((ip) => !was.has(ip))];
     const before = this.#ipsOf(this.node);
     this.#localIps = [...ips];
     this.#claimNode(this.node, before, 0, this.#tick());
-    this.#tell('nodes');
+    if (changed.length > 0) this.#tell({ kind: 'own-addresses', ips: changed });
   }
 
   /** This node's pods. */
@@ -183,12 +195,13 @@ export class NamesIndex implements Names {
     return this.#services.endpointAddresses(namespace, name, port);
   }
 
-  /** Services that have one of these addresses as an endpoint. */
-  servicesBehind(ips: ReadonlySet<string>): ServiceRecord[] {
-    return this.#services
-      .servicesOf(ips)
-      .map((key) => this.#services.byKey(key))
-      .filter((one) => one !== undefined);
+  /** `namespace/name` of what has one of these addresses as an endpoint, whether there is such a Service or EndpointSlices alone. */
+  servicesBehind(...ips: Iterable<string>[]): Set<string> {
+    return this.#services.servicesOf(ips);
+  }
+
+  serviceByKey(key: string): ServiceRecord | undefined {
+    return this.#services.byKey(key);
   }
 
   /** A node has it now, and neither a pod nor a Service with more right to it. */
@@ -327,6 +340,10 @@ export class NamesIndex implements Names {
 /** All addresses that the API server tells of a node. */
 export function nodeIps({ ips, networkIps, annotatedIps }: NodeFact): string[] {
   return [...ips, ...networkIps, ...annotatedIps];
+}
+
+function serviceIps({ clusterIps, externalIps, balancerIps }: ServiceFact): string[] {
+  return [...clusterIps, ...externalIps, ...balancerIps];
 }
 
 function ownerOf(holder: Holder, timeMs: number): Owner {

@@ -40,6 +40,12 @@ export interface NamedPod {
   goneMs: number;
 }
 
+/** What an event of a pod has changed: the pod as it was and as it is, and the addresses that it had and has. */
+export interface PodChange {
+  pods: readonly PodRef[];
+  ips: readonly string[];
+}
+
 /** A pod's labels are remembered for this many changes. */
 const MAX_VERSIONS = 16;
 
@@ -70,10 +76,18 @@ export class PodBook {
     for (const pod of this.#own.values()) if (pod.goneMs === Number.POSITIVE_INFINITY) yield pod;
   }
 
-  /** A pod of this node was added or has changed. */
-  upsert(fact: PodFact, nowMs: number): void {
+  /** A pod of this node was added or has changed; undefined where it is as it was. */
+  upsert(fact: PodFact, nowMs: number): PodChange | undefined {
     const known = this.#own.get(fact.uid);
     const pod = known ?? newRecord(refOf(fact), nowMs);
+    const isNew = known?.goneMs !== Number.POSITIVE_INFINITY;
+    const before = {
+      ref: pod.version.owner.pod,
+      ips: pod.ips,
+      hostNetwork: pod.hostNetwork,
+      held: pod.held,
+      endedMs: pod.endedMs,
+    };
     if (!known) this.#own.set(fact.uid, pod);
     else if (!sameRef(known.version.owner.pod, fact)) change(known, refOf(fact), nowMs);
     pod.goneMs = Number.POSITIVE_INFINITY;
@@ -87,15 +101,25 @@ export class PodBook {
     // Over before it could be told that it had an address.
     if (fact.isFinished && pod.held === undefined) this.#claimFinished(pod, fact, nowMs);
     pod.ips = ips;
+    const ref = pod.version.owner.pod;
+    const isSame =
+      !isNew &&
+      ref === before.ref &&
+      pod.held === before.held &&
+      pod.hostNetwork === before.hostNetwork &&
+      pod.endedMs === before.endedMs &&
+      ips.join() === before.ips.join();
+    return isSame ? undefined : { pods: [...new Set([before.ref, ref])], ips: [...new Set([...before.ips, ...ips])] };
   }
 
-  /** A pod of this node is gone. */
-  remove(uid: string, nowMs: number): boolean {
+  /** A pod of this node is gone; undefined where it was gone before. */
+  remove(uid: string, nowMs: number): PodChange | undefined {
     const pod = this.#own.get(uid);
-    if (pod?.goneMs !== Number.POSITIVE_INFINITY) return false;
-    for (const ip of pod.ips) this.#addresses.release('own', ip, pod, nowMs);
+    if (pod?.goneMs !== Number.POSITIVE_INFINITY) return undefined;
+    const { ips } = pod;
+    for (const ip of ips) this.#addresses.release('own', ip, pod, nowMs);
     this.#end(this.#own, uid, pod, nowMs);
-    return true;
+    return { pods: [pod.version.owner.pod], ips };
   }
 
   /** An EndpointSlice names a pod of another node. What is given has to be handed back with {@link dropEndpoint}. */
@@ -115,16 +139,19 @@ export class PodBook {
     return added;
   }
 
-  dropEndpoint(remote: RemotePod, nowMs: number): void {
+  /** Gives the addresses that are nobody's by it any more. */
+  dropEndpoint(remote: RemotePod, nowMs: number): readonly string[] {
     if (!remote.record && remote.endpoints > 1) {
       remote.endpoints -= 1;
-      return;
+      return NO_IPS;
     }
     const pod = remote.record ?? this.#keepInFull(remote);
     pod.endpoints -= 1;
-    if (pod.endpoints > 0) return;
-    for (const ip of pod.ips) this.#addresses.release('named', ip, pod, nowMs);
+    if (pod.endpoints > 0) return NO_IPS;
+    const { ips } = pod;
+    for (const ip of ips) this.#addresses.release('named', ip, pod, nowMs);
     this.#end(this.#named, keyOf(remote), pod, nowMs);
+    return ips;
   }
 
   /** Keeps in full who holds these addresses: somebody asks, or another is about to get them. */

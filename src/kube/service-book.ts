@@ -35,6 +35,12 @@ export interface ServiceWithSlices {
   slices: readonly SliceRecord[];
 }
 
+/** What an event of an EndpointSlice has changed: whose endpoints, and the addresses of those that came, went, or are another pod's. */
+export interface SliceChange {
+  services: readonly string[];
+  ips: readonly string[];
+}
+
 /** Services with their addresses and ports, and their EndpointSlices. */
 export class ServiceBook {
   readonly #services = new Map<string, ServiceRecord>();
@@ -92,10 +98,10 @@ export class ServiceBook {
   }
 
   /** Keys `namespace/name` of the Services that have one of these addresses as an endpoint. */
-  servicesOf(ips: ReadonlySet<string>): string[] {
+  servicesOf(lists: Iterable<string>[]): Set<string> {
     const found = new Set<string>();
-    for (const ip of ips) for (const key of this.#byEndpoint.of(ip)) found.add(key);
-    return [...found];
+    for (const ips of lists) for (const ip of ips) this.#byEndpoint.addTo(found, ip);
+    return found;
   }
 
   byKey(key: string): ServiceRecord | undefined {
@@ -123,34 +129,51 @@ export class ServiceBook {
     return true;
   }
 
-  upsertSlice(fact: SliceFact, isFirstList: boolean, nowMs: number): boolean {
+  /** Undefined where it is as it was. */
+  upsertSlice(fact: SliceFact, isFirstList: boolean, nowMs: number): SliceChange | undefined {
     const key = `${fact.namespace}/${fact.name}`;
     const service = `${fact.namespace}/${fact.service}`;
     const wasOf = this.#serviceOfSlice.get(key);
     const before = wasOf === undefined ? undefined : this.#slices.get(wasOf)?.get(key);
-    if (before && wasOf === service && sameSlice(before, fact)) return false;
+    if (before && wasOf === service && sameSlice(before, fact)) return undefined;
     const endpoints = fact.endpoints.map((one) => this.#endpoint(one, isFirstList, nowMs));
-    if (before) this.removeSlice(key, nowMs);
+    const released = this.#removeSlice(key, nowMs)?.released ?? [];
     const slices = this.#slices.get(service) ?? new Map<string, SliceRecord>();
     this.#slices.set(service, slices.set(key, { ports: fact.ports, endpoints, unready: unreadyOf(fact) }));
     this.#serviceOfSlice.set(key, service);
     for (const { ip } of endpoints) this.#byEndpoint.add(ip, service);
-    return true;
+    const known = before?.endpoints ?? [];
+    if (wasOf === undefined || wasOf === service)
+      return { services: [service], ips: unique(changedIps(known, endpoints), released) };
+    return { services: [wasOf, service], ips: unique(ipsOfAll(known), ipsOfAll(endpoints), released) };
   }
 
-  removeSlice(key: string, nowMs: number): boolean {
+  /** Undefined where there was none. */
+  removeSlice(key: string, nowMs: number): SliceChange | undefined {
+    const removed = this.#removeSlice(key, nowMs);
+    if (removed === undefined) return undefined;
+    const { service, endpoints, released } = removed;
+    return { services: [service], ips: unique(ipsOfAll(endpoints), released) };
+  }
+
+  /** `released`: addresses that are nobody's any more by an endpoint's pod. */
+  #removeSlice(
+    key: string,
+    nowMs: number,
+  ): { service: string; endpoints: readonly EndpointRecord[]; released: readonly string[] } | undefined {
     const service = this.#serviceOfSlice.get(key);
     const slices = service === undefined ? undefined : this.#slices.get(service);
     const slice = slices?.get(key);
-    if (service === undefined || !slices || !slice) return false;
+    if (service === undefined || !slices || !slice) return undefined;
     slices.delete(key);
     if (slices.size === 0) this.#slices.delete(service);
     this.#serviceOfSlice.delete(key);
+    const released: string[] = [];
     for (const one of slice.endpoints) {
-      if (one.uid !== undefined) this.#pods.dropEndpoint(one, nowMs);
+      if (one.uid !== undefined) released.push(...this.#pods.dropEndpoint(one, nowMs));
       this.#byEndpoint.remove(one.ip, service);
     }
-    return true;
+    return { service, endpoints: slice.endpoints, released };
   }
 
   /** Pods of this node are told by themselves, with more; an endpoint says no more about them. */
@@ -222,6 +245,31 @@ function sameFact(a: ServiceFact, b: ServiceFact): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
+/** Addresses at which there are other endpoints than before. */
+function changedIps(before: readonly EndpointRecord[], now: readonly EndpointRecord[]): string[] {
+  const [was, is] = [holdersByIp(before), holdersByIp(now)];
+  return unique(was.keys(), is.keys()).filter((ip) => was.get(ip) !== is.get(ip));
+}
+
+/** Several places of a slice may have the same address. */
+function holdersByIp(endpoints: readonly EndpointRecord[]): Map<string, string> {
+  const holders = new Map<string, string>();
+  for (const one of endpoints) holders.set(one.ip, `${holders.get(one.ip) ?? ''} ${one.node} ${uidOf(one)}`);
+  return holders;
+}
+
+function ipsOfAll(endpoints: readonly EndpointRecord[]): string[] {
+  return endpoints.map(({ ip }) => ip);
+}
+
+function unique(...lists: Iterable<string>[]): string[] {
+  return [...new Set(lists.flatMap((list) => [...list]))];
+}
+
+function uidOf(endpoint: EndpointRecord): string | undefined {
+  return 'own' in endpoint ? endpoint.own?.uid : endpoint.uid;
+}
+
 const NONE: readonly number[] = [];
 
 function unreadyOf({ endpoints }: SliceFact): readonly number[] {
@@ -235,8 +283,7 @@ function sameSlice(record: SliceRecord, fact: SliceFact): boolean {
     JSON.stringify(record.ports) === JSON.stringify(fact.ports) &&
     fact.endpoints.every((one, i) => {
       const known = record.endpoints[i];
-      const uid = known !== undefined && 'own' in known ? known.own?.uid : known?.uid;
-      return known?.ip === one.ip && known.node === one.node && uid === one.pod?.uid;
+      return known?.ip === one.ip && known.node === one.node && uidOf(known) === one.pod?.uid;
     }) &&
     record.unready.join() === unreadyOf(fact).join()
   );

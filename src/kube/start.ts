@@ -2,6 +2,7 @@ import type { PodTrouble } from '../event/incident.ts';
 import type { Target } from '../event/target.ts';
 import type { NoticeEvent } from '../event/types.ts';
 import { type KubeAccess, openApi } from './api.ts';
+import type { Change } from './changes.ts';
 import { NamesIndex } from './names-index.ts';
 import { PROXY_MODE_URL, type ProxyModeOptions, watchProxyMode } from './proxy-mode.ts';
 import type { ReflectorOptions } from './reflector.ts';
@@ -37,7 +38,7 @@ export interface Kube {
   /** See {@link NamesIndex.placeOf}. */
   placeOf(ip: string, namespaces: ReadonlySet<string>): Place;
   /** Called after every change of the index, often in bursts; returns what ends it. */
-  onChange(listener: () => void): () => void;
+  onChange(listener: (change: Change) => void): () => void;
   /**
    * KTRACE_N_API_UNREACHABLE and KTRACE_N_API_BACK; KTRACE_N_PROXY_MODE_UNKNOWN, and KTRACE_N_PROXY_MODE when it is known after that. The second of
    * each pair ends the first.

@@ -1,6 +1,7 @@
 import type { ResolvedPod, Target } from '../event/target.ts';
-import { isOfOneHost } from '../util/address.ts';
-import { Ranges } from './addresses.ts';
+import type { PodRef } from '../event/types.ts';
+import { isOneHost, Ranges } from './addresses.ts';
+import type { Changes } from './changes.ts';
 import { type NamesIndex, nodeIps } from './names-index.ts';
 import type { PodRecord } from './pod-book.ts';
 import { parseSelector, selects } from './selector.ts';
@@ -19,6 +20,25 @@ export interface ResolvedTargets {
   serviceAddresses: ServiceAddress[];
   /** Targets that stand for nothing this node knows of. */
   unresolved: Target[];
+  basis: Basis;
+}
+
+/** What a resolution was made from, besides the addresses that it gave and those that were followed besides. See {@link isTouched}. */
+export interface Basis {
+  /** Nodes that are targets. */
+  nodes: ReadonlySet<string>;
+  /** This node is a target. */
+  isOwnNode: boolean;
+  /** Whether a pod is one of the targets'. */
+  isMeant(pod: PodRef): boolean;
+  /** `namespace/name` of Services that are targets. */
+  services: ReadonlySet<string>;
+  /** Of those that bring their addresses along, whether they are there or EndpointSlices alone. */
+  servicesBehind: ReadonlySet<string>;
+  /** Addresses that would be targets if they were another one's. */
+  passedOver: ReadonlySet<string>;
+  /** The Services' node ports are met at all nodes' addresses. */
+  hasNodePorts: boolean;
 }
 
 /** What a follower may see: everything, or these namespaces. */
@@ -40,11 +60,14 @@ export function resolveTargets(
   const addresses = new Set<string>();
   const ownAddresses = new Set<string>();
   const services = new Set<ServiceRecord>();
-  const unresolved = targets.filter((target) => !addTarget(target, index, { pods, addresses, ownAddresses, services }));
+  const passedOver = new Set<string>();
+  const found: Found = { pods, addresses, ownAddresses, services, passedOver };
+  const unresolved = targets.filter((target) => !addTarget(target, index, found));
   for (const pod of pods) for (const ip of pod.ips) addresses.add(ip);
-  const followed = new Set([...addresses, ...ownAddresses, ...extra]);
-  for (const service of index.servicesBehind(followed)) {
-    if (allowed === 'all' || allowed.has(service.fact.namespace)) services.add(service);
+  const servicesBehind = index.servicesBehind(addresses, ownAddresses, extra);
+  for (const key of servicesBehind) {
+    const service = index.serviceByKey(key);
+    if (service && (allowed === 'all' || allowed.has(service.fact.namespace))) services.add(service);
   }
   return {
     pods: [...pods].map(resolvedPod),
@@ -52,6 +75,48 @@ export function resolveTargets(
     ownAddresses: [...ownAddresses],
     serviceAddresses: serviceAddresses(services, index),
     unresolved,
+    basis: {
+      ...basisOf(targets, index.node),
+      servicesBehind,
+      passedOver,
+      hasNodePorts: [...services].some(({ fact }) => fact.ports.some(({ nodePort }) => nodePort !== undefined)),
+    },
+  };
+}
+
+/**
+ * Whether targets can stand for something else after these changes. False is certain, true is not.
+ * @param isFollowed whether an address was among those that were given, or those that are followed besides
+ */
+export function isTouched(basis: Basis, isFollowed: (ip: string) => boolean, changes: Changes): boolean {
+  if (changes.isEverything) return true;
+  const { nodes, isOwnNode, services, servicesBehind, passedOver, hasNodePorts } = basis;
+  // An address that each host has for itself is no target and meets no node port.
+  if ((isOwnNode || hasNodePorts) && some(changes.ownAddresses, isOneHost)) return true;
+  if (hasNodePorts && changes.nodes.size > 0) return true;
+  return (
+    some(changes.nodes, (node) => nodes.has(node)) ||
+    some(changes.services, (service) => services.has(service) || servicesBehind.has(service)) ||
+    some(changes.endpoints, (service) => services.has(service)) ||
+    some(changes.pods, (pod) => basis.isMeant(pod)) ||
+    some(changes.ips, (ip) => isFollowed(ip) || passedOver.has(ip))
+  );
+}
+
+function some<T>(items: Iterable<T>, test: (item: T) => boolean): boolean {
+  for (const item of items) if (test(item)) return true;
+  return false;
+}
+
+function basisOf(targets: readonly Target[], node: string): Pick<Basis, 'nodes' | 'isOwnNode' | 'services' | 'isMeant'> {
+  const nodes = new Set(targets.flatMap((target) => (target.kind === 'node' ? target.name : [])));
+  const services = targets.flatMap((target) => (target.kind === 'service' ? `${target.namespace}/${target.name}` : []));
+  const tests = targets.map((target) => podTest(target, node));
+  return {
+    nodes,
+    isOwnNode: nodes.has(node),
+    services: new Set(services),
+    isMeant: (pod) => tests.some((isMeant) => isMeant(pod)),
   };
 }
 
@@ -60,12 +125,12 @@ interface Found {
   addresses: Set<string>;
   ownAddresses: Set<string>;
   services: Set<ServiceRecord>;
+  passedOver: Set<string>;
 }
 
 /** Adds what one target stands for; whether it stands for anything. */
 function addTarget(target: Target, index: NamesIndex, found: Found): boolean {
-  const { pods, addresses, services } = found;
-  if (target.kind === 'service') return addService(target.namespace, target.name, index, addresses, services);
+  if (target.kind === 'service') return addService(target.namespace, target.name, index, found);
   if (target.kind === 'node') {
     const isKnown = addNode(target.name, index, found);
     if (target.name !== index.node) return isKnown;
@@ -73,8 +138,8 @@ function addTarget(target: Target, index: NamesIndex, found: Found): boolean {
   const isMeant = podTest(target, index.node);
   let isFound = target.kind === 'node';
   for (const pod of index.ownPods()) {
-    if (!isMeant(pod)) continue;
-    pods.add(pod);
+    if (!isMeant(ref(pod))) continue;
+    found.pods.add(pod);
     isFound = true;
   }
   return isFound;
@@ -84,19 +149,20 @@ function addTarget(target: Target, index: NamesIndex, found: Found): boolean {
  * What the API server knows of a node alone is known to be the node's; of its interfaces' other addresses any node may have the same (a docker
  * bridge's, a Service's on `kube-ipvs0`, one that several nodes announce), so that they count on the node itself only.
  */
-function addNode(name: string, index: NamesIndex, { addresses, ownAddresses }: Found): boolean {
+function addNode(name: string, index: NamesIndex, { addresses, ownAddresses, passedOver }: Found): boolean {
   const node = index.findNode(name);
   for (const ip of node ? nodeIps(node) : []) {
-    if (!index.isNodeAddress(ip)) continue;
-    if (!index.isOfOtherNode(ip, name)) addresses.add(ip);
-    else if (name === index.node) ownAddresses.add(ip);
+    if (index.isNodeAddress(ip) && !index.isOfOtherNode(ip, name)) addresses.add(ip);
+    else if (index.isNodeAddress(ip) && name === index.node) ownAddresses.add(ip);
+    else passedOver.add(ip);
   }
   if (name !== index.node) return node !== undefined;
   const pods = new Ranges(node?.podCidrs ?? []);
   for (const ip of index.localAddresses) {
     // Who follows a node does not mean all Services, which kube-ipvs0 has by the thousand.
-    if (addresses.has(ip) || index.isServiceAddress(ip) || isOfOneHost(ip)) continue;
-    (pods.has(ip) ? addresses : ownAddresses).add(ip);
+    if (addresses.has(ip) || !isOneHost(ip)) continue;
+    if (index.isServiceAddress(ip)) passedOver.add(ip);
+    else (pods.has(ip) ? addresses : ownAddresses).add(ip);
   }
   return node !== undefined;
 }
@@ -105,26 +171,20 @@ function addNode(name: string, index: NamesIndex, { addresses, ownAddresses }: F
  * What is on a node's own address (endpoints, external addresses) is met by the Service's address and port: to follow the node for it would be too
  * much. A cluster IP is the Service's alone, whatever interface has it.
  */
-function addService(
-  namespace: string,
-  name: string,
-  index: NamesIndex,
-  addresses: Set<string>,
-  services: Set<ServiceRecord>,
-): boolean {
+function addService(namespace: string, name: string, index: NamesIndex, { addresses, services, passedOver }: Found): boolean {
   const service = index.service(namespace, name);
   if (!service) return false;
   services.add(service);
   const { clusterIps, externalIps, balancerIps } = service.fact;
   const endpoints = [...index.endpoints(namespace, name)].map((one) => one.ip);
   for (const ip of clusterIps) addresses.add(ip);
-  for (const ip of [...externalIps, ...balancerIps, ...endpoints]) if (!index.isNodeAddress(ip)) addresses.add(ip);
+  for (const ip of [...externalIps, ...balancerIps, ...endpoints]) (index.isNodeAddress(ip) ? passedOver : addresses).add(ip);
   return true;
 }
 
 const OWNER_KINDS = { deployment: 'Deployment', statefulset: 'StatefulSet', daemonset: 'DaemonSet', job: 'Job' } as const;
 
-function podTest(target: Target, node: string): (pod: PodRecord) => boolean {
+function podTest(target: Target, node: string): (pod: PodRef) => boolean {
   switch (target.kind) {
     case 'all':
       return () => true;
@@ -133,23 +193,22 @@ function podTest(target: Target, node: string): (pod: PodRecord) => boolean {
     case 'node':
       return () => target.name === node;
     case 'namespace':
-      return (pod) => ref(pod).namespace === target.name;
+      return (pod) => pod.namespace === target.name;
     case 'pod':
-      return (pod) => ref(pod).namespace === target.namespace && ref(pod).name === target.name;
+      return (pod) => pod.namespace === target.namespace && pod.name === target.name;
     case 'selector': {
       const requirements = parseSelector(target.selector);
       const { namespace } = target;
-      return (pod) =>
-        (namespace === undefined || ref(pod).namespace === namespace) && selects(requirements, ref(pod).labels ?? {});
+      return (pod) => (namespace === undefined || pod.namespace === namespace) && selects(requirements, pod.labels ?? {});
     }
     default: {
       const owner = `${OWNER_KINDS[target.kind]}/${target.name}`;
-      return (pod) => ref(pod).namespace === target.namespace && ref(pod).owner === owner;
+      return (pod) => pod.namespace === target.namespace && pod.owner === owner;
     }
   }
 }
 
-function ref(pod: PodRecord): PodRecord['version']['owner']['pod'] {
+function ref(pod: PodRecord): PodRef {
   return pod.version.owner.pod;
 }
 
@@ -177,7 +236,7 @@ function serviceAddresses(services: Iterable<ServiceRecord>, index: NamesIndex):
 
 function nodePortIps(index: NamesIndex, portCount: number): Set<string> {
   const own = index.findNode(index.node);
-  const ips = new Set([...(own ? nodeIps(own) : []), ...index.localAddresses]);
+  const ips = new Set([...(own ? nodeIps(own) : []), ...index.localAddresses.filter(isOneHost)]);
   for (const node of index.nodes()) {
     if ((ips.size + node.ips.length) * portCount > MAX_NODE_PORT_ADDRESSES) break;
     for (const ip of node.ips) ips.add(ip);

@@ -7,6 +7,7 @@ import { servicePortKey } from '../../src/agent/tracer.ts';
 import { ADDRESS } from '../../src/event/layout.ts';
 import type { Subscription } from '../../src/event/target.ts';
 import type { ServiceAddress } from '../../src/kube/types.ts';
+import { resolvedTo } from '../support/resolved.ts';
 
 const POD = { namespace: 'default', name: 'web', uid: 'u', node: 'host1', ips: ['10.244.1.2'] };
 const SERVICE: ServiceAddress = { ip: '10.96.0.10', port: 80, proto: 'tcp' };
@@ -26,7 +27,7 @@ function set(
   };
   const resolve: Resolve = (targets, extra, allowed) => {
     asked.push(targets, extra, allowed);
-    return { pods: [POD], addresses: ['10.244.1.2'], ownAddresses: [], serviceAddresses: [SERVICE], ...resolved };
+    return resolvedTo({ pods: [POD], addresses: ['10.244.1.2'], serviceAddresses: [SERVICE], ...resolved });
   };
   const { allowed, outside = [], inside = ['10.244.1.2'] } = within;
   const placeOf = (ip: string) => {
@@ -73,10 +74,10 @@ test('the kernel gets followed, Service and node addresses, each with its bit', 
     ]),
   );
   const bits = emptyBits();
-  for (const ip of ['10.244.1.2', '10.96.0.10', '192.168.0.1']) setBit(bits, addressOf(ip).bytes);
+  for (const ip of ['10.244.1.2', '10.96.0.10', '192.168.0.1']) setBit(bits, addressOf(ip).bit);
   assert.deepEqual(targets.bits, bits);
   const nodeBits = emptyBits();
-  setBit(nodeBits, addressOf('192.168.0.1').bytes);
+  setBit(nodeBits, addressOf('192.168.0.1').bit);
   assert.deepEqual(targets.nodeBits, nodeBits);
   assert.deepEqual([...targets.servicePorts], [servicePortKey(addressOf('10.96.0.10').bytes, 80, 6)]);
   assert.equal(targets.everyPacket, false);

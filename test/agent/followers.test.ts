@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import ipaddr from 'ipaddr.js';
 import { MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
+import type { TargetChange } from '../../src/agent/followers.ts';
 import type { KernelTargets } from '../../src/agent/tracer.ts';
 import type { Subscription } from '../../src/event/target.ts';
 import { addressText } from '../../src/util/address.ts';
-import { listener, openPipeline } from './pipeline-fixture.ts';
+import { resolvedTo } from '../support/resolved.ts';
+import { type Calls, listener, openPipeline } from './pipeline-fixture.ts';
 
 const textOf = (hex: string) => addressText(new DataView(Uint8Array.from(Buffer.from(hex, 'hex')).buffer), 0);
 const gainedOf = (targets: KernelTargets | undefined) => [...(targets?.gained ?? [])].map(textOf).sort();
@@ -18,15 +20,10 @@ function subscription(more: Partial<Subscription> = {}): Subscription {
 
 test('the kernel is told which addresses a follower has come to, and of none again when a set is resolved again', (t) => {
   let ofAll = [POD, OTHER];
-  const resolve: Resolve = (targets) => ({
-    pods: [],
-    addresses: targets.length > 0 ? ofAll : [],
-    ownAddresses: [],
-    serviceAddresses: [],
-  });
+  const resolve: Resolve = (targets) => resolvedTo({ addresses: targets.length > 0 ? ofAll : [] });
   const { pipeline, given } = openPipeline(t, { naming: { resolve } });
   const resolveAgain = () => {
-    pipeline.resolveAgain();
+    pipeline.resolveAgain({ kind: 'list' });
     t.mock.timers.tick(1000);
   };
   pipeline.follow(subscription({ targets: [{ kind: 'all' }], addresses: [] }), listener(), 'all');
@@ -50,7 +47,7 @@ test('the kernel is told which addresses a follower has come to, and of none aga
 test('who has addresses left out is told so, once, and nobody else is', (t) => {
   const { pipeline, given } = openPipeline(t, {
     naming: {
-      resolve: () => ({ pods: [], addresses: [], ownAddresses: [], serviceAddresses: [] }),
+      resolve: () => resolvedTo(),
       placeOf: (ip) => (ip === OTHER ? 'outside' : 'unknown'),
     },
   });
@@ -73,18 +70,18 @@ test('a set that is resolved again and is the same is not parsed, told or given 
   let asked = 0;
   const resolve = () => {
     asked += 1;
-    return structuredClone({ pods, addresses, ownAddresses: [], serviceAddresses });
+    return resolvedTo(structuredClone({ pods, addresses, serviceAddresses }));
   };
   const { pipeline, given } = openPipeline(t, { naming: { resolve } });
   const sink = listener();
   pipeline.follow(subscription({ addresses }), sink, 'all');
   const [isValid, parse] = [t.mock.method(ipaddr, 'isValid'), t.mock.method(ipaddr, 'parse')];
-  pipeline.resolveAgain();
+  pipeline.resolveAgain({ kind: 'list' });
   t.mock.timers.tick(1000);
   assert.equal(asked, 2);
   assert.deepEqual([given.length, sink.resolvedCount], [1, 1]);
   pods[0]?.ips.push(OTHER);
-  pipeline.resolveAgain();
+  pipeline.resolveAgain({ kind: 'list' });
   t.mock.timers.tick(1000);
   assert.deepEqual([given.length, sink.resolvedCount], [2, 2]);
   assert.deepEqual([isValid.mock.callCount(), parse.mock.callCount()], [0, 0]);
@@ -96,13 +93,13 @@ test('what takes long to resolve is resolved less often', (t) => {
   const resolve = () => {
     asked += 1;
     nowMs += 100;
-    return { pods: [], addresses: [], ownAddresses: [], serviceAddresses: [] };
+    return resolvedTo();
   };
   const { pipeline } = openPipeline(t, { naming: { resolve }, nowMs: () => nowMs });
   pipeline.follow(subscription(), listener(), 'all');
   const changes = (ms: number) => {
     for (let passed = 0; passed < ms; passed += 10) {
-      pipeline.resolveAgain();
+      pipeline.resolveAgain({ kind: 'list' });
       t.mock.timers.tick(10);
     }
     return asked;
@@ -112,26 +109,70 @@ test('what takes long to resolve is resolved less often', (t) => {
   assert.equal(changes(10), 3);
 });
 
-test('a change that a failing step kept from the kernel is given to it the next time, though nothing has changed since', (t) => {
-  let ofAll = [POD];
+test('one whose targets cannot be resolved keeps nothing from the others, and is resolved with the next change, whatever it is', (t) => {
+  let addresses = [POD];
   let isBroken = false;
   const resolve: Resolve = (targets) => {
     if (targets.length === 0 && isBroken) throw new Error('E1');
-    return { pods: [], addresses: targets.length > 0 ? ofAll : [], ownAddresses: [], serviceAddresses: [] };
+    return resolvedTo({ addresses: targets.length > 0 ? addresses : addresses.slice(1) });
   };
   const { pipeline, given } = openPipeline(t, { naming: { resolve } });
-  pipeline.follow(subscription({ targets: [{ kind: 'all' }], addresses: [] }), listener(), 'all');
-  pipeline.follow(subscription(), listener(), 'all');
-  const resolveAgain = () => {
+  pipeline.follow(subscription({ targets: [], addresses: [OTHER] }), listener(), 'all');
+  pipeline.follow(subscription({ targets: [{ kind: 'node', name: 'host1' }], addresses: [] }), listener(), 'all');
+  const gained = (change: TargetChange) => {
     const count = given.length;
-    pipeline.resolveAgain();
+    pipeline.resolveAgain(change);
     t.mock.timers.tick(1000);
     return given.slice(count).map(gainedOf);
   };
-  ofAll = [POD, NEW];
+  addresses = [POD, NEW];
   isBroken = true;
-  assert.deepEqual(resolveAgain(), []);
+  assert.deepEqual(gained({ kind: 'list' }), [[NEW]]);
+  assert.equal(pipeline.guard.failures.get('targets'), 1);
   isBroken = false;
-  assert.deepEqual(resolveAgain(), [[NEW]]);
-  assert.deepEqual(resolveAgain(), []);
+  assert.deepEqual(gained({ kind: 'pod-addresses' }), [[NEW]]);
+  assert.deepEqual(gained({ kind: 'list' }), []);
+});
+
+test('a change that a failing step kept from the kernel is given to it the next time, though nothing has changed since', (t) => {
+  let addresses = [POD];
+  let isBroken = false;
+  const { pipeline, given } = openPipeline(t, {
+    naming: { resolve: () => resolvedTo({ addresses }) },
+    tracer: { setSnapBytes: () => isBroken && assert.fail('E1') },
+  });
+  pipeline.follow(subscription({ targets: [{ kind: 'all' }], addresses: [] }), listener(), 'all');
+  const gained = (change: TargetChange) => {
+    const count = given.length;
+    pipeline.resolveAgain(change);
+    t.mock.timers.tick(1000);
+    return given.slice(count).map(gainedOf);
+  };
+  addresses = [POD, NEW];
+  isBroken = true;
+  assert.deepEqual(gained({ kind: 'list' }), []);
+  isBroken = false;
+  assert.deepEqual(gained({ kind: 'pod-addresses' }), [[NEW]]);
+  assert.deepEqual(gained({ kind: 'list' }), []);
+});
+
+test('another address that each host has for itself is nothing for the kernel, another one of the node is', (t) => {
+  let ownAddresses = new Set(['192.168.0.1']);
+  const interfaces = {
+    get ownAddresses() {
+      return ownAddresses;
+    },
+  };
+  const { pipeline, given } = openPipeline(t, { interfaces: interfaces as unknown as Calls });
+  pipeline.follow(subscription(), listener(), 'all');
+  const givenFor = (ips: string[]) => {
+    const count = given.length;
+    ownAddresses = new Set(ips);
+    pipeline.resolveAgain({ kind: 'own-addresses', ips });
+    t.mock.timers.tick(1000);
+    return given.length - count;
+  };
+  assert.equal(givenFor(['192.168.0.1', 'fe80::1']), 0);
+  assert.equal(givenFor(['192.168.0.1', 'fe80::1', '172.17.0.1']), 1);
+  assert.equal(givenFor(['172.17.0.1', 'fe80::2']), 1);
 });

@@ -59,7 +59,7 @@ test('targets that cannot be resolved again, and losses that cannot be read, end
   });
   const { codes } = followAll(pipeline);
   isReadable = false;
-  pipeline.resolveAgain();
+  pipeline.resolveAgain({ kind: 'list' });
   t.mock.timers.tick(COUNT_MS);
   assert.deepEqual(
     [...pipeline.guard.failures],
@@ -70,7 +70,7 @@ test('targets that cannot be resolved again, and losses that cannot be read, end
   );
   assert.deepEqual(codes(), ['KTRACE_N_AGENT_FAULT']);
   isReadable = true;
-  pipeline.resolveAgain();
+  pipeline.resolveAgain({ kind: 'list' });
   t.mock.timers.tick(COUNT_MS);
   assert.equal(pipeline.guard.failures.get('targets'), 1);
 });
@@ -103,16 +103,16 @@ test('targets that the kernel goes on refusing are told once, until it takes the
   const { codes } = followAll(pipeline);
   const told = () => codes().filter((code) => code === 'KTRACE_N_TARGETS_INCOMPLETE').length;
   for (let times = 0; times < 5; times += 1) {
-    pipeline.resolveAgain();
+    pipeline.resolveAgain({ kind: 'list' });
     t.mock.timers.tick(1000);
   }
   assert.equal(told(), 1);
   refusal = 'no memory';
-  pipeline.resolveAgain();
+  pipeline.resolveAgain({ kind: 'list' });
   t.mock.timers.tick(1000);
   assert.equal(told(), 2, 'another reason is news');
   refusal = undefined;
-  pipeline.resolveAgain();
+  pipeline.resolveAgain({ kind: 'list' });
   t.mock.timers.tick(1000);
   assert.ok(!followAll(pipeline).codes().includes('KTRACE_N_TARGETS_INCOMPLETE'), 'it is over for those who come later');
 });

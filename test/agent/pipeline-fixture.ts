@@ -3,6 +3,7 @@ import type { Follower, Sink } from '../../src/agent/feed.ts';
 import { type Naming, Pipeline, type PipelineOptions } from '../../src/agent/pipeline.ts';
 import type { KernelTargets } from '../../src/agent/tracer.ts';
 import type { KtraceEvent, NoticeEvent } from '../../src/event/types.ts';
+import { resolvedTo } from '../support/resolved.ts';
 import { quiet } from './server-fixture.ts';
 
 /** Any call of the fake kernel, and what it gives in place of its usual answer. */
@@ -60,23 +61,25 @@ export function openPipeline(
       recursionMisses: () => 0,
       ...tracer,
     },
-    interfaces: {
-      nameOf: () => 'veth1',
-      kindOf: () => 'pod',
-      isOfPod: () => true,
-      ownAddresses: new Set<string>(),
-      interfaceOfAddress: () => undefined,
-      vxlanPorts: () => [],
-      podAddresses: () => [],
-      newPodAddresses: () => [],
-      setActive: () => undefined,
-      lacking: () => undefined,
-      retryFailed: () => undefined,
-      reattach: () => [],
-      ...interfaces,
-    },
+    interfaces: withAll(
+      {
+        nameOf: () => 'veth1',
+        kindOf: () => 'pod',
+        isOfPod: () => true,
+        ownAddresses: new Set<string>(),
+        interfaceOfAddress: () => undefined,
+        vxlanPorts: () => [],
+        podAddresses: () => [],
+        newPodAddresses: () => [],
+        setActive: () => undefined,
+        lacking: () => undefined,
+        retryFailed: () => undefined,
+        reattach: () => [],
+      },
+      interfaces,
+    ),
     naming: {
-      resolve: () => ({ pods: [], addresses: ['10.244.1.2'], ownAddresses: [], serviceAddresses: [] }),
+      resolve: () => resolvedTo({ addresses: ['10.244.1.2'] }),
       placeOf: () => 'unknown',
       namePacket: () => undefined,
       nameFlow: () => undefined,
@@ -98,6 +101,11 @@ export function openPipeline(
       return opened.rings;
     },
   };
+}
+
+/** What a test gives in place of the rest; a getter stays one. */
+function withAll(rest: object, given: object = {}): object {
+  return Object.defineProperties(rest, Object.getOwnPropertyDescriptors(given));
 }
 
 /** Follows everything; the notices that come. */

@@ -51,7 +51,7 @@ test('conntrack that comes after the programs is found when the kernel has new t
   tracer.setVxlanPorts([8472]);
   tracer.setIpTunnels(true);
   tracer.setUplinks([3, 5]);
-  const set = { resolved: { pods: [], addresses: [] }, addresses: new Set(['10.9.1.2']), serviceAddresses: [], leftOut: 0 };
+  const set = { addresses: new Set(['10.9.1.2']), serviceAddresses: [] };
   const targets = kernelTargets([{ ...set, wantsEveryPacket: true, wantsBytes: false }], ['192.168.0.1']);
   tracer.setTargets(targets);
   tracer.attach(7, 'pod', true);

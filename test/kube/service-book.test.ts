@@ -23,20 +23,13 @@ test('the Services behind an address are found without a look at all endpoints',
     putSlice(index, rawSlice(`s${n}-1`, `s${n}`, endpoints));
   }
   const followed = new CountedSet([ipOf(45)]);
-  assert.deepEqual(
-    index.servicesBehind(followed).map(({ fact }) => fact.name),
-    ['s2'],
-  );
+  assert.deepEqual([...index.servicesBehind(followed)], ['default/s2']);
   assert.equal(followed.asked, 0);
 });
 
 test('an endpoint belongs to a Service for as long as one of its slices has it', () => {
   const index = new NamesIndex({ node: 'host1' });
-  const behind = (ip: string) =>
-    index
-      .servicesBehind(new Set([ip]))
-      .map(({ fact }) => fact.name)
-      .sort();
+  const behind = (ip: string) => [...index.servicesBehind([ip])].map((key) => key.replace('default/', '')).sort();
   const [one, other] = ['10.244.0.1', '10.244.0.2'];
   for (const name of ['web', 'all']) putService(index, rawService(name, { clusterIPs: [], ports: [{ port: 80 }] }));
   putSlice(index, rawSlice('web-1', 'web', [{ ip: one }, { ip: one }, { ip: other }]));

@@ -170,7 +170,7 @@ suite('the bit set', { skip: SKIP }, () => {
     try {
       const bits = (ip: string) => {
         const set = emptyBits();
-        setBit(set, addressOf(ip).bytes);
+        setBit(set, addressOf(ip).bit);
         return set;
       };
       /** The body's own count tells whether the dispatcher let the packet through. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type FollowedSet, kernelTargets } from '../../src/agent/follow-set.ts';
+import { type KernelSet, kernelTargets } from '../../src/agent/follow-set.ts';
 import { INTERFACE } from '../../src/event/layout.ts';
 import { u32 } from '../../src/util/bytes.ts';
 import { SKIP } from './lab-fixture.ts';
@@ -12,7 +12,7 @@ const HEADERS = 28;
 const PAYLOAD = 60;
 
 /** A bench of these followers, and what is emitted of one datagram between a pod and its peer, of a flow of its own for each pod. */
-function open(t: TestContext, ...sets: FollowedSet[]) {
+function open(t: TestContext, ...sets: KernelSet[]) {
   const bench = new Bench(sets, [], { podRate: 1000 });
   t.after(() => bench.close());
   bench.tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.pod), u32(0)]));
@@ -23,7 +23,7 @@ function open(t: TestContext, ...sets: FollowedSet[]) {
     );
     return bench.run('ktrace_ingress', packet, LOOPBACK);
   };
-  const follow = (next: FollowedSet[], gained: string[] = []) => bench.tracer.setTargets(kernelTargets(next, [], gained));
+  const follow = (next: KernelSet[], gained: string[] = []) => bench.tracer.setTargets(kernelTargets(next, [], gained));
   return { bench, send, follow };
 }
 

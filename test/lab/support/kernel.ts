@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type FollowedSet, kernelTargets } from '../../../src/agent/follow-set.ts';
+import { type KernelSet, kernelTargets } from '../../../src/agent/follow-set.ts';
 import { type KernelStats, Tracer, type TracerOptions } from '../../../src/agent/tracer.ts';
 import { decodeBatch } from '../../../src/event/decode.ts';
 import type { Sighting } from '../../../src/event/sighting.ts';
@@ -26,14 +26,12 @@ export function openTracer(more: Partial<TracerOptions> = {}): Tracer {
 }
 
 /** What a follower of these addresses stands for. */
-export function followed(addresses: readonly string[], more: Partial<FollowedSet> = {}): FollowedSet {
+export function followed(addresses: readonly string[], more: Partial<KernelSet> = {}): KernelSet {
   return {
-    resolved: { pods: [], addresses: [...addresses] },
     addresses: new Set(addresses),
     serviceAddresses: [],
     wantsEveryPacket: true,
     wantsBytes: true,
-    leftOut: 0,
     ...more,
   };
 }
@@ -45,11 +43,7 @@ export class Bench {
   #seen: Sighting[] = [];
   malformed = 0;
 
-  constructor(
-    sets: FollowedSet | readonly FollowedSet[],
-    ownAddresses: readonly string[] = [],
-    more: Partial<TracerOptions> = {},
-  ) {
+  constructor(sets: KernelSet | readonly KernelSet[], ownAddresses: readonly string[] = [], more: Partial<TracerOptions> = {}) {
     this.tracer = openTracer(more);
     this.tracer.setVxlanPorts([8472, 4789]);
     this.tracer.setIpTunnels(true);

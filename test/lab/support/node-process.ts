@@ -10,6 +10,7 @@ import type { Subscription } from '../../../src/event/target.ts';
 import { loadNative } from '../../../src/native/load.ts';
 import type { NativeModule } from '../../../src/native/types.ts';
 import { createLog } from '../../../src/util/log.ts';
+import { resolvedTo } from '../../support/resolved.ts';
 import { openTracer } from './kernel.ts';
 import type { Ask, NodeOptions, NodeState } from './traced-node.ts';
 
@@ -43,12 +44,7 @@ const pipeline = new Pipeline({
   symbols: new KernelSymbols(),
   log,
   naming: {
-    resolve: () => ({
-      pods: [],
-      ownAddresses: [],
-      addresses: options.addresses,
-      serviceAddresses: options.serviceAddresses ?? [],
-    }),
+    resolve: () => resolvedTo({ addresses: options.addresses, serviceAddresses: options.serviceAddresses ?? [] }),
     placeOf: () => 'unknown',
     namePacket: () => {},
     nameFlow: () => {},
@@ -56,7 +52,7 @@ const pipeline = new Pipeline({
     notReady: () => undefined,
   },
 });
-interfaces.onOwnAddressesChange = () => pipeline.resolveAgain();
+interfaces.onOwnAddressesChange = () => pipeline.resolveAgain({ kind: 'list' });
 
 let follower: Follower | undefined;
 function follow(): number {

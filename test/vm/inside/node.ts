@@ -13,6 +13,7 @@ import { Tracer } from '../../../src/agent/tracer.ts';
 import { loadNative } from '../../../src/native/load.ts';
 import type { BpfObject } from '../../../src/native/types.ts';
 import { createLog } from '../../../src/util/log.ts';
+import { resolvedTo } from '../../support/resolved.ts';
 
 const SERVICE = '10.96.0.10';
 const OTHER_SERVICE = '10.96.0.11';
@@ -54,17 +55,16 @@ const pipeline = new Pipeline({
   symbols,
   log,
   naming: {
-    resolve: () => ({
-      pods: [],
-      ownAddresses: [],
-      addresses: followed,
-      serviceAddresses: [
-        { ip: SERVICE, port: 80, proto: 'tcp' },
-        { ip: SERVICE, port: 53, proto: 'udp' },
-        { ip: OTHER_SERVICE, port: 80, proto: 'tcp' },
-        { ...NODE_PORT, proto: 'tcp' },
-      ],
-    }),
+    resolve: () =>
+      resolvedTo({
+        addresses: followed,
+        serviceAddresses: [
+          { ip: SERVICE, port: 80, proto: 'tcp' },
+          { ip: SERVICE, port: 53, proto: 'udp' },
+          { ip: OTHER_SERVICE, port: 80, proto: 'tcp' },
+          { ...NODE_PORT, proto: 'tcp' },
+        ],
+      }),
     namePacket() {},
     nameFlow() {},
     placeOf: () => 'unknown',
@@ -72,7 +72,7 @@ const pipeline = new Pipeline({
     notReady: () => undefined,
   },
 });
-interfaces.onOwnAddressesChange = () => pipeline.resolveAgain();
+interfaces.onOwnAddressesChange = () => pipeline.resolveAgain({ kind: 'list' });
 pipeline.follow({ targets: [], addresses: followed, units: 'flows' }, { event: say, resolved: () => {} }, 'all');
 say({ ready: { hooks: pipeline.hooks(), attached: tracer.attachedInterfaces, failures: interfaces.failures } });
 
