@@ -14,7 +14,7 @@ const PROTOCOL_NUMBERS = { tcp: 6, udp: 17, sctp: 132 } as const;
 export const MOST_UNKNOWN = 1024;
 
 /** Resolves selectors against the node's pods and the cluster's Services, see `resolveTargets` in kube. */
-export type Resolve = (targets: Target[], extra: readonly string[], allowed: Scope) => Omit<ResolvedTargets, 'unresolved'>;
+export type Resolve = (targets: Target[], extra: readonly string[], allowed: Scope) => ResolvedTargets;
 
 /** What one follower's subscription stands for now. */
 export interface FollowedSet {
@@ -61,11 +61,11 @@ export function followedSet(
   // A client may write an address in many ways, and each would be another one.
   const named = subscription.addresses.map((ip) => addressOf(ip).text);
   const found = resolve(subscription.targets, [...named, ...early], allowed);
-  const { pods, serviceAddresses } = found;
+  const { pods, serviceAddresses, unresolved } = found;
   const addresses = may.choose(early.length === 0 ? found.addresses : new Set([...found.addresses, ...early]));
   return {
     // What others may have as well is not told to them.
-    resolved: { pods, addresses },
+    resolved: { pods, addresses, ...(unresolved.length === 0 ? {} : { unresolved }) },
     addresses: new Set([...addresses, ...may.choose(found.ownAddresses), ...may.choose(named)]),
     serviceAddresses,
     wantsEveryPacket: subscription.units === 'packets',
@@ -226,6 +226,7 @@ export function isSameSet(one: FollowedSet, other: FollowedSet): boolean {
 export function isSameResolved(one: Resolved, other: Resolved): boolean {
   return (
     isSameList(one.addresses, other.addresses, (ip, otherIp) => ip === otherIp) &&
+    isSameList(one.unresolved ?? [], other.unresolved ?? [], (place, otherPlace) => place === otherPlace) &&
     isSameList(one.pods, other.pods, (pod, otherPod) => isDeepStrictEqual(pod, otherPod))
   );
 }

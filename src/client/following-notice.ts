@@ -1,5 +1,6 @@
-import type { Resolved, ResolvedPod } from '../event/target.ts';
+import type { Resolved, ResolvedPod, Target } from '../event/target.ts';
 import type { FollowedPods, NoticeEvent } from '../event/types.ts';
+import { targetText } from './target-text.ts';
 
 /** A node of a follow, as far as its connection stands. */
 export interface FollowedNode {
@@ -20,12 +21,18 @@ const MAX_NODES = 10;
 export class FollowingNotice {
   readonly #nodes: () => Iterable<readonly [string, FollowedNode]>;
   readonly #tell: (notice: NoticeEvent) => void;
+  readonly #targets: () => readonly Target[];
   #told = '';
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(nodes: () => Iterable<readonly [string, FollowedNode]>, tell: (notice: NoticeEvent) => void) {
+  constructor(
+    nodes: () => Iterable<readonly [string, FollowedNode]>,
+    tell: (notice: NoticeEvent) => void,
+    targets: () => readonly Target[],
+  ) {
     this.#nodes = nodes;
     this.#tell = tell;
+    this.#targets = targets;
   }
 
   /** Something may have changed. */
@@ -33,7 +40,7 @@ export class FollowingNotice {
     if (this.#timer !== undefined) return;
     const nodes = [...this.#nodes()];
     if (!isFollowing(nodes)) return;
-    const { key, notice } = tellingOf(nodes);
+    const { key, notice } = tellingOf(nodes, this.#targets());
     if (key === this.#told) return;
     this.#told = key;
     this.#tell(notice);
@@ -53,19 +60,26 @@ function isFollowing(nodes: readonly (readonly [string, FollowedNode])[]): boole
   return isUp && nodes.every(([, { state, isSettled }]) => state !== 'connecting' && (state !== 'up' || isSettled));
 }
 
-function tellingOf(nodes: readonly (readonly [string, FollowedNode])[]): { key: string; notice: NoticeEvent } {
+function tellingOf(
+  nodes: readonly (readonly [string, FollowedNode])[],
+  targets: readonly Target[],
+): { key: string; notice: NoticeEvent } {
   const pods = nodes.flatMap(([, { resolved }]) => resolved.pods);
   const addresses = [...new Set(nodes.flatMap(([, { resolved }]) => resolved.addresses))].sort();
   const names = (isUp: boolean): string[] => nodes.flatMap(([name, { state }]) => ((state === 'up') === isUp ? name : [])).sort();
+  const answers = nodes.flatMap(([, { state, resolved }]) => (state === 'up' ? [new Set(resolved.unresolved)] : []));
+  const unresolved = targets.filter((_, place) => answers.every((places) => places.has(place)));
   const following: FollowedPods = {
     podCount: pods.length,
     addressCount: addresses.length,
     pods: pods.slice(0, MAX_PODS).map(({ namespace, name, uid }) => ({ namespace, name, uid })),
     nodes: names(true),
     missing: names(false),
+    ...(unresolved.length === 0 ? {} : { unresolved }),
   };
-  const text = followingText(following, pods);
-  const key = JSON.stringify([following.nodes, following.missing, addresses, pods.map(podKey).sort()]);
+  // Where all of them are, the text says so already.
+  const text = followingText(following, pods, unresolved.length === targets.length ? [] : unresolved);
+  const key = JSON.stringify([following.nodes, following.missing, addresses, pods.map(podKey).sort(), unresolved]);
   return { key, notice: { v: 1, kind: 'notice', level: 'info', code: 'KTRACE_N_FOLLOWING', text, following } };
 }
 
@@ -87,7 +101,11 @@ function isOnHostNetwork({ hostNetwork, ips }: ResolvedPod): boolean {
   return hostNetwork === true && ips.length === 0;
 }
 
-function followingText({ podCount, addressCount, nodes, missing }: FollowedPods, pods: readonly ResolvedPod[]): string {
+function followingText(
+  { podCount, addressCount, nodes, missing }: FollowedPods,
+  pods: readonly ResolvedPod[],
+  unresolved: readonly Target[],
+): string {
   const all = nodes.length + missing.length;
   const reached = missing.length === 0 ? countOf(all, 'node') : `${nodes.length} of ${countOf(all, 'node')}`;
   const withoutAddress = pods.filter(({ ips }) => ips.length === 0);
@@ -100,6 +118,7 @@ function followingText({ podCount, addressCount, nodes, missing }: FollowedPods,
     `following ${whatText(seen, podCount, addressCount)} on ${reached}: ${listText(nodes)}`,
     ...(onHost === 0 ? [] : [`${onHost} ${more}${hostText}: ${followNodesText(hostNetworkNodes(pods))}`]),
     ...(without === 0 ? [] : [`${without} ${more}${without === 1 ? 'pod has' : 'pods have'} no address yet`]),
+    ...(unresolved.length === 0 ? [] : [`nothing there of ${listText(unresolved.map(targetText))}`]),
     ...(missing.length === 0 ? [] : [`not reached: ${listText(missing)}`]),
   ].join('; ');
 }

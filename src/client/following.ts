@@ -95,6 +95,7 @@ export class Following {
   readonly #followingNotice = new FollowingNotice(
     () => this.#followedNodes(),
     (notice) => this.#tell(notice),
+    () => this.#options.targets,
   );
   #corrections = new Map<string, ClockEstimate>();
   #correctedAtMs = 0;

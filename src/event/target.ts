@@ -34,6 +34,8 @@ export interface Resolved {
    * union of all agents' addresses to every agent (`Subscription.addresses`), so that a node tells of a remote target's packets too.
    */
   addresses: string[];
+  /** Targets that this agent knows nothing of, by their place in the subscription's, from 0; absent where there are none. */
+  unresolved?: number[];
 }
 
 /** What a follower asks of one agent. */

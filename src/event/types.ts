@@ -2,6 +2,7 @@
  * The one JSON shape of ktrace (`-o json`, the websocket, dumps): one object a line, discriminated by `kind`.
  * `docs/events.md` describes every field for readers; text output is derived from these and never knows more.
  */
+import type { Target } from './target.ts';
 
 /** A pod as an endpoint's owner. `labels` and `owner` are as they were at the packet's time. */
 export interface PodRef {
@@ -273,6 +274,8 @@ export interface FollowedPods {
   /** Nodes whose agents follow them, and those that are not reached or refuse. */
   nodes: string[];
   missing: string[];
+  /** Targets that none of the nodes' agents knows anything of; absent where there are none. */
+  unresolved?: Target[];
 }
 
 export type KtraceEvent = PacketEvent | FlowEvent | LostEvent | NoticeEvent;

@@ -18,8 +18,8 @@ export interface ResolvedTargets {
   ownAddresses: string[];
   /** The Services' addresses by which something followed can be reached before translation. */
   serviceAddresses: ServiceAddress[];
-  /** Targets that stand for nothing this node knows of. */
-  unresolved: Target[];
+  /** Places of the targets that stand for nothing this node knows of. */
+  unresolved: number[];
   basis: Basis;
 }
 
@@ -62,7 +62,7 @@ export function resolveTargets(
   const services = new Set<ServiceRecord>();
   const passedOver = new Set<string>();
   const found: Found = { pods, addresses, ownAddresses, services, passedOver };
-  const unresolved = targets.filter((target) => !addTarget(target, index, found));
+  const unresolved = targets.flatMap((target, place) => (addTarget(target, index, found) ? [] : place));
   for (const pod of pods) for (const ip of pod.ips) addresses.add(ip);
   const servicesBehind = index.servicesBehind(addresses, ownAddresses, extra);
   for (const key of servicesBehind) {

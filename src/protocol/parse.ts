@@ -114,7 +114,8 @@ const resolved: Check = {
     Array.isArray(value['addresses']) &&
     value['addresses'].every((ip) => typeof ip === 'string') &&
     Array.isArray(value['pods']) &&
-    value['pods'].every(isResolvedPod),
+    value['pods'].every(isResolvedPod) &&
+    optional(listOf('whole numbers', count.holds)).holds(value['unresolved']),
 };
 
 function isResolvedPod(pod: unknown): boolean {

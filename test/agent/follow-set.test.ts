@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Scope } from '../../src/access/scope.ts';
 import { addressOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
-import { followedSet, kernelTargets, MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
+import { followedSet, isSameResolved, kernelTargets, MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
 import { servicePortKey } from '../../src/agent/tracer.ts';
 import { ADDRESS } from '../../src/event/layout.ts';
 import type { Subscription } from '../../src/event/target.ts';
+import type { ResolvedTargets } from '../../src/kube/targets.ts';
 import type { ServiceAddress } from '../../src/kube/types.ts';
 import { resolvedTo } from '../support/resolved.ts';
 
@@ -14,7 +15,7 @@ const SERVICE: ServiceAddress = { ip: '10.96.0.10', port: 80, proto: 'tcp' };
 
 function set(
   more: Partial<Subscription> = {},
-  resolved: { addresses?: string[]; ownAddresses?: string[]; serviceAddresses?: ServiceAddress[] } = {},
+  resolved: Partial<ResolvedTargets> = {},
   newborn: string[] = [],
   within: { allowed: Scope; outside?: string[]; inside?: string[] } = { allowed: 'all' },
 ) {
@@ -47,6 +48,14 @@ test('own addresses are told to others, and theirs are followed like own ones', 
   assert.deepEqual(asked[1], ['10.244.3.3'], 'Services of others’ addresses are asked for');
   assert.equal(followed.wantsEveryPacket, false);
   assert.equal(set({ units: 'packets' }).followed.wantsEveryPacket, true);
+});
+
+test('targets that stand for nothing on this node are told by their places, as is that they do', () => {
+  const nothing = set({}, { unresolved: [1] }).followed;
+  assert.deepEqual(nothing.resolved.unresolved, [1]);
+  assert.equal(set().followed.resolved.unresolved, undefined);
+  assert.ok(!isSameResolved(nothing.resolved, set().followed.resolved));
+  assert.ok(isSameResolved(nothing.resolved, set({}, { unresolved: [1] }).followed.resolved));
 });
 
 test('an address that other nodes may have as well is followed here, and not told to them', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type FollowedNode, FollowingNotice } from '../../src/client/following-notice.ts';
+import type { Target } from '../../src/event/target.ts';
 import type { NoticeEvent } from '../../src/event/types.ts';
 
 function pods(node: string, ...names: string[]): FollowedNode['resolved'] {
@@ -28,12 +29,13 @@ function up(resolved: FollowedNode['resolved'] = { pods: [], addresses: [] }): F
   return { state: 'up', isSettled: true, resolved };
 }
 
-function setOf(t: TestContext, nodes: Record<string, FollowedNode>) {
+function setOf(t: TestContext, nodes: Record<string, FollowedNode>, targets: Target[] = []) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const told: NoticeEvent[] = [];
   const set = new FollowingNotice(
     () => Object.entries(nodes),
     (notice) => told.push(notice),
+    () => targets,
   );
   t.after(() => set.close());
   return { set, told, texts: () => told.map(({ text }) => text) };
@@ -149,11 +151,36 @@ test('nodes that are not reached, targets without pods and pods without an addre
     const set = new FollowingNotice(
       () => Object.entries(nodes),
       (notice) => told.push(notice.text),
+      () => [],
     );
     t.after(() => set.close());
     set.look();
     assert.deepEqual(told, [text]);
   }
+});
+
+test('targets that no node knows anything of are named, beside others, and told again when there is something', (t) => {
+  const web: Target = { kind: 'deployment', namespace: 'default', name: 'web' };
+  const old: Target = { kind: 'service', namespace: 'shop', name: 'old' };
+  const nodes: Record<string, FollowedNode> = {
+    host1: up({ ...pods('host1', 'a'), unresolved: [1] }),
+    host2: up({ pods: [], addresses: [], unresolved: [0, 1] }),
+    host3: { ...up(), state: 'down' },
+  };
+  const { set, told, texts } = setOf(t, nodes, [web, old]);
+  set.look();
+  assert.deepEqual(texts(), [
+    'following 1 pod on 2 of 3 nodes: host1, host2; nothing there of service shop/old; not reached: host3',
+  ]);
+  assert.deepEqual(told[0]?.following?.unresolved, [old]);
+  nodes['host2'] = up({ pods: [], addresses: ['10.96.0.9'], unresolved: [0] });
+  t.mock.timers.tick(1000);
+  assert.equal(texts()[1], 'following 1 pod on 2 of 3 nodes: host1, host2; not reached: host3');
+  assert.equal(told[1]?.following?.unresolved, undefined);
+  nodes['host1'] = nodes['host2'] = up({ pods: [], addresses: [], unresolved: [0, 1] });
+  t.mock.timers.tick(1000);
+  assert.equal(texts()[2], 'following no pod yet on 2 of 3 nodes: host1, host2; not reached: host3');
+  assert.deepEqual(told[2]?.following?.unresolved, [web, old]);
 });
 
 test('of many pods a hundred are named', (t) => {

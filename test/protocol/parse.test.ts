@@ -168,6 +168,7 @@ describe('parseAgentMessage', () => {
     },
     { type: 'subscribed', session: 's', resumed: true, missed: 0, resolved },
     { type: 'resolved', resolved },
+    { type: 'resolved', resolved: { ...resolved, unresolved: [0, 2] } },
     { type: 'resolved', resolved: { pods: [{ ...resolved.pods[0], ips: [], hostNetwork: true }], addresses: [] } },
     { type: 'events', seq: 1, events: [{ kind: 'packet' }, { kind: 'of the future' }] },
     { type: 'clock', clock: '1' },
@@ -195,6 +196,7 @@ describe('parseAgentMessage', () => {
     ['{"type":"events","seq":-1,"events":[]}', /a whole number for events.seq, got -1/],
     ['{"type":"clock","clock":"soon"}', /nanoseconds in decimal/],
     ['{"type":"resolved","resolved":{"pods":[{}],"addresses":[]}}', /resolved pods and addresses/],
+    ['{"type":"resolved","resolved":{"pods":[],"addresses":[],"unresolved":[-1]}}', /resolved pods and addresses/],
     [
       JSON.stringify({ type: 'resolved', resolved: { ...resolved, pods: [{ ...resolved.pods[0], hostNetwork: 'yes' }] } }),
       /resolved pods and addresses/,

@@ -1,14 +1,13 @@
 import type { ResolvedTargets } from '../../src/kube/targets.ts';
 
-type Resolved = Omit<ResolvedTargets, 'unresolved'>;
-
 /** What targets stand for where a test says so; only a change of everything touches it. */
-export function resolvedTo(more: Partial<Resolved> = {}): Resolved {
+export function resolvedTo(more: Partial<ResolvedTargets> = {}): ResolvedTargets {
   return {
     pods: [],
     addresses: [],
     ownAddresses: [],
     serviceAddresses: [],
+    unresolved: [],
     basis: {
       nodes: new Set(),
       isOwnNode: false,

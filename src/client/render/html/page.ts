@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
 import type { ReportFacts } from '../../report/facts.ts';
 import type { Report } from '../../report/report.ts';
+import { targetText } from '../../target-text.ts';
 import { timelineMarkup } from './chart.ts';
 import { flowArticles, peersMarkup } from './flows.ts';
 import { html, type Markup } from './markup.ts';
 import { STYLE } from './style.ts';
 import { missingMarkup, summaryMarkup } from './summary.ts';
 import { packetsMarkup, translationsMarkup, troublesMarkup } from './tables.ts';
-import { clockFor, momentText, targetText } from './words.ts';
+import { clockFor, momentText } from './words.ts';
 
 const STYLE_HASH = createHash('sha256').update(STYLE.text.slice('<style>'.length, -'</style>'.length)).digest('base64');
 

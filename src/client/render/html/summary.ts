@@ -1,7 +1,8 @@
 import type { ReportFacts } from '../../report/facts.ts';
 import type { Report } from '../../report/report.ts';
+import { targetText } from '../../target-text.ts';
 import { html, type Markup } from './markup.ts';
-import { countText, leftOutMarkup, manyText, momentText, targetText } from './words.ts';
+import { countText, leftOutMarkup, manyText, momentText } from './words.ts';
 
 /** What the page is about: targets, time, nodes, filters, sums. */
 export function summaryMarkup(report: Report, { manifest, reading, summary }: ReportFacts): Markup {

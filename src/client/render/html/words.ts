@@ -1,4 +1,3 @@
-import type { Target } from '../../../event/target.ts';
 import type { Endpoint } from '../../../event/types.ts';
 import { palette } from '../colors.ts';
 import { escapeText } from '../escape.ts';
@@ -41,21 +40,6 @@ export function bothText(
 
 export function bothBytesText(bytes: { request: number; reply: number }): string {
   return bothText(bytes, bytesText);
-}
-
-/** As the command line names it. */
-export function targetText(target: Target): string {
-  switch (target.kind) {
-    case 'all':
-      return 'all pods';
-    case 'selector':
-      return `pods with ${target.selector}${target.namespace === undefined ? ' in all namespaces' : ` in ${target.namespace}`}`;
-    case 'node':
-    case 'namespace':
-      return `${target.kind} ${target.name}`;
-    default:
-      return `${target.kind} ${target.namespace}/${target.name}`;
-  }
 }
 
 export type Clock = (time: string) => string;
