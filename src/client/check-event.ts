@@ -1,15 +1,51 @@
 import type { KtraceEvent } from '../event/types.ts';
 import { KtraceError } from '../util/errors.ts';
 
+/** Of events from outside: those that can be merged and rendered, and how many cannot. `error` is that of the first. */
+export interface Checked {
+  readable: KtraceEvent[];
+  unreadable: number;
+  error: KtraceError | undefined;
+}
+
+export function checkEvents(events: readonly unknown[]): Checked {
+  const checked: Checked = { readable: [], unreadable: 0, error: undefined };
+  for (const event of events) {
+    const error = problemOf(event);
+    if (error === undefined) checked.readable.push(event as KtraceEvent);
+    else {
+      checked.unreadable += 1;
+      checked.error ??= error;
+    }
+  }
+  return checked;
+}
+
+function problemOf(event: unknown): KtraceError | undefined {
+  try {
+    checkEvent(event as KtraceEvent);
+    return undefined;
+  } catch (error) {
+    if (error instanceof KtraceError) return error;
+    throw error;
+  }
+}
+
+/** UTC with up to nanoseconds. Parsing it would cost more than all other checks of an event. */
+const TIME = /^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?Z$/;
+
 /**
  * Checks what merging and rendering walk into, and no more: it runs for every event. Kinds that this version does not know pass.
  * Throws KTRACE_E_PROTOCOL.
  */
-export function checkEvent(event: KtraceEvent): void {
+function checkEvent(event: KtraceEvent): void {
+  expect(isObject(event) && isText(event.kind), event);
   switch (event.kind) {
     case 'packet':
       expect(
-        areTexts(event.id, event.time, event.proto, event.fingerprint, event.verdict, event.dir) && isList(event.nodes, isText),
+        isTime(event.time) &&
+          areTexts(event.id, event.proto, event.fingerprint, event.verdict, event.dir) &&
+          isList(event.nodes, isText),
         event,
       );
       expect(isEndpoint(event.src) && isEndpoint(event.dst) && isList(event.hops, isHop) && isNumber(event.len), event);
@@ -51,7 +87,8 @@ export function checkEvent(event: KtraceEvent): void {
       );
       return;
     case 'flow':
-      expect(areTexts(event.id, event.node, event.proto, event.state, event.startTime, event.endTime), event);
+      expect(isTime(event.startTime) && isTime(event.endTime), event);
+      expect(areTexts(event.id, event.node, event.proto, event.state), event);
       expect(isEndpoint(event.src) && isEndpoint(event.dst) && isCounts(event.packets) && isCounts(event.bytes), event);
       expect(isMissingOr(event.judged, isText), event);
       expect(
@@ -72,11 +109,15 @@ function expect(holds: boolean, event: KtraceEvent): void {
   if (holds) return;
   throw new KtraceError(
     'KTRACE_E_PROTOCOL',
-    `Expected a ${event.kind} event with all its fields, got ${JSON.stringify(event).slice(0, 120)}`,
+    `Expected ${kindText(event)} with all its fields, got ${JSON.stringify(event).slice(0, 120)}`,
     {
       hint: 'Use the same version of ktrace on both sides.',
     },
   );
+}
+
+function kindText(event: unknown): string {
+  return isObject(event) && isText(event['kind']) ? `a ${event['kind']} event` : 'an event';
 }
 
 function isEndpoint(value: unknown): boolean {
@@ -133,7 +174,11 @@ function areTexts(...values: unknown[]): boolean {
   return values.every(isText);
 }
 
-function isText(value: unknown): boolean {
+function isTime(value: unknown): boolean {
+  return typeof value === 'string' && TIME.test(value);
+}
+
+function isText(value: unknown): value is string {
   return typeof value === 'string';
 }
 

@@ -3,7 +3,7 @@ import type { Resolved, Subscription } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 import type { AgentMessage } from '../protocol/messages.ts';
 import { EXIT, KtraceError, messageOf } from '../util/errors.ts';
-import { checkEvent } from './check-event.ts';
+import { checkEvents } from './check-event.ts';
 import { type ClockEstimate, NodeClock } from './clock.ts';
 import { Stream } from './stream.ts';
 
@@ -305,13 +305,12 @@ export class Connection {
     if (seq !== session.seq + 1) throw new KtraceError('KTRACE_E_GAP', `Expected batch ${session.seq + 1}, got ${seq}`);
     // The batch has arrived, whatever is in it: else a resume would bring the same events again, without end.
     session.seq = seq;
-    const { sound, invalid } = checked(events);
+    const { readable, unreadable, error } = checkEvents(events);
     this.#open += events.length;
-    this.#options.handler.events(sound);
-    const [first] = invalid;
-    if (first === undefined) return;
-    this.#options.handler.invalid(invalid.length, first);
-    this.consumed(invalid.length);
+    this.#options.handler.events(readable);
+    if (error === undefined) return;
+    this.#options.handler.invalid(unreadable, error);
+    this.consumed(unreadable);
   }
 
   #grant(): void {
@@ -350,22 +349,6 @@ export class Connection {
       };
     });
   }
-}
-
-/** The events that have what merging and rendering walk into, and what is wrong with each of the others. */
-function checked(events: readonly KtraceEvent[]): { sound: KtraceEvent[]; invalid: KtraceError[] } {
-  const sound: KtraceEvent[] = [];
-  const invalid: KtraceError[] = [];
-  for (const event of events) {
-    try {
-      checkEvent(event);
-      sound.push(event);
-    } catch (error) {
-      if (!(error instanceof KtraceError)) throw error;
-      invalid.push(error);
-    }
-  }
-  return { sound, invalid };
 }
 
 function arrivalOf(before: { instance: string } | undefined, instance: string, resumed: boolean, missed: number): Arrival {

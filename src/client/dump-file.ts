@@ -5,7 +5,7 @@ import { encodeBlock, fileHeader, PLAIN_VERSION } from '../store/block.ts';
 import { BlockBuilder } from '../store/block-builder.ts';
 import { readBlocks } from '../store/block-reader.ts';
 import { EXIT, KtraceError, messageOf } from '../util/errors.ts';
-import { checkEvent } from './check-event.ts';
+import { checkEvents } from './check-event.ts';
 import { checkService, type ToldService } from './told-services.ts';
 
 /** What a dump says of itself: once at its beginning, and with `end` once more behind its last record. */
@@ -105,12 +105,18 @@ export async function isDumpFile(path: string): Promise<boolean> {
   }
 }
 
-/** The records of a dump, in order; `onManifest` takes what it says of itself. Throws as {@link linesOf} does. */
-export async function* readDump(path: string, onManifest?: (manifest: Manifest) => void): AsyncGenerator<KtraceEvent> {
+/**
+ * The records of a dump, in order. `onManifest` takes what it says of itself, `onUnreadable` why a record is left out: this version cannot read it.
+ * Throws as {@link linesOf} does.
+ */
+export async function* readDump(
+  path: string,
+  { onManifest, onUnreadable }: { onManifest?(manifest: Manifest): void; onUnreadable?(error: KtraceError): void } = {},
+): AsyncGenerator<KtraceEvent> {
   for await (const value of linesOf(path, 'records', onManifest)) {
-    const event = value as KtraceEvent;
-    checkEvent(event);
-    yield event;
+    const { readable, error } = checkEvents([value]);
+    if (error !== undefined) onUnreadable?.(error);
+    yield* readable;
   }
 }
 

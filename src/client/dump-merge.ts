@@ -7,6 +7,8 @@ export interface RecordSource {
   node: string;
   next(): Promise<KtraceEvent | undefined>;
   clock(): ClockEstimate;
+  /** Records that were left out, because this version cannot read them. */
+  readonly unreadable: { readonly count: number };
 }
 
 /**
@@ -73,6 +75,7 @@ export async function mergeRecordings(
   }
   merge.release(nowMs, true);
   await drain();
+  for (const { unreadable } of sources) merge.unreadable(unreadable.count);
   return { ...merge.counts };
 }
 

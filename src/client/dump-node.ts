@@ -2,7 +2,7 @@ import type { DumpRequest } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 import type { AgentMessage } from '../protocol/messages.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
-import { checkEvent } from './check-event.ts';
+import { checkEvents } from './check-event.ts';
 import { type ClockEstimate, NodeClock } from './clock.ts';
 import { agentRefusal, type NodeAccess } from './node-question.ts';
 import { Stream } from './stream.ts';
@@ -35,6 +35,8 @@ export class DumpNode {
   dumped: Dumped | undefined;
   /** Why no more came. */
   failure: KtraceError | undefined;
+  /** Records that this version cannot read: they are left out. `error` is that of the first. */
+  readonly unreadable: { count: number; error: KtraceError | undefined } = { count: 0, error: undefined };
   readonly node: string;
   readonly #options: DumpNodeOptions;
   readonly #clock = new NodeClock();
@@ -174,20 +176,24 @@ export class DumpNode {
   }
 
   #records(events: KtraceEvent[], after: string): void {
-    for (const event of events) checkEvent(event);
     this.#attempts = 0;
     this.#open -= events.length;
     const known = Math.min(this.#again, events.length);
     this.#again -= known;
-    this.#consumed += known;
     this.#since += events.length - known;
-    for (let at = known; at < events.length; at++) this.#events.push(events[at] as KtraceEvent);
+    const { readable, unreadable, error } = checkEvents(known === 0 ? events : events.slice(known));
+    for (const event of readable) this.#events.push(event);
+    this.unreadable.count += unreadable;
+    this.unreadable.error ??= error;
+    // Nobody takes these from here, so their credits are given back at once.
+    const passedOver = known + unreadable;
+    this.#consumed += passedOver;
     if (after !== '') {
       this.#after = after;
       this.#since = 0;
       this.#again = 0;
     }
-    if (known > 0) this.#grant();
+    if (passedOver > 0) this.#grant();
     this.#wake?.();
   }
 

@@ -143,10 +143,14 @@ async function gather({ options, io, filter, recordings, ...gathering }: Gatheri
       isInterrupted: () => io.interrupt.aborted || output.isGone,
     });
     const filtered = sources.reduce((sum, { dumped }) => sum + (dumped?.filtered ?? 0), 0);
-    for (const { node, dumped, failure } of sources) {
+    for (const { node, dumped, failure, unreadable } of sources) {
       if (failure !== undefined) {
         missing.add(node);
         await say('warn', 'KTRACE_N_AGENT_DOWN', `${failure.message}; what it recorded is missing in part`, node);
+      }
+      if (unreadable.error !== undefined) {
+        const text = `${unreadable.count} records of this node are left out: ${unreadable.error.message}`;
+        await say('warn', 'KTRACE_N_EVENTS_INVALID', text, node);
       }
       for (const { name, at, bytes } of dumped?.damaged ?? []) {
         gaps.add(node);

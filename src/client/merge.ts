@@ -146,11 +146,6 @@ export class Merge {
 
   #addPacket(node: string, told: PacketEvent, correction: ClockEstimate, nowMs: number): void {
     const timeNs = this.#ns(told.time) - correction.offsetMs * 1e6;
-    if (Number.isNaN(timeNs)) {
-      this.counts.invalid++;
-      this.#options.consumed(node);
-      return;
-    }
     const idKey = `${node} ${told.id}`;
     const known = this.#byId.get(idKey);
     const event =
@@ -247,11 +242,6 @@ export class Merge {
     const shift = correction.offsetMs * 1e6;
     const endNs = this.#ns(event.endTime) - shift;
     const startNs = this.#ns(event.startTime) - shift;
-    if (Number.isNaN(endNs) || Number.isNaN(startNs)) {
-      this.counts.invalid++;
-      this.#options.consumed(node);
-      return;
-    }
     const { epochMs, holdMs, isFollowed } = this.#options;
     this.#flowOwners.learn(event, node);
     const moved =

@@ -1,5 +1,5 @@
 import type { KtraceEvent } from '../event/types.ts';
-import { EXIT, messageOf } from '../util/errors.ts';
+import { EXIT, type KtraceError, messageOf } from '../util/errors.ts';
 import { type Manifest, readDump } from './dump-file.ts';
 import { DumpOutput, type DumpOutputIo } from './dump-output.ts';
 import type { ReadFilter } from './follow-filter.ts';
@@ -15,12 +15,18 @@ export async function readDumpFile(
   io: Pick<ReadIo, 'interrupt' | 'lookUp'> & DumpOutputIo,
 ): Promise<number> {
   const filter = await readFilter(words.join(' '), io.lookUp);
-  const counts = { read: 0, filtered: 0, undecided: 0 };
+  const counts = { read: 0, filtered: 0, undecided: 0, unreadable: 0 };
+  let unreadable: KtraceError | undefined;
   const printer = new DumpOutput({ output, color }, io);
   printer.describe({ reading: { filter: filter?.text } });
-  const describe = (manifest: Manifest): void => printer.describe({ manifest, summary: manifest.end?.summary });
+  const onManifest = (manifest: Manifest): void => printer.describe({ manifest, summary: manifest.end?.summary });
+  const onUnreadable = (error: KtraceError): void => {
+    counts.read += 1;
+    counts.unreadable += 1;
+    unreadable ??= error;
+  };
   try {
-    for await (const event of readDump(path, describe)) {
+    for await (const event of readDump(path, { onManifest, onUnreadable })) {
       if (printer.isGone) break;
       if (io.interrupt.aborted) {
         printer.describe({ troubles: ['The reading was interrupted: what comes after is missing.'] });
@@ -42,6 +48,10 @@ export async function readDumpFile(
     printer.describe({ troubles: [messageOf(error)] });
     throw error;
   } finally {
+    if (unreadable !== undefined && !printer.isGone) {
+      const text = `${counts.unreadable} records of this file are left out: ${unreadable.message}`;
+      await printer.tell({ v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_EVENTS_INVALID', text });
+    }
     await printer.end();
     if (counts.read > 0 && !printer.isGone) io.stderr.write(`ktrace: ${summaryOf(counts, printer.shown)}\n`);
   }
@@ -56,12 +66,16 @@ function judge({ filter }: ReadFilter, event: KtraceEvent): 'match' | 'mismatch'
   return outcome === 'match' || outcome === 'beyond' ? outcome : 'mismatch';
 }
 
-function summaryOf({ read, filtered, undecided }: { read: number; filtered: number; undecided: number }, shown: number): string {
+function summaryOf(
+  { read, filtered, undecided, unreadable }: { read: number; filtered: number; undecided: number; unreadable: number },
+  shown: number,
+): string {
   const parts = [
     `${read} records read`,
     `${shown} shown`,
     ...(filtered > 0 ? [`${filtered} not matched by the filter`] : []),
     ...(undecided > 0 ? [`${undecided} of them not decided, for want of captured bytes`] : []),
+    ...(unreadable > 0 ? [`${unreadable} unreadable`] : []),
   ];
   return parts.join(', ');
 }

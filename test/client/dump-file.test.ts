@@ -3,11 +3,13 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { suite, type TestContext, test } from 'node:test';
 import { CaptureWriter } from '../../src/client/capture-writer.ts';
 import { DumpFile, isDumpFile, type Manifest, readDump, readDumpServices } from '../../src/client/dump-file.ts';
+import { readDumpFile } from '../../src/client/read-dump.ts';
 import type { ToldService } from '../../src/client/told-services.ts';
-import type { KtraceEvent } from '../../src/event/types.ts';
+import type { FlowEvent, KtraceEvent } from '../../src/event/types.ts';
 import { readCapture } from '../../src/store/capture-file.ts';
 import type { CapturedPacket } from '../../src/store/captured-packet.ts';
 import { flow, hop, packet, pod } from './events.ts';
@@ -92,6 +94,24 @@ suite('a dump in a file', () => {
       },
       { code: 'KTRACE_E_DUMP_INCOMPLETE' },
     );
+  });
+
+  test('is read but for the records that cannot be read, which are told of and counted', async (t) => {
+    const path = await written(t, false);
+    const file = await DumpFile.create(path, MANIFEST);
+    const { src: _, ...broken } = flows[1] as FlowEvent;
+    for (const event of [flows[0], broken, { ...flows[1], startTime: 'never' }, flows[2]]) await file.add(event as FlowEvent);
+    await file.end(MANIFEST, 'all');
+    await file.close();
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    const code = await readDumpFile(
+      { path, words: [], output: 'json' },
+      { stdout, stderr, env: {}, interrupt: new AbortController().signal, lookUp: () => Promise.resolve([]) },
+    );
+    const lines = String(stdout.read()).trim().split('\n');
+    assert.deepEqual([code, lines.map((line) => (JSON.parse(line) as FlowEvent).id)], [0, ['f0', 'f2', undefined]]);
+    assert.match(lines[2] ?? '', /KTRACE_N_EVENTS_INVALID.*2 records of this file are left out: Expected a flow event/);
+    assert.equal(String(stderr.read()), 'ktrace: 4 records read, 2 shown, 2 unreadable\n');
   });
 
   test('tells where it is damaged, behind everything else of it', async (t) => {

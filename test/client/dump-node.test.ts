@@ -3,11 +3,13 @@ import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { suite, type TestContext, test } from 'node:test';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { mergeRecordings } from '../../src/client/dump-merge.ts';
 import { DumpNode, type DumpNodeOptions } from '../../src/client/dump-node.ts';
-import type { KtraceEvent } from '../../src/event/types.ts';
+import { isIncomplete, summaryText } from '../../src/client/summary.ts';
+import type { FlowEvent, KtraceEvent } from '../../src/event/types.ts';
 import { SUBPROTOCOL } from '../../src/protocol/constants.ts';
 import type { AgentMessage, ClientMessage } from '../../src/protocol/messages.ts';
-import { flow } from './events.ts';
+import { EPOCH_MS, flow } from './events.ts';
 
 type DumpMessage = Extract<ClientMessage, { type: 'dump' }>;
 
@@ -111,6 +113,54 @@ suite('fetching a recording', () => {
     });
     assert.deepEqual(await idsOf(node), []);
     assert.deepEqual([node.failure?.code, node.failure?.exitCode, count], ['KTRACE_E_NOT_AUTHORIZED', 4, 1]);
+  });
+
+  test('a record that cannot be read costs itself alone, and is counted once, also where it comes again', async (t) => {
+    const { src: _, ...broken } = events('broken')[0] as FlowEvent;
+    const bad = [broken, null, {}, { ...events('late')[0], endTime: 'never' }] as KtraceEvent[];
+    const node = await agent(t, (__, socket, attempt) => {
+      if (attempt === 0) {
+        say(socket, { type: 'records', after: '', events: [...events('a'), ...bad, ...events('b')] });
+        setTimeout(() => socket.terminate(), 50);
+        return;
+      }
+      say(socket, { type: 'records', after: '', events: [...events('a'), ...bad] });
+      say(socket, { type: 'records', after: 'one', events: events('b', 'c') });
+      say(socket, DONE);
+    });
+    const told: KtraceEvent[] = [];
+    const counts = await mergeRecordings([node], {
+      epochMs: EPOCH_MS,
+      isFollowed: () => true,
+      decide: () => 'match',
+      tell: (event) => void told.push(event),
+      isInterrupted: () => false,
+    });
+    assert.equal(node.failure, undefined);
+    assert.deepEqual(
+      told.map((event) => 'id' in event && event.id),
+      ['a', 'b', 'c'],
+    );
+    assert.deepEqual([counts.captured, counts.invalid], [7, 4]);
+    assert.match(node.unreadable.error?.message ?? '', /^Expected a flow event with all its fields, got/);
+    const outcome = { counts, lost: {}, agents: 1, missing: [], gaps: [] };
+    assert.equal(summaryText(outcome, 3), '7 captured, 3 shown, 4 unreadable, 0 lost; 1 node');
+    assert.equal(isIncomplete(outcome), true);
+  });
+
+  test('records that cannot be read give their credits back: a window full of them stops nothing', async (t) => {
+    const node = await agent(t, (_, socket) => {
+      let sent = 0;
+      socket.on('message', (data) => {
+        const message = JSON.parse(String(data)) as ClientMessage;
+        if (message.type !== 'credit' || sent >= 5000) return;
+        sent += message.events;
+        say(socket, { type: 'records', after: String(sent), events: Array(message.events).fill(null) });
+        if (sent >= 5000) say(socket, DONE);
+      });
+    });
+    assert.deepEqual(await idsOf(node), []);
+    assert.deepEqual([node.failure, node.unreadable.count >= 5000], [undefined, true]);
   });
 
   test('no more than the window is on its way, however much there is', async (t) => {
