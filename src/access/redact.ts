@@ -1,15 +1,27 @@
-import type { Endpoint, FlowEvent, Hop, KtraceEvent, LostEvent, PacketEvent, QuotedFlow, Translation } from '../event/types.ts';
+import type {
+  Endpoint,
+  FlowEvent,
+  Hop,
+  KtraceEvent,
+  LostEvent,
+  NoticeEvent,
+  PacketEvent,
+  QuotedFlow,
+  Translation,
+} from '../event/types.ts';
 import type { Scope } from './scope.ts';
 
 /**
  * An event as somebody may see it; undefined when they may not. A packet or flow is shown if one of its ends, before or after
  * translation or quoted, lies in an allowed namespace. Of an end elsewhere only the address and port stay: name, labels, uid,
  * owner, Service, chains and quoted flow are withheld; of a pod's interface there the name, which some pod networks make out of the pod's. Notices
- * are the node's own and name nobody; so are losses, but for what a pod's rate cut: it is shown where the pod is.
+ * are the node's own; the names of pods' interfaces in them are withheld, whosever they are. So are losses the node's own, but for what a pod's rate cut: it
+ * is shown where the pod is.
  * The event itself is not changed; it is given back as it is when nothing is to be withheld.
  */
 export function redact(event: KtraceEvent, allowed: Scope): KtraceEvent | undefined {
-  if (allowed === 'all' || event.kind === 'notice') return event;
+  if (allowed === 'all') return event;
+  if (event.kind === 'notice') return redactNotice(event);
   if (event.kind === 'lost') return redactLost(event, allowed);
   if (!isShown(event, allowed)) return undefined;
   const ends = {
@@ -21,6 +33,12 @@ export function redact(event: KtraceEvent, allowed: Scope): KtraceEvent | undefi
 }
 
 type Namespaces = Exclude<Scope, 'all'>;
+
+function redactNotice(event: NoticeEvent): NoticeEvent {
+  if (event.interfaces === undefined) return event;
+  const { interfaces: _withheld, ...rest } = event;
+  return rest;
+}
 
 /** How much was cut of one pod, or of an address that is nobody's, tells how much traffic it has: as with packets, a name without labels proves nothing. */
 function redactLost(event: LostEvent, allowed: Namespaces): LostEvent | undefined {

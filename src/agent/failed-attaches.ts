@@ -1,12 +1,11 @@
+import { interfacesText, type NamedInterface } from './interface-names.ts';
+
 /** The pauses between tries double up to the most; so many interfaces are tried at once, because the loop stands still while one is attached. */
 const FIRST_PAUSE_MS = 2_000;
 const MOST_PAUSE_MS = 60_000;
 const MOST_AT_ONCE = 8;
-/** Interfaces named in one notice, at most. */
-const MOST_NAMED = 5;
 
-interface Failed {
-  name: string;
+interface Failed extends NamedInterface {
   reason: string;
   pauseMs: number;
   dueMs: number;
@@ -16,10 +15,10 @@ interface Failed {
 export class FailedAttaches {
   readonly #failed = new Map<number, Failed>();
 
-  add(ifindex: number, name: string, reason: string, nowMs: number): void {
+  add(ifindex: number, { name, isOfPod }: NamedInterface, reason: string, nowMs: number): void {
     const before = this.#failed.get(ifindex);
     const pauseMs = before === undefined ? FIRST_PAUSE_MS : Math.min(2 * before.pauseMs, MOST_PAUSE_MS);
-    this.#failed.set(ifindex, { name, reason, pauseMs, dueMs: nowMs + pauseMs });
+    this.#failed.set(ifindex, { name, isOfPod, reason: reasonOf(reason, ifindex), pauseMs, dueMs: nowMs + pauseMs });
   }
 
   /** It is attached, has gone, or need not be attached any more. */
@@ -31,16 +30,19 @@ export class FailedAttaches {
     return [...this.#failed].flatMap(([ifindex, { dueMs }]) => (dueMs <= nowMs ? [ifindex] : [])).slice(0, MOST_AT_ONCE);
   }
 
-  /** `veth1, veth2 and 3 more: reason`, by reason; undefined when there is none. */
+  list(): readonly NamedInterface[] {
+    return [...this.#failed.values()];
+  }
+
+  /** `eth0 and 3 pods' interfaces: reason`, by reason; undefined when there is none. */
   text(): string | undefined {
-    const byReason = new Map<string, string[]>();
-    for (const { name, reason } of this.#failed.values()) byReason.set(reason, [...(byReason.get(reason) ?? []), name]);
-    if (byReason.size === 0) return undefined;
-    return [...byReason].map(([reason, names]) => `${namesText(names.sort())}: ${reason}`).join('; ');
+    if (this.#failed.size === 0) return undefined;
+    const byReason = Map.groupBy(this.#failed.values(), ({ reason }) => reason);
+    return [...byReason].map(([reason, failed]) => `${interfacesText(failed)}: ${reason}`).join('; ');
   }
 }
 
-function namesText(names: readonly string[]): string {
-  const more = names.length - MOST_NAMED;
-  return more > 0 ? `${names.slice(0, MOST_NAMED).join(', ')} and ${more} more` : names.join(', ');
+/** What is the same for all interfaces that fail alike: the kernel's words have the number of this one. */
+function reasonOf(text: string, ifindex: number): string {
+  return text.replace(` to interface ${ifindex} `, ' ');
 }

@@ -5,6 +5,7 @@ import type { Logger } from '../util/log.ts';
 import { FailedAttaches } from './failed-attaches.ts';
 import { Guard } from './guard.ts';
 import { hasLinkLayer, hasPeer, interfaceKind, isIpTunnel } from './interface-kind.ts';
+import type { NamedInterface } from './interface-names.ts';
 import { PodAddresses } from './pod-addresses.ts';
 import { Reread, type Schedule, schedule } from './reread.ts';
 import { MAX_UPLINKS, MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
@@ -81,15 +82,15 @@ export class Interfaces {
     else this.#tracer.detachStack();
   }
 
-  /** Attaches anew where somebody has removed or replaced our filters (clsact); gives the names of those interfaces. */
-  reattach(): string[] {
+  /** Attaches anew where somebody has removed or replaced our filters (clsact); gives those interfaces. */
+  reattach(): NamedInterface[] {
     const displaced = [...this.#known.values()].filter(({ link }) => this.#isDisplaced(link));
-    for (const { link } of displaced) {
+    for (const { link, kind } of displaced) {
       this.#log.warn({ interface: link.name }, 'somebody removed or replaced what was attached; it is attached anew');
       this.reattached += 1;
-      this.#attach(link, () => this.#tracer.reattach(link.ifindex));
+      this.#attach(link, kind, () => this.#tracer.reattach(link.ifindex));
     }
-    return displaced.map(({ link }) => link.name);
+    return displaced.map(({ link, kind }) => ({ name: link.name, isOfPod: kind === 'pod' }));
   }
 
   nameOf(ifindex: number): string {
@@ -126,13 +127,14 @@ export class Interfaces {
   }
 
   /** What is not seen for want of interfaces, while it should be; undefined when all are attached. */
-  lacking(): { text: string; isEverything: boolean } | undefined {
+  lacking(): { text: string; isEverything: boolean; failed: readonly NamedInterface[] } | undefined {
     if (!this.#isActive) return undefined;
     const list = this.list();
     if (list.length === 0)
-      return { text: 'no interface of a pod network and no uplink is known on this node (yet)', isEverything: true };
-    const failed = this.#failed.text();
-    return failed === undefined ? undefined : { text: failed, isEverything: list.every(({ attached }) => !attached) };
+      return { text: 'no interface of a pod network and no uplink is known on this node (yet)', isEverything: true, failed: [] };
+    const text = this.#failed.text();
+    if (text === undefined) return undefined;
+    return { text, isEverything: list.every(({ attached }) => !attached), failed: this.#failed.list() };
   }
 
   /** Tries again to attach what could not be attached, with growing pauses. */
@@ -342,7 +344,7 @@ export class Interfaces {
     }
     if (this.#tracer.isAttached(ifindex)) return;
     const { kind } = known;
-    this.#attach(known.link, () => this.#tracer.attach(ifindex, kind, hasLinkLayer(known.link)));
+    this.#attach(known.link, kind, () => this.#tracer.attach(ifindex, kind, hasLinkLayer(known.link)));
   }
 
   #isDisplaced(link: Link): boolean {
@@ -357,7 +359,7 @@ export class Interfaces {
     }
   }
 
-  #attach({ ifindex, name }: Link, attach: () => void): void {
+  #attach({ ifindex, name }: Link, kind: InterfaceKind | undefined, attach: () => void): void {
     try {
       attach();
       this.#failed.delete(ifindex);
@@ -368,7 +370,7 @@ export class Interfaces {
         return;
       }
       this.failures += 1;
-      this.#failed.add(ifindex, name, messageOf(error), this.#nowMs());
+      this.#failed.add(ifindex, { name, isOfPod: kind === 'pod' }, messageOf(error), this.#nowMs());
       this.#log.warn({ interface: name, err: messageOf(error) }, 'an interface could not be attached');
     }
   }

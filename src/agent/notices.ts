@@ -1,6 +1,7 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { NoticeEvent } from '../event/types.ts';
 
-export type Notice = Pick<NoticeEvent, 'code' | 'text' | 'level'>;
+export type Notice = Pick<NoticeEvent, 'code' | 'text' | 'level' | 'interfaces'>;
 
 /** Notices that hold until they are withdrawn, one for each code: who follows later is told them, too. */
 export class Notices {
@@ -30,9 +31,10 @@ export class Notices {
     this.#tell(event);
   }
 
-  /** Tells it where another text, or nothing, holds under its code: for what is tried again and fails for the same reason each time. */
+  /** Tells it where something else, or nothing, holds under its code: for what is tried again and fails for the same reason each time. */
   update(notice: Notice): void {
-    if (this.#standing.get(notice.code)?.text !== notice.text) this.put(notice);
+    const { text, interfaces } = this.#standing.get(notice.code) ?? {};
+    if (text !== notice.text || !isDeepStrictEqual(interfaces, notice.interfaces)) this.put(notice);
   }
 
   /** Ends a notice's time; `by`, when given, is told once to those who follow now. */
@@ -45,7 +47,7 @@ export class Notices {
     this.#tell(this.event(notice));
   }
 
-  event({ code, text, level }: Notice): NoticeEvent {
-    return { v: 1, kind: 'notice', node: this.#node, level, code, text };
+  event(notice: Notice): NoticeEvent {
+    return { v: 1, kind: 'notice', node: this.#node, ...notice };
   }
 }

@@ -22,6 +22,7 @@ import { type FollowSetOptions, isWanted } from './follow-set.ts';
 import { Followers, type Following, type TargetChange } from './followers.ts';
 import { Guard } from './guard.ts';
 import { withData } from './hop-data.ts';
+import { interfacesText, podInterfaces } from './interface-names.ts';
 import type { Interfaces } from './interfaces.ts';
 import { KernelFilter } from './kernel-filter.ts';
 import type { KernelSymbols } from './kernel-symbols.ts';
@@ -37,8 +38,6 @@ const COUNT_INTERVAL_MS = 2000;
 const CLOCK_INTERVAL_MS = 5000;
 /** Notices of what the kernel does not let be told. */
 const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES'] as const;
-/** Interfaces in one notice. */
-const MAX_NAMED = 5;
 
 /** What the pipeline needs of Kubernetes: names for packets, pods for targets. */
 export interface Naming extends Pick<FollowSetOptions, 'resolve' | 'placeOf'> {
@@ -349,7 +348,8 @@ export class Pipeline implements Feed {
       ? 'no packet is seen at any interface of this node'
       : 'not all interfaces of this node are seen';
     const text = `${what}: ${lacking.text}; trying again`;
-    this.#notices.update({ code, level: lacking.isEverything ? 'error' : 'warn', text });
+    const level = lacking.isEverything ? 'error' : 'warn';
+    this.#notices.update({ code, level, text, ...podInterfaces(lacking.failed) });
   }
 
   #onBatch(batch: Uint8Array): void {
@@ -452,11 +452,10 @@ export class Pipeline implements Feed {
   }
 
   #reattach(): void {
-    const names = this.#options.interfaces.reattach();
-    if (names.length === 0) return;
-    const others = names.length > MAX_NAMED ? ` and ${names.length - MAX_NAMED} others` : '';
-    const text = `packets were not seen for a moment at ${names.slice(0, MAX_NAMED).join(', ')}${others}: somebody removed or replaced our filters there`;
-    this.#notices.once({ code: 'KTRACE_N_REATTACHED', text, level: 'warn' });
+    const displaced = this.#options.interfaces.reattach();
+    if (displaced.length === 0) return;
+    const text = `packets were not seen for a moment at ${interfacesText(displaced)}: somebody removed or replaced our filters there`;
+    this.#notices.once({ code: 'KTRACE_N_REATTACHED', text, level: 'warn', ...podInterfaces(displaced) });
   }
 
   #countLosses(): Losses {

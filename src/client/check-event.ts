@@ -101,6 +101,10 @@ function checkEvent(event: KtraceEvent): void {
       return;
     case 'notice':
       expect(areTexts(event.level, event.code, event.text), event);
+      expect(
+        isMissingOr(event.interfaces, (names) => isList(names, isText)),
+        event,
+      );
       return;
   }
 }

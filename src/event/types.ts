@@ -260,6 +260,8 @@ export interface NoticeEvent {
   level: 'info' | 'warn' | 'error';
   code: `KTRACE_N_${string}`;
   text: string;
+  /** Pods' interfaces that it is about, the first hundred. Withheld from who may not see all pods. */
+  interfaces?: string[];
   /** With KTRACE_N_FOLLOWING. */
   following?: FollowedPods;
 }

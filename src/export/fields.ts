@@ -217,6 +217,12 @@ export const LOST_FIELDS: readonly Field<ExportedLost>[] = [
 
 export const NOTICE_FIELDS: readonly Field<NoticeEvent>[] = [
   { name: 'ktrace.notice.code', type: 'string', text: 'see [errors.md](errors.md)', of: (event) => event.code },
+  {
+    name: 'ktrace.notice.interfaces',
+    type: 'string[]',
+    text: "pods' interfaces that it is about, the first hundred",
+    of: (event) => event.interfaces,
+  },
 ];
 
 /**

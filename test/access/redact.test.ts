@@ -225,6 +225,12 @@ describe('what somebody may see', () => {
     assert.equal(redact(notice, ALLOWED), notice);
   });
 
+  it('withholds the names of pods’ interfaces that a notice is about', () => {
+    const notice: KtraceEvent = { v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_REATTACHED', text: '1 pod’s interface' };
+    const full: KtraceEvent = { ...notice, interfaces: ['veth1'] };
+    assert.deepEqual([redact(full, ALLOWED), redact(full, 'all')], [notice, full]);
+  });
+
   it('tells what a pod’s rate cut to those alone who may see the pod', () => {
     const cut: KtraceEvent = { v: 1, kind: 'lost', node: 'host1', stage: 'pod-rate', count: 3, from: 'a', to: 'b' };
     const [ours, theirs] = ['mine', 'elsewhere'].map((namespace) => ({ namespace, name: 'noisy', uid: 'u', labels: {} }));

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { podInterfaces } from '../../src/agent/interface-names.ts';
 import { link, openInterfaces } from './interfaces-fixture.ts';
 
 const address = (ip: string, ifindex = 9) => ({ ifindex, ip, prefixLength: 32 });
@@ -107,7 +108,12 @@ test('an interface that cannot be attached is tried again with growing pauses, a
   kernel.refusals.set(7, 'ENOMEM');
   assert.equal(interfaces.lacking(), undefined, 'nobody follows');
   interfaces.setActive(true);
-  assert.deepEqual(interfaces.lacking(), { text: 'veth7: ENOMEM', isEverything: false });
+  assert.deepEqual(interfaces.lacking(), {
+    text: "1 pod's interface: ENOMEM",
+    isEverything: false,
+    failed: interfaces.lacking()?.failed,
+  });
+  assert.deepEqual(podInterfaces(interfaces.lacking()?.failed ?? []), { interfaces: ['veth7'] });
   const before = kernel.attaches;
   for (let seconds = 0; seconds < 600; seconds++) {
     clock.advance(1000);
@@ -121,6 +127,15 @@ test('an interface that cannot be attached is tried again with growing pauses, a
   assert.deepEqual([[...kernel.attached.keys()].sort(), interfaces.lacking()], [[7, 8], undefined]);
 });
 
+test('interfaces that cannot be attached are told together by the reason, the node’s own by name, pods’ by number', (t) => {
+  const own = [1, 2].map((ifindex) => link({ ifindex, name: `cni${ifindex}`, kind: 'bridge', linkNetnsId: -1 }));
+  const { interfaces, kernel } = openInterfaces(t, { links: [...own, link({ ifindex: 7, name: 'veth7' })] });
+  for (const ifindex of [1, 2, 7])
+    kernel.refusals.set(ifindex, `attach ktrace_ingress to interface ${ifindex} ingress by tcx: EINVAL`);
+  interfaces.setActive(true);
+  assert.equal(interfaces.lacking()?.text, "cni1, cni2 and 1 pod's interface: attach ktrace_ingress ingress by tcx: EINVAL");
+});
+
 test('where nothing is attached, or there is nothing to attach, everything is lacking', (t) => {
   const { interfaces, kernel } = openInterfaces(t);
   interfaces.setActive(true);
@@ -129,10 +144,8 @@ test('where nothing is attached, or there is nothing to attach, everything is la
     kernel.refusals.set(ifindex, ifindex < 7 ? 'EINVAL' : 'ENOMEM');
     kernel.tell({ kind: 'new', link: link({ ifindex, name: `veth${ifindex}` }) });
   }
-  assert.deepEqual(interfaces.lacking(), {
-    text: 'veth1, veth2, veth3, veth4, veth5 and 1 more: EINVAL; veth7: ENOMEM',
-    isEverything: true,
-  });
+  const { text, isEverything } = interfaces.lacking() ?? {};
+  assert.deepEqual([text, isEverything], ["6 pods' interfaces: EINVAL; 1 pod's interface: ENOMEM", true]);
   for (let ifindex = 1; ifindex < 7; ifindex++) kernel.tell({ kind: 'gone', ifindex, name: '' });
   kernel.refusals.set(7, 'ENODEV');
   kernel.tell({ kind: 'new', link: link({ ifindex: 7, name: 'veth7', mtu: 9000, up: false }) });

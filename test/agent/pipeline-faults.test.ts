@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { redact } from '../../src/access/redact.ts';
 import { COUNT_MS, followAll, openPipeline } from './pipeline-fixture.ts';
 
 function failing(what: string): () => never {
@@ -115,4 +116,27 @@ test('targets that the kernel goes on refusing are told once, until it takes the
   pipeline.resolveAgain({ kind: 'list' });
   t.mock.timers.tick(1000);
   assert.ok(!followAll(pipeline).codes().includes('KTRACE_N_TARGETS_INCOMPLETE'), 'it is over for those who come later');
+});
+
+test('no name of a pod’s interface is in a notice as it reaches who may not see all pods, whatever it is about', (t) => {
+  const failed = [
+    { name: 'eth0', isOfPod: false },
+    { name: 'cali1', isOfPod: true },
+    { name: 'cali2', isOfPod: true },
+  ];
+  const { pipeline } = openPipeline(t, {
+    interfaces: { lacking: () => ({ text: 'x', isEverything: false, failed }), reattach: () => failed.slice(0, 2) },
+  });
+  const { notices } = followAll(pipeline);
+  t.mock.timers.tick(COUNT_MS);
+  const seen = notices.map((notice) => redact(notice, new Set(['shop'])));
+  assert.deepEqual(
+    notices.map(({ code, interfaces }) => [code, interfaces]),
+    [
+      ['KTRACE_N_INTERFACES_INCOMPLETE', ['cali1', 'cali2']],
+      ['KTRACE_N_REATTACHED', ['cali1']],
+    ],
+  );
+  assert.match(notices[1]?.text ?? '', /at eth0 and 1 pod's interface: somebody removed/);
+  assert.doesNotMatch(JSON.stringify(seen), /cali/);
 });

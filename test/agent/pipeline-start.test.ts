@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Interfaces } from '../../src/agent/interfaces.ts';
 import { COUNT_MS, followAll, openPipeline } from './pipeline-fixture.ts';
 
 test('a follow whose start fails is refused with the kernel’s words, leaves nothing attached, and the next one is told', (t) => {
@@ -63,22 +64,22 @@ test('what the kernel does not let be told is told when it is known, once, and n
 });
 
 test('who follows, and who follows later, reads what is not attached, what changes of it, and that it is over', (t) => {
-  let lacking: { text: string; isEverything: boolean } | undefined = { text: 'veth1: ENOMEM', isEverything: true };
+  let lacking: ReturnType<Interfaces['lacking']> = { text: 'cni0: ENOMEM', isEverything: true, failed: [] };
   let retries = 0;
   const { pipeline } = openPipeline(t, { interfaces: { lacking: () => lacking, retryFailed: () => ++retries } });
   const first = followAll(pipeline);
   const second = followAll(pipeline);
   const told = ({ notices }: typeof first) => notices.map(({ level, text }) => `${level} ${text}`);
-  const everything = 'error no packet is seen at any interface of this node: veth1: ENOMEM; trying again';
+  const everything = 'error no packet is seen at any interface of this node: cni0: ENOMEM; trying again';
   assert.deepEqual([told(first), told(second)], [[everything], [everything]]);
   t.mock.timers.tick(COUNT_MS);
   assert.deepEqual([told(first), retries], [[everything], 1]);
-  lacking = { text: 'veth1: ENOMEM', isEverything: false };
+  lacking = { text: 'cni0: ENOMEM', isEverything: false, failed: [] };
   t.mock.timers.tick(COUNT_MS);
   lacking = undefined;
   t.mock.timers.tick(COUNT_MS);
   assert.deepEqual(told(first).slice(1), [
-    'warn not all interfaces of this node are seen: veth1: ENOMEM; trying again',
+    'warn not all interfaces of this node are seen: cni0: ENOMEM; trying again',
     'info all interfaces of this node are attached now',
   ]);
   assert.deepEqual(followAll(pipeline).codes(), []);

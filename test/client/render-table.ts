@@ -237,6 +237,14 @@ export const RENDER_TABLE: [string, KtraceEvent][] = [
     { v: 1, kind: 'notice', node: 'host1', level: 'warn', code: 'KTRACE_N_AGENT_LEFT', text: 'this node has no agent any more' },
   ],
   [
+    'a notice of interfaces',
+    {
+      ...{ v: 1, kind: 'notice', node: 'host1', level: 'warn', code: 'KTRACE_N_INTERFACES_INCOMPLETE' },
+      text: "not all interfaces of this node are seen: 1 pod's interface: no memory; trying again",
+      interfaces: ['veth\u001b7'],
+    },
+  ],
+  [
     'what is followed',
     {
       v: 1,

@@ -130,7 +130,7 @@ suite('attachments of a node', { skip: SKIP }, () => {
     await until('it is attached anew', async () => attached(await node.ask('state')) === 6);
     await until('both were told', () =>
       ['veth-a', 'veth-b'].every((name) =>
-        notices().some(({ code, text }) => code === 'KTRACE_N_REATTACHED' && text.includes(name)),
+        notices().some(({ code, interfaces }) => code === 'KTRACE_N_REATTACHED' && interfaces?.includes(name)),
       ),
     );
     assert.ok(ping());

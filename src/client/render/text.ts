@@ -11,6 +11,7 @@ import type {
 import type { Palette } from './colors.ts';
 import { escapeText } from './escape.ts';
 import { endpointText, fullEndpointText } from './names.ts';
+import { noticeWords } from './notice.ts';
 import { protocolText } from './protocol.ts';
 import { bytesText, clockText, durationText, unansweredText } from './units.ts';
 
@@ -157,9 +158,10 @@ function lostText({ node, stage, count, pod }: LostEvent, paint: Palette): strin
   return paint.bad(`lost ${count} ${what} of ${whose}${escapeText(node)} (${escapeText(stage)})`);
 }
 
-function noticeText({ node, level, code, text }: NoticeEvent, paint: Palette): string {
+function noticeText(event: NoticeEvent, paint: Palette): string {
+  const { node, level, code } = event;
   const color = level === 'error' ? paint.bad : level === 'warn' ? paint.warning : paint.dim;
-  const said = `${node === undefined ? '' : `${escapeText(node)}: `}${escapeText(text)}`;
+  const said = `${node === undefined ? '' : `${escapeText(node)}: `}${escapeText(noticeWords(event))}`;
   // That it works needs no page on what to do.
   return color(code === 'KTRACE_N_FOLLOWING' ? said : `${said} [${escapeText(code)}]`);
 }

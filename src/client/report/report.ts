@@ -94,8 +94,8 @@ export class Report {
         return;
       }
       case 'notice': {
-        const { node, level, code, text } = event;
-        this.notices.add(JSON.stringify([node, level, code, text]), '', () => event);
+        const { node, level, code, text, interfaces } = event;
+        this.notices.add(JSON.stringify([node, level, code, text, interfaces]), '', () => event);
       }
     }
   }

@@ -1,6 +1,7 @@
 import type { ReportFacts } from '../../report/facts.ts';
 import type { Report } from '../../report/report.ts';
 import { targetText } from '../../target-text.ts';
+import { noticeWords } from '../notice.ts';
 import { html, type Markup } from './markup.ts';
 import { countText, leftOutMarkup, manyText, momentText } from './words.ts';
 
@@ -49,9 +50,9 @@ export function missingMarkup(report: Report, { manifest, summary, troubles }: R
       const whose = pod === undefined ? '' : ` of ${pod.namespace}/${pod.name}`;
       return html`<li class="bad">${manyText(count, 'record was', 'records were')} lost${whose} on ${node} (${stage})</li>`;
     }),
-    ...notices.rows.map(({ of: { node, level, code, text }, count }) => {
+    ...notices.rows.map(({ of: { node, level, code, ...said }, count }) => {
       const times = count === 1 ? '' : ` (${countText(count)} times)`;
-      return html`<li class="${level}">${node === undefined ? '' : `${node}: `}${text}${times} <code>${code}</code></li>`;
+      return html`<li class="${level}">${node === undefined ? '' : `${node}: `}${noticeWords(said)}${times} <code>${code}</code></li>`;
     }),
   ];
   return html`<section id="missing"><h2>What is missing</h2>
