@@ -1,6 +1,7 @@
 import { WebSocket } from 'ws';
 import { agentSocket } from '../src/lab/agents.ts';
 import type { Lab } from '../src/lab/lab.ts';
+import { waitFor } from '../src/lab/wait.ts';
 import { STREAM_PATH, SUBPROTOCOL } from '../src/protocol/constants.ts';
 import { metric, untilAttached } from './agents.ts';
 import { type Spread, spread } from './stats.ts';
@@ -25,7 +26,8 @@ export async function measureAttach(lab: Lab, options: { rounds: number }): Prom
       socket.send(JSON.stringify({ type: 'subscribe', targets: [{ kind: 'all' }] }));
       await message(socket, 'subscribed');
       milliseconds.push(performance.now() - began);
-      interfaces = await metric(lab, node, 'ktrace_attached_interfaces');
+      // The metrics are up to a second old.
+      interfaces = (await waitFor(async () => (await metric(lab, node, 'ktrace_attached_interfaces')) || undefined, 5000)) ?? 0;
       if (interfaces === 0) throw new Error('The agent answered, and nothing was attached');
     } finally {
       socket.close(1000);

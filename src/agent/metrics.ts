@@ -1,12 +1,33 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Recent } from '../util/recent.ts';
 import type { Counter as FeedCounter } from './feed.ts';
 import type { SessionCounts, Sessions } from './sessions.ts';
 
 /** Content type of the Prometheus text format. */
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE;
 
-/** Everything in the Prometheus text format, with the metrics of this process and of Node. Labels never name a pod or an address. */
-export async function renderMetrics(counters: readonly FeedCounter[]): Promise<string> {
+/** Reading the counters and rendering them takes a millisecond of the loop that also empties the kernel's ring. */
+const MAX_AGE_MS = 1000;
+
+/** The page of `/metrics`, as it was at most a second ago: however often it is asked for, it costs the same. */
+export class MetricsPage {
+  readonly #page: Recent<string>;
+
+  /** @param nowMs milliseconds of a clock that is never stepped */
+  constructor(read: () => readonly FeedCounter[], nowMs: () => number) {
+    this.#page = new Recent(async () => renderMetrics(read()), MAX_AGE_MS, nowMs);
+  }
+
+  text(): Promise<string> {
+    return this.#page.get();
+  }
+}
+
+/**
+ * Everything in the Prometheus text format, with the metrics of this process and of Node. Labels never name a pod or an address. A registry that is kept
+ * would take as long to fill.
+ */
+async function renderMetrics(counters: readonly FeedCounter[]): Promise<string> {
   const registry = new Registry();
   for (const { name, help, type, values } of counters) {
     const labelNames = [...new Set(values.flatMap(({ labels }) => Object.keys(labels)))];

@@ -18,7 +18,7 @@ import { type Authorize, allowAll, type Vouch } from './authorizer.ts';
 import { Connection } from './connection.ts';
 import type { Counter, Feed } from './feed.ts';
 import { DEFAULT_LIMITS, type Limits } from './limits.ts';
-import { METRICS_TYPE, renderMetrics, serverCounters } from './metrics.ts';
+import { METRICS_TYPE, MetricsPage, serverCounters } from './metrics.ts';
 import type { Recorder } from './recorder.ts';
 import { Sessions } from './sessions.ts';
 import { clearSocketPath } from './socket-file.ts';
@@ -64,6 +64,7 @@ export class Server {
   readonly #sessions: Sessions;
   readonly #http: HttpServer;
   readonly #websockets: WebSocketServer;
+  readonly #metrics: MetricsPage;
   readonly #connections = new Set<Connection>();
   /** Those who may see something, by whom they are. */
   readonly #admitted = new Map<Connection, string>();
@@ -76,6 +77,8 @@ export class Server {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#sessions = new Sessions(options.feed, this.#limits);
+    const { feed, counters = () => [], nowMs = () => performance.now() } = options;
+    this.#metrics = new MetricsPage(() => [...feed.counters(), ...this.#counters(), ...counters()], nowMs);
     this.#websockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -210,11 +213,7 @@ export class Server {
       return;
     }
     try {
-      const text = await renderMetrics([
-        ...this.#options.feed.counters(),
-        ...this.#counters(),
-        ...(this.#options.counters?.() ?? []),
-      ]);
+      const text = await this.#metrics.text();
       response.writeHead(200, { 'Content-Type': METRICS_TYPE }).end(text);
     } catch (error) {
       this.#options.log.error({ err: messageOf(error) }, 'the metrics could not be rendered');

@@ -159,6 +159,29 @@ describe('the HTTP side', () => {
     assert.equal(new Set(names).size, names.length);
   });
 
+  it('reads the counters once a second, however often the metrics are asked for', async (t) => {
+    let nowMs = 0;
+    let read = 0;
+    const counters = () => [
+      {
+        name: 'ktrace_read',
+        help: 'x',
+        type: 'gauge' as const,
+        values: [{ labels: {} as Record<string, string>, value: ++read }],
+      },
+    ];
+    const { socketPath } = await serve(t, {}, { counters, nowMs: () => nowMs });
+    const reads = async () => {
+      const pages = await Promise.all(Array.from({ length: 20 }, () => get(socketPath, '/metrics')));
+      return new Set(pages.map(({ body }) => /^ktrace_read (\d+)$/m.exec(body)?.[1]));
+    };
+    assert.deepEqual(await reads(), new Set(['1']));
+    nowMs = 999;
+    assert.deepEqual(await reads(), new Set(['1']));
+    nowMs = 1000;
+    assert.deepEqual(await reads(), new Set(['2']));
+  });
+
   it('refuses other paths, other methods, a plain GET of the stream, and pages of browsers', async (t) => {
     const { socketPath } = await serve(t);
     const cases = [
