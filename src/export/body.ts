@@ -36,7 +36,8 @@ function addressText(end: Endpoint, service: string | undefined): string {
   const name =
     pod !== undefined ? `${pod.namespace}/${pod.name}` : (service ?? (node === undefined ? undefined : `node/${node}`));
   const host = name ?? (port !== undefined && ip.includes(':') ? `[${ip}]` : ip);
-  return port === undefined ? host : `${host}:${port}`;
+  const address = port === undefined ? host : `${host}:${port}`;
+  return pod?.gone === undefined ? address : `${address} (gone)`;
 }
 
 /** The name of a record's event, e.g. `ktrace.flow`; a packet is exported for its drop. */

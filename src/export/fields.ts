@@ -61,6 +61,12 @@ function endFields(side: 'source' | 'destination', whose: string): Field<WithEnd
     },
     { name: `ktrace.${side}.k8s.pod.uid`, type: 'string', text: "that pod's uid", of: (from) => from[side].owner.pod?.uid },
     {
+      name: `ktrace.${side}.k8s.pod.gone`,
+      type: 'string',
+      text: "since when the address is no longer that pod's, nor anybody's, RFC 3339",
+      of: (from) => from[side].owner.pod?.gone,
+    },
+    {
       name: `ktrace.${side}.k8s.owner`,
       type: 'string',
       text: "that pod's workload, e.g. `Deployment/web`",

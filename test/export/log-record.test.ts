@@ -60,6 +60,18 @@ test('a flow through a Service is told with both ends, what NAT made of it, and 
   });
 });
 
+test('a pod that its end’s address no longer belongs to is told as gone, behind a Service too', () => {
+  const gone = '2026-11-22T08:44:50.000Z';
+  const [dnat] = serviceFlow().nat ?? [];
+  assert.ok(dnat?.after.pod);
+  const record = encoded(
+    serviceFlow({ nat: [{ ...dnat, after: { ...dnat.after, pod: { ...dnat.after.pod, gone } } }], state: 'open' }),
+  );
+  const fields = plain(record.attributes);
+  assert.deepEqual([fields['ktrace.source.k8s.pod.gone'], fields['ktrace.destination.k8s.pod.gone']], [undefined, gone]);
+  assert.equal(record.body.stringValue, 'tcp shop/web-0:41512 -> shop/redis:6379 => shop/redis-0:6380 (gone) opened');
+});
+
 test('values are typed as OTLP has them in JSON: 64-bit integers are texts', () => {
   const { attributes } = encoded(serviceFlow({ dst: { ip: '1.1.1.1', port: 53, world: true }, nat: [] }));
   const typed = (name: string) => attributes.find(({ key }) => key === name)?.value;
