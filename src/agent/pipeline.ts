@@ -11,6 +11,7 @@ import { Assembler } from '../flow/assemble.ts';
 import { type EndPods, FlowTracker, type TrackedFlow } from '../flow/flows.ts';
 import type { AssembledPacket, NodeView } from '../flow/packet-event.ts';
 import { translatedTuple } from '../flow/translation.ts';
+import type { PodBehind } from '../kube/types.ts';
 import type { NativeModule, RingReader } from '../native/types.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
@@ -41,7 +42,7 @@ const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES
 
 /** What the pipeline needs of Kubernetes: names for packets, pods for targets. */
 export interface Naming extends Pick<FollowSetOptions, 'resolve' | 'placeOf'> {
-  namePacket(packet: PacketEvent, timeMs: number, podOfHop: (hop: Hop) => PodRef | undefined): void;
+  namePacket(packet: PacketEvent, timeMs: number, podOfHop: (hop: Hop) => PodBehind | undefined): void;
   /** @param pods known by their interfaces; they decide before the addresses do */
   nameFlow(flow: FlowEvent, timeMs: number, pods?: TrackedFlow['pods']): void;
   /** The pod that owned one of these addresses then. */
@@ -474,21 +475,24 @@ export class Pipeline implements Feed {
   #onPacket(packet: AssembledPacket): void {
     const nowMs = performance.now();
     this.flows.note(packet, nowMs, this.#podsOf(packet, nowMs));
-    const { interfaces, naming } = this.#options;
-    const podOfHop = (hop: Hop) => {
-      const ifindex = packet.hopIfindexes[packet.event.hops.indexOf(hop)];
-      return ifindex === undefined ? undefined : naming.podOf(interfaces.podAddresses(ifindex, nowMs), packet.timeMs);
-    };
-    naming.namePacket(packet.event, packet.timeMs, podOfHop);
+    const podOfHop = (hop: Hop) => this.#podBehind(packet.hopIfindexes[packet.event.hops.indexOf(hop)], packet.timeMs, nowMs);
+    this.#options.naming.namePacket(packet.event, packet.timeMs, podOfHop);
     this.answers.note(packet, nowMs);
     this.#tellPacket(packet);
   }
 
-  #podsOf({ event, hopIfindexes, timeMs }: AssembledPacket, nowMs: number): EndPods {
+  #podBehind(ifindex: number | undefined, timeMs: number, nowMs: number): PodBehind | undefined {
+    if (ifindex === undefined) return undefined;
     const { interfaces, naming } = this.#options;
+    const ips = interfaces.podAddresses(ifindex, nowMs);
+    const pod = naming.podOf(ips, timeMs);
+    return pod === undefined ? undefined : { pod, ips };
+  }
+
+  #podsOf({ event, hopIfindexes, timeMs }: AssembledPacket, nowMs: number): EndPods {
     const podAt = (ifindex: number | undefined, ip: string) => {
-      const addresses = ifindex === undefined ? [] : interfaces.podAddresses(ifindex, nowMs);
-      return addresses.includes(ip) ? naming.podOf(addresses, timeMs) : undefined;
+      const behind = this.#podBehind(ifindex, timeMs, nowMs);
+      return behind?.ips.includes(ip) ? behind.pod : undefined;
     };
     const isIn = event.hops[0]?.dir === 'in';
     const isOut = event.hops.at(-1)?.dir === 'out';

@@ -25,6 +25,7 @@ const END_ROUNDED_MS = 1000;
 export class PodNames {
   readonly #options: PodNamesOptions;
   readonly #pods = new Map<string, { pod: PodRef; ips: string[]; fromMs: number }>();
+  readonly #byName = new Map<string, PodRef>();
   /** Those whose end is recorded and that the API server still reports. */
   #over = new Set<string>();
 
@@ -53,19 +54,31 @@ export class PodNames {
       if (known !== undefined && known.pod === pod && known.ips.join() === ips.join()) continue;
       const now = { pod, ips: [...ips], fromMs: known?.fromMs ?? Math.min(sinceMs, nowMs) };
       this.#pods.set(pod.uid, now);
+      this.#byName.set(keyOf(pod), pod);
       lines.push({ ...now, run });
     }
     for (const [uid, known] of this.#pods) {
       if (here.has(uid)) continue;
       this.#pods.delete(uid);
+      const name = keyOf(known.pod);
+      if (this.#byName.get(name)?.uid === uid) this.#byName.delete(name);
       lines.push({ ...known, toMs: nowMs, run });
     }
     this.#over = over;
     return lines;
   }
 
+  /** @param name `namespace/name` */
+  byName(name: string): PodRef | undefined {
+    return this.#byName.get(name);
+  }
+
   /** All who are there, for a segment that explains itself. */
   *all(): Generator<NameLine> {
     for (const known of this.#pods.values()) yield { ...known, run: this.#options.run };
   }
+}
+
+function keyOf({ namespace, name }: PodRef): string {
+  return `${namespace}/${name}`;
 }

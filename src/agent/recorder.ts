@@ -220,13 +220,21 @@ export class Recorder implements Sink {
 
   #write(event: PacketEvent | FlowEvent): void {
     for (const name of servicesOf(event)) this.services.use(name);
-    const owner = ownerOf(event, this.node);
+    const owner = this.#forwarder(event) ?? ownerOf(event, this.node);
     const line = JSON.stringify(patched(event));
     const lane = this.#shares.charge(owner?.uid ?? '', line.length * this.#builders.share.ratio, this.#nowMs());
     if (lane === 'cut') {
       this.counts.cut += 1;
       this.#cuts.add(owner, this.#time());
     } else this.#add(lane, line, keysOf(event));
+  }
+
+  /** The pod through whose interface a packet came with a source that is not the pod's: it forwards, or has forged it. */
+  #forwarder(event: PacketEvent | FlowEvent): PodRef | undefined {
+    const entry = event.kind === 'packet' ? event.hops[0] : undefined;
+    if (entry?.dir !== 'in' || entry.pod === undefined) return undefined;
+    const pod = this.#podNames.byName(entry.pod);
+    return pod?.uid === event.src.pod?.uid ? undefined : pod;
   }
 
   #add(lane: 'share' | 'excess', line: string, keys: Iterable<string>): void {

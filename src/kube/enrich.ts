@@ -1,19 +1,20 @@
 import type { Endpoint, FlowEvent, Hop, PacketEvent, PodRef, QuotedFlow, Translation } from '../event/types.ts';
 import { isOneHost } from './addresses.ts';
-import type { Names, ServicePort } from './types.ts';
+import type { Names, PodBehind, ServicePort } from './types.ts';
 import { servicePortName, walkedChains } from './walked-chains.ts';
 
 /**
  * Fills in, in place, whom a packet's ends belonged to at a time (Unix milliseconds): `src`, `dst`, the ends of translations
  * and of the flow an ICMP error quotes; and names each translation's Service and kube-proxy chains.
  * The references it sets are shared between events: an event is not changed after this.
- * @param podOfHop the pod that a hop's interface leads to; decides before the address does
+ * @param podOfHop the pod that a hop's interface leads to. It decides before the names of addresses do, of the pod's own addresses: what the pod
+ * forwards (a VPN, a gateway, containers inside of it) is not the pod's
  */
 export function enrichPacket(
   packet: PacketEvent,
   names: Names,
   timeMs: number,
-  podOfHop?: (hop: Hop) => PodRef | undefined,
+  podOfHop?: (hop: Hop) => PodBehind | undefined,
 ): void {
   const { proto, nat } = packet;
   fill(packet.src, proto, names, timeMs);
@@ -92,28 +93,18 @@ function lastTo(nat: Translation[], isReply: boolean): Endpoint | undefined {
   return undefined;
 }
 
-/** A pod's own interface says which pod sent a packet. */
-function applySender(packet: PacketEvent, podOfHop: (hop: Hop) => PodRef | undefined): void {
-  const first = packet.hops[0];
+/** A source that no router forwards (link-local, unspecified) is the pod's behind the interface, though the interface does not have it. */
+function applySender({ hops, src }: PacketEvent, podOfHop: (hop: Hop) => PodBehind | undefined): void {
+  const first = hops[0];
   const sender = first?.dir === 'in' ? podOfHop(first) : undefined;
-  if (sender) setPod(packet.src, sender);
+  if (sender && (sender.ips.includes(src.ip) || !isOneHost(src.ip))) setPod(src, sender.pod);
 }
 
-/**
- * A pod's own interface says which pod got a packet. One that a bridge floods to several pods is nobody's by interface;
- * its address decides.
- */
-function applyReceiver({ hops }: PacketEvent, to: Endpoint, podOfHop: (hop: Hop) => PodRef | undefined): void {
+/** A bridge may flood a packet to several pods: it is the one's that has the address. */
+function applyReceiver({ hops }: PacketEvent, to: Endpoint, podOfHop: (hop: Hop) => PodBehind | undefined): void {
   const last = hops[hops.length - 1];
   const receiver = last?.dir === 'out' ? podOfHop(last) : undefined;
-  if (!receiver || !isOneHost(to.ip)) return;
-  for (let i = hops.length - 2; i >= 0; i -= 1) {
-    const hop = hops[i];
-    if (hop?.dir !== 'out') continue;
-    const other = podOfHop(hop);
-    if (other && other.uid !== receiver.uid) return;
-  }
-  setPod(to, receiver);
+  if (receiver?.ips.includes(to.ip)) setPod(to, receiver.pod);
 }
 
 function setPod(end: Endpoint, pod: PodRef): void {

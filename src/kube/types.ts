@@ -3,6 +3,12 @@ import type { PodRef, ServiceRef } from '../event/types.ts';
 /** Whom an address belonged to at a time. */
 export type Owner = { kind: 'pod'; pod: PodRef } | { kind: 'service'; service: ServiceRef } | { kind: 'node'; node: string };
 
+/** The pod that an interface leads to, and the addresses that the interface has inside of it. */
+export interface PodBehind {
+  pod: PodRef;
+  ips: readonly string[];
+}
+
 /** Where an address lies, seen from some namespaces; `unknown`: nobody who can be trusted says whose it is. */
 export type Place = 'inside' | 'outside' | 'unknown';
 

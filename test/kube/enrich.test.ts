@@ -260,7 +260,8 @@ describe('the interface', () => {
   const hop = (name: string, dir: 'in' | 'out'): Hop => ({ node: 'host1', if: name, dir, atNs: 0 });
   const sender: PodRef = { namespace: 'n', name: 'sender', uid: 's' };
   const receiver: PodRef = { namespace: 'n', name: 'receiver', uid: 'r' };
-  const podOfHop = (one: Hop) => ({ vethS: sender, vethR: receiver })[one.if];
+  const podOfHop = (one: Hop) =>
+    ({ vethS: { pod: sender, ips: ['10.244.0.2', 'fd00::2'] }, vethR: { pod: receiver, ips: ['10.244.0.3'] } })[one.if];
 
   it('decides who sent and who got a packet before the addresses do', () => {
     const event = packet({ dst: end('10.244.0.3', 80), hops: [hop('vethS', 'in'), hop('cni0', 'in'), hop('vethR', 'out')] });
@@ -280,13 +281,44 @@ describe('the interface', () => {
     assert.equal(event.nat?.[0]?.after.pod, receiver);
   });
 
-  it('says nothing of a packet that a bridge floods to several pods, nor of multicast', () => {
+  it('says that a packet which a bridge floods to several pods is the one’s that has the address, and nothing of multicast', () => {
     const flooded = packet({ dst: end('10.244.0.3', 80), hops: [hop('vethS', 'out'), hop('vethR', 'out')] });
     enrichPacket(flooded, iptables, NOW, podOfHop);
-    assert.equal(flooded.dst.pod, pod(iptables, '10.244.0.3'));
+    assert.equal(flooded.dst.pod, receiver);
+    const floodedElsewhere = packet({ dst: end('10.244.0.4', 80), hops: [hop('vethS', 'out'), hop('vethR', 'out')] });
+    enrichPacket(floodedElsewhere, iptables, NOW, podOfHop);
+    assert.equal(floodedElsewhere.dst.pod, pod(iptables, '10.244.0.4'));
     const multicast = packet({ dst: end('239.1.1.1', 80), hops: [hop('vethS', 'in'), hop('vethR', 'out')] });
     enrichPacket(multicast, iptables, NOW, podOfHop);
     assert.equal(multicast.dst.pod, undefined);
+  });
+
+  it('does not name a pod that forwards as an end of what it forwards', () => {
+    const [inside, world] = [pod(iptables, '10.244.0.4'), '10.8.0.5'];
+    // Out of a VPN's pod come packets of its clients, and of other pods; answers go into it.
+    for (const [ip, owner] of [
+      [world, undefined],
+      ['10.244.0.4', inside],
+    ] as const) {
+      const sent = packet({ src: end(ip, 40000), dst: end('203.0.113.9', 443), hops: [hop('vethS', 'in'), hop('eth0', 'out')] });
+      enrichPacket(sent, iptables, NOW, podOfHop);
+      assert.deepEqual(sent.src, owner === undefined ? { ...end(ip, 40000), world: true } : { ...end(ip, 40000), pod: owner });
+      const answer = packet({
+        src: end('203.0.113.9', 443),
+        dst: end(ip, 40000),
+        hops: [hop('eth0', 'in'), hop('vethR', 'out')],
+      });
+      enrichPacket(answer, iptables, NOW, podOfHop);
+      assert.equal(answer.dst.pod, owner);
+    }
+  });
+
+  it('names the pod for what no router forwards, such as a neighbour solicitation', () => {
+    for (const ip of ['fe80::1', '::']) {
+      const event = packet({ proto: 'icmp6', src: end(ip), dst: end('ff02::1'), hops: [hop('vethS', 'in')] });
+      enrichPacket(event, iptables, NOW, podOfHop);
+      assert.equal(event.src.pod, sender);
+    }
   });
 });
 

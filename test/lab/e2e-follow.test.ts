@@ -161,6 +161,26 @@ suite('following the guestbook', { skip: SKIP }, () => {
     );
   });
 
+  test('what a pod forwards has its own source, and the hop names the pod', async () => {
+    const [client, address] = ['10.8.0.5', ['10.8.0.5/32', 'dev', 'lo']];
+    await lab.exec(`pod/${JDFGG}`, ['ip', 'address', 'add', ...address]);
+    try {
+      // Nobody knows a way back to it.
+      await lab.exec(`pod/${JDFGG}`, ['sh', '-c', `ping -n -c 1 -W 1 -I ${client} ${lab.pod(MASTER).ip} || true`]);
+      await everything.settledPacket(
+        'the ping',
+        ({ src, icmp }) => src.ip === client && icmp?.name === 'echo-request',
+        ({ src, dst, hops }) => {
+          assert.deepEqual(src, { ip: client, world: true });
+          assert.equal(dst.pod?.name, MASTER);
+          assert.deepEqual([hops[0]?.if, hops[0]?.pod], [veth(JDFGG), `default/${JDFGG}`]);
+        },
+      );
+    } finally {
+      await lab.exec(`pod/${JDFGG}`, ['ip', 'address', 'del', ...address]);
+    }
+  });
+
   test('DNS over UDP goes through its Service too', async () => {
     await everything.settledPacket(
       'a query',
