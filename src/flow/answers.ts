@@ -4,7 +4,7 @@ import { isUnicast } from '../util/address.ts';
 import type { AssembledPacket } from './packet-event.ts';
 import { translatedTuple } from './translation.ts';
 
-/** What an answer is due to: a ping, a connection's SYN, a datagram to who answers each (DNS, a Service). */
+/** What should be answered: a ping, a SYN, a datagram to DNS or to a Service. */
 type Kind = 'echo' | 'syn' | 'query';
 
 const DNS_PORT = 53;
@@ -14,7 +14,7 @@ interface Question {
   sinceMs: number;
   /** SYNs of the same connection after the first. */
   retransmissions: number;
-  /** How many packets its flow had got back before. */
+  /** Reply packets that its flow had before. */
   repliesBefore: number;
 }
 
@@ -22,31 +22,28 @@ interface Question {
 interface Waiting {
   timeoutMs: number;
   asked: Map<string, Question>;
-  /** Those that were answered or refused before they were told themselves, and when. */
+  /** Questions whose answer or error was emitted before they were, and when. */
   ended: Map<string, number>;
 }
 
 export interface AnswerTrackerOptions {
   onUnanswered(packet: AssembledPacket): void;
-  /**
-   * How many packets a packet's flow got back, as the kernel counted them, those included that are not told; undefined: not counted.
-   * Asked of SYNs and queries.
-   */
+  /** How many reply packets the flow of a SYN or query has by the kernel's count, which has also those that are not emitted; undefined: not counted. */
   repliesTo?(packet: AssembledPacket): number | undefined;
   timeoutMs?: Partial<Record<Kind, number>>;
-  /** Of each kind. */
+  /** Questions that wait, of each kind, at most. */
   limit?: number;
 }
 
 /**
- * Pairs answers with what they answer: sets `rttUs` on an echo reply, and tells an echo request, a SYN or a query again, as unanswered, when neither an
- * answer nor an ICMP error about it came in time, and it was not dropped.
- * The pair is what the requester sees: its own address, the address it asked (a Service's, where it asked one), of an echo id and seq, else the ports.
- * A connection's SYN is one question however often it is sent, and is told as unanswered once.
+ * Pairs questions with answers. It sets `rttUs` on an echo reply. An echo request, a SYN or a query is emitted again as unanswered, when it was not dropped
+ * and neither an answer nor an ICMP error about it came in time.
+ * A pair has the same addresses as the requester uses them (a Service's, where it asked one), and the same ports, or the echo's id and seq. A
+ * retransmitted SYN is the same question, and is emitted as unanswered once.
  */
 export class AnswerTracker {
   readonly #waiting: Record<Kind, Waiting>;
-  /** Connections told as unanswered, and the `seq` of their SYN. */
+  /** Connections whose SYN was emitted as unanswered, and its `seq`. */
   readonly #toldSyns = new Map<string, number>();
   readonly #limit: number;
   readonly #options: AnswerTrackerOptions;
@@ -61,7 +58,7 @@ export class AnswerTracker {
     this.#waiting = { echo: waiting(echo), syn: waiting(syn), query: waiting(query) };
   }
 
-  /** Takes a packet that is about to be told, its ends named; on an echo reply `event.icmp.rttUs` is set. */
+  /** Takes a packet that is about to be emitted and has its names; sets `event.icmp.rttUs` on an echo reply. */
   note(packet: AssembledPacket, nowMs: number): void {
     const { event } = packet;
     if (event.icmp?.about !== undefined) this.#error(event.icmp, nowMs);
@@ -71,19 +68,19 @@ export class AnswerTracker {
     else if (event.icmp.id !== undefined && isEchoReply(versionOf(event), event.icmp.type)) this.#reply(packet, nowMs);
   }
 
-  /** Tells the pings whose time is over. */
+  /** Emits the pings that were not answered in time. */
   tick(nowMs: number): void {
     this.#expire('echo', nowMs, () => true);
   }
 
-  /** Tells the SYNs and queries whose time is over; to be called when the kernel's counts have just been read. */
+  /** Emits the SYNs and queries that were not answered in time. To be called right after the kernel's counts were read. */
   count(nowMs: number): void {
     this.#expire('syn', nowMs, ({ packet, repliesBefore }) => (this.#repliesTo(packet) ?? 0) <= repliesBefore);
-    // Of a datagram's answer nothing else need be told: where nothing is counted it is not known.
+    // The answer to a datagram need not be emitted, so the count alone shows it: without a count nothing is known.
     this.#expire('query', nowMs, ({ packet }) => this.#repliesTo(packet) === 0);
   }
 
-  /** Forgets what waits: those who were told of the questions have gone, and who comes next is not told of their fate. */
+  /** Forgets all questions: the followers that got them have left, and later ones are not told of them. */
   clear(): void {
     for (const { asked, ended } of Object.values(this.#waiting)) {
       asked.clear();
@@ -96,7 +93,7 @@ export class AnswerTracker {
     const { event } = packet;
     const { asked, ended } = this.#waiting[kind];
     const key = kind === 'echo' ? echoKey(event.src.ip, event.dst.ip, event.icmp) : portsKey(event);
-    // Its fate is told: there is no answer to wait for.
+    // It was dropped, which is emitted: no answer will come.
     if (event.drop !== undefined) {
       asked.delete(key);
       return;
@@ -115,7 +112,7 @@ export class AnswerTracker {
     this.evicted += dropOldest(asked, this.#limit);
   }
 
-  /** The SYN of a connection whose SYN waits, was answered, or was told as unanswered. */
+  /** A retransmission: the connection's SYN waits, was answered, or was emitted as unanswered. */
   #isAskedBefore(key: string, { tcp }: PacketEvent, known: Question | undefined): boolean {
     const seq = tcp?.seq ?? 0;
     if (known?.packet.event.tcp?.seq === seq) {
@@ -137,7 +134,7 @@ export class AnswerTracker {
     event.icmp.rttUs = Math.round(Number(reply.lastNs - request.packet.firstNs) / 1000);
   }
 
-  /** Whatever comes back answers. A SYN's own answer may be told before the SYN is: it acknowledges it. */
+  /** Any reply is an answer. A SYN's answer may be emitted before the SYN: it is recognized by the number that it acknowledges. */
   #answer(event: PacketEvent, nowMs: number): void {
     if (event.dir !== 'reply') return;
     const { proto, tcp } = event;
@@ -151,7 +148,7 @@ export class AnswerTracker {
     dropOldest(ended, this.#limit);
   }
 
-  /** A redirect refuses nothing: the packet went on. */
+  /** A redirect is no refusal: the router forwarded the packet. */
   #error({ name, about }: IcmpFacts, nowMs: number): void {
     if (about === undefined || about.dir === 'reply' || name.startsWith('redirect')) return;
     if (about.seq !== undefined) this.#end('echo', echoKey(about.src.ip, about.dst.ip, about), nowMs);
@@ -159,7 +156,7 @@ export class AnswerTracker {
     else if (about.proto === 'udp') this.#end('query', portsKey(about), nowMs);
   }
 
-  /** Its question, which waits no longer; one that is told only later will not wait. */
+  /** Takes out the question that was answered. When it has not been emitted yet, it is noted as ended and will not wait. */
   #end(kind: Kind, key: string, nowMs: number): Question | undefined {
     const { asked, ended } = this.#waiting[kind];
     const question = asked.get(key);
@@ -221,7 +218,7 @@ function ackedKey(key: string, ack: number): string {
   return `${key}|${ack >>> 0}`;
 }
 
-/** How many had to go. */
+/** Gives how many were deleted. */
 function dropOldest(map: Map<string, unknown>, limit: number): number {
   if (map.size <= limit) return 0;
   map.delete(map.keys().next().value as string);

@@ -11,40 +11,40 @@ export interface AssemblerOptions {
   /** Prefix of packet ids, different for every start of the agent. */
   idPrefix: string;
   onPacket(packet: AssembledPacket): void;
-  /** A packet is emitted when nothing more was seen of it for this long, ms. */
+  /** A packet is emitted when it was not seen for this long, ms. */
   quietMs?: number;
-  /** Late sightings amend an emitted packet for this long, ms: a packet may wait 3 s for its neighbour's address before it is dropped. */
+  /** Late sightings amend an emitted packet for this long, ms: the kernel drops a packet up to 3 s late, when its neighbour's address is not resolved. */
   amendMs?: number;
-  /** Whether the captured bytes are asked for: a filter looks at them. */
+  /** Whether captured bytes are kept: filters read them. */
   keepsBytes?(): boolean;
   /** Open packets held at most; the oldest is emitted first. */
   limit?: number;
-  /** Told packets held at most that have ended, and that may wait on this node still; the oldest is forgotten first. */
+  /** Emitted packets held at most for amendments: so many that have ended, and so many that may still be on this node. The oldest is forgotten first. */
   toldLimit?: number;
 }
 
-/** Counters since the start: sightings − noise were joined to packets; packets told + discarded + open = packets begun. */
+/** Counters since the start: sightings − noise were joined to packets; told + discarded + open packets = begun. */
 export interface AssemblerCounts {
   sightings: number;
   begun: number;
   told: number;
   amended: number;
-  /** Drops that are no packet's fate. */
+  /** Drops that the kernel reports and that end no packet, see `noiseFilter`. */
   noise: number;
-  /** Provisional packets that turned out to be no follower's. */
+  /** Provisional packets that turned out to match no follower. */
   discarded: number;
-  /** Told before their time because too many were held. */
+  /** Emitted early because too many were held. */
   evicted: number;
-  /** Told, and forgotten before their time because too many were held: what is seen of them later is another record. */
+  /** Emitted, and forgotten early because too many were held: later sightings of them begin another record. */
   forgotten: number;
-  /** What the stack did with packets that were seen at no interface; rewrites that wait for one are not among them yet. */
+  /** Sightings of kernel functions whose packet was seen at no interface. Rewrites that still wait for their packet are not counted yet. */
   unjoined: number;
 }
 
 /**
- * Sightings → packets. A packet is identified by its sk_buff's address, which stays the same from hop to hop on a node, as long as its content
- * agrees; it begins anew at every entry hook, and when it passes a hook for the second time (the sk_buff was reused). Where the pointer is lost
- * (defragmentation, a clone) the content alone joins.
+ * Sightings → packets. Sightings belong to one packet when they have the same sk_buff address, which does not change from hop to hop on a node, and the
+ * same content. A sighting at an entry hook begins a new packet; so does a second one at the same hook, because then the sk_buff was reused. Where the
+ * address changes on the way (defragmentation, a clone) the content alone decides.
  */
 export class Assembler {
   readonly counts: AssemblerCounts = {
@@ -63,7 +63,7 @@ export class Assembler {
   readonly #byContent = new Map<string, OpenPacket>();
   /** In the order they were last touched. */
   readonly #open = new Set<OpenPacket>();
-  /** Told packets that may wait on this node still, and those that have ended: of them all that follows comes at once. */
+  /** Emitted packets. Those that have ended are held for a shorter time, because what else is seen of them comes at once. */
   readonly #waiting = new Set<OpenPacket>();
   readonly #ended = new Set<OpenPacket>();
   readonly #errorsMade = new ErrorsMade();
@@ -76,14 +76,14 @@ export class Assembler {
     this.#isNoise = noiseFilter(options.view);
   }
 
-  /** Takes a sighting at `nowMs` (any monotonic clock, the same as in `tick`). */
+  /** Takes a sighting. `nowMs` is of any monotonic clock, the same one as in `tick`. */
   add(sighting: Sighting, nowMs: number): void {
     this.counts.sightings += 1;
     if (this.#isNoise(sighting)) {
       this.counts.noise += 1;
       return;
     }
-    // A view would keep its whole batch alive for as long as the packet is held.
+    // Copied: a view would keep the whole batch in memory for as long as the packet is held.
     sighting.data = this.#options.keepsBytes() ? sighting.data.slice() : NO_BYTES;
     if (sighting.hook !== 'tc-in' && sighting.hook !== 'tc-out' && sighting.hook !== 'drop') {
       this.#addOfStack(sighting, nowMs);
@@ -100,7 +100,7 @@ export class Assembler {
     this.#touch(packet, nowMs);
   }
 
-  /** No hop: what it says is joined to the packet that it is about, or waits for it to be seen at an interface. */
+  /** A kernel function's sighting is no hop: it is joined to its packet, or waits until the packet is seen at an interface. */
   #addOfStack(sighting: Sighting, nowMs: number): void {
     if (sighting.hook === 'icmp-sent') {
       this.#errorsMade.note(sighting);
@@ -126,7 +126,7 @@ export class Assembler {
     if (this.#open.size > this.#options.limit) this.#evict();
   }
 
-  /** Emits the packets that have been quiet long enough, and forgets emitted ones whose time is over. */
+  /** Emits packets that were not seen for `quietMs`, and forgets emitted ones that are too old to be amended. */
   tick(nowMs: number): void {
     for (const packet of this.#open) {
       const quietMs = nowMs - packet.touchedMs;
@@ -137,7 +137,7 @@ export class Assembler {
     this.#forgetOld(this.#ended, nowMs - Math.min(amendMs, ENDED_MS));
   }
 
-  /** Tells everything that is open, whatever its age. */
+  /** Emits all open packets. */
   flush(): void {
     for (const packet of this.#open) this.#tell(packet);
   }
@@ -154,7 +154,10 @@ export class Assembler {
     return byContent !== undefined && this.#mayBeOf(byContent, sighting) ? byContent : undefined;
   }
 
-  /** A drop comes at once, or to what waited. A later packet may be the same in all that is compared, and its sk_buff lie where this one's did. */
+  /**
+   * A later packet may have the same content, and an sk_buff at the same address. So a drop belongs to this packet only when it comes shortly after the
+   * last hop, or when the packet may still be on this node.
+   */
   #mayBeOf(packet: OpenPacket, sighting: Sighting): boolean {
     if (sighting.hook !== 'drop') return !hasPassed(packet, sighting);
     return sighting.timeNs - packet.last.timeNs < AT_ONCE_NS || !this.#isOver(packet);
@@ -201,7 +204,7 @@ export class Assembler {
     this.#byContent.set(key, packet);
   }
 
-  /** Nothing more is to be expected: dropped, handed to a pod, or sent out of the node. */
+  /** Dropped, handed to a pod, or sent out of the node. */
   #hasEnded(packet: OpenPacket): boolean {
     if (packet.drops.length > 0) return true;
     if (packet.last.hook !== 'tc-out') return false;
@@ -266,12 +269,12 @@ export class Assembler {
 }
 
 const AT_ONCE_NS = 100_000_000n;
-/** Longer than AT_ONCE_NS by what the ring's reader may be late. */
+/** AT_ONCE_NS, and as long as the ring may be read late. */
 const ENDED_MS = 500;
 const NO_BYTES = new Uint8Array(0);
 
 function join(packet: OpenPacket, sighting: Sighting): void {
-  // Most hops change nothing: then its bytes are held once.
+  // Most hops do not change the bytes: then one copy is held.
   if (Buffer.compare(packet.last.data, sighting.data) === 0) sighting.data = packet.last.data;
   packet.last = sighting;
   packet.sightings.push(sighting);
@@ -285,7 +288,7 @@ function learn(packet: OpenPacket, { conntrack }: Sighting): void {
   if (packet.conntrack === undefined || conntrackRank(conntrack) >= conntrackRank(packet.conntrack)) packet.conntrack = conntrack;
 }
 
-/** The ring keeps the order of reservation, which two CPUs may swap against the order of their clocks. */
+/** The ring has records in the order of reservation. Two CPUs may reserve in another order than they read the clock. */
 function putInOrder(packet: OpenPacket): void {
   const { sightings } = packet;
   if (sightings.every((sighting, at) => at === 0 || (sightings[at - 1] as Sighting).timeNs <= sighting.timeNs)) return;
@@ -295,13 +298,13 @@ function putInOrder(packet: OpenPacket): void {
 }
 
 function hasPassed({ sightings }: OpenPacket, { hook, ifindex, netns }: Sighting): boolean {
-  // Copies of one packet may be dropped one by one, and NAT rewrites one end after the other; that passes no hook twice.
+  // Drops and rewrites may come several times for one packet: each copy is dropped by itself, and NAT rewrites one end after the other.
   if (hook !== 'tc-in' && hook !== 'tc-out') return false;
   for (const seen of sightings) if (seen.ifindex === ifindex && seen.hook === hook && seen.netns === netns) return true;
   return false;
 }
 
-/** One address stays what it was in every single translation: the content joins only what shares the packet's ends. */
+/** Fingerprints may collide, so both addresses are in the key. A translated packet has a key for each pair of addresses. */
 function contentKey(fingerprint: number, tuple: Tuple): string {
   return tuple.src < tuple.dst ? `${fingerprint}|${tuple.src}|${tuple.dst}` : `${fingerprint}|${tuple.dst}|${tuple.src}`;
 }

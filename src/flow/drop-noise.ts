@@ -2,7 +2,7 @@ import { dropReasonName, isEchoReply, protocolName, UNKNOWN_SYMBOL } from '../ev
 import type { Sighting } from '../event/sighting.ts';
 import type { NodeView } from './packet-event.ts';
 
-/** Where a socket's queue is emptied (kernels that have QUEUE_PURGE say so), and where a connection's last segments go. */
+/** Functions that free packets without a reason and drop none: they empty a closed socket's queue, or take in a connection's last segments. */
 const NO_REASON_AND_NO_DROP = new Set([
   'tcp_v4_rcv',
   'tcp_v6_rcv',
@@ -12,15 +12,16 @@ const NO_REASON_AND_NO_DROP = new Set([
 ]);
 const TCP = 6;
 const ICMPV6 = 58;
-/** Came with the drop reasons of ICMPv6: before them every ICMPv6 message is freed as a drop, whatever was done with it. */
+/** Kernels without this reason free every ICMPv6 message as a drop, also those that were handled. */
 const SINCE_ICMP6_HAS_REASONS = 'SKB_DROP_REASON_IPV6_NDISC_FRAG';
 
 /**
- * Which frees the kernel reports as drops are no packet's fate: a queue emptied when its socket closes, and the copies of an ICMP message
- * that raw sockets' filters refuse, or that no ping socket takes, while the ping that waits for it has its own (raw_rcv, ping_rcv), what a
- * connection that waits for its last segments took in (tcp_v4_rcv, label do_time_wait: it is freed without a reason once it is seen to), and, on
- * kernels that say no more than that of any of them, ICMPv6 messages that the stack has taken (icmpv6_rcv). Where the kernel's names are hidden,
- * none of the latter can be told from a drop, and a connection's last segments are by far the most of them: a drop is not made up.
+ * Tells the drops that the kernel reports although the packet was not dropped:
+ * - a queue that is emptied when its socket closes;
+ * - copies of an ICMP message that a raw socket's filter refuses or that no ping socket takes (raw_rcv, ping_rcv): the receiver has its own copy;
+ * - segments that a connection in TIME_WAIT took in (tcp_v4_rcv, label do_time_wait), which are freed without a reason;
+ * - on kernels without reasons for ICMPv6, messages that the stack handled (icmpv6_rcv).
+ * Where the names of kernel functions are hidden, the last two cannot be told from drops. Most of them are no drops, so all of them are left out.
  */
 export function noiseFilter({ dropReasons, symbol }: Pick<NodeView, 'dropReasons' | 'symbol'>): (sighting: Sighting) => boolean {
   const hasIcmp6Reasons = [...dropReasons.values()].includes(SINCE_ICMP6_HAS_REASONS);

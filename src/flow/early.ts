@@ -1,13 +1,12 @@
 import type { Sighting } from '../event/sighting.ts';
 import { fingerprintOf } from './fingerprint.ts';
 
-/** A packet that the kernel itself sends is at its first interface this soon after NAT. */
+/** A packet that the node sends is seen at its first interface within this time after NAT. */
 const WITHIN_NS = 100_000_000n;
 
 /**
- * Rewrites of packets that no interface has shown yet, and their connections' entries into conntrack's table: the kernel's own and the node's processes'
- * packets pass NAT before their first hop. Bounded; the
- * oldest is forgotten first.
+ * NAT rewrites, and confirmations of conntrack entries, of packets that were not seen at an interface yet: packets of the kernel and of the node's processes
+ * pass NAT before their first hop. Bounded; the oldest is forgotten first.
  */
 export class EarlyRewrites {
   readonly #recent: { sighting: Sighting; fingerprint: number }[] = [];
@@ -17,7 +16,7 @@ export class EarlyRewrites {
     this.#limit = limit;
   }
 
-  /** Gives how many were forgotten for it. */
+  /** Gives how many were forgotten to make room. */
   note(sighting: Sighting, fingerprint = fingerprintOf(sighting)): number {
     this.#recent.push({ sighting, fingerprint });
     if (this.#recent.length <= this.#limit) return 0;
@@ -25,7 +24,7 @@ export class EarlyRewrites {
     return 1;
   }
 
-  /** Those of a packet that is seen at an interface for the first time, taken out, in their order. */
+  /** Takes out those of a packet that is seen at an interface for the first time, in order of time. */
   take(first: Sighting, fingerprint: number): Sighting[] {
     if (this.#recent.length === 0) return [];
     const isOf = ({ sighting, fingerprint: other }: { sighting: Sighting; fingerprint: number }) =>

@@ -2,24 +2,24 @@ import { dropReasonName } from '../event/names.ts';
 import type { Sighting } from '../event/sighting.ts';
 import type { NodeView, OpenPacket } from './packet-event.ts';
 
-/** What the drops of a packet say of it. */
+/** What became of a packet, by its drops. */
 export interface Fate {
   /** The drop that decided; undefined: it was not dropped. */
   drop: Sighting | undefined;
-  /** The bridge handed several copies of it on, and of one of them no drop was seen. */
+  /** A bridge flooded it, and at least one copy was not dropped. */
   isDelivered: boolean;
 }
 
-/** A copy where it was handed to a pod, or came up from the bridge to the node itself. */
+/** A copy of a flooded packet: handed to a pod, or to the node itself by the bridge. */
 interface Copy {
   seen: Sighting;
-  /** Of whom it was handed to; undefined: not known. */
+  /** The network namespace that it was handed to; undefined: not known. */
   netns: number | undefined;
 }
 
 /**
- * A bridge floods neighbour discovery, multicast and frames to addresses that it has not learned: everybody gets a copy, and who has no use for it
- * frees it as a drop. That is the fate of the copy, and the packet's only when no copy has a better one.
+ * A bridge floods neighbour discovery, multicast and frames to addresses that it has not learned: every port gets a copy, and a receiver that has no use for
+ * it drops it. So the packet counts as dropped only when every copy was.
  */
 export function fateOf(packet: OpenPacket, view: NodeView): Fate {
   const { drops } = packet;
@@ -41,12 +41,12 @@ function copiesOf({ sightings, first }: OpenPacket, view: NodeView): Copy[] {
 function isOf({ seen, netns }: Copy, drop: Sighting, nodeNetns: number | undefined): boolean {
   if (drop.timeNs < seen.timeNs) return false;
   if (drop.skb === seen.skb) return true;
-  // In the node's own namespace it is another copy's, but for one that got no further than this interface.
+  // In the node's own namespace a drop is of this copy only when it is at this very interface; else it is another copy's.
   if (drop.netns === nodeNetns) return drop.ifindex === seen.ifindex;
   return netns === undefined || drop.netns === netns;
 }
 
-/** Who drops for a reason decides, before who gives none; on the node before inside a pod; then the first. */
+/** A drop with a reason decides before one without; one on the node before one inside a pod; then the earliest. */
 function decisive(drops: readonly Sighting[], nodeNetns: number | undefined, view: NodeView): Sighting | undefined {
   const isNamed = ({ drop }: Sighting) => dropReasonName(view.dropReasons, drop?.reason ?? 0) !== 'NOT_SPECIFIED';
   const rank = (seen: Sighting) => (isNamed(seen) ? 2 : 0) + (seen.netns === nodeNetns ? 1 : 0);

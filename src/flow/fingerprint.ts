@@ -1,10 +1,9 @@
 import type { Sighting } from '../event/sighting.ts';
 
 /**
- * The same for the same packet at every hook and on every node, whatever NAT does on its way: made of what no hop rewrites (protocol, IP id,
- * fragment offset, TCP seq, ack and flags, ICMP type, code and seq, a hash of the first payload bytes of UDP). Addresses, ports, ICMP ids
- * (masquerade rewrites them), TTL and lengths (GSO, GRO, defragmentation change them) are left out; who joins by it compares those too.
- * 53 bits.
+ * A hash of 53 bits that is the same for a packet at every hook and on every node, also behind NAT. It is made of what no hop changes: protocol, IP id,
+ * fragment offset, TCP seq, ack and flags, ICMP type, code and seq, a hash of UDP's first payload bytes. It leaves out addresses, ports and ICMP ids (NAT
+ * changes them), TTL, and lengths (GSO, GRO and defragmentation change them). Different packets may have the same: compare the addresses, too.
  */
 export function fingerprintOf(sighting: Sighting): number {
   let high = mix(0x811c9dc5, sighting.proto);

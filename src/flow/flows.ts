@@ -18,15 +18,15 @@ export interface CountedFlow {
   key: Uint8Array;
 }
 
-/** What the tracker knows of a flow besides its event. */
+/** A flow's event, and what the tracker knows besides. */
 export interface TrackedFlow {
   event: FlowEvent;
   timeMs: number;
-  /** Its ends' pods, where their own interfaces were seen. */
+  /** Pods of its ends that were known by their interfaces. */
   pods: { src?: PodRef; dst?: PodRef };
 }
 
-/** The pods that a packet came from and was handed to, each by its interface, and only where the interface has the end's address. */
+/** The pods behind a packet's first and last interface, where the interface has the address of that end. */
 export interface EndPods {
   from?: PodRef | undefined;
   to?: PodRef | undefined;
@@ -44,9 +44,9 @@ interface Flow {
   endNs: bigint;
   packets: Counts;
   bytes: Counts;
-  /** The kernel's table had an entry of it. */
+  /** The kernel's table has had an entry for it. */
   isCounted: boolean;
-  /** Seen FINs by direction, or an RST. */
+  /** Directions in which a FIN was seen; both after an RST. */
   ended: { request: boolean; reply: boolean };
   toldPackets: number;
   toldMs: number;
@@ -59,7 +59,7 @@ export interface FlowTrackerOptions {
   onFlow(flow: TrackedFlow): void;
   /** Whether the pod behind an interface has this address. */
   isAddressOf?(ifindex: number, ip: string): boolean;
-  /** Between two updates of a flow, ms. */
+  /** At least so long between two updates of a flow, ms. */
   updateMs?: number;
   /** Without a packet for this long a flow is closed, ms. */
   idleMs?: Record<string, number>;
@@ -68,24 +68,24 @@ export interface FlowTrackerOptions {
 
 const DEFAULT_IDLE_MS: Record<string, number> = { tcp: 120_000, icmp: 10_000, icmp6: 10_000 };
 const OTHER_IDLE_MS = 30_000;
-/** A question and its answer, asked twice at most, as by DNS: nothing more is to be expected, and each takes up to eight entries of the kernel's table. */
+/** A datagram and its answer, as of DNS (sent twice at most): nothing more will come, and each such flow takes up to eight entries of the kernel's table. */
 const ANSWERED_IDLE_MS = 5000;
 const ANSWERED_MOST = 2;
-/** A connection that did not come about: Linux repeats a SYN within 16 s in the first half minute. */
+/** A connection that was not established: in the first 30 s Linux retransmits a SYN at intervals of at most 16 s. */
 const HALF_OPEN_IDLE_MS = 20_000;
-/** An entry of the kernel's table that no flow claims is removed when it was not touched for this long. */
+/** An entry of the kernel's table that belongs to no flow is removed when no packet was counted for this long. */
 const STALE_NS = 120_000_000_000n;
 
 /**
- * Packets → flows. Packets that are told open a flow and say who began it and how it is translated; its counts come from the kernel's table,
- * which counts every packet at the flow's pod interface.
+ * Packets → flows. An emitted packet opens a flow, and shows its initiator and its translations. The counts come from the kernel's table, which has every
+ * packet, and are those of the pod's interface where there is one.
  */
 export class FlowTracker {
   readonly counts = { opened: 0, closed: 0, evicted: 0 };
   readonly #options: FlowTrackerOptions;
   readonly #flows = new Map<string, Flow>();
   readonly #all = new Set<Flow>();
-  /** Connections that began with a SYN and have not come about: a flood of them goes before what is a conversation. */
+  /** Connections that began with a SYN and are not established. With too many flows they are closed first, so that a SYN flood ends no conversation. */
   readonly #halfOpen = new Set<Flow>();
   #serial = 0;
 
@@ -97,7 +97,7 @@ export class FlowTracker {
     return this.#all.size;
   }
 
-  /** Takes a packet that is about to be emitted. Sets its direction where the packet alone does not determine it. */
+  /** Takes a packet that is about to be emitted, and sets its direction where its flow decides that. */
   note(packet: AssembledPacket, nowMs: number, pods: EndPods = {}): void {
     const { event } = packet;
     if (!isCountable(event)) return;
@@ -117,7 +117,7 @@ export class FlowTracker {
     if (packet.lastNs > flow.endNs) flow.endNs = packet.lastNs;
   }
 
-  /** Takes the kernel's counts, emits updates and ends; gives the keys of entries that are not needed any more. */
+  /** Takes the kernel's counts, emits updates and ends. Gives the keys of the entries that can be removed. */
   count(entries: readonly CountedFlow[], clock: { monotonicNs: bigint; realtimeOffsetNs: bigint }, nowMs: number): Uint8Array[] {
     const groups = this.#group(entries);
     const unused: Uint8Array[] = [];
@@ -139,7 +139,7 @@ export class FlowTracker {
     return unused;
   }
 
-  /** How many packets the flow of a told packet got back, by the counts last taken; undefined: it is not counted. */
+  /** How many reply packets the flow of an emitted packet had when the counts were taken last; undefined: it is not counted. */
   repliesTo(packet: AssembledPacket): number | undefined {
     for (const key of keysOf(packet)) {
       const flow = this.#flows.get(key);
@@ -148,7 +148,7 @@ export class FlowTracker {
     return undefined;
   }
 
-  /** Closes all flows and emits their ends, e.g. when the last follower has gone. */
+  /** Closes all flows and emits their ends. */
   closeAll(): void {
     for (const flow of this.#all) this.#close(flow);
   }
@@ -225,7 +225,7 @@ export class FlowTracker {
       if (entry.lastNs > sums.lastNs) sums.lastNs = entry.lastNs;
       byInterface.set(entry.ifindex, sums);
     }
-    // Another pod may send under an address that is not its own: that is not counted into the flow of whose it is.
+    // Another pod may forge the address of one end. Its packets are at its own interface, and are not added to this flow's.
     const [best] = [...byInterface.values()].sort(
       (a, b) => Number(b.isOwn) - Number(a.isOwn) || Number(b.isPod) - Number(a.isPod) || total(b.packets) - total(a.packets),
     );
@@ -233,7 +233,7 @@ export class FlowTracker {
     flow.isCounted = true;
     if (total(best.packets) !== total(flow.packets)) flow.touchedMs = nowMs;
     flow.packets = best.packets;
-    // The third packet of a handshake.
+    // The handshake's third packet was counted: the connection is established.
     if (flow.packets.request > 1 && flow.packets.reply > 0) this.#halfOpen.delete(flow);
     flow.bytes = best.bytes;
     const endNs = best.lastNs + realtimeOffsetNs;
@@ -285,13 +285,13 @@ function learnPods(known: TrackedFlow['pods'], { from, to }: EndPods, dir: 'requ
   if (dst !== undefined) known.dst = dst;
 }
 
-/** TCP, UDP, SCTP and echoes are conversations; ICMP errors, discovery and the like are single packets. */
+/** TCP, UDP, SCTP and echoes have flows; ICMP errors, neighbour discovery and the like do not. */
 function isCountable(event: PacketEvent): boolean {
   if (event.icmp !== undefined) return event.icmp.id !== undefined;
   return event.src.port !== undefined;
 }
 
-/** Also one that asks for ECN (`SEC`, RFC 3168 section 6.1.1). */
+/** Also with the ECN flags (`SEC`, RFC 3168 section 6.1.1). */
 function isSyn({ tcp }: PacketEvent): boolean {
   return tcp?.flags.includes('S') === true && !tcp.flags.includes('A');
 }
@@ -308,14 +308,14 @@ function tupleOf(event: PacketEvent): Tuple {
   return { src: event.src.ip, dst: event.dst.ip, sport: event.src.port ?? 0, dport: event.dst.port ?? 0 };
 }
 
-/** The flow's name before and after translation, the same for both directions. */
+/** The flow's keys: before and after translation, the same for both directions. */
 function keysOf(packet: AssembledPacket): string[] {
   const { event } = packet;
   if (event.icmp !== undefined) return echoKeys(packet);
   const own = pairKey(event.proto, tupleOf(event));
   if (event.nat === undefined) return [own];
   const keys = [own, pairKey(event.proto, translatedTuple(event))];
-  // In between: after the destination's translation, before the source's.
+  // And between the two translations of a packet.
   const dnat = event.nat.find(({ kind }) => kind === 'dnat');
   if (dnat !== undefined && event.nat.length > 1) {
     const between = translatedTuple({ ...event, nat: [event.nat[0] as Translation] });
@@ -325,8 +325,8 @@ function keysOf(packet: AssembledPacket): string[] {
 }
 
 /**
- * Masquerade gives an echo another id, which no translation tells, so that requesters with the same one stay apart: its names are what the requester
- * sees, and what it was at each hop, under which the kernel counts it.
+ * Masquerade changes the id of an echo, and no translation has the new one. So the keys are the requester's addresses and id, and the tuple at each hop,
+ * under which the kernel counts it.
  */
 function echoKeys({ event, hopTuples }: AssembledPacket): string[] {
   const { src, dst } = initiatorOf(event);
@@ -335,14 +335,14 @@ function echoKeys({ event, hopTuples }: AssembledPacket): string[] {
 }
 
 function pairKey(proto: string, { src, dst, sport, dport }: Tuple): string {
-  // The id of an echo is the conversation's, whichever way it goes.
+  // The id of an echo is the same in both directions.
   if (proto === 'icmp' || proto === 'icmp6')
     return src < dst ? `${proto}|${src}|${dst}|${sport}` : `${proto}|${dst}|${src}|${sport}`;
   const isForward = src < dst || (src === dst && sport < dport);
   return isForward ? `${proto}|${src}|${sport}|${dst}|${dport}` : `${proto}|${dst}|${dport}|${src}|${sport}`;
 }
 
-/** The ends as the initiator sees them: for a reply, what it becomes on its way, turned round. */
+/** The ends as the initiator has them: of a reply, those after its translations, swapped. */
 function initiatorOf(event: PacketEvent): { src: Endpoint; dst: Endpoint } {
   if (event.dir === 'request') return { src: event.src, dst: event.dst };
   const after = translatedTuple(event);
@@ -355,7 +355,7 @@ function isFrom(flow: Flow, end: { ip: string; port?: number }): boolean {
   return isEnd(flow.src) || (flow.nat?.some(({ kind, after }) => kind === 'snat' && isEnd(after)) ?? false);
 }
 
-/** A packet's translations as those of a request: a reply's are turned round. */
+/** A packet's translations as a request has them: those of a reply are inverted. */
 function requestTranslations(event: PacketEvent): Translation[] | undefined {
   if (event.nat === undefined) return undefined;
   if (event.dir === 'request') return event.nat;

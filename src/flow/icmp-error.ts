@@ -13,8 +13,8 @@ export function errorFacts(packet: OpenPacket, view: NodeView): Pick<IcmpFacts, 
 }
 
 /**
- * What NAT did to the error's own addresses, as its hops show it: conntrack's entry is that of the flow it is about, so what it says of ports is not
- * the error's. An error of the reply's direction is translated like a reply.
+ * What NAT did to the error's own addresses, by its first and last hop: the conntrack entry is that of the flow that the error is about, so its ports are
+ * not the error's. An error in the reply's direction is translated like a reply.
  */
 export function errorRewrites(packet: OpenPacket): Translation[] {
   const { first, last, conntrack, stack } = packet;
@@ -28,8 +28,8 @@ export function errorRewrites(packet: OpenPacket): Translation[] {
 }
 
 /**
- * The packet before and after translation. The kernel gives an error the entry of the flow that it is about, and the direction opposite to that of the
- * packet it quotes (nf_conntrack_inet_error, net/netfilter/nf_conntrack_proto_icmp.c).
+ * The quoted packet before and after translation. The kernel gives an error the entry of the quoted packet's flow, with the opposite direction
+ * (nf_conntrack_inet_error, net/netfilter/nf_conntrack_proto_icmp.c).
  */
 function aboutOf({ first, conntrack, stack }: OpenPacket): QuotedFlow | undefined {
   const { quoted } = first;
@@ -55,11 +55,11 @@ function aboutOf({ first, conntrack, stack }: OpenPacket): QuotedFlow | undefine
   return { proto, src: end(src, sport), dst: end(dst, dport), ...echo, dir, nat };
 }
 
-/** As its making was seen; otherwise concluded from its source and its way. */
+/** By the kernel function that made the error, where it was seen; else by the error's source address and first hop. */
 function originOf({ first, madeBy }: OpenPacket, view: NodeView): IcmpOrigin | undefined {
   const { node } = view;
   if (madeBy !== undefined) {
-    // Inside a pod interfaces have other numbers: there it is the pod's own.
+    // Inside a pod interfaces have other numbers: there the pod's interface on the node is taken.
     const ifindex = first.hook === 'tc-in' ? first.ifindex : madeBy.ifindex;
     return { node, ...(ifindex === 0 ? {} : placeOf(ifindex, first, view)), seenBy: 'kprobe' };
   }
@@ -67,11 +67,11 @@ function originOf({ first, madeBy }: OpenPacket, view: NodeView): IcmpOrigin | u
   if (isFromPod) return { node, ...placeOf(first.ifindex, first, view), seenBy: 'address' };
   if (first.hook === 'tc-in') return undefined;
   const own = view.interfaceOfAddress(first.tuple.src);
-  // NAT gives an error about a Service's flow the Service's address; that it came in nowhere says that it begins here.
+  // NAT may have given it the Service's address. It came in by no interface, so this node made it.
   return own === undefined ? { node, seenBy: 'way' } : { node, ...placeOf(own, first, view), seenBy: 'address' };
 }
 
-/** Errors that the kernel was seen making, until they are seen on their way. Bounded; the oldest is forgotten first. */
+/** Sightings of the kernel making an error, until the error is seen at an interface. Bounded; the oldest is forgotten first. */
 export class ErrorsMade {
   readonly #recent: Sighting[] = [];
   readonly #limit: number;
@@ -85,7 +85,7 @@ export class ErrorsMade {
     if (this.#recent.length > this.#limit) this.#recent.shift();
   }
 
-  /** The making of this error, taken out; undefined for one that came from elsewhere. */
+  /** Takes out the sighting of this error's making; undefined: it was not made here. */
   take(error: Sighting): Sighting | undefined {
     if (error.quoted === undefined || this.#recent.length === 0) return undefined;
     const index = this.#recent.findLastIndex((made) => isMakingOf(made, error));
@@ -93,15 +93,15 @@ export class ErrorsMade {
   }
 }
 
-/** An error is on its way at once. */
+/** An error is seen at an interface within this time after it was made. */
 const WITHIN_NS = 100_000_000n;
 
-/** The error quotes the packet that was refused; NAT may have changed it between the two, so that every address of its flow will do. */
+/** The error quotes the refused packet. NAT may have changed the quote meanwhile, so any address of the flow is accepted. */
 function isMakingOf({ sent, timeNs, proto, ipId, tuple }: Sighting, error: Sighting): boolean {
   const { icmp, quoted, conntrack } = error;
   if (sent === undefined || icmp === undefined || quoted === undefined) return false;
   if (sent.type !== icmp.type || sent.code !== icmp.code || proto !== quoted.proto) return false;
-  // The record of an error carries the hash of the quoted packet's id, see parse_quoted in bpf/parse.h.
+  // The record of an error has the hash of the quoted packet's IP id, see parse_quoted in bpf/parse.h.
   if (Math.imul(ipId, 0x9e3779b1) >>> 0 !== error.payloadHash) return false;
   const sinceNs = error.timeNs - timeNs;
   if (sinceNs < 0n || sinceNs > WITHIN_NS) return false;

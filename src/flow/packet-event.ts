@@ -12,27 +12,27 @@ import { translatedTuple, translationsOf } from './translation.ts';
 
 export type InterfaceKind = 'pod' | 'bridge' | 'tunnel' | 'uplink';
 
-/** What the assembler must know of its node. Names and kinds may change while it runs. */
+/** What the assembler asks about its node. Answers may change while it runs. */
 export interface NodeView {
   node: string;
   interfaceName(ifindex: number): string;
   interfaceKind(ifindex: number): InterfaceKind | undefined;
-  /** `namespace/name` of the pod that an interface led to at a time (Unix ms), empty when it is not known which; undefined when it leads to none. */
+  /** `namespace/name` of the pod that an interface led to at a time (Unix ms); empty: the pod is not known; undefined: it leads to none. */
   podBehind(ifindex: number, timeMs: number): string | undefined;
-  /** The namespace of the pod behind an interface, by inode; undefined when it is not known. */
+  /** The network namespace of the pod behind an interface, by inode; undefined when it is not known. */
   netnsOf(ifindex: number): number | undefined;
-  /** The node's own address (its host namespace's). */
+  /** Whether it is an address of the node's own network namespace. */
   isOwnAddress(ip: string): boolean;
-  /** The interface that has this address of the node's; undefined when none has. */
+  /** The node's interface that has this address; undefined when none has. */
   interfaceOfAddress(ip: string): number | undefined;
   /** CLOCK_REALTIME − CLOCK_MONOTONIC, ns. */
   realtimeOffsetNs(): bigint;
   dropReasons: ReadonlyMap<number, string>;
-  /** Symbol that a kernel address lies in. */
+  /** The kernel function at an address. */
   symbol(address: bigint): string;
 }
 
-/** An emitted packet, with what the rooms above need besides the event. */
+/** A packet's event, and what the agent needs besides. */
 export interface AssembledPacket {
   event: PacketEvent;
   /** Unix ms of its first sighting. */
@@ -46,38 +46,38 @@ export interface AssembledPacket {
   nothingNew: boolean;
   /** Interface of each of `event.hops`. */
   hopIfindexes: readonly number[];
-  /** What the packet was at each of `event.hops`. */
+  /** The packet's tuple at each of `event.hops`. */
   hopTuples: readonly Tuple[];
-  /** Its bytes (of the packet itself, inner when tunnelled) as captured at the hooks; none when nobody asks. */
+  /** Its captured bytes at each sighting (those of the inner packet when tunnelled); empty when nobody asks for them. */
   captured: readonly Captured[];
-  /** Those of each of `event.hops`. */
+  /** The same at each of `event.hops`. */
   hopCaptured: readonly Captured[];
 }
 
-/** What is known so far of a packet on its way through this node. */
+/** A packet on its way through this node, as far as it was seen. */
 export interface OpenPacket {
   id: string;
-  /** Addresses of its sk_buff: one, but where the kernel copied it. */
+  /** Addresses of its sk_buffs: several where the kernel copied it. */
   skbs: bigint[];
-  /** Under which it is known by its content: one, and one more for each translation. */
+  /** Its keys by content: one, and one more for each translation. */
   contentKeys: string[];
   fingerprint: number;
   first: Sighting;
   last: Sighting;
   sightings: Sighting[];
-  /** What the stack did with it between its hops. */
+  /** Sightings of kernel functions that handled it. */
   stack: Sighting[];
-  /** An ICMP error: the moment it was made, when that was seen. */
+  /** Of an ICMP error: the sighting of the kernel making it. */
   madeBy: Sighting | undefined;
   conntrack: Sighting['conntrack'];
-  /** As they were seen. Not each is the packet's own fate, see fateOf. */
+  /** Drops of it and of its copies, see `fateOf`. */
   drops: Sighting[];
   touchedMs: number;
   isTold: boolean;
   isProvisional: boolean;
 }
 
-/** A packet that was seen once and will not be seen again: one of a capture file. */
+/** A packet that was seen once, in a capture file. */
 export function lonePacket(sighting: Sighting, id: string): OpenPacket {
   return {
     id,
@@ -97,7 +97,7 @@ export function lonePacket(sighting: Sighting, id: string): OpenPacket {
   };
 }
 
-/** A packet as it is emitted, from all that was seen of it. */
+/** Puts together what is emitted of a packet. */
 export function assembled(event: PacketEvent, packet: OpenPacket, view: NodeView): AssembledPacket {
   const offset = view.realtimeOffsetNs();
   const firstNs = packet.first.timeNs + offset;
@@ -181,7 +181,7 @@ function icmpFacts({ first, conntrack }: OpenPacket): NonNullable<PacketEvent['i
   };
   const isEcho = first.ipVersion === 6 ? icmp.type === 128 || icmp.type === 129 : icmp.type === 8 || icmp.type === 0;
   if (isEcho) {
-    // Masquerade gives an echo an id of its own on the wire (nf_nat_l4proto_unique_tuple): the requester's is that of the entry.
+    // Masquerade changes an echo's id (nf_nat_l4proto_unique_tuple): the entry has the requester's.
     facts.id = conntrack?.original.sport ?? icmp.id;
     facts.seq = icmp.seq;
   }
@@ -207,7 +207,7 @@ function hopsOf(packet: OpenPacket, view: NodeView): Hop[] {
     });
 }
 
-/** @param finalDst the packet's destination after its translations */
+/** @param finalDst the destination after all translations */
 function verdictOf(packet: OpenPacket, fate: Fate, finalDst: string, view: NodeView): Verdict {
   const { last } = packet;
   if (fate.drop !== undefined) return 'dropped';

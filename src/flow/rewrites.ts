@@ -3,9 +3,9 @@ import type { Endpoint, Translation } from '../event/types.ts';
 import type { OpenPacket } from './packet-event.ts';
 
 /**
- * Translations of a packet with what was seen of them: those of the conntrack entry, marked where the kernel was seen rewriting this packet,
- * and the rewrites that the entry does not have; with the moment at which the connection entered conntrack's table.
- * @param told by the conntrack entry, in the order they happen
+ * A packet's translations. A translation of the conntrack entry is replaced by the kernel's rewrite where that was seen for this packet; rewrites that the
+ * entry does not have are added. Each gets the time at which the connection entered conntrack's table, where that was seen.
+ * @param told the translations of the conntrack entry, in the order in which they happen; changed in place
  */
 export function seenRewrites(told: Translation[], packet: OpenPacket, hasPorts: boolean): Translation[] {
   for (const sighting of packet.stack) {
@@ -23,8 +23,8 @@ export function seenRewrites(told: Translation[], packet: OpenPacket, hasPorts: 
 }
 
 /**
- * What nf_nat_manip_pkt is about to do (net/netfilter/nf_nat_proto.c): it makes the packet what the inverse of the other direction's tuple says. A
- * request's destination and a reply's source are the same translation, back and forth.
+ * What nf_nat_manip_pkt does next (net/netfilter/nf_nat_proto.c): it sets the packet's address to that of the other direction's tuple, inverted. So the
+ * rewrite of a request's destination and that of a reply's source are the same translation.
  */
 function rewriteOf(sighting: Sighting, startNs: bigint, hasPorts: boolean): Translation | undefined {
   const { conntrack, rewrite, tuple } = sighting;

@@ -6,8 +6,8 @@ const CONFIRMED = 1 << 3;
 const SRC_NAT_DONE = 1 << 7;
 
 /**
- * What NAT does to a packet of this conntrack entry, in the order it happens: a request's destination is rewritten before routing and its
- * source after it; on the way back the destination is restored first. Before masquerade has decided, only the destination's translation is known.
+ * What NAT does to a packet of this conntrack entry, in order. A request's destination is rewritten before routing, its source after it; of a reply the
+ * destination is restored first. Until masquerade has chosen a source, only the destination's translation is known.
  */
 export function translationsOf(conntrack: ConntrackSeen, hasPorts: boolean): Translation[] {
   const { original, reply, isReply } = conntrack;
@@ -29,13 +29,13 @@ export function translationsOf(conntrack: ConntrackSeen, hasPorts: boolean): Tra
   return translations;
 }
 
-/** How much a conntrack sighting is worth: attached beats remembered, final beats not yet decided. */
+/** Which of two sightings of conntrack is used: one read from the packet's own entry before a remembered one, a final one before one that may change. */
 export function conntrackRank(conntrack: ConntrackSeen): number {
   const isFinal = (conntrack.status & (CONFIRMED | SRC_NAT_DONE)) !== 0;
   return (conntrack.remembered ? 0 : 2) + (isFinal ? 1 : 0);
 }
 
-/** The tuple of a packet after its translations, e.g. as it leaves the node. `request` and `reply` alike. */
+/** A packet's tuple after all its translations. */
 export function translatedTuple(packet: { src: Endpoint; dst: Endpoint; dir: 'request' | 'reply'; nat?: Translation[] }): Tuple {
   let { src, dst } = packet;
   for (const { kind, after } of packet.nat ?? []) {
