@@ -18,7 +18,7 @@ import { TokenBucket } from './token-bucket.ts';
 
 export interface ConnectionOptions {
   socket: WebSocket;
-  /** What the websocket is on. */
+  /** The socket below the websocket. */
   transport: Duplex;
   feed: Feed;
   sessions: Sessions;
@@ -26,14 +26,14 @@ export interface ConnectionOptions {
   version: string;
   authorize: Authorize;
   vouch: Vouch;
-  /** Everybody is vouched for, by whatever token or none. */
+  /** Authorization is off: no token is needed. */
   isOpenToAll: boolean;
-  /** They may see something, for the first time or once more. @throws KtraceError KTRACE_E_BUSY */
+  /** The client was authorized; called each time. @throws KtraceError KTRACE_E_BUSY */
   admit(connection: Connection, identity: string): void;
-  /** Undefined: nothing is recorded here. */
+  /** Undefined: this agent records nothing. */
   recorder: Recorder | undefined;
   log: Logger;
-  /** Milliseconds of a clock that is never stepped, for how long nothing was heard or nobody could be asked. */
+  /** Milliseconds of a clock that is never stepped. */
   nowMs(): number;
   onError(code: string): void;
   onClosed(connection: Connection): void;
@@ -41,7 +41,7 @@ export interface ConnectionOptions {
 
 type Of<Type extends ClientMessage['type']> = Extract<ClientMessage, { type: Type }>;
 
-/** The newest subscription that came too soon, and how many it stands for. */
+/** The newest of the subscriptions that came too soon, and how many of them there were: one answer is due for each. */
 interface Later {
   message: Of<'subscribe'>;
   count: number;
@@ -49,21 +49,21 @@ interface Later {
   isDue: boolean;
 }
 
-/** More than this many unanswered messages while one is being authorized is no client of ours. */
+/** Messages that may wait while one is answered. Our clients do not send more. */
 const MAX_PENDING_MESSAGES = 64;
 
-/** Of whom has no good token no longer message is read: a token fits in. */
+/** The longest message that is read before a token was found good; a token fits in. */
 const MAX_STRANGER_BYTES = 32 * 1024;
 
-/** The library does not tell when it has sent what it holds. */
+/** The library has no event for an emptied buffer. */
 const ROOM_POLL_MS = 5;
 
-/** One for each namespace that is followed. */
+/** A client has a token for each namespace that it follows. */
 const MAX_TOKENS = 32;
-/** Each may be asked for: a client renews its tokens every few minutes. */
+/** Each may cost a review by the API server. Clients renew their tokens every few minutes. */
 const TOKENS_PER_SECOND = 1;
 
-/** One websocket: its handshake, its messages in order, its heartbeat and its end. */
+/** A client's websocket: handshake, messages in order, heartbeat, end. */
 export class Connection implements Wire {
   readonly #options: ConnectionOptions;
   readonly #socket: WebSocket;
@@ -76,19 +76,19 @@ export class Connection implements Wire {
   #closingTimer: NodeJS.Timeout | undefined;
   #isBusy = false;
   #isEnding = false;
-  /** One of the tokens is somebody's. */
+  /** One of the tokens was found good. */
   #isVouched: boolean;
-  /** Read since the last whole message. */
+  /** Bytes read since the last whole message. */
   #partBytes = 0;
   #seenAtMs: number;
-  /** By whom they say they are of. In memory only, and only for as long as the connection stands. */
+  /** By the subject that each claims. Kept in memory only, until the connection ends. */
   readonly #tokens = new Map<string, string>();
   readonly #tokensTaken: TokenBucket;
   #session: Session | undefined;
   #dump: Dump | undefined;
   #verb: Verb = 'watch';
   #subscription: Subscription | undefined;
-  /** What the session may see, and when that was last found to be so. */
+  /** What the client may see, and when that was last confirmed. */
   #access: Access | undefined;
   #accessAtMs = 0;
 
@@ -123,7 +123,7 @@ export class Connection implements Wire {
     this.#end({ type: 'bye', reason }, CLOSE.goingAway);
   }
 
-  /** Ends it, and says why. */
+  /** Ends the connection with this error. */
   refuse(error: KtraceError): void {
     this.#fail(error);
   }
@@ -132,7 +132,7 @@ export class Connection implements Wire {
     return this.#isEnding;
   }
 
-  /** Cuts the connection now; nothing more is said. */
+  /** Cuts the connection without a message. */
   terminate(): void {
     this.#socket.terminate();
   }
@@ -149,16 +149,16 @@ export class Connection implements Wire {
     });
     socket.on('ping', seen);
     socket.on('pong', seen);
-    // Frames that break RFC 6455 or the size limit; the library closes the connection with the fitting code.
+    // For frames that violate RFC 6455 or the size limit the library closes the connection with the right code.
     socket.on('error', (error) => {
       this.#options.onError('KTRACE_E_PROTOCOL');
       this.#options.log.debug({ err: messageOf(error) }, 'broken frame');
       this.#leave(true);
-      // The library gives the other side half a minute to close as well; as long it would take a client's place.
+      // The library waits 30 s for the other side to close. So long the connection would take a client's place.
       this.#closingTimer ??= setTimeout(() => this.terminate(), this.#options.limits.closingMs);
     });
     socket.on('close', (code) => this.#closed(code));
-    // The library would collect the longest message that anybody may send before it shows any of it.
+    // The library collects a whole message, up to the limit for authorized clients, before it shows any of it.
     if (!this.#isVouched) this.#options.transport.on('data', (chunk: Buffer) => this.#readByStranger(chunk.length));
   }
 
@@ -187,7 +187,7 @@ export class Connection implements Wire {
     }
   }
 
-  /** One message after the other, though an authorization takes its time. */
+  /** Handles one message after the other: authorization is asynchronous. */
   async #work(): Promise<void> {
     this.#isBusy = true;
     try {
@@ -210,7 +210,7 @@ export class Connection implements Wire {
     }
   }
 
-  /** Nothing is read while an answer takes its time: what the client says meanwhile waits at its side. */
+  /** Does not read the socket while an answer is made: what the client sends meanwhile waits on its side. */
   async #unread(work: () => Promise<void>): Promise<void> {
     this.#socket.pause();
     try {
@@ -234,7 +234,7 @@ export class Connection implements Wire {
     if (this.#session === undefined && this.#dump === undefined) this.#awaitQuestion();
   }
 
-  /** Who neither follows nor reads a recording must ask for something before long: the place is others' to have. */
+  /** Ends a connection that neither follows nor reads a recording, when no question comes in time: others need its place. */
   #awaitQuestion(): void {
     if (this.#isEnding) return;
     const { handshakeMs } = this.#options.limits;
@@ -254,12 +254,12 @@ export class Connection implements Wire {
     if (!this.#tokensTaken.take()) throw tooManyTokens();
     this.#tokens.set(claimedSubject(token), token);
     if (this.#tokens.size > MAX_TOKENS) throw tooManyTokens();
-    // Before anything else is read, and so before what comes behind the token is.
+    // Before the next message is read: how long that may be depends on this.
     if (!this.#isVouched) this.#isVouched = await this.#options.vouch(token);
     if (this.#subscription) await this.#accessTo(this.#subscription);
   }
 
-  /** A node carries everybody's packets: who may follow it may know how it is. */
+  /** Answered to clients that may follow the node itself, and so everybody's packets. */
   async #doctor(): Promise<void> {
     const { feed } = this.#options;
     await this.#decide({ targets: [{ kind: 'node', name: feed.node }], addresses: [], units: 'flows' }, 'watch');
@@ -267,7 +267,7 @@ export class Connection implements Wire {
   }
 
   async #recorded({ type: _, ...question }: Of<'recorded'>): Promise<void> {
-    // Whether anything is recorded is said to those alone who may ask for it.
+    // Authorized first: others do not learn whether anything is recorded.
     const access = await this.#authorizeToGet(question.targets);
     const recorder = this.#recorder();
     const { answerRecorded } = await import('./dump.ts');
@@ -308,13 +308,13 @@ export class Connection implements Wire {
     });
   }
 
-  /** What was recorded is of everybody who was there: it needs the right to `get`, as following needs that to `watch`. */
+  /** A recording needs the right to `get`, where following needs `watch`. */
   #authorizeToGet(targets: Subscription['targets']): Promise<Access> {
     this.#verb = 'get';
     return this.#accessTo({ targets, addresses: [], units: 'flows' });
   }
 
-  /** Resolves when the kernel has taken what was sent, or the connection is over. */
+  /** Resolves when the kernel has taken enough of what was sent, or the connection ends. */
   async #roomToSend(): Promise<void> {
     while (this.bufferedBytes() >= this.#options.limits.socketBytes && !this.#isEnding) {
       await new Promise((resolve) => setTimeout(resolve, ROOM_POLL_MS));
@@ -325,7 +325,7 @@ export class Connection implements Wire {
     return this.#later !== undefined || !this.#subscribes.take();
   }
 
-  /** Each is resolved against the whole cluster and changes the kernel's maps. The newest one is never lost. */
+  /** Subscriptions are rate-limited, because each is resolved against the whole cluster and changes the kernel's maps. The newest one is never lost. */
   #postpone(message: Of<'subscribe'>): void {
     if (this.#later !== undefined) {
       if (this.#later.count === MAX_PENDING_MESSAGES) throw tooMany();
@@ -343,7 +343,7 @@ export class Connection implements Wire {
     this.#later = undefined;
     this.#subscribes.take();
     await this.#unread(() => this.#subscribe(message));
-    // Each of them has its answer: the client counts them.
+    // An answer for each of them: the client counts the answers.
     for (let n = 1; n < count; n++) this.#session?.answer();
   }
 
@@ -352,7 +352,7 @@ export class Connection implements Wire {
     this.#verb = 'watch';
     const { type: _, resume, ...subscription } = message;
     const access = await this.#accessTo(subscription);
-    // The client may have gone meanwhile.
+    // The client may have left meanwhile.
     if (this.#isEnding) return;
     this.#subscription = subscription;
     if (this.#session) this.#session.update(subscription, access);
@@ -360,7 +360,7 @@ export class Connection implements Wire {
     this.#tellClock();
   }
 
-  /** Nobody new is let in while nobody can say who may; who is in stays for a while, with what they had. */
+  /** While the API server cannot be asked, no new client is authorized; one that was authorized keeps its access for `graceMs`. */
   async #accessTo(subscription: Subscription): Promise<Access> {
     const askedAtMs = this.#options.nowMs();
     try {
@@ -382,7 +382,7 @@ export class Connection implements Wire {
     return access;
   }
 
-  /** A right that is withdrawn, and a token that ends without another, end the stream. */
+  /** Ends the stream when the right was withdrawn, or the token has expired and no new one came. */
   async #checkAgain(): Promise<void> {
     const subscription = this.#subscription;
     if (subscription === undefined || this.#isEnding) return;
@@ -407,7 +407,7 @@ export class Connection implements Wire {
     if (this.bufferedBytes() < limits.socketBytes) this.#tellClock();
   }
 
-  /** Right behind `subscribed` too: the handshake took long, so `hello` says little of how far the clocks are apart. */
+  /** Also sent right after `subscribed`: the handshake takes long, so that `hello` alone gives a poor estimate of the clocks' offset. */
   #tellClock(): void {
     this.send({ type: 'clock', clock: String(this.#options.feed.nowNs()) });
   }
@@ -446,13 +446,13 @@ export class Connection implements Wire {
     clearInterval(this.#heartbeat);
     clearInterval(this.#recheck);
     this.#tokens.clear();
-    // A closing handshake that the client began says that it is done; a broken connection (1006) says nothing.
+    // When the client began the closing handshake it is done. After a broken connection (1006) it may resume.
     this.#leave(code === CLOSE.normal || code === CLOSE.goingAway || code === NO_STATUS);
     this.#options.onClosed(this);
   }
 }
 
-/** What the library gives for a close frame without a code. */
+/** The library's code for a close frame without one. */
 const NO_STATUS = 1005;
 
 const INTERNAL = { code: 'KTRACE_E_INTERNAL', message: 'The agent failed; its log has the reason', hint: undefined } as const;

@@ -4,24 +4,24 @@ import type { Resolved, Subscription } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 
 /**
- * Where a subscription's events go. Called on the main loop; must not block or throw. An event goes to all that follow it before
- * the next one does, and is not changed once told.
+ * Takes a subscription's events. Called on the main loop: must not block or throw. All followers get an event before any of them gets the next one; nobody
+ * may change it.
  */
 export interface Sink {
-  /** It takes packets' bytes, filter or not. */
+  /** It wants captured bytes also where it has no filter. */
   readonly wantsBytes?: boolean;
-  /** With a packet come its distinct captured bytes, where somebody filters or wants them. */
+  /** `captured`: of a packet its captured bytes, each variant once, where a follower has a filter or wants them. */
   event(event: KtraceEvent, captured?: readonly Uint8Array[]): void;
   resolved(resolved: Resolved): void;
 }
 
 export interface Follower {
-  /** Takes effect at once; nothing is attached anew and nothing in between is lost. */
+  /** Takes effect at once. Nothing is attached again, and no event is lost. */
   update(subscription: Subscription, allowed: Scope): void;
   close(): void;
 }
 
-/** State of one kernel hook, for `hello` and doctor. */
+/** State of a kernel hook, for `hello` and doctor. */
 export type HookState = HookReport;
 
 /** What the pipeline offers to the server. */
@@ -32,15 +32,15 @@ export interface Feed {
   hooks(): HookState[];
   /** For `ktrace doctor`. */
   report(): NodeReport;
-  /** Unix nanoseconds of this node's clock, as its events' times are made. */
+  /** Unix nanoseconds of the clock that events' times are from. */
   nowNs(): bigint;
   /** UDP port of the node's VXLAN devices; undefined when there is none, or several. */
   vxlanPort(): number | undefined;
-  /** `allowed`: what the follower may see. What is known to be somebody else's is not followed for it. */
+  /** `allowed`: what the follower may see. Addresses that are known to be outside of it are not followed. */
   follow(subscription: Subscription, sink: Sink, allowed: Scope): Follower;
-  /** Undefined when ready, else why not. */
+  /** Why it is not ready; undefined: it is. */
   notReady(): string | undefined;
-  /** Counters of every stage for the metrics, flat: name → label set → value. */
+  /** The counters of all stages, for the metrics. */
   counters(): Counter[];
 }
 

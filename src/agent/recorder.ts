@@ -30,7 +30,7 @@ export interface RecorderOptions {
   isPodAddress(ip: string): boolean;
   /** Fills in, in place, whom a record's ends belonged to. */
   name(event: PacketEvent | FlowEvent): void;
-  /** All Services of the cluster; undefined: none are recorded. */
+  /** All Services of the cluster; undefined: Services are not recorded. */
   services?: () => Iterable<ServiceWithSlices>;
   notice(notice: Pick<NoticeEvent, 'code' | 'text' | 'level'>): void;
   withdraw(code: NoticeEvent['code'], by?: Pick<NoticeEvent, 'code' | 'text' | 'level'>): void;
@@ -40,22 +40,22 @@ export interface RecorderOptions {
   incidents?: Pick<IncidentsOptions, 'beforeMs' | 'afterMs'>;
 }
 
-/** Parts of the budget: what is within pods' shares, what is over them, names of pods, Services with their endpoints. */
+/** Parts of the budget: records within pods' shares, records over them, names of pods, Services with their endpoints. */
 const PARTS = { share: 0.7, excess: 0.12, names: 0.04, services: 0.04 } as const;
 export type RecordLane = keyof typeof PARTS;
 const INCIDENTS_PART = 0.1;
-/** So many segments a part has. Those of Services are larger: each begins with all of them. */
+/** How many segments a part has. Those of Services are larger, because each begins with all Services. */
 const SEGMENTS = { share: 16, excess: 16, names: 16, services: 8 } as const;
-/** What a Service or an endpoint takes at the beginning of a segment, at most half of which this may be. */
+/** What a Service or an endpoint takes at the beginning of a segment. All of them may take half of it. */
 const SERVICE_BYTES = 64;
 const MAX_SEGMENT_BYTES = 16 * 1024 * 1024;
 const SYNC_MS = 1000;
 const QUEUE_BYTES = 2 * 1024 * 1024;
 const EXCESS_PER_SECOND = 200;
-/** A disk that has stood still for this long is left behind. */
+/** Closing does not wait longer than this for the disk. */
 const CLOSE_MS = 2000;
 
-/** Records what all pods of the node do, into segments on disk. One more follower of the feed: nobody waits for it. */
+/** Records the packets and flows of all pods of the node into segments on disk. A follower of the feed that delays no other. */
 export class Recorder implements Sink {
   readonly wantsBytes = true;
   readonly stores: Record<RecordLane, SegmentStore>;
@@ -139,7 +139,7 @@ export class Recorder implements Sink {
     this.#timer = setInterval(() => this.#tick(), SYNC_MS);
   }
 
-  /** What became of records of pods that the API server had not told of. */
+  /** What became of records that waited for a pod's name. */
   get lateNames(): Readonly<LateNames['counts']> {
     return this.#late.counts;
   }
@@ -158,16 +158,16 @@ export class Recorder implements Sink {
   }
 
   resolved(): void {
-    // Whose pods these are is known from the names.
+    // Which pods there are is known from `ownPods`.
   }
 
-  /** Notes who came and who went. */
+  /** Records which pods came and went. */
   podsChanged(): void {
     this.#note('names', this.#podNames.take(this.#nowMs()));
     this.#late.release();
   }
 
-  /** What a segment begins with: it explains itself when those before it are gone. */
+  /** What a segment begins with, so that it can be read when those before it are deleted. */
   opening(lane: RecordLane): BuiltBlock[] {
     if (lane === 'names') return this.#namesBlocks([this.#runLine(), ...this.#podNames.all()]);
     if (lane === 'services') return this.#namesBlocks([this.#runLine(), ...this.services.all()]);
@@ -197,12 +197,12 @@ export class Recorder implements Sink {
     }
   }
 
-  /** Puts all on its way to the disk, for who is about to read. */
+  /** Hands all records to the disk. */
   flush(): void {
     for (const lane of ['share', 'excess'] as const) this.#flushLane(lane);
   }
 
-  /** All that is known so far is on disk, or the disk fails. */
+  /** Resolves when all records so far are on disk, or the disk has failed. */
   async settled(): Promise<void> {
     this.#late.release();
     this.flush();
@@ -229,7 +229,7 @@ export class Recorder implements Sink {
     } else this.#add(lane, line, keysOf(event));
   }
 
-  /** The pod through whose interface a packet came with a source that is not the pod's: it forwards, or has forged it. */
+  /** The pod through whose interface a packet came that has another source: the pod forwards it, or has forged the source. */
   #forwarder(event: PacketEvent | FlowEvent): PodRef | undefined {
     const entry = event.kind === 'packet' ? event.hops[0] : undefined;
     if (entry?.dir !== 'in' || entry.pod === undefined) return undefined;
@@ -264,7 +264,7 @@ export class Recorder implements Sink {
     if (this.#lostCount > 0) {
       const event = this.#lostEvent();
       lost(event);
-      // Where nothing can be written this would be lost again, and told again.
+      // While nothing can be written this record would be lost too, and reported again.
       if (!this.#isTroubled) this.#add('share', JSON.stringify(event), []);
     }
     this.#note('services', this.services.take(this.#nowMs()));
@@ -274,7 +274,7 @@ export class Recorder implements Sink {
     this.#markAlive();
   }
 
-  /** That it ran until now, though there was nothing to write. */
+  /** Notes on disk that it runs, also when there is nothing to write. */
   #markAlive(): void {
     const newest = this.stores.names.segments().at(-1);
     if (newest === undefined || this.#isTroubled) return;
@@ -303,7 +303,7 @@ export class Recorder implements Sink {
     for (const block of this.#namesBlocks(lines)) this.stores[lane].append(block);
   }
 
-  /** As many blocks as it takes: a pod whose name is not there could not be dumped by it. */
+  /** As many blocks as needed: without its name a pod could not be dumped. */
   #namesBlocks(lines: readonly (NameLine | ServiceLine)[]): BuiltBlock[] {
     const builder = new BlockBuilder('names');
     const blocks: BuiltBlock[] = [];
@@ -337,7 +337,7 @@ function segmentBytesOf(lane: RecordLane, budgetBytes: number): number {
   return Math.min(MAX_SEGMENT_BYTES, Math.floor((budgetBytes * PARTS[lane]) / SEGMENTS[lane]));
 }
 
-/** Whom a record is charged to: the node's own pod that it is of, its sender before its receiver. */
+/** The pod that a record is charged to: the node's own pod at one of its ends, the initiator before the responder. */
 function ownerOf(event: PacketEvent | FlowEvent, node: string): PodRef | undefined {
   const isRequest = event.kind === 'flow' || event.dir === 'request';
   const ends = endsOf(event);

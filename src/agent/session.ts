@@ -16,36 +16,36 @@ import { Shortages } from './shortages.ts';
 /** The connection that a session speaks through. */
 export interface Wire {
   send(message: AgentMessage): void;
-  /** Sends the text of a message; `taken` is called when the kernel has it, or the connection broke. */
+  /** Sends a message's text. `taken` is called when the kernel has taken it or the connection has broken. */
   sendText(text: string, taken: () => void): void;
-  /** Bytes handed over that the kernel has not taken. */
+  /** Bytes sent that the kernel has not taken yet. */
   bufferedBytes(): number;
-  /** The session has ended: says `bye` and closes. */
+  /** Says `bye` and closes the connection, because the session has ended. */
   bye(reason: string): void;
 }
 
 export interface SessionOptions {
-  /** Names the stream towards the client; not to be guessed. */
+  /** Names the stream to the client, who resumes by it; must not be guessable. */
   id: string;
   feed: Feed;
   subscription: Subscription;
   access: Access;
   limits: Limits;
-  /** Bytes that this session may hold, as its share of what all may. */
+  /** How many bytes this session may hold: its share of what all sessions may. */
   shareBytes(): number;
   encode(event: KtraceEvent): string;
   counts: QueueCounts;
-  /** A record was not shown because no end of it is the reader's to see. */
+  /** A record was withheld: the reader may see neither end of it. */
   onWithheld(): void;
-  /** A record was not told because of the filter; `isUndecided`: it reads bytes that the packet has and that were not captured. */
+  /** The filter did not match a record. `isUndecided`: the filter reads bytes that were not captured of the packet. */
   onFiltered(isUndecided: boolean): void;
   now(): string;
   onStalled(session: Session): void;
 }
 
 /**
- * One follower of the feed and the client behind it, who may lose the connection and come back. Events wait in a bounded queue,
- * leave in batches within the client's credits, and are kept until the client has acknowledged them.
+ * A follower of the feed for a client, which may lose its connection and resume on another one. Events wait in a bounded queue, are sent in batches as far
+ * as the client has granted credits, and are kept until the client acknowledges them.
  */
 export class Session implements Sink {
   readonly id: string;
@@ -78,7 +78,7 @@ export class Session implements Sink {
     this.#queue = new SessionQueue({
       node: feed.node,
       maxEvents: limits.queueEvents,
-      // Two thirds of its share for what waits and one for what was sent.
+      // Two thirds of the share are for waiting events, one third for sent ones.
       maxBytes: () => Math.min(limits.queueBytes, (shareBytes() * 2) / 3),
       encode,
       now,
@@ -98,14 +98,14 @@ export class Session implements Sink {
     return this.#wire !== undefined;
   }
 
-  /** Events and bytes held at this moment. */
+  /** Events and bytes held now. */
   held(): { events: number; bytes: number } {
     return { events: this.#queue.length, bytes: this.#queue.bytes + this.#sent.bytes };
   }
 
   event(event: KtraceEvent, captured?: readonly Uint8Array[]): void {
     if (this.#closed) return;
-    // Before it is redacted: a flow that is withheld may be quoted in the bytes.
+    // Before redaction, which removes the bytes too where they quote a withheld flow.
     const told = this.#wantsHeaders ? withHeaders(event, captured) : event;
     const seen = redact(told, this.#access.allowed);
     if (seen === undefined) {
@@ -119,7 +119,7 @@ export class Session implements Sink {
     this.#flushSoon();
   }
 
-  /** A filter sees what its follower may see: judged by what is withheld, it would tell it. */
+  /** The filter reads the redacted record: else whether it matches would reveal what was withheld. */
   #filtered(
     filter: SessionFilter,
     seen: KtraceEvent,
@@ -138,7 +138,7 @@ export class Session implements Sink {
     return filter === undefined ? undefined : new SessionFilter(filter, { node: feed.node, vxlanPort: () => feed.vxlanPort() });
   }
 
-  /** Ids are counted up over all that a node tells anybody: whoever sees a part must not read the rest out of the gaps. */
+  /** A node numbers its records in one sequence for all followers. Ids of redacted records are hashed, so that gaps do not reveal how many there are for others. */
   #disguised(seen: KtraceEvent, event: KtraceEvent): KtraceEvent {
     if (seen === event || !('id' in seen)) return seen;
     return { ...seen, id: createHash('sha256').update(`${this.id} ${seen.id}`).digest('base64url').slice(0, 16) };
@@ -151,18 +151,18 @@ export class Session implements Sink {
     this.#flushSoon();
   }
 
-  /** Whether a stream may go on for whoever has this access: what waits in it was made for another otherwise. */
+  /** Whether a client with this access may resume the stream: what waits in it was redacted for the former access. */
   isOf(access: Access): boolean {
     if (this.#access.payloads === true && access.payloads !== true) return false;
     return access.identity === this.#access.identity && covers(access.allowed, this.#access.allowed);
   }
 
-  /** Whose it is; empty where nobody asks. */
+  /** The user; empty where authorization is off. */
   get identity(): string {
     return this.#access.identity;
   }
 
-  /** What may be seen from now on. */
+  /** Sets what the client may see from now on. */
   allow(access: Access): void {
     const { allowed } = this.#access;
     this.#access = access;
@@ -170,7 +170,7 @@ export class Session implements Sink {
     if (!isSame) this.#follower.update(this.#subscription, access.allowed);
   }
 
-  /** Changes what is followed, and what of it may be seen; the stream goes on. */
+  /** Changes what is followed and what of it may be seen. The stream continues. */
   update(subscription: Subscription, access: Access): void {
     const filter = this.#filterOf(subscription);
     this.#access = access;
@@ -181,20 +181,20 @@ export class Session implements Sink {
     this.#answer(0);
   }
 
-  /** Answers a subscription that a newer one has overtaken. */
+  /** Answers a subscription that was replaced by a newer one: the client counts the answers. */
   answer(): void {
     this.#answer(0);
   }
 
-  /** Gives a new session its first connection. */
+  /** The first connection of a new session. */
   attach(wire: Wire): void {
     this.#wire = wire;
     this.#answer(0);
   }
 
   /**
-   * Goes on behind batch `seq` on another connection: what was sent after it is sent again, and a connection that still stands is left.
-   * False when it cannot be told what came after `seq`; then the session is of no use any more.
+   * Continues after batch `seq` on another connection: later batches are sent again, and a former connection that is still open is closed. False when
+   * those batches are not known any more; then the session cannot be used.
    */
   resume(wire: Wire, seq: number, subscription: Subscription, access: Access): boolean {
     const filter = this.#filterOf(subscription);
@@ -215,7 +215,7 @@ export class Session implements Sink {
     return true;
   }
 
-  /** The connection broke: from now on events only wait. False when the session speaks through another one already. */
+  /** The connection has broken: events wait from now on. False when the session already has another connection. */
   detach(wire: Wire): boolean {
     if (this.#wire !== wire) return false;
     this.#wire = undefined;
@@ -240,7 +240,7 @@ export class Session implements Sink {
     this.#queue.discard();
   }
 
-  /** Ends the session and tells its client. */
+  /** Ends the session, and says so to its client. */
   bye(reason: string): void {
     const wire = this.#wire;
     this.close();
@@ -261,7 +261,7 @@ export class Session implements Sink {
     this.#flushSoon();
   }
 
-  /** All events of one turn of the loop (one wake-up of the ring) leave together. */
+  /** Sends all events of one turn of the loop (of one wake-up of the ring) together. */
   #flushSoon(): void {
     if (this.#flushIsDue || !this.#wire) return;
     this.#flushIsDue = true;
@@ -308,7 +308,7 @@ export class Session implements Sink {
   }
 }
 
-/** Targets are held to what is allowed before; this holds what they were found to stand for to it, too. */
+/** Removes pods of other namespaces: the check of the targets has not seen what they resolve to. */
 function shownPods(resolved: Resolved, allowed: Scope): Resolved {
   if (allowed === 'all') return resolved;
   return { ...resolved, pods: resolved.pods.filter(({ namespace }) => allowed.has(namespace)) };

@@ -14,11 +14,11 @@ import { canFilter, knowsConntrack, type Loaded, type LoadNotice, type LoadOptio
 import { Probes, type ProbesOptions } from './probes.ts';
 import { openExpediting, type RcuExpedited } from './rcu.ts';
 
-/** Programs' names begin with this: filters left behind by a killed agent are found by it. */
+/** Programs' names begin with this. Filters of an agent that was killed are found by it. */
 const PROGRAM_PREFIX = 'ktrace_';
-/** Room in the kernel's `vxlan_ports`. */
+/** Size of the kernel's `vxlan_ports`. */
 export const MAX_VXLAN_PORTS = 4;
-/** Room in the kernel's `uplinks`. */
+/** Size of the kernel's `uplinks`. */
 export const MAX_UPLINKS = 8;
 const BODIES: [number, string][] = [
   [BODY.ingress, 'body_ingress'],
@@ -31,60 +31,60 @@ const BODIES: [number, string][] = [
 
 export interface TracerOptions extends LoadOptions {
   attach: 'auto' | 'tcx' | 'clsact';
-  /** On the kernel's own functions; `auto`: by what the kernel allows. */
+  /** How kernel functions are probed; `auto`: in whichever way the kernel allows. */
   probes?: ProbesOptions['backend'];
-  /** Leave clsact filters of other agents on this node as they are; else what a killed one left is taken away. */
+  /** Keep clsact filters of other agents on this node; else those that a killed agent left are removed. */
   keepFilters?: boolean;
-  /** Where the kernel shows the types of itself and its modules. */
+  /** The folder with the BTF of the kernel and its modules. */
   btfFolder?: string;
-  /** Expedited grace periods while much is attached or detached; `auto` unless given. */
+  /** Whether RCU grace periods are expedited while many programs are attached or detached; `auto` unless given. */
   rcuExpedited?: RcuExpedited;
 }
 
 export type KernelStats = Record<Exclude<keyof typeof STATS, 'size'>, number>;
 
-/** Addresses and ports for the kernel, see `enum ktrace_address`. */
+/** Followed addresses and ports for the kernel's maps, see `enum ktrace_address`. */
 export interface KernelTargets {
   /** 16 address bytes in hex → ADDRESS bits. */
   addresses: Map<string, number>;
-  /** Those of `addresses` that a follower has come to: known flows of theirs are told once more. New ones need not be among them. */
+  /** Addresses that a follower follows newly: their known flows are emitted again. Addresses that are new to the map may be left out. */
   gained: Set<string>;
   /** `struct ktrace_service_key` in hex. */
   servicePorts: Set<string>;
   bits: Uint8Array;
-  /** Those of the node's own addresses alone. */
+  /** The same of the node's own addresses alone. */
   nodeBits: Uint8Array;
-  /** How much of a follower's there is no room for, by its place among them. */
+  /** How many of a follower's addresses and ports there is no room for, by the follower's index. */
   leftOut: Map<number, number>;
   /** Some address has the bit `every`. */
   everyPacket: boolean;
 }
 
-/** The loaded BPF object as this agent uses it: what is attached where, the targets' maps, the counters. */
+/** The loaded BPF programs: attaches them, fills their maps, reads their counters. */
 export class Tracer {
   readonly tcBackend: 'tcx' | 'clsact';
   readonly #options: TracerOptions;
-  /** Runs what attaches or detaches much. */
+  /** Runs work that attaches or detaches many programs. */
   readonly expedite: (work: () => void) => void;
   readonly #native: NativeModule;
   readonly #attached = new Map<number, { kind: InterfaceKind; hasLinkLayer: boolean; handles: number[] }>();
-  /** By interface, as the flow table was read last; without what was removed since. */
+  /** Entries of the flow table by interface: as read last, less those removed since. */
   #flowShares = new Map<number, number>();
   readonly #keepsFilters: boolean;
   #loaded: Loaded & { probes: Probes };
-  /** The kernel's and its modules' BTF, as it was last looked at. */
+  /** Names of the BTF files when they were listed last. */
   #types: string;
   readonly #podNetns = new Set<number>();
-  /** Globals that tell of interfaces, by name. */
+  /** Values of globals that are set again after a reload, by name. */
   readonly #kept = new Map<string, Uint8Array>();
-  /** What the kernel side of earlier loads had counted. */
+  /** Counters of earlier loads. */
   #statsBefore: Partial<KernelStats> = {};
   #missesBefore = 0;
   #dropHandle: number | undefined;
   #dropState: HookState;
-  /** Why the loaded program could not be attached. */
+  /** Why the drops' program could not be attached. */
   #dropRefusal: string | undefined;
-  /** What the kernel's maps hold. */
+  /** What is in the kernel's maps. */
   readonly #addresses = new Map<string, { kinds: number; gained: number }>();
   readonly #servicePorts = new Set<string>();
   #generation = 1;
@@ -117,7 +117,7 @@ export class Tracer {
     return this.#loaded.probes;
   }
 
-  /** Whether conntrack has come since the programs were loaded: they read it when they are loaded anew. Cheap when no module has come. */
+  /** Whether conntrack was loaded after the programs: they must be loaded again to read it. Cheap while no module is loaded. */
   isOutdated(): boolean {
     if (this.#loaded.conntrack.state !== 'unavailable') return false;
     const types = this.#listTypes();
@@ -127,9 +127,9 @@ export class Tracer {
   }
 
   /**
-   * Loads the programs anew, fitted to what the kernel has now. What is told of interfaces (pods' namespaces, tunnels, uplinks) is kept; targets, filter
-   * and snap length must be set again. What is thrown by the loading changes nothing.
-   * @param stop called when all is loaded: nothing may be attached, nor the ring be read, when it returns
+   * Loads the programs again, for the kernel as it is now. What was set about interfaces (pods' namespaces, tunnels, uplinks) is kept; targets, filter and
+   * snap length must be set again. When loading throws, nothing has changed.
+   * @param stop called when the new programs are loaded. It detaches everything and stops reading the ring
    */
   reload(stop: () => void): void {
     const loaded = this.#fill(loadForKernel(this.#options));
@@ -150,7 +150,7 @@ export class Tracer {
     before.object.close();
   }
 
-  /** Loads what belongs to an object. */
+  /** Sets the bodies, and prepares the probes. */
   #fill(loaded: Loaded): Loaded & { probes: Probes } {
     const { native, objectPath, probes: backend = 'auto' } = this.#options;
     for (const [index, program] of BODIES) loaded.object.mapSetProgram('bodies', index, program);
@@ -177,7 +177,7 @@ export class Tracer {
     ];
   }
 
-  /** What this kernel does not allow, for the followers. */
+  /** What this kernel does not allow to trace. */
   get notices(): readonly LoadNotice[] {
     const { notices } = this.#loaded;
     return this.#dropRefusal === undefined ? notices : [...notices, noDrops(this.#dropRefusal)];
@@ -187,7 +187,7 @@ export class Tracer {
     return this.#attached.size;
   }
 
-  /** Attaches both directions of an interface. Throws what the kernel said; ENODEV when it has gone meanwhile. */
+  /** Attaches to both directions of an interface. Throws the kernel's error; ENODEV when the interface is gone. */
   attach(ifindex: number, kind: InterfaceKind, hasLinkLayer: boolean): void {
     if (this.#attached.has(ifindex)) return;
     this.#setInterface(ifindex, kind, 0);
@@ -198,14 +198,14 @@ export class Tracer {
       handles.push(this.object.attachTc(egress as string, ifindex, 'egress', this.tcBackend));
     } catch (error) {
       this.#release(handles);
-      // Nothing runs there: the kernel side must not take what passes elsewhere for seen at this interface.
+      // Without programs nothing is seen at this interface, and the kernel side must not assume that it is.
       this.object.mapDelete('interfaces', u32(ifindex));
       throw error;
     }
     this.#attached.set(ifindex, { kind, hasLinkLayer, handles });
   }
 
-  /** Also for an interface that has gone. Its handles are freed, even where the kernel refuses to detach; that is thrown when all is done. */
+  /** Also of an interface that is gone. All its handles are freed; when the kernel refuses to detach one, that error is thrown at the end. */
   detach(ifindex: number): void {
     const attached = this.#attached.get(ifindex);
     if (attached === undefined) return;
@@ -215,7 +215,7 @@ export class Tracer {
     if (refusal !== undefined) throw refusal;
   }
 
-  /** Detaches all; gives the first refusal. */
+  /** Detaches all; gives the first error. */
   #release(handles: readonly number[]): unknown {
     let refusal: unknown;
     for (const handle of handles) {
@@ -232,12 +232,12 @@ export class Tracer {
     return this.#attached.has(ifindex);
   }
 
-  /** Attached, but somebody else has removed or replaced one of the filters. */
+  /** Attached by us, but another program has removed or replaced one of the filters. */
   isDisplaced(ifindex: number): boolean {
     return this.#attached.get(ifindex)?.handles.some((handle) => !this.object.isAttached(handle)) ?? false;
   }
 
-  /** Takes away what is left at an interface, and attaches there anew; throws what {@link attach} throws. */
+  /** Detaches what is left at an interface, and attaches again; throws what {@link attach} throws. */
   reattach(ifindex: number): void {
     const attached = this.#attached.get(ifindex);
     if (attached === undefined) return;
@@ -246,7 +246,7 @@ export class Tracer {
     this.attach(ifindex, attached.kind, attached.hasLinkLayer);
   }
 
-  /** What is no interface's: drops, and the kernel's own functions. What is refused costs its own facts alone, and is tried again by the next call. */
+  /** Attaches to drops and to kernel functions. When the kernel refuses one, only its facts are missing; the next call tries again. */
   attachStack(): void {
     this.probes.setActive(true);
     if (this.#dropState.state !== 'idle') return;
@@ -268,7 +268,7 @@ export class Tracer {
     this.object.detach(handle);
   }
 
-  /** Inode of the network namespace that a veth's or netkit's other end is in; 0 when it cannot be told. Runs a program once, attaches nothing. */
+  /** Inode of the network namespace of a veth's or netkit's other end; 0 when it is not known. Runs a program once, and attaches nothing. */
   peerNetns(ifindex: number): number {
     this.object.testRun('ktrace_peer', new Uint8Array(64), ifindex);
     return this.object.getGlobal('peer_netns').readUInt32LE();
@@ -292,12 +292,12 @@ export class Tracer {
     this.#keepGlobal('vxlan_ports', bytes);
   }
 
-  /** Whether the node has a device for IP in IP: else protocols 4 and 41 are nobody's tunnel. */
+  /** Whether the node has a device for IP in IP. Without one, protocols 4 and 41 are not treated as tunnels. */
   setIpTunnels(hasSome: boolean): void {
     this.#keepGlobal('has_ip_tunnels', u32(hasSome ? 1 : 0));
   }
 
-  /** Interfaces, at most {@link MAX_UPLINKS}, at which the node's tunnels are looked into. */
+  /** The interfaces where the kernel side looks into tunnels; at most {@link MAX_UPLINKS}. */
   setUplinks(ifindexes: readonly number[]): void {
     const bytes = new Uint8Array(MAX_UPLINKS * 4);
     const view = new DataView(bytes.buffer);
@@ -306,8 +306,8 @@ export class Tracer {
   }
 
   /**
-   * Brings the kernel's maps to this target set, by differences. Where there are any, flows are matched anew, and those of gained addresses are
-   * told anew. What the kernel refuses (a map is full) costs only itself: the first refusal is thrown when all else is done.
+   * Writes the differences to this target set into the kernel's maps. When there are any, flows are matched again, and those of gained addresses are
+   * emitted again. An entry that the kernel refuses (a map is full) does not stop the others: the first error is thrown at the end.
    */
   setTargets(targets: KernelTargets): void {
     const generation = (this.#generation % 0xffffffff) + 1;
@@ -358,12 +358,12 @@ export class Tracer {
     if (refusal !== undefined) throw refusal;
   }
 
-  /** So many bytes are captured from now on of packets of addresses with the bit `snap`, where their headers are fewer. At most `CAPTURE.most`. */
+  /** Packets of addresses with the bit `snap` are captured up to this length, or to the end of their headers if that is more. At most `CAPTURE.most`. */
   setSnapBytes(bytes: number): void {
     this.#setGlobal('snap_bytes', u32(bytes));
   }
 
-  /** What is told is asked of this program first; undefined: all of it. One update, nothing is attached anew. Throws what the verifier says. */
+  /** Only what this program takes is emitted; undefined: everything. One map update, nothing is attached again. Throws the verifier's error. */
   setFilter(program: KernelProgram | undefined): void {
     if (program === undefined) {
       this.#setGlobal('filter_is_set', u32(0));
@@ -375,7 +375,7 @@ export class Tracer {
     this.#setGlobal('filter_is_set', u32(1));
   }
 
-  /** The kernel's flow table. */
+  /** Reads the kernel's flow table. */
   countedFlows(): CountedFlow[] {
     const entries = this.object.mapEntries('flows');
     const view = new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
@@ -409,7 +409,7 @@ export class Tracer {
     }
   }
 
-  /** Tells the kernel what the table holds of each interface: it counts only what is new itself. */
+  /** Sets in the kernel how many entries each interface has: the kernel itself only adds new ones. */
   settleFlowShares(): void {
     for (const [ifindex, { kind }] of this.#attached) {
       const flows = this.#flowShares.get(ifindex);
@@ -417,12 +417,12 @@ export class Tracer {
     }
   }
 
-  /** The kernel's map of rates: keys and values, see {@link CutRates}. */
+  /** The kernel's map of rates, keys and values; see {@link CutRates}. */
   rates(): Buffer {
     return this.object.mapEntries('rates');
   }
 
-  /** The kernel side's counters since the start, of all CPUs. */
+  /** The kernel side's counters since the start, summed over all CPUs. */
   stats(): KernelStats {
     const values = this.object.mapLookup('stats', u32(0));
     const sums = {} as KernelStats;
@@ -437,7 +437,7 @@ export class Tracer {
     return sums;
   }
 
-  /** Runs that the kernel refused because the program was running on that CPU already. */
+  /** Program runs that the kernel skipped because a program was already running on that CPU. */
   recursionMisses(): number {
     const own = this.object.programs().map((program) => ({ object: this.object, program }));
     return [...own, ...this.probes.programs()].reduce(
@@ -461,7 +461,7 @@ export class Tracer {
     this.object.mapUpdate('interfaces', u32(ifindex), value);
   }
 
-  /** Also over a {@link reload}. */
+  /** Sets a global, and again after a {@link reload}. */
   #keepGlobal(name: string, value: Uint8Array): void {
     this.#kept.set(name, value);
     this.#setGlobal(name, value);
