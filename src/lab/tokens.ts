@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeAtomically } from './state.ts';
@@ -11,14 +11,16 @@ export type UserTokens = Record<'admin' | 'agent' | 'viewer' | 'nobody', string>
 
 /** What proves to the lab's API server who asks. */
 export interface Tokens extends UserTokens {
-  /** Signs the tokens of service accounts. */
+  /** Signs the tokens of service accounts: a private RSA key, PEM. */
   signingKey: string;
 }
 
 /** Makes new tokens and writes them to `tokens.json`. */
 export function createTokens(directory: string): void {
   const token = () => randomBytes(24).toString('base64url');
-  const tokens: Tokens = { admin: token(), agent: token(), viewer: token(), nobody: token(), signingKey: token() };
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const signingKey = String(privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  const tokens: Tokens = { admin: token(), agent: token(), viewer: token(), nobody: token(), signingKey };
   writeAtomically(join(directory, 'tokens.json'), JSON.stringify(tokens));
 }
 

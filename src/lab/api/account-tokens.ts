@@ -1,4 +1,4 @@
-import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
+import { createHash, createPublicKey, type JsonWebKey, randomUUID, sign, verify } from 'node:crypto';
 import type { User } from './access.ts';
 import { invalid } from './status.ts';
 import { findResource, type Store } from './store.ts';
@@ -56,15 +56,15 @@ export function signAccountToken(key: string, account: ApiObject, aud: string[],
     sub: `system:serviceaccount:${namespace}:${name}`,
     'kubernetes.io': { namespace, serviceaccount: { name, uid } },
   };
-  const text = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode(claims)}`;
-  return { token: `${text}.${signature(key, text)}`, exp: claims.exp };
+  const text = `${encode({ alg: 'RS256', kid: keyId(key) })}.${encode(claims)}`;
+  return { token: `${text}.${sign('sha256', Buffer.from(text), key).toString('base64url')}`, exp: claims.exp };
 }
 
 /** Whom a service account's token is of: undefined when it is forged, has ended, is for others, or the account is gone or another. */
 export function verifyAccountToken(key: string, store: Store, token: string, audience: string): User | undefined {
   const [head = '', body = '', signed = ''] = token.split('.');
-  const [expected, given] = [Buffer.from(signature(key, `${head}.${body}`)), Buffer.from(signed)];
-  if (expected.length !== given.length || !timingSafeEqual(expected, given)) return undefined;
+  const signature = Buffer.from(signed, 'base64url');
+  if (!verify('sha256', Buffer.from(`${head}.${body}`), createPublicKey(key), signature)) return undefined;
   const { aud, exp, jti, sub, 'kubernetes.io': of } = JSON.parse(Buffer.from(body, 'base64url').toString('utf8')) as Claims;
   if (exp * 1000 <= Date.now() || !aud.includes(audience)) return undefined;
   const accounts = store.list(findResource('/api/v1', 'serviceaccounts') as Resource, of.namespace);
@@ -82,6 +82,13 @@ function encode(value: object): string {
   return Buffer.from(JSON.stringify(value)).toString('base64url');
 }
 
-function signature(key: string, text: string): string {
-  return createHmac('sha256', key).update(text).digest('base64url');
+/** What verifies them, as the server publishes it (JWKS). */
+export function publicKeys(key: string): { keys: JsonWebKey[] } {
+  const jwk = createPublicKey(key).export({ format: 'jwk' });
+  return { keys: [{ use: 'sig', kid: keyId(key), alg: 'RS256', ...jwk }] };
+}
+
+function keyId(key: string): string {
+  const der = createPublicKey(key).export({ type: 'spki', format: 'der' });
+  return createHash('sha256').update(der).digest('base64url');
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { messageOf } from '../../util/errors.ts';
 import type { Tokens } from '../tokens.ts';
 import { ANONYMOUS, API_AUDIENCE, type User, userOfToken } from './access.ts';
-import { requestToken } from './account-tokens.ts';
+import { publicKeys, requestToken } from './account-tokens.ts';
 import { discovery } from './discovery.ts';
 import type { Lister } from './list.ts';
 import { ruling } from './rbac.ts';
@@ -95,6 +95,7 @@ async function route(context: ApiContext, request: IncomingMessage, response: Se
   const known = request.method === 'GET' ? discovery(path) : undefined;
   if (known !== undefined) return sendJson(response, 200, known);
   if (path === '/metrics' && user.groups.includes('system:masters')) return sendMetrics(context, response);
+  if (path === '/openid/v1/jwks' && request.method === 'GET') return sendKeys(context, user, response);
   if (path in REVIEWS && request.method === 'POST') return answerReview(context, path, user, request, response);
   const target = parsePath(path);
   if (target === undefined) {
@@ -118,6 +119,13 @@ function sendMetrics({ reviewCounts }: ApiContext, response: ServerResponse): vo
     ([resource, count]) => `apiserver_request_total{verb="CREATE",resource="${resource}"} ${count}\n`,
   );
   response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(lines.join(''));
+}
+
+/** All service accounts may read them, by `system:service-account-issuer-discovery`. */
+function sendKeys({ tokens }: ApiContext, { username, groups }: User, response: ServerResponse): void {
+  if (!groups.includes('system:serviceaccounts') && !groups.includes('system:masters'))
+    throw new ApiError(403, 'Forbidden', `forbidden: User "${username}" cannot get path "/openid/v1/jwks"`);
+  sendJson(response, 200, publicKeys(tokens.signingKey));
 }
 
 async function serveResource(
