@@ -14,6 +14,7 @@ import {
 } from '../access/scope.ts';
 import type { Subscription } from '../event/target.ts';
 import type { Reviewed, Reviewer } from '../kube/reviews.ts';
+import type { IsSigned } from '../kube/token-keys.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { Answers } from './answers.ts';
@@ -52,7 +53,10 @@ const KEEP_PART = 2 / 3;
 const KEEP_DENIED_MS = 2_000;
 /** Answers remembered at most, of each kind. */
 const MOST_ANSWERS = 1024;
-/** Requests to the API server for tokens and rights that are not cached, a second and at once. */
+/**
+ * Requests to the API server for tokens and rights that are not cached, a second and at once. Tokens that it has signed itself and all others have so
+ * many each: those that anybody can forge take nothing from those that nobody can.
+ */
 const TOKEN_REVIEWS = { perSecond: 20, most: 64 };
 const ACCESS_REVIEWS = { perSecond: 100, most: 1024 };
 /** A token that has ended longer ago than this by our clock is not asked for: a node's clock may be wrong, and the API server's decides. */
@@ -85,9 +89,11 @@ export interface Authorizer {
 /**
  * Authorizes by TokenReview (audience `ktrace.dev`) and by SubjectAccessReview for `watch` (or `get`) `flows.ktrace.dev`. What cannot be a token
  * for us is refused without asking, and what is not cached yet is asked for at a bounded rate.
+ * @param isSigned decides at which rate, and never who is let in
  */
 export function createAuthorizer(
   reviewer: Reviewer,
+  isSigned: IsSigned,
   log: Logger,
   recheckMs = DEFAULT_LIMITS.recheckMs,
   { nowMs, unixMs }: Clocks = MACHINE_CLOCKS,
@@ -95,13 +101,13 @@ export function createAuthorizer(
   const mostKeptMs = recheckMs * KEEP_PART;
   const tokens = new Answers<Reviewed | undefined>(MOST_ANSWERS, (who) => who !== undefined, nowMs);
   const rights = new Answers<boolean>(MOST_ANSWERS, (isAllowed) => isAllowed, nowMs);
-  const tokenReviews = new TokenBucket(TOKEN_REVIEWS.perSecond, TOKEN_REVIEWS.most, nowMs);
+  const signedReviews = new TokenBucket(TOKEN_REVIEWS.perSecond, TOKEN_REVIEWS.most, nowMs);
+  const otherReviews = new TokenBucket(TOKEN_REVIEWS.perSecond, TOKEN_REVIEWS.most, nowMs);
   const accessReviews = new TokenBucket(ACCESS_REVIEWS.perSecond, ACCESS_REVIEWS.most, nowMs);
   const counts = { tokens: 0, accesses: 0, notForUs: 0, tooOften: 0 };
 
-  /** Who streams was found good before, and is asked for again in any case. */
-  function pay(bucket: TokenBucket, isFree: boolean): void {
-    if (isFree || bucket.take()) return;
+  function pay(bucket: TokenBucket): void {
+    if (bucket.take()) return;
     counts.tooOften += 1;
     throw askedTooOften();
   }
@@ -113,7 +119,8 @@ export function createAuthorizer(
       return undefined;
     }
     const ask = (wasGood: boolean): Promise<Reviewed | undefined> => {
-      pay(tokenReviews, wasGood);
+      // Who streams was found good before, and is asked for again in any case.
+      if (!wasGood) pay(isSigned(token) ? signedReviews : otherReviews);
       counts.tokens += 1;
       return reviewer.token(token, AUDIENCE);
     };
@@ -126,7 +133,7 @@ export function createAuthorizer(
     const what = { verb, group: ACCESS_GROUP, resource, ...(namespace === undefined ? {} : { namespace }) };
     const key = hashOf(JSON.stringify([verb, resource, who.username, who.uid, who.groups, who.extra, namespace ?? '']));
     const ask = (wasGood: boolean): Promise<boolean> => {
-      pay(accessReviews, wasGood);
+      if (!wasGood) pay(accessReviews);
       counts.accesses += 1;
       return reviewer.access(who, what);
     };

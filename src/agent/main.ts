@@ -7,6 +7,7 @@ import type { NamesIndex } from '../kube/names-index.ts';
 import type { PodRecord } from '../kube/pod-book.ts';
 import { openReviewer } from '../kube/reviews.ts';
 import { type Kube, startKube } from '../kube/start.ts';
+import { openTokenKeys } from '../kube/token-keys.ts';
 import { loadNative } from '../native/load.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import { createLog, type Logger } from '../util/log.ts';
@@ -140,7 +141,16 @@ const ENDED_BY: Partial<Record<NoticeEvent['code'], NoticeEvent['code']>> = {
 const REVIEW_TIMEOUT_MS = 2_000;
 
 function authorizer(access: KubeAccess, signal: AbortSignal, log: Logger, recheckMs: number | undefined): Authorizer {
-  return createAuthorizer(openReviewer(openApi(access), signal, REVIEW_TIMEOUT_MS), log, recheckMs);
+  const api = openApi(access);
+  const isSigned = openTokenKeys({
+    api,
+    signal,
+    timeoutMs: REVIEW_TIMEOUT_MS,
+    nowMs: () => performance.now(),
+    onFailure: (error) =>
+      log.warn({ err: messageOf(error) }, 'the API server’s keys cannot be read: forged tokens may keep good ones waiting'),
+  });
+  return createAuthorizer(openReviewer(api, signal, REVIEW_TIMEOUT_MS), isSigned, log, recheckMs);
 }
 
 function authorizationOff(pipeline: Pipeline, log: Logger, { withParent }: AgentConfig): Authorizer {

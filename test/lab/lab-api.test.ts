@@ -16,6 +16,8 @@ import {
   type V1Status,
   Watch,
 } from '@kubernetes/client-node';
+import { openApi } from '../../src/kube/api.ts';
+import { openTokenKeys } from '../../src/kube/token-keys.ts';
 import { apiMetrics } from '../../src/lab/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
@@ -124,6 +126,20 @@ suite('the API server, through @kubernetes/client-node', { skip: SKIP }, () => {
       const spec = { token: given.status?.token ?? '', audiences: [audience] };
       return (await config.makeApiClient(AuthenticationV1Api).createTokenReview({ body: { spec } })).status;
     };
+    const failures: string[] = [];
+    const keysFor = (context?: string) =>
+      openTokenKeys({
+        api: openApi(configOf(lab, context)),
+        signal: AbortSignal.timeout(10_000),
+        timeoutMs: 5_000,
+        nowMs: () => 0,
+        onFailure: (error) => failures.push((error as Error).message),
+      });
+    const isSigned = keysFor();
+    await until('it is known by the keys of the server', () => isSigned(given.status?.token ?? ''));
+    keysFor('ktrace-lab-nobody')(given.status?.token ?? '');
+    await until('no user may read the keys', () => failures.length === 1);
+    assert.match(failures[0] ?? '', /User "lab-nobody" cannot get path "\/openid\/v1\/jwks"/);
     const status = await review('ktrace.dev');
     assert.deepEqual(
       [status?.authenticated, status?.user?.username, status?.audiences],
