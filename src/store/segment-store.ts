@@ -78,9 +78,8 @@ export class SegmentStore {
 
   /** Segments, oldest first. One that is being begun has nothing to be read yet. */
   segments(): Segment[] {
-    const hasCurrent = this.#current !== undefined && this.#current.bytes > 0;
-    const all = hasCurrent ? [...this.#segments, this.#current as Known] : this.#segments;
-    return all.map(({ name, bytes }) => ({
+    const all = this.#current === undefined ? this.#segments : [...this.#segments, this.#current];
+    return all.filter(hasBlocks).map(({ name, bytes }) => ({
       path: join(this.#options.directory, name),
       name,
       bytes,
@@ -94,7 +93,7 @@ export class SegmentStore {
 
   /** When something was last written, as far as the files say. */
   get lastWrittenMs(): number | undefined {
-    return this.#current?.endMs ?? this.#segments.at(-1)?.endMs;
+    return this.#current?.endMs ?? this.#segments.findLast(hasBlocks)?.endMs;
   }
 
   get isFailing(): boolean {
@@ -137,23 +136,32 @@ export class SegmentStore {
   }
 
   #work(): void {
-    this.#working ??= this.#drain().finally(() => {
-      this.#working = undefined;
-      // What came while the last write ended.
-      if (this.#queue.length > 0 && this.#failedAtMs === undefined && !this.#isClosed) this.#work();
-    });
+    this.#working ??= this.#drain()
+      .catch((error: unknown) => this.#failed(error))
+      .finally(() => {
+        this.#working = undefined;
+        // What came while the last write ended.
+        if (this.#queue.length > 0 && this.#failedAtMs === undefined && !this.#isClosed) this.#work();
+      });
   }
 
   async #drain(): Promise<void> {
     if (this.#failedAtMs !== undefined && this.#nowMs() - this.#failedAtMs < (this.#options.retryMs ?? RETRY_MS)) return;
-    try {
-      while (this.#queue.length > 0) await this.#writeQueue();
-      await this.#prune();
-    } catch (error) {
-      if (this.#failedAtMs === undefined) this.#options.onTrouble(messageOf(error));
-      this.#failedAtMs = this.#nowMs();
-      await this.#shut();
-    }
+    while (this.#queue.length > 0) await this.#writeQueue();
+    await this.#prune();
+    this.#succeeded();
+  }
+
+  async #failed(error: unknown): Promise<void> {
+    if (this.#failedAtMs === undefined) this.#options.onTrouble(messageOf(error));
+    this.#failedAtMs = this.#nowMs();
+    await this.#shut();
+  }
+
+  #succeeded(): void {
+    if (this.#failedAtMs === undefined) return;
+    this.#failedAtMs = undefined;
+    this.#options.onTrouble(undefined);
   }
 
   async #writeQueue(): Promise<void> {
@@ -180,10 +188,7 @@ export class SegmentStore {
     current.endMs = this.#nowMs();
     this.counts.writtenBytes += wanted;
     for (const { count } of taken) this.counts.writtenRecords += count;
-    if (this.#failedAtMs !== undefined) {
-      this.#failedAtMs = undefined;
-      this.#options.onTrouble(undefined);
-    }
+    this.#succeeded();
     if (current.bytes >= segmentBytes) await this.#shut();
   }
 
@@ -212,7 +217,7 @@ export class SegmentStore {
     return file;
   }
 
-  /** Ends the current segment: it becomes one of those that are only read. */
+  /** Ends the current segment: it becomes one of those that are only read. Never rejects: nobody could do more about it. */
   async #shut(): Promise<void> {
     const file = this.#file;
     this.#file = undefined;
@@ -226,10 +231,11 @@ export class SegmentStore {
     // What a failing disk took of the last write is no whole block: it goes, where that can be.
     await file.truncate(current.bytes).catch(() => undefined);
     await file.close().catch(() => undefined);
-    if (current.bytes <= FILE_HEADER_BYTES) await this.#remove(current);
+    await this.#removeEmpty().catch(() => undefined);
   }
 
   async #prune(): Promise<void> {
+    await this.#removeEmpty();
     const { budgetBytes, segmentBytes, ageMs } = this.#options;
     const oldest = this.#nowMs() - ageMs;
     for (let first = this.#segments[0]; first !== undefined; first = this.#segments[0]) {
@@ -237,6 +243,11 @@ export class SegmentStore {
       await this.#remove(first);
       this.counts.removedSegments += 1;
     }
+  }
+
+  /** Segments that were begun and got no block. One that a failing disk does not let go is tried again before another is begun. */
+  async #removeEmpty(): Promise<void> {
+    for (const segment of this.#segments.filter((one) => !hasBlocks(one))) await this.#remove(segment);
   }
 
   async #remove(segment: Known): Promise<void> {
@@ -247,19 +258,14 @@ export class SegmentStore {
   async #list(): Promise<void> {
     this.#segments = [];
     const { directory } = this.#options;
-    try {
-      for (const name of (await readdir(directory)).filter((entry) => NAME.test(entry)).sort()) {
-        const { size, mtimeMs } = await stat(join(directory, name));
-        if (size <= FILE_HEADER_BYTES) {
-          // Power went, or the agent was killed, before its first block was there.
-          await rm(join(directory, name), { force: true });
-          continue;
-        }
-        this.#segments.push({ name, bytes: size, endMs: mtimeMs });
-      }
-    } catch {
-      // Not there yet, or not to be read: writing will say which.
+    // Not there yet, or not to be read: writing will say which.
+    const names = await readdir(directory).catch(() => []);
+    for (const name of names.filter((entry) => NAME.test(entry)).sort()) {
+      const found = await stat(join(directory, name)).catch(() => undefined);
+      if (found !== undefined) this.#segments.push({ name, bytes: found.size, endMs: found.mtimeMs });
     }
+    // Power went, or the agent was killed, before their first block was there.
+    await this.#removeEmpty().catch(() => undefined);
   }
 
   #lose(count: number): void {
@@ -270,6 +276,10 @@ export class SegmentStore {
   #nowMs(): number {
     return this.#options.now?.() ?? Date.now();
   }
+}
+
+function hasBlocks({ bytes }: Known): boolean {
+  return bytes > FILE_HEADER_BYTES;
 }
 
 async function writeAndSync(file: FileHandle, blocks: Buffer[]): Promise<number> {

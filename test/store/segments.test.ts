@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -201,6 +201,113 @@ suite('segments of a recording', () => {
     await until('written', () => store.counts.writtenRecords === 2);
     assert.deepEqual([(await linesOf(store)).lines, told.lost], [['here'], 0]);
     await store.close();
+  });
+});
+
+/** Puts what cannot be removed as a file in the place of the only segment; gives its path. */
+function obstruct(directory: string): string {
+  const path = join(directory, readdirSync(directory)[0] ?? '');
+  rmSync(path);
+  mkdirSync(join(path, 'full'), { recursive: true });
+  return path;
+}
+
+suite('a disk that takes neither blocks nor the removal of what was begun', () => {
+  const failures: Record<string, (fail: () => void) => Partial<SegmentStoreOptions>> = {
+    'before its first blocks': (fail) => ({
+      opening: () => {
+        fail();
+        return [];
+      },
+    }),
+    'at its first write': (fail) => ({
+      write: async (file, blocks) => {
+        fail();
+        return (await file.writev(blocks)).bytesWritten;
+      },
+    }),
+    'by a short write': (fail) => ({
+      write: async (file, blocks) => {
+        try {
+          fail();
+        } catch {
+          return 0;
+        }
+        return (await file.writev(blocks)).bytesWritten;
+      },
+    }),
+  };
+  for (const [when, options] of Object.entries(failures)) {
+    test(`a segment that fails ${when} is trouble, and is removed when that can be`, async (t) => {
+      const directory = folder(t);
+      let left: string | undefined;
+      const { store, told } = await openStore(
+        directory,
+        options(() => {
+          if (told.trouble.length > 0) return;
+          left = obstruct(directory);
+          throw new Error('EIO: i/o error, write');
+        }),
+      );
+      store.append(block('line 0'));
+      await until('told', () => told.trouble.length === 1);
+      await store.settled();
+      store.append(block('line 1'));
+      await store.settled();
+      assert.deepEqual([store.segments(), store.isFailing, told.lost], [[], true, 0]);
+      rmSync(left ?? '', { recursive: true });
+      store.tick();
+      await until('well again', () => !store.isFailing);
+      await until('written', () => store.counts.writtenRecords === 2);
+      assert.deepEqual(await linesOf(store), { lines: ['line 0', 'line 1'], damaged: [] });
+      assert.equal(told.trouble.at(-1), undefined);
+      assert.equal(readdirSync(directory).length, 1);
+      await store.close();
+    });
+
+    test(`a store whose segment fails ${when} is closed, and what waits is lost`, async (t) => {
+      const directory = folder(t);
+      const { store, told } = await openStore(
+        directory,
+        options(() => {
+          if (told.trouble.length === 0) obstruct(directory);
+          throw new Error('EIO: i/o error, write');
+        }),
+      );
+      store.append(block('line 0'));
+      await store.close();
+      assert.deepEqual([store.segments(), told.lost, told.trouble.length], [[], 1, 1]);
+    });
+  }
+
+  test('a segment that cannot be removed is told, and told as over when that can be, though nothing is written', async (t) => {
+    const directory = folder(t);
+    let nowMs = 1_000_000;
+    const { store, told } = await openStore(directory, { ageMs: 1000, segmentBytes: 10, now: () => nowMs });
+    store.append(block('old'));
+    await until('written', () => store.counts.writtenRecords === 1);
+    const path = obstruct(directory);
+    nowMs += 5000;
+    store.tick();
+    await until('told', () => told.trouble.length === 1);
+    rmSync(path, { recursive: true });
+    await until('well again', () => {
+      store.tick();
+      return told.trouble.length === 2;
+    });
+    assert.deepEqual([told.trouble[1], store.isFailing, store.segments()], [undefined, false, []]);
+    await store.close();
+  });
+
+  test('what cannot be looked at hides no segment behind it from a later start', async (t) => {
+    const directory = folder(t);
+    const { store } = await openStore(directory);
+    store.append(block('line 0'));
+    await store.close();
+    symlinkSync(join(directory, 'nowhere'), join(directory, '00000000000001-0001.kseg'));
+    const { store: again } = await openStore(directory);
+    assert.deepEqual(await linesOf(again), { lines: ['line 0'], damaged: [] });
+    await again.close();
   });
 });
 
