@@ -4,6 +4,7 @@ import type {
   Hop,
   KtraceEvent,
   LostEvent,
+  LostStage,
   NoticeEvent,
   PacketEvent,
   QuotedFlow,
@@ -15,8 +16,8 @@ import type { Scope } from './scope.ts';
  * An event as somebody may see it; undefined when they may not. A packet or flow is shown if one of its ends, before or after
  * translation or quoted, lies in an allowed namespace. Of an end elsewhere only the address and port stay: name, labels, uid,
  * owner, Service, chains and quoted flow are withheld; of a pod's interface there the name, which some pod networks make out of the pod's. Notices
- * are the node's own; the names of pods' interfaces in them are withheld, whosever they are. So are losses the node's own, but for what a pod's rate cut: it
- * is shown where the pod is.
+ * are the node's own; the names of pods' interfaces in them are withheld, whosever they are. So are the losses of a whole node the node's own. One of a pod's
+ * records is shown where the pod is.
  * The event itself is not changed; it is given back as it is when nothing is to be withheld.
  */
 export function redact(event: KtraceEvent, allowed: Scope): KtraceEvent | undefined {
@@ -40,10 +41,21 @@ function redactNotice(event: NoticeEvent): NoticeEvent {
   return rest;
 }
 
+/** Whose sightings and records a stage loses: of one pod each, though it is not always known which, or of all that the node tells. */
+const LOSES: Record<LostStage, 'of a pod' | 'of a node'> = {
+  'kernel-ring': 'of a node',
+  'flow-table': 'of a node',
+  'pod-rate': 'of a pod',
+  'kernel-recursion': 'of a node',
+  'client-socket': 'of a node',
+  recorder: 'of a node',
+  'recorder-share': 'of a pod',
+};
+
 /** How much was cut of one pod, or of an address that is nobody's, tells how much traffic it has: as with packets, a name without labels proves nothing. */
 function redactLost(event: LostEvent, allowed: Namespaces): LostEvent | undefined {
-  if (event.stage !== 'pod-rate') return event;
-  return event.pod !== undefined && liesIn({ ip: '', pod: event.pod }, allowed) ? event : undefined;
+  if (event.pod !== undefined) return liesIn({ ip: '', pod: event.pod }, allowed) ? event : undefined;
+  return LOSES[event.stage] === 'of a node' ? event : undefined;
 }
 
 function isShown(event: PacketEvent | FlowEvent, allowed: Namespaces): boolean {

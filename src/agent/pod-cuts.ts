@@ -21,7 +21,7 @@ export class PodCuts {
         v: 1,
         kind: 'lost',
         node,
-        stage: 'recorder',
+        stage: 'recorder-share',
         ...(pod && { pod }),
         count,
         from,

@@ -1,7 +1,7 @@
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { endsOf } from '../event/ends.ts';
-import type { FlowEvent, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
+import type { FlowEvent, KtraceEvent, LostEvent, LostStage, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
 import type { ServiceWithSlices } from '../kube/service-book.ts';
 import { PLAIN_VERSION } from '../store/block.ts';
 import { BlockBuilder, type BuiltBlock } from '../store/block-builder.ts';
@@ -43,6 +43,8 @@ export interface RecorderOptions {
 /** Parts of the budget: records within pods' shares, records over them, names of pods, Services with their endpoints. */
 const PARTS = { share: 0.7, excess: 0.12, names: 0.04, services: 0.04 } as const;
 export type RecordLane = keyof typeof PARTS;
+/** What it reports itself: it has written that already. */
+const OWN_STAGES: ReadonlySet<LostStage> = new Set(['recorder', 'recorder-share']);
 const INCIDENTS_PART = 0.1;
 /** How many segments a part has. Those of Services are larger, because each begins with all Services. */
 const SEGMENTS = { share: 16, excess: 16, names: 16, services: 8 } as const;
@@ -149,7 +151,7 @@ export class Recorder implements Sink {
   }
 
   event(event: KtraceEvent, captured?: readonly Uint8Array[]): void {
-    if (event.kind === 'notice' || (event.kind === 'lost' && event.stage === 'recorder')) return;
+    if (event.kind === 'notice' || (event.kind === 'lost' && OWN_STAGES.has(event.stage))) return;
     if (event.kind === 'lost') this.#add('share', JSON.stringify(event), event.pod === undefined ? [] : [event.pod.uid]);
     else {
       const whole = withHeaders(event, captured);

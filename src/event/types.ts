@@ -236,7 +236,14 @@ export interface FlowEvent {
   judged?: string;
 }
 
-export type LostStage = 'kernel-ring' | 'flow-table' | 'pod-rate' | 'kernel-recursion' | 'client-socket' | 'recorder';
+export type LostStage =
+  | 'kernel-ring'
+  | 'flow-table'
+  | 'pod-rate'
+  | 'kernel-recursion'
+  | 'client-socket'
+  | 'recorder'
+  | 'recorder-share';
 
 /** Sightings or records that did not reach the reader. */
 export interface LostEvent {
@@ -244,7 +251,7 @@ export interface LostEvent {
   kind: 'lost';
   node: string;
   stage: LostStage;
-  /** `pod-rate`, `recorder`: whose packets they were, where that is known. */
+  /** `pod-rate`, `recorder-share`: whose packets they were, where that is known. */
   pod?: PodRef;
   count: number;
   from: string;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { redact } from '../../src/access/redact.ts';
-import type { Endpoint, FlowEvent, KtraceEvent, PacketEvent, Translation } from '../../src/event/types.ts';
+import type { Endpoint, FlowEvent, KtraceEvent, LostStage, PacketEvent, Translation } from '../../src/event/types.ts';
 import { fc } from '../support/fast-check.ts';
 
 const ALLOWED = new Set(['mine', 'ours']);
@@ -218,10 +218,8 @@ describe('what somebody may see', () => {
     assert.equal((redact(at(theirs!), 'all') as PacketEvent).hops[2]?.if, 'veth1');
   });
 
-  it('leaves losses and notices, which name nobody, as they are', () => {
-    const lost: KtraceEvent = { v: 1, kind: 'lost', node: 'host1', stage: 'kernel-ring', count: 3, from: 'a', to: 'b' };
+  it('leaves notices, which name nobody, as they are', () => {
     const notice: KtraceEvent = { v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_API_UNREACHABLE', text: 'x' };
-    assert.equal(redact(lost, ALLOWED), lost);
     assert.equal(redact(notice, ALLOWED), notice);
   });
 
@@ -231,16 +229,33 @@ describe('what somebody may see', () => {
     assert.deepEqual([redact(full, ALLOWED), redact(full, 'all')], [notice, full]);
   });
 
-  it('tells what a pod’s rate cut to those alone who may see the pod', () => {
-    const cut: KtraceEvent = { v: 1, kind: 'lost', node: 'host1', stage: 'pod-rate', count: 3, from: 'a', to: 'b' };
-    const [ours, theirs] = ['mine', 'elsewhere'].map((namespace) => ({ namespace, name: 'noisy', uid: 'u', labels: {} }));
-    const seen: KtraceEvent = { ...cut, pod: ours! };
-    assert.equal(redact(seen, ALLOWED), seen);
-    assert.equal(redact({ ...cut, pod: theirs! }, ALLOWED), undefined);
-    const { labels: _, ...bySlice } = ours!;
-    assert.equal(redact({ ...cut, pod: bySlice }, ALLOWED), undefined, 'an EndpointSlice may say so of any address');
-    assert.equal(redact(cut, ALLOWED), undefined, 'it may be of any address that a follower named');
-    assert.equal(redact(cut, 'all'), cut);
+  // By stage: whether who may not see everything is told of a loss without a pod. A new stage has to say so.
+  const isToldToAll: Record<LostStage, boolean> = {
+    'kernel-ring': true,
+    'flow-table': true,
+    'pod-rate': false,
+    'kernel-recursion': true,
+    'client-socket': true,
+    recorder: true,
+    'recorder-share': false,
+  };
+  for (const [stage, isTold] of Object.entries(isToldToAll) as [LostStage, boolean][]) {
+    it(`tells a loss (${stage}) of a pod to those alone who may see the pod, and ${isTold ? 'one of a node to all' : 'without a pod to who may see everything'}`, () => {
+      const lost: KtraceEvent = { v: 1, kind: 'lost', node: 'host1', stage, count: 3, from: 'a', to: 'b' };
+      const [ours, theirs] = ['mine', 'elsewhere'].map((namespace) => ({ namespace, name: 'noisy', uid: 'u', labels: {} }));
+      const seen: KtraceEvent = { ...lost, pod: ours! };
+      assert.equal(redact(seen, ALLOWED), seen);
+      assert.equal(redact({ ...lost, pod: theirs! }, ALLOWED), undefined);
+      const { labels: _, ...bySlice } = ours!;
+      assert.equal(redact({ ...lost, pod: bySlice }, ALLOWED), undefined, 'an EndpointSlice may say so of any address');
+      assert.equal(redact(lost, ALLOWED), isTold ? lost : undefined);
+      for (const event of [lost, seen]) assert.equal(redact(event, 'all'), event);
+    });
+  }
+
+  it('is nothing of a loss whose stage is not known', () => {
+    const lost = { v: 1, kind: 'lost', node: 'host1', stage: 'of-a-newer-agent', count: 3, from: 'a', to: 'b' };
+    assert.equal(redact(lost as unknown as KtraceEvent, ALLOWED), undefined);
   });
 });
 

@@ -8,7 +8,7 @@ const quoted = (text: string, quote: string): string[] =>
   [...text.matchAll(new RegExp(`${quote}([a-z-]+)${quote}`, 'g'))].map(([, name]) => name as string);
 
 test('each stage of `lost` is one that the agent emits, and both pages explain it', () => {
-  const declared = quoted(/type LostStage = ([^;]+);/.exec(read('src/event/types.ts'))?.[1] ?? '', "'");
+  const declared = quoted(/type LostStage =\s+([^;]+);/.exec(read('src/event/types.ts'))?.[1] ?? '', "'");
   assert.ok(declared.length > 0);
   const agent = readdirSync(new URL('src/agent/', ROOT)).map((file) => read(`src/agent/${file}`));
   assert.deepEqual(
