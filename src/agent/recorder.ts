@@ -79,7 +79,8 @@ export class Recorder implements Sink {
   readonly #timer: NodeJS.Timeout;
   #lostCount = 0;
   #lostSince: string | undefined;
-  #isTroubled = false;
+  /** Of the parts that cannot be written, why. */
+  readonly #troubles = new Map<RecordLane, string>();
 
   static async start(options: RecorderOptions): Promise<Recorder> {
     const { directory, budgetBytes, ageMs } = options.config;
@@ -95,7 +96,7 @@ export class Recorder implements Sink {
         ...(lane === 'names' || lane === 'services' ? { version: PLAIN_VERSION } : {}),
         opening: () => recorder?.opening(lane) ?? [],
         onLost: (count) => recorder?.wasLost(count),
-        onTrouble: (why) => recorder?.trouble(why),
+        onTrouble: (why) => recorder?.trouble(lane, why),
       });
     };
     const [share, excess, names, services] = await Promise.all([open('share'), open('excess'), open('names'), open('services')]);
@@ -181,13 +182,17 @@ export class Recorder implements Sink {
     this.#lostCount += count;
   }
 
-  trouble(why: string | undefined): void {
+  /** A part of the recording cannot be written, with why; undefined: it can be again. The whole is recorded again when every part is. */
+  trouble(lane: RecordLane, why: string | undefined): void {
     const { notice, withdraw, log } = this.#options;
-    if ((why !== undefined) === this.#isTroubled) return;
-    this.#isTroubled = why !== undefined;
-    if (why !== undefined) {
-      const text = `what happens on this node is not recorded: ${why}`;
-      log.warn({ why }, 'the recorder cannot write');
+    const [before] = this.#troubles.values();
+    if (why === undefined) this.#troubles.delete(lane);
+    else this.#troubles.set(lane, why);
+    const [now] = this.#troubles.values();
+    if (now === before) return;
+    if (now !== undefined) {
+      const text = `what happens on this node is not recorded: ${now}`;
+      log.warn({ why: now }, 'the recorder cannot write');
       notice({ code: 'KTRACE_N_RECORDER', level: 'warn', text });
     } else {
       log.info('the recorder writes again');
@@ -267,7 +272,7 @@ export class Recorder implements Sink {
       const event = this.#lostEvent();
       lost(event);
       // While nothing can be written this record would be lost too, and reported again.
-      if (!this.#isTroubled) this.#add('share', JSON.stringify(event), []);
+      if (!this.#troubles.has('share')) this.#add('share', JSON.stringify(event), []);
     }
     this.#note('services', this.services.take(this.#nowMs()));
     this.flush();
@@ -279,7 +284,7 @@ export class Recorder implements Sink {
   /** Notes on disk that it runs, also when there is nothing to write. */
   #markAlive(): void {
     const newest = this.stores.names.segments().at(-1);
-    if (newest === undefined || this.#isTroubled) return;
+    if (newest === undefined || this.#troubles.size > 0) return;
     const now = new Date(this.#nowMs());
     utimes(newest.path, now, now).catch(() => undefined);
   }
