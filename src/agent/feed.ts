@@ -10,6 +10,8 @@ import type { KtraceEvent } from '../event/types.ts';
 export interface Sink {
   /** It wants captured bytes also where it has no filter. */
   readonly wantsBytes?: boolean;
+  /** Whose it is: of what is scarce all followers of one have one share. Empty: nobody asks whose. */
+  readonly identity?: string;
   /** `captured`: of a packet its captured bytes, each variant once, where a follower has a filter or wants them. */
   event(event: KtraceEvent, captured?: readonly Uint8Array[]): void;
   resolved(resolved: Resolved): void;

@@ -32,10 +32,12 @@ export interface FollowedSet {
   basis: Basis;
   /** The addresses of new pods that are followed; undefined where not all pods are. */
   newborn: readonly string[] | undefined;
+  /** The account that follows; undefined or empty where nobody asks whose it is. */
+  owner?: string | undefined;
 }
 
 /** What the kernel is asked for one follower. */
-export type KernelSet = Pick<FollowedSet, 'addresses' | 'serviceAddresses' | 'wantsEveryPacket' | 'wantsBytes'>;
+export type KernelSet = Pick<FollowedSet, 'addresses' | 'serviceAddresses' | 'wantsEveryPacket' | 'wantsBytes' | 'owner'>;
 
 export interface FollowSetOptions {
   resolve: Resolve;
@@ -112,8 +114,8 @@ const ROOM = 131_072;
 
 /**
  * The union of all followers for the kernel. The node's own addresses are added as such: a masqueraded reply, and a request to a NodePort, carry
- * nothing else at the uplink. Where there is not room for all, each follower has an equal share first, and then what is left in their order: nobody
- * takes another one's place.
+ * nothing else at the uplink. Where there is not room for all, each owner has an equal share first, however many follows are theirs, and then what is
+ * left in their order: nobody takes another one's place. Followers without an owner are each their own.
  * @param gained addresses that a follower has come to since the last time, whoever followed them before
  */
 export function kernelTargets(
@@ -128,48 +130,76 @@ export function kernelTargets(
     servicePorts: new Set(),
     bits: emptyBits(),
     nodeBits: emptyBits(),
-    everyPacket: false,
+    everyPacket: sets.some(({ wantsEveryPacket }) => wantsEveryPacket),
     leftOut: new Map(),
-  };
-  const add = ({ hex, bit }: KnownAddress, kind: number): void => {
-    targets.addresses.set(hex, (targets.addresses.get(hex) ?? 0) | kind);
-    setBit(targets.bits, bit);
-  };
-  const put = (entry: KernelEntry, kinds: number): void => {
-    if (!('servicePort' in entry)) {
-      add(entry, kinds);
-      return;
-    }
-    add(entry.address, ADDRESS_BITS.service);
-    targets.servicePorts.add(entry.servicePort);
   };
   const isFollowing = sets.some(({ addresses, serviceAddresses }) => addresses.size + serviceAddresses.length > 0);
   for (const ip of isFollowing ? ownAddresses : []) {
     const address = addressOf(ip);
     if (address.isOfOneHost) continue;
-    add(address, ADDRESS_BITS.node);
+    addTo(targets, address, ADDRESS_BITS.node);
     setBit(targets.nodeBits, address.bit);
   }
-  const share = shareOf(sets, room - targets.addresses.size);
-  const left: { place: number; entry: KernelEntry; kinds: number }[] = [];
-  for (const [place, set] of sets.entries()) {
-    const every = set.wantsEveryPacket ? ADDRESS_BITS.every : 0;
-    const snap = set.wantsBytes ? ADDRESS_BITS.snap : 0;
-    const kinds = ADDRESS_BITS.followed | every | snap;
-    if (set.wantsEveryPacket) targets.everyPacket = true;
-    for (const [count, entry] of entriesOf(set).entries()) {
-      if (count < share) put(entry, kinds);
-      else left.push({ place, entry, kinds });
-    }
-  }
-  for (const { place, entry, kinds } of left) {
+  for (const wish of putShares(targets, sets, room - targets.addresses.size)) {
+    const { place, entry } = wish;
     const { hex } = 'servicePort' in entry ? entry.address : entry;
     const isThere = targets.addresses.has(hex);
-    if ((isThere || targets.addresses.size < room) && targets.servicePorts.size < room) put(entry, kinds);
+    if ((isThere || targets.addresses.size < room) && targets.servicePorts.size < room) putIn(targets, wish);
     else targets.leftOut.set(place, (targets.leftOut.get(place) ?? 0) + 1);
   }
   for (const ip of gained) targets.gained.add(addressOf(ip).hex);
   return targets;
+}
+
+/** An entry that the follower at a place of the list asks for. */
+interface Wish {
+  place: number;
+  entry: KernelEntry;
+  kinds: number;
+}
+
+function wishesOf(set: KernelSet, place: number): Wish[] {
+  const every = set.wantsEveryPacket ? ADDRESS_BITS.every : 0;
+  const snap = set.wantsBytes ? ADDRESS_BITS.snap : 0;
+  const kinds = ADDRESS_BITS.followed | every | snap;
+  return entriesOf(set).map((entry) => ({ place, entry, kinds }));
+}
+
+function addTo(targets: KernelTargets, { hex, bit }: KnownAddress, kinds: number): void {
+  targets.addresses.set(hex, (targets.addresses.get(hex) ?? 0) | kinds);
+  setBit(targets.bits, bit);
+}
+
+function putIn(targets: KernelTargets, { entry, kinds }: Wish): void {
+  if (!('servicePort' in entry)) {
+    addTo(targets, entry, kinds);
+    return;
+  }
+  addTo(targets, entry.address, ADDRESS_BITS.service);
+  targets.servicePorts.add(entry.servicePort);
+}
+
+/**
+ * Puts what each owner has for certain, and gives the rest: how much of it is the same is not known yet. Of an owner's share each of its follows has an equal
+ * part, and then what the others of the same owner leave of theirs.
+ */
+function putShares(targets: KernelTargets, sets: readonly KernelSet[], room: number): Wish[] {
+  const all = sets.reduce((sum, { addresses, serviceAddresses }) => sum + addresses.size + serviceAddresses.length, 0);
+  if (all <= room) {
+    for (const [place, set] of sets.entries()) for (const wish of wishesOf(set, place)) putIn(targets, wish);
+    return [];
+  }
+  const byOwner = Map.groupBy(sets.entries(), ([place, { owner }]) => owner || place);
+  const share = Math.floor(room / byOwner.size);
+  return [...byOwner.values()].flatMap((own) => {
+    const part = Math.floor(share / own.length);
+    const wishes = own.map(([place, set]) => wishesOf(set, place));
+    const certain = wishes.flatMap((one) => one.slice(0, part));
+    const more = wishes.flatMap((one) => one.slice(part));
+    const rest = share - certain.length;
+    for (const wish of [...certain, ...more.slice(0, rest)]) putIn(targets, wish);
+    return more.slice(rest);
+  });
 }
 
 /** A followed address, or one of a Service with its key of `service_ports`. */
@@ -202,12 +232,6 @@ export function isSameOwn(one: ReadonlySet<string>, other: ReadonlySet<string>):
 function hasAll(others: ReadonlySet<string>, ips: ReadonlySet<string>, isNothing = (_ip: string) => false): boolean {
   for (const ip of ips) if (!others.has(ip) && !isNothing(ip)) return false;
   return true;
-}
-
-/** How much each may have that everybody has it; of overlaps nothing is known yet. */
-function shareOf(sets: readonly KernelSet[], room: number): number {
-  const all = sets.reduce((sum, { addresses, serviceAddresses }) => sum + addresses.size + serviceAddresses.length, 0);
-  return all <= room ? all : Math.floor(room / sets.length);
 }
 
 /** Whether two resolutions of a subscription stand for the same. */

@@ -60,6 +60,8 @@ export interface FollowersOptions {
   tell(following: Following, notice: NoticeEvent): void;
   /** Called when the kernel does not have what is followed now; to bring it there by {@link Followers.give}. */
   changed(): void;
+  /** Entries of the kernel's tables of targets, in place of as many as they have. */
+  targetRoom?: number | undefined;
   /** Milliseconds of a clock that is never stepped. */
   nowMs?: (() => number) | undefined;
 }
@@ -93,7 +95,7 @@ export class Followers {
 
   /** Throws, and adds nobody, where a subscription cannot be resolved. It is told by {@link tellResolved}. */
   add(subscription: Subscription, sink: Sink, allowed: Scope): Following {
-    const set = this.#resolve({ subscription, allowed });
+    const set = this.#resolve({ subscription, allowed, sink });
     const following: Following = {
       ...{ subscription, allowed, sink, set },
       ...{ isTouched: false, given: NONE, told: undefined, leftOutText: '' },
@@ -105,7 +107,7 @@ export class Followers {
 
   /** Throws, and changes nothing, where the subscription cannot be resolved. */
   update(following: Following, subscription: Subscription, allowed: Scope): void {
-    const set = this.#resolve({ subscription, allowed });
+    const set = this.#resolve({ subscription, allowed, sink: following.sink });
     // Another filter, or more of each packet: what was told already is told once more.
     if (!asksTheSame(following.subscription, subscription)) following.given = NONE;
     following.subscription = subscription;
@@ -155,12 +157,12 @@ export class Followers {
 
   /** Gives the kernel what is followed now. What it refuses costs only itself, and followers are told. */
   give(): void {
-    const { tracer, interfaces, notices, log } = this.#options;
+    const { tracer, interfaces, notices, log, targetRoom } = this.#options;
     this.#isBehind = true;
     const all = [...this.#all];
     const sets = all.map(({ set }) => set);
     try {
-      const targets = kernelTargets(sets, interfaces.ownAddresses, this.#gained());
+      const targets = kernelTargets(sets, interfaces.ownAddresses, this.#gained(), targetRoom);
       for (const [place, following] of all.entries()) this.#tellLeftOut(following, targets.leftOut.get(place) ?? 0);
       this.#givenOwn = interfaces.ownAddresses;
       tracer.setTargets(targets);
@@ -202,14 +204,15 @@ export class Followers {
     this.tellResolved(following);
   }
 
-  #resolve({ subscription, allowed }: Pick<Following, 'subscription' | 'allowed'>): FollowedSet {
+  #resolve({ subscription, allowed, sink }: Pick<Following, 'subscription' | 'allowed' | 'sink'>): FollowedSet {
     const { naming, interfaces } = this.#options;
-    return followedSet(subscription, {
+    const set = followedSet(subscription, {
       resolve: naming.resolve,
       placeOf: naming.placeOf,
       allowed,
       newborn: interfaces.newPodAddresses(),
     });
+    return { ...set, owner: sink.identity };
   }
 
   #tellLeftOut(following: Following, withoutRoom: number): void {

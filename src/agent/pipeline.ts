@@ -61,6 +61,8 @@ export interface PipelineOptions {
   version?: string;
   /** Added to the clock of everything that is told: for tests of nodes whose clocks disagree. */
   clockSkewMs?: number;
+  /** Entries of the kernel's tables of targets, in place of as many as they have. */
+  targetRoom?: number;
   /** Milliseconds of a clock that is never stepped, in place of this machine's. */
   nowMs?: () => number;
 }

@@ -165,3 +165,21 @@ test('two who follow as much as there is room for leave the others’ addresses 
   const shared = kernelTargets([sets[0]!, sets[0]!], [], [], room);
   assert.deepEqual([shared.addresses.size, shared.leftOut.size], [room, 0], 'what two follow takes room once');
 });
+
+test('who follows often has no more room than who follows once, and each of their follows has a part of it', () => {
+  const room = 1000;
+  const full = (from: number, owner: string) => ({
+    ...set({ addresses: many(room, from) }, { addresses: [], serviceAddresses: [] }).followed,
+    owner,
+  });
+  const often = Array.from({ length: 8 }, (_, place) => full(place * room, 'often'));
+  const small = { ...set({ addresses: ['10.0.0.1'] }, { addresses: [], serviceAddresses: [] }).followed, owner: 'often' };
+  const once = { ...set({ addresses: many(450, 9 * room) }, { addresses: [], serviceAddresses: [] }).followed, owner: 'once' };
+  const targets = kernelTargets([...often, small, once], [], [], room);
+  assert.equal(targets.addresses.size, room);
+  assert.equal(targets.leftOut.get(9), undefined, 'half of the room is enough');
+  assert.equal(targets.leftOut.get(8), undefined, 'the small one has its part');
+  for (const place of often.keys()) assert.ok((targets.leftOut.get(place) ?? 0) <= room - 55, `${place}`);
+  const nobodys = kernelTargets([full(0, ''), full(room, ''), full(2 * room, 'one')], [], [], room);
+  assert.deepEqual([...nobodys.leftOut.values()], [room - 334, room - 333, room - 333]);
+});

@@ -176,3 +176,15 @@ test('another address that each host has for itself is nothing for the kernel, a
   assert.equal(givenFor(['192.168.0.1', 'fe80::1', '172.17.0.1']), 1);
   assert.equal(givenFor(['172.17.0.1', 'fe80::2']), 1);
 });
+
+test('followers of one account share its part of the kernel’s tables', (t) => {
+  const many = (count: number, net: number) => Array.from({ length: count }, (_, n) => `198.${net}.${n >> 8}.${n & 255}`);
+  const resolve: Resolve = (_, extra) => resolvedTo({ addresses: [...extra] });
+  const { pipeline } = openPipeline(t, { naming: { resolve }, targetRoom: 1000 });
+  for (let n = 0; n < 4; n += 1) {
+    pipeline.follow(subscription({ addresses: many(900, n) }), { ...listener(), identity: 'often' }, 'all');
+  }
+  const sink = { ...listener(), identity: 'once' };
+  pipeline.follow(subscription({ addresses: many(500, 9) }), sink, 'all');
+  assert.deepEqual(sink.events, [], 'nothing is left out');
+});

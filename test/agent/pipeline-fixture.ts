@@ -16,6 +16,7 @@ interface Fakes {
   naming?: Partial<Naming>;
   /** The clock by which it is measured how long it takes to resolve. */
   nowMs?: () => number;
+  targetRoom?: number;
 }
 
 /**
@@ -24,7 +25,7 @@ interface Fakes {
  */
 export function openPipeline(
   t: TestContext,
-  { tracer, interfaces, native, naming, nowMs = () => 0 }: Fakes = {},
+  { tracer, interfaces, native, naming, nowMs = () => 0, targetRoom }: Fakes = {},
 ): { pipeline: Pipeline; tell(batch: Uint8Array): void; rings: number; given: KernelTargets[] } {
   t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
   const given: KernelTargets[] = [];
@@ -90,6 +91,7 @@ export function openPipeline(
     symbols: { areKnown: true, at: () => '' },
     log: quiet,
     nowMs,
+    targetRoom,
   } as unknown as PipelineOptions;
   const pipeline = new Pipeline(options);
   t.after(() => pipeline.close());
