@@ -8,15 +8,15 @@ import { resolveTargets } from '../src/kube/targets.ts';
 import { createLog } from '../src/util/log.ts';
 import { type Spread, spread } from './stats.ts';
 
-/** Milliseconds of the agent's one thread for one change of the cluster, up to the set that the kernel's maps are compared with. */
+/** Milliseconds of the agent's thread for one change of the cluster, without what the kernel's maps take. */
 export interface ResolvingCost {
   endpoints: number;
   followers: number;
-  /** An endpoint of a Service that nobody follows. */
+  /** A change of an endpoint of a Service that nobody follows. */
   ofNobody: Spread;
-  /** A pod that one of the followers follows: each follows a namespace, with its part of the endpoints. */
+  /** A new pod that one follower follows. Each follows a namespace, with its part of the endpoints. */
   ofOne: Spread;
-  /** A pod that all of them follow: each follows all pods, with all endpoints. */
+  /** A new pod that all followers follow. Each follows all pods, with all endpoints. */
   ofAll: Spread;
 }
 
@@ -27,7 +27,7 @@ const ENDPOINTS = 10;
 const OWN_PODS = 10;
 const SERVICE_PORTS: ServiceFact['ports'] = [{ name: '', port: 80, nodePort: undefined, proto: 'tcp' }];
 
-/** Resolving again after a change, among 20,000 endpoints and for ten followers; no kernel is in it. */
+/** What resolving again after a change takes, with 20,000 endpoints and ten followers. It needs no kernel. */
 export async function measureResolving({ rounds }: { rounds: number }): Promise<ResolvingCost> {
   const ofNamespaces = follow((namespace) => [{ kind: 'namespace', name: `ns-${namespace}` }], endpointsOf);
   const ofNobody = await ofNamespaces(rounds, (index, round) => index.putSlice(sliceOf(NAMESPACES, 0, round)));
@@ -41,13 +41,13 @@ export async function measureResolving({ rounds }: { rounds: number }): Promise<
   return { endpoints: all.length, followers: NAMESPACES, ofNobody, ofOne, ofAll };
 }
 
-/** Followers of a new index, and what a change of it takes. */
+/** Measures a change of an index with ten followers. */
 function follow(targets: (follower: number) => Target[], addresses: (follower: number) => string[]) {
   return async (rounds: number, change: (index: NamesIndex, round: number) => void): Promise<Spread> => {
     const index = filledIndex();
     let done: ((ms: number) => void) | undefined;
     let beganMs: number | undefined;
-    /** It is looked at before and after the targets are resolved. */
+    /** Called before and after the targets are resolved. */
     const nowMs = () => {
       const now = performance.now();
       if (beganMs === undefined) beganMs = now;
@@ -119,7 +119,7 @@ function serviceOf(namespace: number, service: number): ServiceFact {
   };
 }
 
-/** @param version another one has another first endpoint */
+/** @param version each has another first endpoint */
 function sliceOf(namespace: number, service: number, version: number): SliceFact {
   const endpoints = Array.from({ length: ENDPOINTS }, (_, at) => {
     const host = at === 0 && version > 0 ? 100 + version : at;

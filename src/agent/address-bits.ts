@@ -14,10 +14,10 @@ export function setBit(bits: Uint8Array, bit: number): void {
   bits[byte] = (bits[byte] ?? 0) | (1 << (bit & 7));
 }
 
-/** What an address is to the kernel's maps. */
+/** An address as the kernel's maps need it. */
 export interface KnownAddress {
   bytes: Uint8Array;
-  /** Its bytes. */
+  /** `bytes` in hex. */
   hex: string;
   bit: number;
   /** As events write it. */
@@ -25,13 +25,13 @@ export interface KnownAddress {
   isOfOneHost: boolean;
 }
 
-/** More than the kernel's `targets` has room for, and the node's own. */
+/** More than the kernel's `targets` has room for, with the node's own. */
 const MOST_KNOWN = 262_144;
 const known = new Map<string, KnownAddress>();
 
 /**
- * An address by its text, of which it is made out once: what is followed is resolved again and again, and is mostly the same. Throws when it is none
- * (they come from Kubernetes or a validated message).
+ * An address from its text. Each text is parsed once, as what is followed is resolved again and again, and is mostly the same. Throws when it is no
+ * address (they come from Kubernetes or a validated message).
  */
 export function addressOf(ip: string): KnownAddress {
   const found = known.get(ip);

@@ -10,33 +10,33 @@ import { ADDRESS_BITS, type KernelTargets, servicePortKey } from './tracer.ts';
 
 const PROTOCOL_NUMBERS = { tcp: 6, udp: 17, sctp: 132 } as const;
 
-/** Addresses whose owner is not known for certain that a follower who may see some namespaces has at most: a client may name any. */
+/** The most addresses of unknown owners that are followed for somebody who may see some namespaces only: a client may name any address. */
 export const MOST_UNKNOWN = 1024;
 
-/** Resolves selectors against the node's pods and the cluster's Services, see `resolveTargets` in kube. */
+/** Resolves targets against the node's pods and the cluster's Services; see `resolveTargets` in kube. */
 export type Resolve = (targets: Target[], extra: readonly string[], allowed: Scope) => ResolvedTargets;
 
-/** What one follower's subscription stands for now. */
+/** What one follower's subscription resolves to. It is never changed: another resolution is another set. */
 export interface FollowedSet {
   resolved: Resolved;
   addresses: ReadonlySet<string>;
   serviceAddresses: readonly ServiceAddress[];
   wantsEveryPacket: boolean;
-  /** More than the headers. */
+  /** It wants more of each packet than the headers. */
   wantsBytes: boolean;
-  /** Addresses that are not followed because nobody knows whose they are, and there are too many of these. */
+  /** How many addresses of unknown owners are left out, over {@link MOST_UNKNOWN}. */
   leftOut: number;
-  /** Addresses that are not followed, and may be when their owner is another one. */
+  /** Addresses that are not followed because of their owner, or for being over {@link MOST_UNKNOWN}. */
   refused: ReadonlySet<string>;
-  /** What the targets were resolved from. */
+  /** What the resolution depends on. */
   basis: Basis;
-  /** The addresses of new pods that are followed; undefined where not all pods are. */
+  /** The addresses of new pods that it was resolved with; undefined when it does not follow all pods. */
   newborn: readonly string[] | undefined;
   /** The account that follows; undefined or empty where nobody asks whose it is. */
   owner?: string | undefined;
 }
 
-/** What the kernel is asked for one follower. */
+/** What the kernel's maps need of a set. */
 export type KernelSet = Pick<FollowedSet, 'addresses' | 'serviceAddresses' | 'wantsEveryPacket' | 'wantsBytes' | 'owner'>;
 
 export interface FollowSetOptions {
@@ -45,13 +45,13 @@ export interface FollowSetOptions {
   placeOf(ip: string, namespaces: ReadonlySet<string>): Place;
   /** What the follower may see. */
   allowed: Scope;
-  /** Addresses of pods that the API server may not have told of yet: who follows all pods follows these. */
+  /** Addresses inside new pods, which the API server may not have reported yet. They are followed where all pods are. */
   newborn?: readonly string[];
 }
 
 /**
- * Resolves a subscription. Addresses that other agents resolved are followed like own ones, and bring their Services along. Whoever named an address,
- * client, EndpointSlice or Service: one that is known to be of somebody whom the follower may not see is not followed.
+ * Resolves a subscription. Addresses that other agents resolved are followed like own ones, together with their Services. An address that is known to
+ * belong to something that the follower may not see is not followed, whether a client, an EndpointSlice or a Service named it.
  */
 export function followedSet(
   subscription: Subscription,
@@ -60,13 +60,13 @@ export function followedSet(
   const isOfAll = subscription.targets.some(({ kind }) => kind === 'all');
   const early = isOfAll ? newborn : [];
   const may = createBound(allowed, placeOf);
-  // A client may write an address in many ways, and each would be another one.
+  // A client may write one address in several ways.
   const named = subscription.addresses.map((ip) => addressOf(ip).text);
   const found = resolve(subscription.targets, [...named, ...early], allowed);
   const { pods, serviceAddresses, unresolved } = found;
   const addresses = may.choose(early.length === 0 ? found.addresses : new Set([...found.addresses, ...early]));
   return {
-    // What others may have as well is not told to them.
+    // Own addresses, which other nodes may have as well, are not among those that other agents are asked to follow.
     resolved: { pods, addresses, ...(unresolved.length === 0 ? {} : { unresolved }) },
     addresses: new Set([...addresses, ...may.choose(found.ownAddresses), ...may.choose(named)]),
     serviceAddresses,
@@ -80,8 +80,8 @@ export function followedSet(
 }
 
 /**
- * Whether a subscription that stood for this set may stand for another one after these changes.
- * @param newborn the addresses of new pods now
+ * Whether a subscription that resolved to this set may resolve to another one after these changes.
+ * @param newborn the addresses inside new pods now
  */
 export function isSetTouched(set: FollowedSet, changes: Changes, newborn: readonly string[]): boolean {
   const { addresses, refused, basis } = set;
@@ -89,7 +89,7 @@ export function isSetTouched(set: FollowedSet, changes: Changes, newborn: readon
   return isTouched(basis, (ip) => addresses.has(ip) || refused.has(ip), changes);
 }
 
-/** Chooses what a follower may follow, the first that are asked about before the later ones. */
+/** Chooses the addresses that a follower may follow. Where there are too many of unknown owners, those that come first. */
 function createBound(allowed: Scope, placeOf: FollowSetOptions['placeOf']) {
   const unknown = new Set<string>();
   const refused = new Set<string>();
@@ -113,10 +113,10 @@ function createBound(allowed: Scope, placeOf: FollowSetOptions['placeOf']) {
 const ROOM = 131_072;
 
 /**
- * The union of all followers for the kernel. The node's own addresses are added as such: a masqueraded reply, and a request to a NodePort, carry
- * nothing else at the uplink. Where there is not room for all, each owner has an equal share first, however many follows are theirs, and then what is
- * left in their order: nobody takes another one's place. Followers without an owner are each their own.
- * @param gained addresses that a follower has come to since the last time, whoever followed them before
+ * The union of all followers for the kernel's maps. The node's own addresses are added as such: a masqueraded reply, and a request to a NodePort, have
+ * no other address at the uplink. When there is not room for all, each owner gets an equal share, however many follows are theirs, and what is left goes to
+ * followers in their order: no owner can take the share of another. Followers without an owner are each their own.
+ * @param gained addresses that are new to a follower since the last time, whoever followed them before
  */
 export function kernelTargets(
   sets: readonly KernelSet[],
@@ -180,8 +180,8 @@ function putIn(targets: KernelTargets, { entry, kinds }: Wish): void {
 }
 
 /**
- * Puts what each owner has for certain, and gives the rest: how much of it is the same is not known yet. Of an owner's share each of its follows has an equal
- * part, and then what the others of the same owner leave of theirs.
+ * Puts what each owner gets for certain, and returns the rest. Overlaps are not known yet, and count more than once. Each follow of an owner gets an equal
+ * part of the owner's share, and then what the owner's other follows leave of theirs.
  */
 function putShares(targets: KernelTargets, sets: readonly KernelSet[], room: number): Wish[] {
   const all = sets.reduce((sum, { addresses, serviceAddresses }) => sum + addresses.size + serviceAddresses.length, 0);
@@ -202,13 +202,13 @@ function putShares(targets: KernelTargets, sets: readonly KernelSet[], room: num
   });
 }
 
-/** A followed address, or one of a Service with its key of `service_ports`. */
+/** A followed address, or a Service's address with the key of its port in `service_ports`. */
 type KernelEntry = KnownAddress | { address: KnownAddress; servicePort: string };
 
-/** What is not resolved again keeps its set. */
+/** By set: followers that a change does not touch keep theirs. */
 const knownEntries = new WeakMap<KernelSet, readonly KernelEntry[]>();
 
-/** A set as the kernel's maps have it, made out once. */
+/** The entries of the kernel's maps for a set, computed once. */
 function entriesOf(set: KernelSet): readonly KernelEntry[] {
   const known = knownEntries.get(set);
   if (known !== undefined) return known;
@@ -222,19 +222,19 @@ function entriesOf(set: KernelSet): readonly KernelEntry[] {
   return entries;
 }
 
-/** Whether the kernel gets the same of two sets of own addresses: what each host has for itself it does not get. */
+/** Whether two sets of own addresses are the same to the kernel, which is not given loopback and link-local ones. */
 export function isSameOwn(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
   const isLocal = (ip: string) => addressOf(ip).isOfOneHost;
   return one === other || (hasAll(one, other, isLocal) && hasAll(other, one, isLocal));
 }
 
-/** Whether all of `ips` are among others, but for those that do not matter. */
+/** Whether `others` has all of `ips`, apart from those that `isNothing` leaves out. */
 function hasAll(others: ReadonlySet<string>, ips: ReadonlySet<string>, isNothing = (_ip: string) => false): boolean {
   for (const ip of ips) if (!others.has(ip) && !isNothing(ip)) return false;
   return true;
 }
 
-/** Whether two resolutions of a subscription stand for the same. */
+/** Whether two resolutions of a subscription are the same to its follower and to the kernel. */
 export function isSameSet(one: FollowedSet, other: FollowedSet): boolean {
   return (
     isSameResolved(one.resolved, other.resolved) &&
@@ -263,7 +263,7 @@ function isSameList<T>(one: readonly T[], other: readonly T[], isSame: (a: T, b:
   return one.length === other.length && one.every((item, at) => isSame(item, other[at] as T));
 }
 
-/** True when one of the record's addresses, before or after translation or quoted, is a followed one. */
+/** Whether one of the record's addresses is followed: its own, those before and after translation, those that an ICMP error quotes. */
 export function isWanted(set: FollowedSet, event: PacketEvent | FlowEvent): boolean {
   const has = ({ ip }: Endpoint) => set.addresses.has(ip);
   if (has(event.src) || has(event.dst)) return true;

@@ -22,30 +22,30 @@ import type { Interfaces } from './interfaces.ts';
 import type { Notices } from './notices.ts';
 import type { Tracer } from './tracer.ts';
 
-/** Changes of pods and Services come in bursts; resolving takes milliseconds where there are thousands of Services. */
+/** Changes of pods and Services come in bursts: they are collected for this long. */
 const RESOLVE_DELAY_MS = 50;
-/** So many times as long as it took the last time nothing is resolved: the ring is read by the same thread. */
+/** Resolving pauses for this many times as long as it took: the same thread reads the ring, and at most a tenth of its time goes to this. */
 const RESOLVE_REST = 10;
 const NONE: ReadonlySet<string> = new Set();
 
-/** What targets may depend on has changed: something of the cluster, or the addresses that were found inside new pods. */
+/** A change that targets may depend on: of the cluster, or of the addresses that were found inside new pods. */
 export type TargetChange = Change | { kind: 'pod-addresses' };
 
-/** One that follows. */
+/** One follower. */
 export interface Following {
   subscription: Subscription;
   /** What it may see. */
   allowed: Scope;
   readonly sink: Sink;
-  /** What the subscription stands for now. */
+  /** What the subscription resolves to. */
   set: FollowedSet;
-  /** Something that the set was made from has changed since. */
+  /** Something that `set` depends on has changed since it was resolved. */
   isTouched: boolean;
-  /** What the kernel was told last that this one follows. */
+  /** The addresses that the kernel was last given for this follower. */
   given: ReadonlySet<string>;
-  /** What it was told last that its targets stand for. */
+  /** The resolution that was last delivered to it. */
   told: Resolved | undefined;
-  /** What it was told last of addresses that are not followed for it. */
+  /** The notice that was last delivered to it about addresses that are left out. */
   leftOutText: string;
 }
 
@@ -56,9 +56,9 @@ export interface FollowersOptions {
   notices: Notices;
   guard: Guard;
   log: Logger;
-  /** Tells one of them. */
+  /** Delivers a notice to one follower. */
   tell(following: Following, notice: NoticeEvent): void;
-  /** Called when the kernel does not have what is followed now; to bring it there by {@link Followers.give}. */
+  /** Called when the kernel's maps are not up to date. It has to call {@link Followers.give} once packets can be taken in. */
   changed(): void;
   /** Entries of the kernel's tables of targets, in place of as many as they have. */
   targetRoom?: number | undefined;
@@ -66,18 +66,18 @@ export interface FollowersOptions {
   nowMs?: (() => number) | undefined;
 }
 
-/** Who follows what: subscriptions, what they stand for as pods and Services come and go, and what the kernel was given of it. */
+/** The followers: their subscriptions, what these resolve to as the cluster changes, and what the kernel was given of it. */
 export class Followers {
   readonly #options: FollowersOptions;
   readonly #all = new Set<Following>();
   readonly #nowMs: () => number;
-  /** Since the targets were resolved again last. */
+  /** Changes that no follower was checked against yet. */
   #changes = new Changes();
   #isResolving = false;
   #resolveCostMs = 0;
-  /** The node's addresses as the kernel was given them last. */
+  /** The node's own addresses that the kernel was last given. */
   #givenOwn = NONE;
-  /** The kernel does not have all that is followed: something has changed, was refused or has failed since it was given. */
+  /** The kernel's maps are not up to date: something has changed since, was refused, or failed. */
   #isBehind = false;
 
   constructor(options: FollowersOptions) {
@@ -93,7 +93,7 @@ export class Followers {
     return this.#all.values();
   }
 
-  /** Throws, and adds nobody, where a subscription cannot be resolved. It is told by {@link tellResolved}. */
+  /** Throws, and adds nobody, when the subscription cannot be resolved. The resolution is delivered by {@link tellResolved}. */
   add(subscription: Subscription, sink: Sink, allowed: Scope): Following {
     const set = this.#resolve({ subscription, allowed, sink });
     const following: Following = {
@@ -105,10 +105,10 @@ export class Followers {
     return following;
   }
 
-  /** Throws, and changes nothing, where the subscription cannot be resolved. */
+  /** Throws, and changes nothing, when the subscription cannot be resolved. */
   update(following: Following, subscription: Subscription, allowed: Scope): void {
     const set = this.#resolve({ subscription, allowed, sink: following.sink });
-    // Another filter, or more of each packet: what was told already is told once more.
+    // With another filter, or more of each packet, flows that were emitted already have to be emitted again.
     if (!asksTheSame(following.subscription, subscription)) following.given = NONE;
     following.subscription = subscription;
     following.allowed = allowed;
@@ -118,7 +118,7 @@ export class Followers {
     this.tellResolved(following);
   }
 
-  /** False when it was gone already. */
+  /** False when it was removed before. */
   remove(following: Following): boolean {
     const wasThere = this.#all.delete(following);
     if (wasThere) this.#isBehind = true;
@@ -129,7 +129,7 @@ export class Followers {
     this.#all.clear();
   }
 
-  /** Tells a follower what its targets stand for, where that is not what it was told last. */
+  /** Delivers a follower's resolution to it, when it differs from the last one. */
   tellResolved(following: Following): void {
     const { resolved } = following.set;
     if (following.told !== undefined && isSameResolved(following.told, resolved)) return;
@@ -137,7 +137,7 @@ export class Followers {
     following.sink.resolved(resolved);
   }
 
-  /** Resolves again, a moment later, the targets that a change touches. Changes that come until then are one. */
+  /** Resolves those followers again that a change touches. Changes are collected for a moment first. */
   resolveAgain(change: TargetChange): void {
     if (this.#all.size === 0) return;
     if (change.kind !== 'pod-addresses') this.#changes.add(change);
@@ -155,7 +155,7 @@ export class Followers {
     setTimeout(resolve, Math.max(RESOLVE_DELAY_MS, this.#resolveCostMs * RESOLVE_REST));
   }
 
-  /** Gives the kernel what is followed now. What it refuses costs only itself, and followers are told. */
+  /** Brings the kernel's maps up to date. What the kernel refuses is reported to the followers; the rest is in place. */
   give(): void {
     const { tracer, interfaces, notices, log, targetRoom } = this.#options;
     this.#isBehind = true;
@@ -171,12 +171,12 @@ export class Followers {
     } catch (error) {
       log.error({ err: messageOf(error) }, 'not all targets could be followed');
       const text = `some of what is followed is not seen on this node: ${messageOf(error)}`;
-      // It is tried at each change, and may be refused each time.
+      // Every change tries again, and may be refused for the same reason.
       notices.update({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' });
     }
   }
 
-  /** The kernel follows nothing until the next {@link give}. */
+  /** Empties the kernel's maps until the next {@link give}. */
   takeBack(): void {
     this.#isBehind = true;
     this.#options.tracer.setTargets(kernelTargets([], []));
@@ -188,7 +188,7 @@ export class Followers {
     const changes = this.#changes;
     for (const following of this.#all) following.isTouched ||= isSetTouched(following.set, changes, newborn);
     this.#changes = new Changes();
-    // Each for itself. One that cannot be resolved stays touched, and is tried with the next change.
+    // One that cannot be resolved does not stop the others. It stays touched, and the next change tries again.
     for (const following of this.#all) if (following.isTouched) guard.run('targets', () => this.#renew(following));
     if (this.#isBehind || !isSameOwn(interfaces.ownAddresses, this.#givenOwn)) changed();
   }
@@ -196,7 +196,7 @@ export class Followers {
   #renew(following: Following): void {
     const set = this.#resolve(following);
     const isSame = isSameSet(following.set, set);
-    // Also where it stands for the same: it may have been made from something else.
+    // Kept also when it resolves to the same: it may depend on other objects now.
     following.set = set;
     following.isTouched = false;
     if (isSame) return;
@@ -223,7 +223,7 @@ export class Followers {
     if (text !== '') tell(following, notices.event({ code: 'KTRACE_N_TARGETS_INCOMPLETE', text, level: 'warn' }));
   }
 
-  /** Addresses that a follower was not given before: it has to hear of their flows, whoever else has. */
+  /** Addresses that are new to a follower. Their flows have to be emitted again for it, even when others follow them already. */
   #gained(): Set<string> {
     const gained = new Set<string>();
     for (const following of this.#all) {
@@ -243,7 +243,7 @@ function textOfLeftOut(unknown: number, withoutRoom: number): string {
   return reasons.length === 0 ? '' : `addresses are not followed on this node: ${reasons.join('; ')}`;
 }
 
-/** Of whatever it follows. */
+/** Whether two subscriptions differ in nothing but what they follow. */
 function asksTheSame(one: Subscription, other: Subscription): boolean {
   const { targets: _targets, addresses: _addresses, ...asked } = one;
   const { targets: _otherTargets, addresses: _otherAddresses, ...otherAsked } = other;

@@ -28,7 +28,7 @@ import { startServer } from './server.ts';
 import { Tracer } from './tracer.ts';
 
 /**
- * Runs the agent until SIGTERM or SIGINT; resolves when all is taken down.
+ * Runs the agent until SIGTERM or SIGINT. Resolves when everything is taken down.
  * @throws KtraceError when the kernel side cannot be loaded, the socket cannot be served, or the kubeconfig cannot be read
  */
 export async function runAgent(config: AgentConfig): Promise<void> {
@@ -45,7 +45,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     attach: config.attach,
     probes: config.probes,
     rcuExpedited: config.rcuExpedited,
-    // One that is installed here may have live ones.
+    // An agent that is installed on this node may be using its own.
     keepFilters: config.withParent,
   });
   const closing = new AbortController();
@@ -76,7 +76,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     });
     closers.push(() => pipeline.close());
     interfaces.onPodAddressesChange = () => pipeline.resolveAgain({ kind: 'pod-addresses' });
-    // The index tells the pipeline.
+    // The index reports the change, and the pipeline hears of it from there.
     interfaces.onOwnAddressesChange = () => kube.index.setLocalAddresses([...interfaces.ownAddresses]);
     interfaces.onOwnAddressesChange();
     kube.onChange((change) => {
@@ -131,13 +131,13 @@ export async function runAgent(config: AgentConfig): Promise<void> {
   }
 }
 
-/** Notices that end another one's time. */
+/** Notices that withdraw another one. */
 const ENDED_BY: Partial<Record<NoticeEvent['code'], NoticeEvent['code']>> = {
   KTRACE_N_API_BACK: 'KTRACE_N_API_UNREACHABLE',
   KTRACE_N_PROXY_MODE: 'KTRACE_N_PROXY_MODE_UNKNOWN',
 };
 
-/** Two questions one after the other take less than a client waits for its answer. */
+/** Two reviews in a row take less time than a client waits for its answer. */
 const REVIEW_TIMEOUT_MS = 2_000;
 
 function authorizer(access: KubeAccess, signal: AbortSignal, log: Logger, recheckMs: number | undefined): Authorizer {
@@ -155,7 +155,7 @@ function authorizer(access: KubeAccess, signal: AbortSignal, log: Logger, rechec
 
 function authorizationOff(pipeline: Pipeline, log: Logger, { withParent }: AgentConfig): Authorizer {
   const everything = { authorize: allowAll, counters: () => [] };
-  // Its only client is who started it, and its socket is in a folder of that user.
+  // Its only client is the one that started it, and its socket is in a folder of that user.
   if (withParent) return everything;
   const text = 'this agent runs with --authorization off: whoever reaches it sees everything';
   log.warn(text);
@@ -210,7 +210,7 @@ function* ownPods(records: Iterable<PodRecord>): Generator<OwnPod> {
   }
 }
 
-/** What exporting needs is loaded where it is switched on alone. */
+/** The modules for exporting are loaded only when it is switched on. */
 async function exportTo(
   { export: config }: AgentConfig,
   feed: Feed,
@@ -222,7 +222,7 @@ async function exportTo(
   return startExport({ config, feed, index, version: version(), log });
 }
 
-/** Reading kubeconfigs takes a package of 88 MB: an agent that is a pod reads its service account itself. */
+/** An agent in a pod reads its service account itself: the package that reads kubeconfigs takes 88 MB. */
 async function kubeAccess({ kubeconfig: path, serviceAccount }: AgentConfig): Promise<KubeAccess> {
   if (path === undefined && process.env['KUBERNETES_SERVICE_HOST'] !== undefined) {
     return inClusterAccess(serviceAccount === undefined ? {} : { root: serviceAccount });
@@ -241,12 +241,12 @@ async function kubeAccess({ kubeconfig: path, serviceAccount }: AgentConfig): Pr
   return config;
 }
 
-/** The folder that a client made for the socket, when the client was killed and cannot do it. */
+/** Removes the folder that a client made for the socket: the client cannot when it was killed. */
 function removeIfEmpty(folder: string): void {
   try {
     rmdirSync(folder);
   } catch {
-    // The client has done it, or something of its own is in it.
+    // The client has removed it, or it holds something else.
   }
 }
 

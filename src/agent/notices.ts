@@ -3,19 +3,19 @@ import type { NoticeEvent } from '../event/types.ts';
 
 export type Notice = Pick<NoticeEvent, 'code' | 'text' | 'level' | 'interfaces'>;
 
-/** Notices that hold until they are withdrawn, one for each code: who follows later is told them, too. */
+/** Notices that stand until they are withdrawn, one for each code. Who follows later gets them, too. */
 export class Notices {
   readonly #node: string;
   readonly #tell: (notice: NoticeEvent) => void;
   readonly #standing = new Map<string, NoticeEvent>();
 
-  /** @param tell hands a notice to everybody who follows now */
+  /** @param tell delivers a notice to everybody who follows now */
   constructor(node: string, tell: (notice: NoticeEvent) => void) {
     this.#node = node;
     this.#tell = tell;
   }
 
-  /** For a follower that comes now. */
+  /** The standing notices, for a new follower. */
   all(): Iterable<NoticeEvent> {
     return this.#standing.values();
   }
@@ -24,25 +24,25 @@ export class Notices {
     return this.#standing.has(code);
   }
 
-  /** Tells it, also when it was told already. */
+  /** Delivers a notice and keeps it. */
   put(notice: Notice): void {
     const event = this.event(notice);
     this.#standing.set(notice.code, event);
     this.#tell(event);
   }
 
-  /** Tells it where something else, or nothing, holds under its code: for what is tried again and fails for the same reason each time. */
+  /** The same, unless it stands already as it is: for what is tried again and fails for the same reason. */
   update(notice: Notice): void {
     const { text, interfaces } = this.#standing.get(notice.code) ?? {};
     if (text !== notice.text || !isDeepStrictEqual(interfaces, notice.interfaces)) this.put(notice);
   }
 
-  /** Ends a notice's time; `by`, when given, is told once to those who follow now. */
+  /** Removes a notice. `by`, when given, is delivered once to those who follow now, if there was one. */
   withdraw(code: NoticeEvent['code'], by?: Notice): void {
     if (this.#standing.delete(code) && by !== undefined) this.once(by);
   }
 
-  /** Tells those who follow now, and nobody who comes later. */
+  /** Delivers a notice to those who follow now, and does not keep it. */
   once(notice: Notice): void {
     this.#tell(this.event(notice));
   }

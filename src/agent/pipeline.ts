@@ -33,17 +33,17 @@ import type { Tracer } from './tracer.ts';
 
 /** The kernel ring is emptied this often, and at once when a quarter of it is full. */
 const RING_INTERVAL_MS = 15;
-/** Decoded in one turn of the loop: some hundred sightings, a few milliseconds. */
+/** Read in one turn of the loop: some hundred sightings, which take a few milliseconds. */
 const RING_BATCH_BYTES = 256 * 1024;
 const COUNT_INTERVAL_MS = 2000;
 const CLOCK_INTERVAL_MS = 5000;
-/** Notices of what the kernel does not let be told. */
+/** Notices about facts that this kernel does not provide. */
 const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES'] as const;
 
-/** What the pipeline needs of Kubernetes: names for packets, pods for targets. */
+/** What the pipeline needs to know of Kubernetes: names for packets, pods for targets. */
 export interface Naming extends Pick<FollowSetOptions, 'resolve' | 'placeOf'> {
   namePacket(packet: PacketEvent, timeMs: number, podOfHop: (hop: Hop) => PodBehind | undefined): void;
-  /** @param pods known by their interfaces; they decide before the addresses do */
+  /** @param pods known by their interfaces; they take precedence over the addresses */
   nameFlow(flow: FlowEvent, timeMs: number, pods?: TrackedFlow['pods']): void;
   /** The pod that owned one of these addresses then. */
   podOf(addresses: readonly string[], timeMs: number): PodRef | undefined;
@@ -59,11 +59,11 @@ export interface PipelineOptions {
   symbols: KernelSymbols;
   log: Logger;
   version?: string;
-  /** Added to the clock of everything that is told: for tests of nodes whose clocks disagree. */
+  /** Added to the time of every event: for tests of nodes whose clocks disagree. */
   clockSkewMs?: number;
   /** Entries of the kernel's tables of targets, in place of as many as they have. */
   targetRoom?: number;
-  /** Milliseconds of a clock that is never stepped, in place of this machine's. */
+  /** A monotonic clock in milliseconds, by which the cost of resolving is measured; `performance.now` when absent. */
   nowMs?: () => number;
 }
 
@@ -73,11 +73,11 @@ const NO_SYMBOLS = {
   level: 'info',
 } as const;
 
-/** Sightings → packets and flows → followers. */
+/** Turns sightings into packets and flows, and delivers them to the followers. Traces only while somebody follows. */
 export class Pipeline implements Feed {
   readonly node: string;
   readonly instance = randomBytes(6).toString('hex');
-  /** Events handed to followers, by kind. */
+  /** Events delivered to followers, by kind. */
   readonly told = { packet: 0, flow: 0, lost: 0, notice: 0 };
   malformed = 0;
   readonly guard: Guard;
@@ -93,9 +93,9 @@ export class Pipeline implements Feed {
   readonly #losses: Losses;
   readonly #kernelFilter: KernelFilter;
   #batchMs = 0;
-  /** A sighting that cannot be taken in costs itself, not those behind it in the batch. */
+  /** Takes a sighting in. One that fails does not stop those after it in the batch. */
   readonly #add: (sighting: Sighting) => void;
-  /** Some follower has a filter, or wants the packets' bytes. */
+  /** A follower has a filter, or wants the packets' bytes. */
   #isFiltered = false;
 
   constructor(options: PipelineOptions) {
@@ -161,7 +161,7 @@ export class Pipeline implements Feed {
     return pipelineCounters(this, this.#options.tracer, this.#options.interfaces);
   }
 
-  /** What the kernel decides of the followers' filters; undefined: nothing. */
+  /** The part of the followers' filters that the kernel evaluates; undefined when there is none. */
   get kernelFilter(): string | undefined {
     return this.#kernelFilter.text;
   }
@@ -170,7 +170,7 @@ export class Pipeline implements Feed {
     return this.#followers.size;
   }
 
-  /** @throws KtraceError KTRACE_E_TRACING when the kernel side cannot be brought to it: then nothing of this follower is left */
+  /** @throws KtraceError KTRACE_E_TRACING when tracing cannot be started; the follower is removed again then */
   follow(subscription: Subscription, sink: Sink, allowed: Scope): Follower {
     if (this.#ring === undefined) this.guard.run('reload', () => this.#reloadIfOutdated());
     const following = this.#followers.add(subscription, sink, allowed);
@@ -205,17 +205,17 @@ export class Pipeline implements Feed {
     this.#followers.resolveAgain(change);
   }
 
-  /** Tells all followers, and those to come until it is withdrawn. */
+  /** Delivers a notice to all followers, and to those who come until it is withdrawn. */
   notice(notice: Notice): void {
     this.#notices.put(notice);
   }
 
-  /** Ends a notice's time; `by`, when given, is told once to those who follow now. */
+  /** Withdraws a notice. `by`, when given, is delivered once to those who follow now, if there was one. */
   withdraw(code: NoticeEvent['code'], by?: Notice): void {
     this.#notices.withdraw(code, by);
   }
 
-  /** Tells all followers what was lost elsewhere than on the way to one of them. */
+  /** Delivers to all followers what was lost before it was any follower's. */
   lost(event: LostEvent): void {
     this.#tellAll(event);
   }
@@ -249,7 +249,7 @@ export class Pipeline implements Feed {
     return this.#options.native.realtimeOffsetNs() + BigInt(this.#options.clockSkewMs ?? 0) * 1_000_000n;
   }
 
-  /** Brings the kernel side to what the followers want: nothing is attached while nobody follows. */
+  /** Brings the kernel side up to date with the followers. Nothing is attached while nobody follows. */
   #apply(): void {
     if (this.#followers.size === 0) {
       this.#stop();
@@ -261,11 +261,11 @@ export class Pipeline implements Feed {
     );
     const snapBytes = [...this.#followers].map(({ subscription }) => subscription.snapBytes ?? 0);
     this.#options.tracer.setSnapBytes(Math.max(0, ...snapBytes));
-    // Attached everywhere before anything matches: else the first packets would be told with half of their hops.
+    // Everything is attached before anything matches: else the first packets would be emitted with half of their hops.
     this.#start();
     this.#tellLacks();
     this.#tellInterfaces();
-    // Before the targets: what is matched anew is asked of the new filter.
+    // The filter before the targets: the packets of new targets have to pass the new filter.
     this.#filterInKernel();
     this.#followers.give();
   }
@@ -312,10 +312,10 @@ export class Pipeline implements Feed {
     this.#ring = undefined;
     for (const timer of this.#timers) clearInterval(timer);
     const { tracer, interfaces } = this.#options;
-    // Each for itself: what cannot be taken down must not leave the rest standing.
+    // Each step on its own: one that fails must not keep the others from being done.
     const steps: (() => void)[] = [
       () => interfaces.setActive(false),
-      // What is left in the ring is of followers who have gone; the next one must not be told of it.
+      // What is left in the ring belongs to followers who are gone. The next one must not get it.
       () => ring.drain(),
       () => ring.close(),
       () => this.#followers.takeBack(),
@@ -329,7 +329,7 @@ export class Pipeline implements Feed {
     for (const step of steps) this.guard.run('stop', step);
   }
 
-  /** What this kernel does not let be told: known for certain once everything is attached. */
+  /** Reports which facts this kernel does not provide. It is certain only once everything is attached. */
   #tellLacks(): void {
     const { notices, probes } = this.#options.tracer;
     const lacks = new Map(notices.map(({ code, text }) => [code, { code, text, level: 'warn' as 'warn' | 'info' }]));
@@ -339,7 +339,7 @@ export class Pipeline implements Feed {
     for (const lack of lacks.values()) this.#notices.update(lack);
   }
 
-  /** A node where nothing, or not everything, is attached must not look quiet. */
+  /** Reports interfaces that are not attached: a node that is not seen must not look quiet. */
   #tellInterfaces(): void {
     const code = 'KTRACE_N_INTERFACES_INCOMPLETE';
     const lacking = this.#options.interfaces.lacking();
@@ -367,12 +367,12 @@ export class Pipeline implements Feed {
     this.guard.run('answers', () => this.answers.tick(nowMs));
   }
 
-  /** Each step for itself: what fails in one is no reason to go without the others. */
+  /** Each step on its own: one that fails must not keep the others from being done. */
   #count(): void {
     const { guard } = this;
     guard.run('reload', () => this.#reloadIfOutdated());
     if (this.#ring === undefined) return;
-    // The tunnels' ports may be others now.
+    // The ports of the tunnels may have changed.
     guard.run('kernel filter', () => this.#filterInKernel());
     guard.run('probes', () => this.#refreshProbes());
     guard.run('interfaces', () => {
@@ -389,7 +389,7 @@ export class Pipeline implements Feed {
     guard.run('faults', () => this.#tellFaults());
   }
 
-  /** Conntrack's module was loaded after the programs: they are exchanged for such as read it, and tracing starts anew. */
+  /** When conntrack's module was loaded after the programs, replaces them by programs that read it, and starts tracing again. */
   #reloadIfOutdated(): void {
     const { tracer, log } = this.#options;
     if (!tracer.isOutdated()) return;
@@ -404,13 +404,13 @@ export class Pipeline implements Feed {
     }
   }
 
-  /** What comes after this notice is seen by the new programs. */
+  /** The events after this notice come from the new programs. */
   #tellConntrack(): void {
     const text = 'conntrack was loaded: translations are told from now on, and conversations that were open begin anew';
     this.#notices.once({ code: 'KTRACE_N_NO_CONNTRACK', text, level: 'info' });
   }
 
-  /** Those who follow were promised to be told: it is tried until it goes. */
+  /** Tracing was running for the followers: it is tried again until it does. */
   #restart(begun: () => void): void {
     if (this.guard.run('restart', () => this.#apply())) {
       begun();
@@ -434,7 +434,7 @@ export class Pipeline implements Feed {
     tracer.settleFlowShares();
   }
 
-  /** What is told may lack what a failed step would have told: for as long as steps fail, followers know. */
+  /** Reports failed steps to the followers, as long as steps fail: what they would have emitted is missing. */
   #tellFaults(): void {
     const faults = [...this.guard.take()];
     if (faults.length === 0) this.#notices.withdraw('KTRACE_N_AGENT_FAULT');
@@ -504,7 +504,7 @@ export class Pipeline implements Feed {
     };
   }
 
-  /** More may have been captured than a follower may see, for another one: what is handed to each is cut to its own snap length. */
+  /** A packet's bytes may have been captured for a follower who asked for more: each gets them cut to its own snap length. */
   #tellPacket(packet: AssembledPacket): void {
     const captured = new Map<number, readonly Uint8Array[]>();
     for (const following of this.#followers) {

@@ -77,7 +77,7 @@ function tellingOf(
     missing: names(false),
     ...(unresolved.length === 0 ? {} : { unresolved }),
   };
-  // Where all of them are, the text says so already.
+  // When no target has anything, the text says so already.
   const text = followingText(following, pods, unresolved.length === targets.length ? [] : unresolved);
   const key = JSON.stringify([following.nodes, following.missing, addresses, pods.map(podKey).sort(), unresolved]);
   return { key, notice: { v: 1, kind: 'notice', level: 'info', code: 'KTRACE_N_FOLLOWING', text, following } };

@@ -34,7 +34,7 @@ export interface Resolved {
    * union of all agents' addresses to every agent (`Subscription.addresses`), so that a node tells of a remote target's packets too.
    */
   addresses: string[];
-  /** Targets that this agent knows nothing of, by their place in the subscription's, from 0; absent where there are none. */
+  /** Indexes of the subscription's targets for which this agent knows no object; absent when there are none. */
   unresolved?: number[];
 }
 

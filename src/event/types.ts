@@ -283,7 +283,7 @@ export interface FollowedPods {
   /** Nodes whose agents follow them, and those that are not reached or refuse. */
   nodes: string[];
   missing: string[];
-  /** Targets that none of the nodes' agents knows anything of; absent where there are none. */
+  /** Targets for which no agent of `nodes` knows an object; absent when there are none. */
   unresolved?: Target[];
 }
 

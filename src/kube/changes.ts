@@ -1,35 +1,35 @@
 import type { PodRef } from '../event/types.ts';
 
-/** One change of an index. `ips`: the addresses whose owner may be another one now. */
+/** One change of an index. `ips`: addresses that may have another owner now. */
 export type Change =
-  /** A pod of this node, as it was and as it is; one of the two where it came or went. */
+  /** A pod of this node: before and after the change; only one of the two when it was added or removed. */
   | { kind: 'pod'; pods: readonly PodRef[]; ips: readonly string[] }
-  /** `namespace/name`. */
+  /** `service`: `namespace/name`. */
   | { kind: 'service'; service: string; ips: readonly string[] }
-  /** Of these Services, `namespace/name`. `ips`: of the endpoints that came, went, or are another pod's. */
+  /** `services`: `namespace/name`. `ips`: of endpoints that were added, removed, or belong to another pod now; empty for ports and readiness. */
   | { kind: 'endpoints'; services: readonly string[]; ips: readonly string[] }
   | { kind: 'node'; node: string; ips: readonly string[] }
-  /** This node's interfaces have got or lost these addresses. */
+  /** Addresses that this node's interfaces got or lost. */
   | { kind: 'own-addresses'; ips: readonly string[] }
-  /** All objects of a kind were listed anew: anything may be another one. */
+  /** All objects of a kind were listed again: anything may have changed. */
   | { kind: 'list' };
 
-/** So much is kept of what has changed; beyond that anything may have. */
+/** Objects and addresses kept of each kind. With more, everything counts as changed. */
 const MOST_CHANGES = 16_384;
 
-/** What has changed since some moment: many changes as one, of bounded size. */
+/** Several changes taken together, in bounded memory. */
 export class Changes {
-  /** Anything may have changed; the rest says nothing then. */
+  /** Anything may have changed. The sets are empty then. */
   isEverything = false;
-  /** This node's, as they were and as they are. */
+  /** Pods of this node, before and after their changes. */
   readonly pods = new Set<PodRef>();
-  /** Services that are others, came or went. */
+  /** `namespace/name` of Services that were added, removed or changed. */
   readonly services = new Set<string>();
-  /** Services whose endpoints are others. */
+  /** `namespace/name` of Services with other endpoints; not for their ports or readiness. */
   readonly endpoints = new Set<string>();
   readonly nodes = new Set<string>();
   readonly ownAddresses = new Set<string>();
-  /** All addresses whose owner may be another one. */
+  /** Addresses that may have another owner now. */
   readonly ips = new Set<string>();
 
   add(change: Change): void {
@@ -47,7 +47,6 @@ export class Changes {
         this.services.add(change.service);
         break;
       case 'endpoints':
-        // Without addresses it is their readiness or ports: they are the same endpoints.
         if (change.ips.length > 0) for (const service of change.services) this.endpoints.add(service);
         break;
       case 'node':

@@ -14,17 +14,17 @@ export interface IndexOptions {
   node: string;
   /** Unix milliseconds. */
   now?: () => number;
-  /** How many ended pods, addresses and ports are remembered at most. */
+  /** The most ended pods, addresses and ports that are kept. */
   maxEnded?: number;
 }
 
 /**
- * Who owned an address or a Service's port at a time, out of the API server's objects. Facts are given in by `put…`, `drop…`
- * and `replace…`; a `replace…` takes the whole list at once, so that the index is never half of an old and half of a new one.
+ * Who owned an address or a Service's port at a given time, from the API server's objects. Facts come in through `put…`, `drop…` and `replace…`.
+ * A `replace…` takes a whole list at once, so that the index never holds half of an old list and half of a new one.
  */
 export class NamesIndex implements Names {
   readonly node: string;
-  /** Undefined until it is known. */
+  /** Undefined until kube-proxy has reported it. */
   proxyMode: ProxyMode | undefined;
   readonly #now: () => number;
   readonly #addresses: AddressBook;
@@ -32,7 +32,7 @@ export class NamesIndex implements Names {
   readonly #services: ServiceBook;
   readonly #nodes = new Map<string, NodeFact>();
   readonly #nodeOwners = new Map<string, NodeOwner>();
-  /** Pods that are gone, as they are told, by what they were. */
+  /** For a pod that is gone: the owner with `gone` set, which {@link ownerOf} returns. */
   readonly #gone = new WeakMap<PodOwner, PodOwner>();
   readonly #listeners = new Set<(change: Change) => void>();
   #areSlicesListed = false;
@@ -71,7 +71,7 @@ export class NamesIndex implements Names {
     return is;
   }
 
-  /** Calls the listener after every change; a burst of changes calls it often. Returns what ends it. */
+  /** Calls the listener after every change, and not for an object that is sent again unchanged. Returns a function that ends it. */
   onChange(listener: (change: Change) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -162,7 +162,7 @@ export class NamesIndex implements Names {
     this.#tell({ kind: 'list' });
   }
 
-  /** All addresses of this node's own interfaces (its bridge and tunnels among them), which the API server does not know. */
+  /** All addresses of this node's interfaces. The API server does not know them all: those of bridges and tunnels are missing there. */
   setLocalAddresses(ips: readonly string[]): void {
     const [was, is] = [new Set(this.#localIps), new Set(ips)];
     const changed = [...[...was].filter((ip) => !is.has(ip)), ...[...is].filter((ip) => !was.has(ip))];
@@ -190,12 +190,12 @@ export class NamesIndex implements Names {
     return this.#services.endpoints(namespace, name);
   }
 
-  /** Where a Service's port (by its name) is answered. */
+  /** Addresses and ports of the endpoints behind a Service's port, which is given by its name. */
   endpointAddresses({ namespace, name, port }: ServiceRef): Iterable<{ ip: string; port: number }> {
     return this.#services.endpointAddresses(namespace, name, port);
   }
 
-  /** `namespace/name` of what has one of these addresses as an endpoint, whether there is such a Service or EndpointSlices alone. */
+  /** `namespace/name` of Services that have one of these addresses as an endpoint; also where only their EndpointSlices are known. */
   servicesBehind(...ips: Iterable<string>[]): Set<string> {
     return this.#services.servicesOf(ips);
   }
@@ -204,14 +204,14 @@ export class NamesIndex implements Names {
     return this.#services.byKey(key);
   }
 
-  /** A node has it now, and neither a pod nor a Service with more right to it. */
+  /** Whether a node holds the address now, and no pod or Service with a stronger claim. */
   isNodeAddress(ip: string): boolean {
     return this.#addresses.isNode(ip);
   }
 
   /**
-   * By what no tenant can write: the status of this node's pods, the API server's allocation of ClusterIPs, the nodes' own addresses. With EndpointSlices
-   * and external addresses anybody could make another one's address their own, or nobody's.
+   * Whose an address is, decided only by what no tenant can write: the status of this node's pods, the API server's allocation of ClusterIPs, the
+   * nodes' own addresses. With EndpointSlices and external addresses a tenant could claim an address of another one.
    */
   placeOf(ip: string, namespaces: ReadonlySet<string>): Place {
     const holder = this.#addresses.certainHolder(ip);
@@ -224,7 +224,7 @@ export class NamesIndex implements Names {
     return this.#addresses.isService(ip);
   }
 
-  /** Another node is told to have it, too. What that one's annotations say takes nothing from a node that has it by more. */
+  /** Whether another node is listed with the address, too. An annotation of that node does not count against a node that is listed with it otherwise. */
   isOfOtherNode(ip: string, than: string): boolean {
     const isAnnotated = this.#nodes.get(than)?.annotatedIps.includes(ip);
     for (const { name, ips, networkIps, annotatedIps } of this.#nodes.values()) {
@@ -242,12 +242,12 @@ export class NamesIndex implements Names {
     return this.#nodes.get(name);
   }
 
-  /** This node's interface addresses as they were told by {@link setLocalAddresses}. */
+  /** This node's interface addresses, from {@link setLocalAddresses}. */
   get localAddresses(): readonly string[] {
     return this.#localIps;
   }
 
-  /** How much the index holds, for metrics. `forgottenEarly` counts what was ended and forgotten before its 15 minutes. */
+  /** How much the index holds, for metrics. `forgottenEarly` counts ended entries that were removed before their 15 minutes. */
   sizes(): { pods: number; services: number; endpoints: number; nodes: number; ended: number; forgottenEarly: number } {
     return {
       pods: this.#pods.size,
@@ -259,7 +259,7 @@ export class NamesIndex implements Names {
     };
   }
 
-  /** Forgets what ended more than 15 minutes ago; also done with every change. */
+  /** Removes what ended more than 15 minutes ago. Every change does this, too. */
   sweep(): void {
     this.#tick();
   }
@@ -291,11 +291,11 @@ export class NamesIndex implements Names {
     };
   }
 
-  /** Takes from a node what it had `before` and has no more, and gives it what it has. */
+  /** Releases the addresses that a node had `before` and lost, and claims those that it has now. */
   #claimNode(name: string, before: Record<'node' | 'annotated', Set<string>>, fromMs: number, nowMs: number): void {
     const owner = this.#ownNode(name);
     const now = this.#ipsOf(name);
-    // What another node is told to have is this one's if an interface of it has it.
+    // An address of this node's interfaces is this node's, even when another node is listed with it.
     const displaces = name === this.node ? everybody : nobody;
     for (const kind of ['node', 'annotated'] as const) {
       for (const ip of before[kind]) if (!now[kind].has(ip)) this.#addresses.release(kind, ip, owner, nowMs);
@@ -303,7 +303,7 @@ export class NamesIndex implements Names {
     }
   }
 
-  /** A pod as it is told at a time: as gone, where its time with the address was over. One object for as long as nothing changes. */
+  /** A pod as it is reported for a time: with `gone`, when its claim on the address had ended. The same object as long as nothing changes. */
   #asOf(owner: PodOwner, endMs: number, timeMs: number): PodOwner {
     const gone = goneSince(endMs, timeMs);
     if (gone === undefined) return owner;
@@ -319,7 +319,7 @@ export class NamesIndex implements Names {
     this.#rangeCache = new Map();
   }
 
-  /** One object for a node, so that its claims can be told by identity. */
+  /** One object for each node, so that its claims can be compared by identity. */
   #ownNode(name: string): NodeOwner {
     const owner = this.#nodeOwners.get(name) ?? { kind: 'node', node: name };
     this.#nodeOwners.set(name, owner);
@@ -337,7 +337,7 @@ export class NamesIndex implements Names {
   }
 }
 
-/** All addresses that the API server tells of a node. */
+/** All addresses that the API server lists for a node. */
 export function nodeIps({ ips, networkIps, annotatedIps }: NodeFact): string[] {
   return [...ips, ...networkIps, ...annotatedIps];
 }
@@ -356,10 +356,10 @@ function namespaceOf(owner: Owner): string | undefined {
   return owner.kind === 'pod' ? owner.pod.namespace : owner.service.namespace;
 }
 
-/** Who had it first keeps it: a list tells by names, and anybody could choose one that comes first. */
+/** The oldest object keeps an address that several claim. Lists come in the order of names, which anybody could choose to come first. */
 function byAge(a: { createdMs: number | undefined }, b: { createdMs: number | undefined }): number {
   return (a.createdMs ?? Number.MAX_VALUE) - (b.createdMs ?? Number.MAX_VALUE);
 }
 
-/** How many addresses are remembered as being of the pod network or not. */
+/** Addresses for which it is cached whether they are in the pod network. */
 const MAX_RANGE_CACHE = 10_000;

@@ -40,7 +40,7 @@ export interface NamedPod {
   goneMs: number;
 }
 
-/** What an event of a pod has changed: the pod as it was and as it is, and the addresses that it had and has. */
+/** What a change of a pod changes: the pod before and after, and its addresses before and after. */
 export interface PodChange {
   pods: readonly PodRef[];
   ips: readonly string[];
@@ -76,7 +76,7 @@ export class PodBook {
     for (const pod of this.#own.values()) if (pod.goneMs === Number.POSITIVE_INFINITY) yield pod;
   }
 
-  /** A pod of this node was added or has changed; undefined where it is as it was. */
+  /** A pod of this node was added or has changed. Undefined when nothing has. */
   upsert(fact: PodFact, nowMs: number): PodChange | undefined {
     const known = this.#own.get(fact.uid);
     const pod = known ?? newRecord(refOf(fact), nowMs);
@@ -112,7 +112,7 @@ export class PodBook {
     return isSame ? undefined : { pods: [...new Set([before.ref, ref])], ips: [...new Set([...before.ips, ...ips])] };
   }
 
-  /** A pod of this node is gone; undefined where it was gone before. */
+  /** A pod of this node is gone. Undefined when it was before. */
   remove(uid: string, nowMs: number): PodChange | undefined {
     const pod = this.#own.get(uid);
     if (pod?.goneMs !== Number.POSITIVE_INFINITY) return undefined;
@@ -139,7 +139,7 @@ export class PodBook {
     return added;
   }
 
-  /** Gives the addresses that are nobody's by it any more. */
+  /** Returns the addresses that the endpoint's pod no longer holds. */
   dropEndpoint(remote: RemotePod, nowMs: number): readonly string[] {
     if (!remote.record && remote.endpoints > 1) {
       remote.endpoints -= 1;

@@ -35,7 +35,7 @@ export interface ServiceWithSlices {
   slices: readonly SliceRecord[];
 }
 
-/** What an event of an EndpointSlice has changed: whose endpoints, and the addresses of those that came, went, or are another pod's. */
+/** What a change of an EndpointSlice changes: which Services' endpoints, and the addresses of those that were added, removed, or belong to another pod. */
 export interface SliceChange {
   services: readonly string[];
   ips: readonly string[];
@@ -129,7 +129,7 @@ export class ServiceBook {
     return true;
   }
 
-  /** Undefined where it is as it was. */
+  /** Undefined when nothing has changed. */
   upsertSlice(fact: SliceFact, isFirstList: boolean, nowMs: number): SliceChange | undefined {
     const key = `${fact.namespace}/${fact.name}`;
     const service = `${fact.namespace}/${fact.service}`;
@@ -148,7 +148,7 @@ export class ServiceBook {
     return { services: [wasOf, service], ips: unique(ipsOfAll(known), ipsOfAll(endpoints), released) };
   }
 
-  /** Undefined where there was none. */
+  /** Undefined when there was none. */
   removeSlice(key: string, nowMs: number): SliceChange | undefined {
     const removed = this.#removeSlice(key, nowMs);
     if (removed === undefined) return undefined;
@@ -156,7 +156,7 @@ export class ServiceBook {
     return { services: [service], ips: unique(ipsOfAll(endpoints), released) };
   }
 
-  /** `released`: addresses that are nobody's any more by an endpoint's pod. */
+  /** `released`: addresses that the pods of its endpoints no longer hold. */
   #removeSlice(
     key: string,
     nowMs: number,
@@ -245,13 +245,13 @@ function sameFact(a: ServiceFact, b: ServiceFact): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-/** Addresses at which there are other endpoints than before. */
+/** Addresses with other endpoints than before. */
 function changedIps(before: readonly EndpointRecord[], now: readonly EndpointRecord[]): string[] {
   const [was, is] = [holdersByIp(before), holdersByIp(now)];
   return unique(was.keys(), is.keys()).filter((ip) => was.get(ip) !== is.get(ip));
 }
 
-/** Several places of a slice may have the same address. */
+/** The endpoints of each address as text: a slice may have an address more than once. */
 function holdersByIp(endpoints: readonly EndpointRecord[]): Map<string, string> {
   const holders = new Map<string, string>();
   for (const one of endpoints) holders.set(one.ip, `${holders.get(one.ip) ?? ''} ${one.node} ${uidOf(one)}`);

@@ -8,46 +8,46 @@ import { parseSelector, selects } from './selector.ts';
 import type { ServiceRecord } from './service-book.ts';
 import type { ServiceAddress } from './types.ts';
 
-/** What targets stand for on one node. */
+/** What targets resolve to on one node. */
 export interface ResolvedTargets {
-  /** Pods of this node. One on the node's network has no `ips`: its packets are the node's. */
+  /** Pods of this node. A pod on the node's network has no `ips`: its packets are the node's. */
   pods: ResolvedPod[];
-  /** Addresses to follow: those of the pods, of Services and their endpoints on any node, of nodes. */
+  /** Addresses to follow: of the pods, of Services and their endpoints on any node, of nodes. */
   addresses: string[];
-  /** Addresses to follow on this node alone: elsewhere they may be somebody else's. */
+  /** Addresses to follow on this node only: on other nodes they may belong to something else. */
   ownAddresses: string[];
-  /** The Services' addresses by which something followed can be reached before translation. */
+  /** Addresses of Services through which a followed address can be reached, before translation. */
   serviceAddresses: ServiceAddress[];
-  /** Places of the targets that stand for nothing this node knows of. */
+  /** Indexes of the targets for which this node knows no object. */
   unresolved: number[];
   basis: Basis;
 }
 
-/** What a resolution was made from, besides the addresses that it gave and those that were followed besides. See {@link isTouched}. */
+/** What a resolution depends on, apart from the addresses in its result and the `extra` ones. See {@link isTouched}. */
 export interface Basis {
-  /** Nodes that are targets. */
+  /** Names of the nodes that are targets. */
   nodes: ReadonlySet<string>;
-  /** This node is a target. */
+  /** Whether this node is one of them. */
   isOwnNode: boolean;
-  /** Whether a pod is one of the targets'. */
+  /** Whether a target selects a pod. */
   isMeant(pod: PodRef): boolean;
   /** `namespace/name` of Services that are targets. */
   services: ReadonlySet<string>;
-  /** Of those that bring their addresses along, whether they are there or EndpointSlices alone. */
+  /** The same of Services that have a followed address as an endpoint; those of which only EndpointSlices are known are included. */
   servicesBehind: ReadonlySet<string>;
-  /** Addresses that would be targets if they were another one's. */
+  /** Addresses that are not in the result because of who holds them: another holder would put them there. */
   passedOver: ReadonlySet<string>;
-  /** The Services' node ports are met at all nodes' addresses. */
+  /** One of the Services has a node port, so that the addresses of all nodes matter. */
   hasNodePorts: boolean;
 }
 
-/** What a follower may see: everything, or these namespaces. */
+/** What a follower may see: everything, or these namespaces only. */
 export type Namespaces = 'all' | ReadonlySet<string>;
 
 /**
- * What targets stand for at this moment, as this node's index knows it.
- * @param extra addresses that are followed besides, resolved by other nodes' agents
- * @param allowed an EndpointSlice can name any pod as an endpoint: Services of other namespaces are not brought along
+ * Resolves targets with what this node's index knows now.
+ * @param extra addresses that are followed as well, resolved by other nodes' agents
+ * @param allowed Services of other namespaces are left out, as an EndpointSlice can name any pod as an endpoint
  * @throws KtraceError KTRACE_E_SELECTOR for a selector that cannot be parsed
  */
 export function resolveTargets(
@@ -85,13 +85,13 @@ export function resolveTargets(
 }
 
 /**
- * Whether targets can stand for something else after these changes. False is certain, true is not.
- * @param isFollowed whether an address was among those that were given, or those that are followed besides
+ * Whether targets may resolve to something else after these changes. False is certain; true may turn out to be the same.
+ * @param isFollowed whether an address was in the result, or among the `extra` ones
  */
 export function isTouched(basis: Basis, isFollowed: (ip: string) => boolean, changes: Changes): boolean {
   if (changes.isEverything) return true;
   const { nodes, isOwnNode, services, servicesBehind, passedOver, hasNodePorts } = basis;
-  // An address that each host has for itself is no target and meets no node port.
+  // Loopback and link-local addresses are neither targets nor used for node ports.
   if ((isOwnNode || hasNodePorts) && some(changes.ownAddresses, isOneHost)) return true;
   if (hasNodePorts && changes.nodes.size > 0) return true;
   return (
@@ -128,7 +128,7 @@ interface Found {
   passedOver: Set<string>;
 }
 
-/** Adds what one target stands for; whether it stands for anything. */
+/** Adds what one target resolves to; false when this node knows no object for it. */
 function addTarget(target: Target, index: NamesIndex, found: Found): boolean {
   if (target.kind === 'service') return addService(target.namespace, target.name, index, found);
   if (target.kind === 'node') {
@@ -146,8 +146,8 @@ function addTarget(target: Target, index: NamesIndex, found: Found): boolean {
 }
 
 /**
- * What the API server knows of a node alone is known to be the node's; of its interfaces' other addresses any node may have the same (a docker
- * bridge's, a Service's on `kube-ipvs0`, one that several nodes announce), so that they count on the node itself only.
+ * An address that the API server lists for one node only belongs to that node. Other addresses of a node's interfaces may exist on any node (a docker
+ * bridge's, a Service's on `kube-ipvs0`, one that several nodes announce), so they are followed on the node itself only.
  */
 function addNode(name: string, index: NamesIndex, { addresses, ownAddresses, passedOver }: Found): boolean {
   const node = index.findNode(name);
@@ -159,7 +159,7 @@ function addNode(name: string, index: NamesIndex, { addresses, ownAddresses, pas
   if (name !== index.node) return node !== undefined;
   const pods = new Ranges(node?.podCidrs ?? []);
   for (const ip of index.localAddresses) {
-    // Who follows a node does not mean all Services, which kube-ipvs0 has by the thousand.
+    // kube-ipvs0 has the addresses of all Services: following a node does not mean those.
     if (addresses.has(ip) || !isOneHost(ip)) continue;
     if (index.isServiceAddress(ip)) passedOver.add(ip);
     else (pods.has(ip) ? addresses : ownAddresses).add(ip);
@@ -168,8 +168,8 @@ function addNode(name: string, index: NamesIndex, { addresses, ownAddresses, pas
 }
 
 /**
- * What is on a node's own address (endpoints, external addresses) is met by the Service's address and port: to follow the node for it would be too
- * much. A cluster IP is the Service's alone, whatever interface has it.
+ * Endpoints and external addresses that are a node's own are not followed: that would follow the whole node. Packets to them are matched by the
+ * Service's address and port. A cluster IP belongs to the Service alone, whatever interface has it.
  */
 function addService(namespace: string, name: string, index: NamesIndex, { addresses, services, passedOver }: Found): boolean {
   const service = index.service(namespace, name);
@@ -217,7 +217,7 @@ function resolvedPod(pod: PodRecord): ResolvedPod {
   return { namespace, name, uid, node: node ?? '', ips: [...pod.ips], ...(pod.hostNetwork ? { hostNetwork: true } : {}) };
 }
 
-/** Beyond this many addresses node ports are told for this node only: of 5,000 nodes' addresses nearly all are never used. */
+/** With more addresses than this, node ports are matched at this node's addresses only: of 5,000 nodes nearly all are never used. */
 const MAX_NODE_PORT_ADDRESSES = 16_384;
 
 function serviceAddresses(services: Iterable<ServiceRecord>, index: NamesIndex): ServiceAddress[] {
