@@ -60,8 +60,7 @@ export function followedSet(
   const isOfAll = subscription.targets.some(({ kind }) => kind === 'all');
   const early = isOfAll ? newborn : [];
   const may = createBound(allowed, placeOf);
-  // A client may write one address in several ways.
-  const named = subscription.addresses.map((ip) => addressOf(ip).text);
+  const named = canonical(subscription.addresses);
   const found = resolve(subscription.targets, [...named, ...early], allowed);
   const { pods, serviceAddresses, unresolved } = found;
   const addresses = may.choose(early.length === 0 ? found.addresses : new Set([...found.addresses, ...early]));
@@ -77,6 +76,15 @@ export function followedSet(
     basis: found.basis,
     newborn: isOfAll ? newborn : undefined,
   };
+}
+
+const knownCanonical = new WeakMap<readonly string[], readonly string[]>();
+
+/** Addresses as events write them: a client may write one in several ways. A subscription's are looked at once, and there may be 65,536. */
+function canonical(addresses: readonly string[]): readonly string[] {
+  const known = knownCanonical.get(addresses) ?? addresses.map((ip) => addressOf(ip).text);
+  knownCanonical.set(addresses, known);
+  return known;
 }
 
 /**

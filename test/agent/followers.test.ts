@@ -87,6 +87,23 @@ test('a set that is resolved again and is the same is not parsed, told or given 
   assert.deepEqual([isValid.mock.callCount(), parse.mock.callCount()], [0, 0]);
 });
 
+test('the addresses that a client named are read once, however often they are resolved', (t) => {
+  let reads = 0;
+  const addresses = new Proxy([POD, OTHER], {
+    get(target, key, receiver) {
+      if (key === '0') reads += 1;
+      return Reflect.get(target, key, receiver);
+    },
+  });
+  const { pipeline } = openPipeline(t, { naming: { resolve: () => resolvedTo() } });
+  pipeline.follow(subscription({ addresses }), listener(), 'all');
+  for (let times = 0; times < 5; times++) {
+    pipeline.resolveAgain({ kind: 'list' });
+    t.mock.timers.tick(1000);
+  }
+  assert.equal(reads, 1);
+});
+
 test('what takes long to resolve is resolved less often', (t) => {
   let nowMs = 0;
   let asked = 0;
