@@ -2,6 +2,7 @@ import type { Sighting, Tuple } from '../event/sighting.ts';
 import { noiseFilter } from './drop-noise.ts';
 import { EarlyRewrites } from './early.ts';
 import { fingerprintOf } from './fingerprint.ts';
+import { HeldPackets, sightingsOf } from './held-packets.ts';
 import { ErrorsMade } from './icmp-error.ts';
 import { type AssembledPacket, assembled, type NodeView, type OpenPacket, packetEvent } from './packet-event.ts';
 import { conntrackRank } from './translation.ts';
@@ -19,8 +20,10 @@ export interface AssemblerOptions {
   keepsBytes?(): boolean;
   /** Open packets held at most; the oldest is emitted first. */
   limit?: number;
-  /** Emitted packets held at most for amendments: so many that have ended, and so many that may still be on this node. The oldest is forgotten first. */
+  /** Sightings held at most for amendments: of emitted packets that have ended, and as many of those that may still be on this node. The oldest packet is forgotten first. */
   toldLimit?: number;
+  /** Sightings of one packet at most; later ones begin another packet. */
+  packetLimit?: number;
 }
 
 /** Counters since the start: sightings − noise were joined to packets; told + discarded + open packets = begun. */
@@ -64,15 +67,15 @@ export class Assembler {
   /** In the order they were last touched. */
   readonly #open = new Set<OpenPacket>();
   /** Emitted packets. Those that have ended are held for a shorter time, because what else is seen of them comes at once. */
-  readonly #waiting = new Set<OpenPacket>();
-  readonly #ended = new Set<OpenPacket>();
+  readonly #waiting = new HeldPackets();
+  readonly #ended = new HeldPackets();
   readonly #errorsMade = new ErrorsMade();
   readonly #early = new EarlyRewrites();
   readonly #isNoise: ReturnType<typeof noiseFilter>;
   #serial = 0;
 
   constructor(options: AssemblerOptions) {
-    this.#options = { quietMs: 20, amendMs: 5000, limit: 4096, toldLimit: 16_384, keepsBytes: () => false, ...options };
+    this.#options = { ...DEFAULTS, ...options };
     this.#isNoise = noiseFilter(options.view);
   }
 
@@ -159,6 +162,7 @@ export class Assembler {
    * last hop, or when the packet may still be on this node.
    */
   #mayBeOf(packet: OpenPacket, sighting: Sighting): boolean {
+    if (sightingsOf(packet) >= this.#options.packetLimit) return false;
     if (sighting.hook !== 'drop') return !hasPassed(packet, sighting);
     return sighting.timeNs - packet.last.timeNs < AT_ONCE_NS || !this.#isOver(packet);
   }
@@ -235,11 +239,10 @@ export class Assembler {
   #hold(packet: OpenPacket): void {
     const told = this.#isOver(packet) ? this.#ended : this.#waiting;
     told.add(packet);
-    if (told.size <= this.#options.toldLimit) return;
-    const oldest = told.values().next().value;
-    if (oldest === undefined) return;
-    this.counts.forgotten += 1;
-    this.#forget(oldest);
+    while (told.sightings > this.#options.toldLimit) {
+      this.counts.forgotten += 1;
+      this.#forget(told.oldest as OpenPacket);
+    }
   }
 
   #unhold(packet: OpenPacket): void {
@@ -247,7 +250,7 @@ export class Assembler {
     this.#ended.delete(packet);
   }
 
-  #forgetOld(told: ReadonlySet<OpenPacket>, untilMs: number): void {
+  #forgetOld(told: Iterable<OpenPacket>, untilMs: number): void {
     for (const packet of told) {
       if (packet.touchedMs > untilMs) break;
       this.#forget(packet);
@@ -268,6 +271,14 @@ export class Assembler {
   }
 }
 
+const DEFAULTS = {
+  quietMs: 20,
+  amendMs: 5000,
+  limit: 4096,
+  toldLimit: 32_768,
+  packetLimit: 256,
+  keepsBytes: () => false,
+};
 const AT_ONCE_NS = 100_000_000n;
 /** AT_ONCE_NS, and as long as the ring may be read late. */
 const ENDED_MS = 500;

@@ -254,7 +254,7 @@ test('frees that are no packet’s fate are counted, and told to nobody', () => 
 });
 
 test('a late drop amends its packet also after thousands of others were told, and those that are forgotten are counted', () => {
-  const { assembler, told } = assembling({ toldLimit: 5000 });
+  const { assembler, told } = assembling({ toldLimit: 8010 });
   const numbered = (n: number) => ({ skb: BigInt(n), ipId: n, tuple: tuple('10.244.1.2', 40_000, '10.244.1.9', 80) });
   const dropped = (n: number) =>
     assembler.add(
@@ -277,7 +277,34 @@ test('a late drop amends its packet also after thousands of others were told, an
   );
   for (let n = 9000; n < 14_000; n++) assembler.add(sighting({ ...numbered(n), entry: true, timeNs: 3_000_000_000n }), 3000);
   assembler.flush();
-  assert.equal(assembler.counts.forgotten, 4999);
+  assert.equal(assembler.counts.forgotten, 1989);
+});
+
+test('what is held of told packets is bounded by their sightings, not by their number', () => {
+  const { assembler } = assembling({ toldLimit: 100 });
+  const long = (n: number) => {
+    for (const [hook, ifindex] of [
+      ['tc-in', POD],
+      ['tc-out', BRIDGE],
+      ['tc-in', BRIDGE],
+      ['tc-in', UPLINK],
+    ] as const)
+      assembler.add(sighting({ skb: BigInt(n), ipId: n, hook, ifindex, entry: hook === 'tc-in' && ifindex === POD }), 0);
+  };
+  for (let n = 0; n < 100; n += 1) long(n);
+  assembler.flush();
+  assert.deepEqual([assembler.counts.told, assembler.held, assembler.counts.forgotten], [100, 25, 75]);
+  // A late sighting that joins one of them counts, too.
+  assembler.add(sighting({ skb: 99n, ipId: 99, hook: 'tc-out', ifindex: UPLINK, timeNs: 2000n }), 0);
+  assembler.flush();
+  assert.deepEqual([assembler.counts.amended, assembler.held], [1, 25]);
+});
+
+test('copies of one packet without end are no packet without end', () => {
+  const { assembler, told } = assembling({ packetLimit: 16 });
+  for (let n = 0; n < 100; n += 1) assembler.add(sighting({ hook: 'drop', drop: { reason: NETFILTER_DROP, location: 1n } }), n);
+  assembler.flush();
+  assert.equal(told.length, 7);
 });
 
 test('how many are held is bounded: the oldest is told early, and counted', () => {
