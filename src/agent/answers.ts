@@ -32,4 +32,9 @@ export class Answers<V> {
     };
     return this.#others.get(key, asked, (answer) => (this.#isGood(answer) ? 0 : keepMs(answer)));
   }
+
+  /** The last answer, however old, where it was a good one. */
+  lastGood(key: string): Promise<V> | undefined {
+    return this.#good.last(key);
+  }
 }

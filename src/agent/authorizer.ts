@@ -2,9 +2,7 @@ import { createHash } from 'node:crypto';
 import {
   ACCESS_GROUP,
   AUDIENCE,
-  covers,
   FLOWS,
-  grantLine,
   intersection,
   neededScope,
   PAYLOAD_VIEWER_ACCOUNT,
@@ -15,11 +13,12 @@ import {
 import type { Subscription } from '../event/target.ts';
 import type { Reviewed, Reviewer } from '../kube/reviews.ts';
 import type { IsSigned } from '../kube/token-keys.ts';
-import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { Answers } from './answers.ts';
 import type { Counter } from './feed.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
+import { askedTooOften, denied, type Finding, type Right, refusal, unavailable, undecided } from './refusals.ts';
+import { type Standing, strongest } from './standing.ts';
 import { TokenBucket } from './token-bucket.ts';
 
 /** What a client was found to be and to be allowed. */
@@ -34,7 +33,7 @@ export interface Access {
 /**
  * Decides what the owner of these tokens may see of a subscription.
  * @throws KtraceError KTRACE_E_NOT_AUTHORIZED when they may not see all that they ask for, KTRACE_E_AUTHORIZATION_UNAVAILABLE when
- * nobody can say at this moment
+ * nobody can say at this moment, KTRACE_E_ASKED_TOO_OFTEN when the API server is not asked
  */
 export type Authorize = (tokens: readonly string[], subscription: Subscription, verb?: Verb) => Promise<Access>;
 
@@ -74,7 +73,7 @@ const MACHINE_CLOCKS: Clocks = { nowMs: () => performance.now(), unixMs: () => D
 
 /**
  * Whether a token is anybody's, whatever they may see.
- * @throws KtraceError KTRACE_E_AUTHORIZATION_UNAVAILABLE
+ * @throws KtraceError KTRACE_E_AUTHORIZATION_UNAVAILABLE, KTRACE_E_ASKED_TOO_OFTEN
  */
 export type Vouch = (token: string) => Promise<boolean>;
 
@@ -129,7 +128,26 @@ export function createAuthorizer(
     return tokens.get(hashOf(token), ask, keepMs);
   }
 
-  function may({ verb, resource }: Right, who: Reviewed, namespace: string | undefined): Promise<boolean> {
+  async function viewersOf(given: readonly string[], failures: unknown[]): Promise<Viewers> {
+    const asked = await Promise.allSettled(given.map(reviewToken));
+    const known: Viewer[] = [];
+    let isAnyRefused = false;
+    for (const [at, one] of asked.entries()) {
+      const isSure = one.status === 'fulfilled';
+      if (!isSure) failures.push(one.reason);
+      const who = isSure ? one.value : await tokens.lastGood(hashOf(given[at] ?? ''));
+      if (who !== undefined) known.push({ who, isSure });
+      else if (isSure) isAnyRefused = true;
+    }
+    return { known, rest: failures.length === 0 || isAnyRefused ? 'no' : 'unknown' };
+  }
+
+  async function may(
+    { verb, resource }: Right,
+    { who, isSure }: Viewer,
+    namespace: string | undefined,
+    failures: unknown[],
+  ): Promise<Standing> {
     const what = { verb, group: ACCESS_GROUP, resource, ...(namespace === undefined ? {} : { namespace }) };
     const key = hashOf(JSON.stringify([verb, resource, who.username, who.uid, who.groups, who.extra, namespace ?? '']));
     const ask = (wasGood: boolean): Promise<boolean> => {
@@ -137,53 +155,55 @@ export function createAuthorizer(
       counts.accesses += 1;
       return reviewer.access(who, what);
     };
-    return rights.get(key, ask, (isAllowed) => (isAllowed ? mostKeptMs : KEEP_DENIED_MS));
+    try {
+      const isAllowed = await rights.get(key, ask, (answer) => (answer ? mostKeptMs : KEEP_DENIED_MS));
+      if (!isAllowed) return 'no';
+      return isSure ? 'yes' : 'before';
+    } catch (error) {
+      failures.push(error);
+      return rights.lastGood(key) === undefined ? 'unknown' : 'before';
+    }
   }
 
-  async function allowedOf(right: Right, viewers: readonly Reviewed[], needed: Scope): Promise<Scope> {
+  async function find(right: Right, { known, rest }: Viewers, needed: Scope, failures: unknown[]): Promise<Finding> {
+    const ask = async (viewers: readonly Viewer[], namespace?: string): Promise<Standing> =>
+      strongest([rest, ...(await Promise.all(viewers.map((viewer) => may(right, viewer, namespace, failures))))]);
     // A namespace's own account sees that namespace; nobody need ask whether it sees all.
-    const general = viewers.filter(({ username }) => !isViewerAccount(username));
+    const general = known.filter(({ who }) => !isViewerAccount(who.username));
     const namespaces = needed === 'all' ? [] : [...needed];
-    const [seesAll, ...seen] = await Promise.all([
-      anyOf(general.map((who) => may(right, who, undefined))),
+    const [all, ...each] = await Promise.all([
+      ask(general),
       ...namespaces.map((namespace) => {
-        const own = viewers.filter(({ username }) => username.startsWith(`system:serviceaccount:${namespace}:`));
-        return anyOf((own.length > 0 ? own : general).map((who) => may(right, who, namespace)));
+        const own = known.filter(({ who }) => who.username.startsWith(`system:serviceaccount:${namespace}:`));
+        return ask(own.length > 0 ? own : general, namespace);
       }),
     ]);
-    return seesAll ? 'all' : new Set(namespaces.filter((_, index) => seen[index]));
-  }
-
-  async function allow(right: Right, viewers: readonly Reviewed[], needed: Scope): Promise<Scope> {
-    const allowed = await allowedOf(right, viewers, needed);
-    if (covers(allowed, needed)) return allowed;
-    throw denied(reasonOf(right, viewers, allowed, needed), missingOf(allowed, needed), right.resource === PAYLOADS);
+    if (all === 'yes') return { right, allowed: 'all', missing: [] };
+    if (needed === 'all') return { right, allowed: new Set(), missing: [all] };
+    const missing = each.filter((one) => one !== 'yes').map((one) => (all === 'before' ? all : one));
+    return { right, allowed: new Set(namespaces.filter((_, at) => each[at] === 'yes')), missing };
   }
 
   const authorize: Authorize = async (given, { targets, snapBytes }, verb = 'watch') => {
     const needed = neededScope(targets);
     const payloads = snapBytes !== undefined;
     if (given.length === 0) throw denied('no token was given', needed, payloads);
-    try {
-      const viewers = (await Promise.all(given.map(reviewToken))).filter((who) => who !== undefined);
-      if (viewers.length === 0)
-        throw denied(`the token is not valid (expired, withdrawn or not for ${AUDIENCE})`, needed, payloads);
-      const [watched, allowedPayloads] = await Promise.all([
-        allow({ verb, resource: FLOWS }, viewers, needed),
-        payloads ? allow({ verb: 'get', resource: PAYLOADS }, viewers, needed) : ('all' as const),
-      ]);
-      return {
-        identity: viewers
-          .map(({ username }) => username)
-          .sort()
-          .join(' '),
-        // Who may see all packets and some payloads sees with these some packets: no address that a client names brings others along.
-        allowed: intersection(watched, allowedPayloads),
-        ...(payloads ? { payloads } : {}),
-      };
-    } catch (error) {
-      throw unavailable(error, log);
-    }
+    const failures: unknown[] = [];
+    const viewers = await viewersOf(given, failures);
+    if (viewers.known.length === 0 && viewers.rest === 'no')
+      throw denied(`the token is not valid (expired, withdrawn or not for ${AUDIENCE})`, needed, payloads);
+    const asked: Right[] = [{ verb, resource: FLOWS }, ...(payloads ? [{ verb: 'get', resource: PAYLOADS } as const] : [])];
+    const found = await Promise.all(asked.map((right) => find(right, viewers, needed, failures)));
+    const refused = found.find(({ missing }) => missing.includes('no'));
+    if (refused !== undefined) throw refusal(refused, namesOf(viewers), needed);
+    const missing = found.flatMap((one) => one.missing);
+    if (missing.length > 0) throw undecided(missing, failures, log);
+    return {
+      identity: namesOf(viewers).sort().join(' '),
+      // Who may see all packets and some payloads sees with these some packets: no address that a client names brings others along.
+      allowed: found.map(({ allowed }) => allowed).reduce(intersection),
+      ...(payloads ? { payloads } : {}),
+    };
   };
   const vouch: Vouch = async (token) => {
     try {
@@ -193,19 +213,6 @@ export function createAuthorizer(
     }
   };
   return { authorize, vouch, counters: () => countersOf(counts) };
-}
-
-function unavailable(error: unknown, log: Logger): KtraceError {
-  if (error instanceof KtraceError) return error;
-  log.warn({ err: messageOf(error) }, 'the API server does not say who may see what');
-  return new KtraceError(
-    'KTRACE_E_AUTHORIZATION_UNAVAILABLE',
-    `The API server does not say who may see what: ${messageOf(error)}`,
-    {
-      cause: error,
-      hint: 'The agents need to reach the API server and to create tokenreviews and subjectaccessreviews.',
-    },
-  );
 }
 
 function countersOf({ tokens, accesses, notForUs, tooOften }: Record<string, number>): Counter[] {
@@ -220,41 +227,25 @@ function countersOf({ tokens, accesses, notForUs, tooOften }: Record<string, num
   ];
 }
 
-function askedTooOften(): KtraceError {
-  return new KtraceError('KTRACE_E_AUTHORIZATION_UNAVAILABLE', 'This agent was asked too often who may see what: try again', {
-    hint: 'Somebody sends it tokens that are nobody’s, or asks for more and more namespaces: see ktrace_authorization_reviews_total.',
-  });
+interface Viewer {
+  who: Reviewed;
+  /** The API server says so now; else it did when it last could. */
+  isSure: boolean;
 }
 
-interface Right {
-  verb: Verb;
-  resource: typeof FLOWS | typeof PAYLOADS;
+interface Viewers {
+  known: Viewer[];
+  /** What the tokens of nobody known give: no right, or one that cannot be asked for. */
+  rest: Standing;
 }
 
-function denied(why: string, missing: Scope, payloads: boolean): KtraceError {
-  return new KtraceError('KTRACE_E_NOT_AUTHORIZED', `Not authorized: ${why}`, {
-    hint: `An administrator can grant it: ${grantLine(missing, 'NAME', payloads)}`,
-  });
-}
-
-function missingOf(allowed: Scope, needed: Scope): Scope {
-  return needed === 'all' || allowed === 'all' ? needed : new Set([...needed].filter((namespace) => !allowed.has(namespace)));
-}
-
-function reasonOf({ verb, resource }: Right, viewers: readonly Reviewed[], allowed: Scope, needed: Scope): string {
-  const who = viewers.map(({ username }) => username).join(', ');
-  const missing = missingOf(allowed, needed);
-  const where = missing === 'all' ? 'in all namespaces' : `in namespace ${[...missing].join(', ')}`;
-  return `${who} may not ${verb} ${resource}.${ACCESS_GROUP} ${where}`;
+function namesOf({ known }: Viewers): string[] {
+  return known.map(({ who }) => who.username);
 }
 
 function isViewerAccount(username: string): boolean {
   if (!username.startsWith('system:serviceaccount:')) return false;
   return [VIEWER_ACCOUNT, PAYLOAD_VIEWER_ACCOUNT].some((account) => username.endsWith(`:${account}`));
-}
-
-async function anyOf(answers: Promise<boolean>[]): Promise<boolean> {
-  return (await Promise.all(answers)).includes(true);
 }
 
 function hashOf(text: string): string {

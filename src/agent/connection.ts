@@ -83,6 +83,8 @@ export class Connection implements Wire {
   #seenAtMs: number;
   /** By the subject that each claims. Kept in memory only, until the connection ends. */
   readonly #tokens = new Map<string, string>();
+  /** Newer ones of the same, until the API server has said that they are good: what replaces a good token is not a worse one. */
+  readonly #renewed = new Map<string, string>();
   readonly #tokensTaken: TokenBucket;
   #session: Session | undefined;
   #dump: Dump | undefined;
@@ -252,7 +254,9 @@ export class Connection implements Wire {
 
   async #auth({ token }: Of<'auth'>): Promise<void> {
     if (!this.#tokensTaken.take()) throw tooManyTokens();
-    this.#tokens.set(claimedSubject(token), token);
+    const subject = claimedSubject(token);
+    if (this.#isVouched && this.#tokens.has(subject)) this.#renewed.set(subject, token);
+    else this.#tokens.set(subject, token);
     if (this.#tokens.size > MAX_TOKENS) throw tooManyTokens();
     // Before the next message is read: how long that may be depends on this.
     if (!this.#isVouched) this.#isVouched = await this.#options.vouch(token);
@@ -377,9 +381,22 @@ export class Connection implements Wire {
   }
 
   async #decide(subscription: Subscription, verb: Verb): Promise<Access> {
+    await this.#renew();
     const access = await this.#options.authorize([...this.#tokens.values()], subscription, verb);
     if (!this.#isEnding) this.#options.admit(this, access.identity);
     return access;
+  }
+
+  /** A newer token that nobody can be asked for now is tried again at the next decision. */
+  async #renew(): Promise<void> {
+    const newer = [...this.#renewed];
+    const asked = await Promise.allSettled(newer.map(([, token]) => this.#options.vouch(token)));
+    for (const [at, [subject, token]] of newer.entries()) {
+      const answer = asked[at];
+      if (answer?.status !== 'fulfilled' || this.#renewed.get(subject) !== token) continue;
+      this.#renewed.delete(subject);
+      if (answer.value) this.#tokens.set(subject, token);
+    }
   }
 
   /** Ends the stream when the right was withdrawn, or the token has expired and no new one came. */
@@ -446,6 +463,7 @@ export class Connection implements Wire {
     clearInterval(this.#heartbeat);
     clearInterval(this.#recheck);
     this.#tokens.clear();
+    this.#renewed.clear();
     // When the client began the closing handshake it is done. After a broken connection (1006) it may resume.
     this.#leave(code === CLOSE.normal || code === CLOSE.goingAway || code === NO_STATUS);
     this.#options.onClosed(this);

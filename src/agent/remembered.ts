@@ -49,6 +49,11 @@ export class Remembered<V> {
     return this.#answers.has(key);
   }
 
+  /** The answer, good still or not. */
+  last(key: string): Promise<V> | undefined {
+    return this.#answers.get(key)?.answer;
+  }
+
   put(key: string, answer: V, untilMs: number): void {
     this.#set(key, { untilMs, answer: Promise.resolve(answer) });
   }

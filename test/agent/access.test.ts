@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Access, Authorize } from '../../src/agent/authorizer.ts';
+import type { Access, Authorize, Vouch } from '../../src/agent/authorizer.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { packet } from './fake-feed.ts';
@@ -8,8 +8,11 @@ import { serve } from './server-fixture.ts';
 import type { StreamClient } from './stream-client.ts';
 
 const ALICE: Access = { identity: 'alice', allowed: new Set(['a']) };
+const TOO_OFTEN = new KtraceError('KTRACE_E_ASKED_TOO_OFTEN', 'This agent was asked too often');
 const AWAY = new KtraceError('KTRACE_E_AUTHORIZATION_UNAVAILABLE', 'The API server does not answer');
 const DENIED = new KtraceError('KTRACE_E_NOT_AUTHORIZED', 'Not any more');
+
+const token = (sub: string, time: number): string => `h.${Buffer.from(JSON.stringify({ sub, time })).toString('base64url')}.s`;
 
 /** A packet of a pod in namespace `a` to one in `b`. */
 function mixed(number: number): PacketEvent {
@@ -148,6 +151,16 @@ describe('a stream of somebody who may see a part', () => {
     assert.equal(await errorOf(client), 'KTRACE_E_AUTHORIZATION_UNAVAILABLE');
   });
 
+  it('does not go on because the agent asks nobody any more', async (t) => {
+    const state = saying(ALICE);
+    const { connect, feed } = await serve(t, { recheckMs: 10 }, state);
+    const client = connect();
+    await follows(client, { targets: [{ kind: 'namespace', name: 'a' }] });
+    state.says = TOO_OFTEN;
+    assert.equal(await errorOf(client), 'KTRACE_E_ASKED_TOO_OFTEN');
+    assert.equal(feed.followers.size, 0);
+  });
+
   it('does not widen while nobody can say whether it may', async (t) => {
     const state = saying(ALICE);
     const { connect } = await serve(t, {}, state);
@@ -199,7 +212,6 @@ describe('a stream of somebody who may see a part', () => {
       seen.push([...tokens]);
       return ALICE;
     };
-    const token = (sub: string, time: number) => `h.${Buffer.from(JSON.stringify({ sub, time })).toString('base64url')}.s`;
     const { connect } = await serve(t, {}, { authorize });
     const client = connect();
     await client.hello();
@@ -208,6 +220,38 @@ describe('a stream of somebody who may see a part', () => {
     assert.deepEqual(seen[0], [token('x', 2), token('y', 1)]);
     for (let i = 0; i < 31; i += 1) client.say({ type: 'auth', token: token(`z${i}`, 1) });
     assert.equal(await errorOf(client), 'KTRACE_E_PROTOCOL');
+  });
+
+  it('keeps a good token until the API server says that a newer one of the same owner is good, too', async (t) => {
+    const good = new Set([token('x', 1), token('y', 1)]);
+    let silentOf: string | undefined;
+    let seen: readonly string[] = [];
+    const vouch: Vouch = async (one) => {
+      if (one === silentOf) throw TOO_OFTEN;
+      return good.has(one);
+    };
+    const authorize: Authorize = async (tokens) => {
+      seen = tokens;
+      if (!tokens.some((one) => good.has(one))) throw DENIED;
+      return ALICE;
+    };
+    const { connect } = await serve(t, { recheckMs: 10 }, { authorize, vouch });
+    const client = connect();
+    await client.hello();
+    for (const one of good) client.say({ type: 'auth', token: one });
+    await client.subscribe();
+    // One of nobody, one that cannot be asked for, and at last a good one.
+    client.say({ type: 'auth', token: token('x', 2) });
+    silentOf = token('y', 2);
+    client.say({ type: 'auth', token: token('y', 2) });
+    await client.subscribe();
+    assert.deepEqual(seen, [token('x', 1), token('y', 1)]);
+    good.add(token('y', 2));
+    silentOf = undefined;
+    await client.until(() => seen.includes(token('y', 2)));
+    assert.deepEqual(seen, [token('x', 1), token('y', 2)]);
+    good.clear();
+    assert.equal(await errorOf(client), 'KTRACE_E_NOT_AUTHORIZED');
   });
 
   it('tells of no pod of another namespace that its targets would stand for', async (t) => {

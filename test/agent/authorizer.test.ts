@@ -25,13 +25,15 @@ class FakeReviewer implements Reviewer {
   /** `username namespace`; `*` for all. */
   rights = new Set<string>();
   isAway = false;
+  /** Names of tokens, and of accounts, that it does not answer for. */
+  silentOf = new Set<string>();
   tokensAsked = 0;
   accessesAsked: string[] = [];
 
   async token(token: string, audience: string): Promise<Reviewed | undefined> {
     this.tokensAsked += 1;
     assert.equal(audience, 'ktrace.dev');
-    if (this.isAway) throw new Error('connection refused');
+    if (this.isAway || this.silentOf.has(nameOf(token))) throw new Error('connection refused');
     return this.users.get(token) ?? this.users.get(nameOf(token));
   }
 
@@ -44,7 +46,7 @@ class FakeReviewer implements Reviewer {
     assert.ok(['watch flows', 'get payloads'].includes(right), right);
     const asked = `${username} ${what.namespace ?? '*'}${right === 'get payloads' ? ' payloads' : ''}`;
     this.accessesAsked.push(asked);
-    if (this.isAway) throw new Error('connection refused');
+    if (this.isAway || this.silentOf.has(username)) throw new Error('connection refused');
     return this.rights.has(asked) || this.rights.has(asked.replace(/ \S+( payloads)?$/, ' *$1'));
   }
 }
@@ -238,7 +240,7 @@ describe('authorization', () => {
     };
     assert.equal(await flood('forged'), 64);
     await assert.rejects(ask(['rubbish'], B), {
-      code: 'KTRACE_E_AUTHORIZATION_UNAVAILABLE',
+      code: 'KTRACE_E_ASKED_TOO_OFTEN',
       message: /asked too often.*try again/,
     });
     assert.ok((reviews()['none_too_often'] ?? 0) >= 137);
@@ -283,6 +285,89 @@ describe('authorization', () => {
     await assert.rejects(ask(['token-a'], A), { code: 'KTRACE_E_AUTHORIZATION_UNAVAILABLE' });
     reviewer.isAway = false;
     assert.deepEqual((await ask(['token-a'], A)).allowed, new Set(['a']));
+  });
+});
+
+/** Tokens of nobody that look like ours, each another one. */
+const forged = (name: string, count = 31): string[] => Array.from({ length: count }, (_, i) => `${name}${i}`);
+
+describe('whoever streams and can be asked for', () => {
+  const losses = {
+    'the token': ({ users }: FakeReviewer) => users.delete('token-a'),
+    'the right': ({ rights }: FakeReviewer) => rights.delete('system:serviceaccount:a:ktrace-viewer a'),
+  };
+  /** Other tokens of a recheck, that nobody can be asked for. */
+  const others = {
+    'are too many': (_: FakeReviewer, round: number) => forged(`forged${round}-`),
+    'the API server is silent of': ({ silentOf }: FakeReviewer, round: number) => {
+      silentOf.add(`odd${round}`);
+      return [`odd${round}`];
+    },
+    'were good once, of who may see nothing there': ({ users, silentOf }: FakeReviewer, round: number) => {
+      users.set('token-else', { username: 'somebody' });
+      if (round > 0) silentOf.add('token-else');
+      return ['token-else'];
+    },
+  };
+  for (const [what, lose] of Object.entries(losses))
+    for (const [kind, otherTokens] of Object.entries(others))
+      it(`ends when ${what} is withdrawn, beside tokens that ${kind}`, async () => {
+        const { ask, reviewer, clock } = setUp();
+        await ask(['token-a', ...otherTokens(reviewer, 0)], A);
+        for (let round = 1; round <= 3; round += 1) {
+          clock.ms += 30_000;
+          if (round === 2) lose(reviewer);
+          const rechecks = [1, 2, 3].map((stream) => ask(['token-a', ...otherTokens(reviewer, 10 * round + stream)], A));
+          if (round === 1) await Promise.all(rechecks);
+          else for (const recheck of rechecks) await assert.rejects(recheck, denied(/not valid|may not watch/));
+        }
+      });
+
+  it('ends when a right is withdrawn that is needed, and the API server is silent of another', async () => {
+    const { reviewer, authorize, clock } = setUp();
+    const viewer = 'system:serviceaccount:a:ktrace-payload-viewer';
+    reviewer.users.set('token-p', { username: viewer });
+    for (const right of [`${viewer} a`, `${viewer} a payloads`]) reviewer.rights.add(right);
+    await withPayloads(authorize, ['token-p'], A);
+    const access = reviewer.access.bind(reviewer);
+    for (const [silent, withdrawn] of [
+      ['flows', 'payloads'],
+      ['payloads', 'flows'],
+    ]) {
+      clock.ms += 30_000;
+      reviewer.access = async (who, what) => {
+        if (what.resource === silent) throw new Error('connection refused');
+        return what.resource !== withdrawn && access(who, what);
+      };
+      await assert.rejects(withPayloads(authorize, ['token-p'], A), denied(new RegExp(`may not \\w+ ${withdrawn}`)));
+      reviewer.access = access;
+      clock.ms += 30_000;
+      await withPayloads(authorize, ['token-p'], A);
+    }
+  });
+
+  it('is undecided while the API server is silent of what gave the right, beside tokens of nobody', async () => {
+    const { ask, reviewer, clock } = setUp();
+    const account = 'system:serviceaccount:a:ktrace-viewer';
+    for (const silent of ['token-a', account]) {
+      await ask(['token-a'], A);
+      clock.ms += 30_000;
+      reviewer.silentOf.add(silent);
+      const tokens = ['token-a', 'rubbish', ...forged(`forged ${silent} `, 100)];
+      await assert.rejects(ask(tokens, A), { code: 'KTRACE_E_AUTHORIZATION_UNAVAILABLE' });
+      reviewer.silentOf.clear();
+      clock.ms += 30_000;
+    }
+  });
+
+  it('is undecided in one of several namespaces, and let in where it is certain', async () => {
+    const { ask, reviewer } = setUp();
+    reviewer.silentOf.add('token-b');
+    await assert.rejects(ask(['token-a', 'token-b'], A, B), { code: 'KTRACE_E_AUTHORIZATION_UNAVAILABLE' });
+    assert.deepEqual((await ask(['token-a', 'token-b'], A)).allowed, new Set(['a']));
+    for (let i = 0; i < 3; i += 1) await ask(forged(`forged${i} `), A).catch(() => undefined);
+    assert.deepEqual((await ask(['token-a', ...forged('more')], A)).allowed, new Set(['a']));
+    await assert.rejects(ask(['token-a', 'unasked'], A, B), { code: 'KTRACE_E_ASKED_TOO_OFTEN' });
   });
 });
 
