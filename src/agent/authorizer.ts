@@ -23,8 +23,8 @@ import { TokenBucket } from './token-bucket.ts';
 
 /** What a client was found to be and to be allowed. */
 export interface Access {
-  /** Whoever resumes a stream must be the same. */
-  identity: string;
+  /** The accounts whose right it is, by name, in order; none where nobody asks. Whoever resumes a stream must be the same. */
+  accounts: readonly string[];
   allowed: Scope;
   /** Of what they asked for they may see what is behind the headers. */
   payloads?: true;
@@ -41,7 +41,7 @@ export type Authorize = (tokens: readonly string[], subscription: Subscription, 
 export type Verb = 'watch' | 'get';
 
 /** Everybody may see everything: for debugging, and where a test is about something else. */
-export const allowAll: Authorize = async () => ({ identity: '', allowed: 'all', payloads: true });
+export const allowAll: Authorize = async () => ({ accounts: [], allowed: 'all', payloads: true });
 
 /**
  * What was allowed is remembered for so much of the time after which connections ask again: with 30 s a right that is withdrawn ends a stream within
@@ -166,8 +166,11 @@ export function createAuthorizer(
   }
 
   async function find(right: Right, { known, rest }: Viewers, needed: Scope, failures: unknown[]): Promise<Finding> {
-    const ask = async (viewers: readonly Viewer[], namespace?: string): Promise<Standing> =>
-      strongest([rest, ...(await Promise.all(viewers.map((viewer) => may(right, viewer, namespace, failures))))]);
+    const ask = async (viewers: readonly Viewer[], namespace?: string): Promise<Answer> => {
+      const standings = await Promise.all(viewers.map((viewer) => may(right, viewer, namespace, failures)));
+      const by = viewers.filter((_, at) => standings[at] === 'yes').map(({ who }) => who.username);
+      return { standing: strongest([rest, ...standings]), by };
+    };
     // A namespace's own account sees that namespace; nobody need ask whether it sees all.
     const general = known.filter(({ who }) => !isViewerAccount(who.username));
     const namespaces = needed === 'all' ? [] : [...needed];
@@ -178,10 +181,15 @@ export function createAuthorizer(
         return ask(own.length > 0 ? own : general, namespace);
       }),
     ]);
-    if (all === 'yes') return { right, allowed: 'all', missing: [] };
-    if (needed === 'all') return { right, allowed: new Set(), missing: [all] };
-    const missing = each.filter((one) => one !== 'yes').map((one) => (all === 'before' ? all : one));
-    return { right, allowed: new Set(namespaces.filter((_, at) => each[at] === 'yes')), missing };
+    if (all.standing === 'yes') return { right, allowed: 'all', by: all.by, missing: [] };
+    if (needed === 'all') return { right, allowed: new Set(), by: [], missing: [all.standing] };
+    const standings = each.map(({ standing }) => standing);
+    return {
+      right,
+      allowed: new Set(namespaces.filter((_, at) => standings[at] === 'yes')),
+      by: each.flatMap(({ by }) => by),
+      missing: standings.filter((one) => one !== 'yes').map((one) => (all.standing === 'before' ? all.standing : one)),
+    };
   }
 
   const authorize: Authorize = async (given, { targets, snapBytes }, verb = 'watch') => {
@@ -195,11 +203,13 @@ export function createAuthorizer(
     const asked: Right[] = [{ verb, resource: FLOWS }, ...(payloads ? [{ verb: 'get', resource: PAYLOADS } as const] : [])];
     const found = await Promise.all(asked.map((right) => find(right, viewers, needed, failures)));
     const refused = found.find(({ missing }) => missing.includes('no'));
-    if (refused !== undefined) throw refusal(refused, namesOf(viewers), needed);
+    const names = viewers.known.map(({ who }) => who.username);
+    if (refused !== undefined) throw refusal(refused, names, needed);
     const missing = found.flatMap((one) => one.missing);
     if (missing.length > 0) throw undecided(missing, failures, log);
     return {
-      identity: namesOf(viewers).sort().join(' '),
+      // Whoever gives no right here is left out: a client could bring as many of those as it likes.
+      accounts: [...new Set(found.flatMap(({ by }) => by))].sort(),
       // Who may see all packets and some payloads sees with these some packets: no address that a client names brings others along.
       allowed: found.map(({ allowed }) => allowed).reduce(intersection),
       ...(payloads ? { payloads } : {}),
@@ -239,8 +249,10 @@ interface Viewers {
   rest: Standing;
 }
 
-function namesOf({ known }: Viewers): string[] {
-  return known.map(({ who }) => who.username);
+interface Answer {
+  standing: Standing;
+  /** The accounts whose answer is yes. */
+  by: string[];
 }
 
 function isViewerAccount(username: string): boolean {

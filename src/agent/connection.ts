@@ -29,7 +29,7 @@ export interface ConnectionOptions {
   /** Authorization is off: no token is needed. */
   isOpenToAll: boolean;
   /** The client was authorized; called each time. @throws KtraceError KTRACE_E_BUSY */
-  admit(connection: Connection, identity: string): void;
+  admit(connection: Connection, accounts: readonly string[]): void;
   /** Undefined: this agent records nothing. */
   recorder: Recorder | undefined;
   log: Logger;
@@ -359,7 +359,7 @@ export class Connection implements Wire {
     // The client may have left meanwhile.
     if (this.#isEnding) return;
     this.#subscription = subscription;
-    if (this.#session) this.#session.update(subscription, access);
+    if (this.#session) this.#options.sessions.update(this.#session, subscription, access);
     else this.#session = this.#options.sessions.subscribe(subscription, access, resume, this);
     this.#tellClock();
   }
@@ -383,7 +383,7 @@ export class Connection implements Wire {
   async #decide(subscription: Subscription, verb: Verb): Promise<Access> {
     await this.#renew();
     const access = await this.#options.authorize([...this.#tokens.values()], subscription, verb);
-    if (!this.#isEnding) this.#options.admit(this, access.identity);
+    if (!this.#isEnding) this.#options.admit(this, access.accounts);
     return access;
   }
 
@@ -406,7 +406,7 @@ export class Connection implements Wire {
     try {
       const access = await this.#accessTo(subscription);
       if (this.#subscription !== subscription) return;
-      this.#session?.allow(access);
+      if (this.#session) this.#options.sessions.allow(this.#session, access);
       this.#dump?.allow(access);
     } catch (error) {
       this.#fail(error);

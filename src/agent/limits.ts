@@ -12,7 +12,7 @@ import {
 export interface Limits {
   /**
    * Connections at the same time of those who may see something; as many sessions, those that wait for their client to come back among them.
-   * One identity has at most half of these connections and a quarter of these sessions.
+   * One account has at most half of these connections and a quarter of these sessions.
    */
   clients: number;
   /** Connections at the same time of whom it is not known yet whether they may see anything; the oldest leaves first. */

@@ -15,6 +15,8 @@ export interface Right {
 export interface Finding {
   right: Right;
   allowed: Scope;
+  /** The accounts that it is allowed to. */
+  by: string[];
   /** What is known of each namespace, or of all of them, that is needed and not allowed. */
   missing: Standing[];
 }

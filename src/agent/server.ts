@@ -66,8 +66,8 @@ export class Server {
   readonly #websockets: WebSocketServer;
   readonly #metrics: MetricsPage;
   readonly #connections = new Set<Connection>();
-  /** Those who may see something, by whom they are. */
-  readonly #admitted = new Map<Connection, string>();
+  /** Those who may see something, and the accounts whose right it was, now or before. */
+  readonly #admitted = new Map<Connection, ReadonlySet<string>>();
   /** Refused requests and connections ended by an error, by code. */
   readonly #errors = new Map<string, number>();
   #accepted = 0;
@@ -158,7 +158,7 @@ export class Server {
         authorize: authorize ?? allowAll,
         vouch: vouch ?? (async () => true),
         isOpenToAll: vouch === undefined,
-        admit: (admitted, identity) => this.#admit(admitted, identity),
+        admit: (admitted, accounts) => this.#admit(admitted, accounts),
         recorder,
         log: log.child({ connection: this.#accepted }),
         nowMs: nowMs ?? (() => performance.now()),
@@ -166,7 +166,7 @@ export class Server {
         onClosed: (closed) => this.#forget(closed),
       });
       this.#connections.add(connection);
-      if (vouch === undefined) this.#admitted.set(connection, NOBODY);
+      if (vouch === undefined) this.#admitted.set(connection, new Set());
       else this.#makeRoomForStrangers();
     });
   }
@@ -189,13 +189,17 @@ export class Server {
     }
   }
 
-  #admit(connection: Connection, identity: string): void {
-    if (this.#admitted.has(connection)) return;
+  /** It is counted to each of these accounts. */
+  #admit(connection: Connection, accounts: readonly string[]): void {
+    if (this.#options.vouch === undefined) return;
     const { clients } = this.#limits;
-    if (this.#isFull) throw asError(tooManyClients(clients));
-    const own = [...this.#admitted.values()].filter((other) => other === identity).length;
-    if (own >= Math.ceil(clients / 2)) throw tooManyOf(identity, own);
-    this.#admitted.set(connection, identity);
+    const before = this.#admitted.get(connection);
+    if (before === undefined && this.#isFull) throw asError(tooManyClients(clients));
+    for (const account of accounts.filter((one) => before?.has(one) !== true)) {
+      const own = [...this.#admitted.values()].filter((others) => others.has(account)).length;
+      if (own >= Math.ceil(clients / 2)) throw tooManyOf(account, own);
+    }
+    this.#admitted.set(connection, new Set([...(before ?? []), ...accounts]));
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -242,17 +246,14 @@ export class Server {
   }
 }
 
-/** Of whom nobody asks who they are. */
-const NOBODY = '';
-
 function pushedOut(most: number): KtraceError {
   return new KtraceError('KTRACE_E_BUSY', `${most} newer connections wait to be authorized, and this one had not been yet`, {
     hint: 'Send a good token and the question right after hello.',
   });
 }
 
-function tooManyOf(identity: string, count: number): KtraceError {
-  return new KtraceError('KTRACE_E_BUSY', `${count} connections of ${identity} are open, half of what this agent serves`, {
+function tooManyOf(account: string, count: number): KtraceError {
+  return new KtraceError('KTRACE_E_BUSY', `${count} connections of ${account} are open, half of what this agent serves`, {
     hint: 'End another follow, or raise --max-clients (KTRACE_MAX_CLIENTS).',
   });
 }

@@ -154,12 +154,17 @@ export class Session implements Sink {
   /** Whether a client with this access may resume the stream: what waits in it was redacted for the former access. */
   isOf(access: Access): boolean {
     if (this.#access.payloads === true && access.payloads !== true) return false;
-    return access.identity === this.#access.identity && covers(access.allowed, this.#access.allowed);
+    return access.accounts.join(' ') === this.identity && covers(access.allowed, this.#access.allowed);
   }
 
-  /** The user; empty where authorization is off. */
+  /** The accounts that give the client its rights; none where authorization is off. */
+  get accounts(): readonly string[] {
+    return this.#access.accounts;
+  }
+
+  /** The accounts as one name; empty where authorization is off. */
   get identity(): string {
-    return this.#access.identity;
+    return this.accounts.join(' ');
   }
 
   /** Sets what the client may see from now on. */

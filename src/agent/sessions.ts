@@ -62,6 +62,18 @@ export class Sessions {
     return (resume && this.#resume(subscription, access, resume, wire)) ?? this.#open(subscription, access, wire);
   }
 
+  /** Changes what a session follows, and what of it may be seen. @throws KtraceError KTRACE_E_BUSY */
+  update(session: Session, subscription: Subscription, access: Access): void {
+    this.#makeRoomFor(access.accounts, session);
+    session.update(subscription, access);
+  }
+
+  /** What may be seen of it from now on. @throws KtraceError KTRACE_E_BUSY */
+  allow(session: Session, access: Access): void {
+    this.#makeRoomFor(access.accounts, session);
+    session.allow(access);
+  }
+
   /** A connection has ended. When its client had not said that it is done, the session waits for it. */
   leave(session: Session, wire: Wire, isDone: boolean): void {
     if (!session.detach(wire)) return;
@@ -98,7 +110,7 @@ export class Sessions {
   }
 
   #open(subscription: Subscription, access: Access, wire: Wire): Session {
-    this.#makeRoomFor(access.identity);
+    this.#makeRoomFor(access.accounts);
     this.#makeRoom();
     const session = new Session({
       id: randomUUID(),
@@ -148,17 +160,21 @@ export class Sessions {
   }
 
   /**
-   * Of one identity's streams those leave first that wait for a lost client.
-   * @throws KtraceError KTRACE_E_BUSY when it has its share, each with a client
+   * Of one account's streams those leave first that wait for a lost client.
+   * @param session is counted to these accounts already where it is theirs
+   * @throws KtraceError KTRACE_E_BUSY when one has its share, each with a client
    */
-  #makeRoomFor(identity: string): void {
-    if (identity === '') return;
-    const own = [...this.#sessions.values()].filter((session) => session.identity === identity);
+  #makeRoomFor(accounts: readonly string[], session?: Session): void {
     const most = Math.ceil(this.#limits.clients / 4);
-    if (own.length < most) return;
-    const longest = [...this.#lingering.keys()].find((session) => session.identity === identity);
-    if (longest === undefined) throw tooManyStreams(identity, most);
-    this.close(longest);
+    const leaving = new Set<Session>();
+    for (const account of accounts.filter((one) => session?.accounts.includes(one) !== true)) {
+      const isOwn = (other: Session): boolean => other.accounts.includes(account) && !leaving.has(other);
+      if ([...this.#sessions.values()].filter(isOwn).length < most) continue;
+      const longest = [...this.#lingering.keys()].find(isOwn);
+      if (longest === undefined) throw tooManyStreams(account, most);
+      leaving.add(longest);
+    }
+    for (const longest of leaving) this.close(longest);
   }
 
   /** Who waits for a lost client leaves first when there are too many. Connections are limited on their own. */
@@ -175,8 +191,8 @@ export class Sessions {
   }
 }
 
-function tooManyStreams(identity: string, most: number): KtraceError {
-  return new KtraceError('KTRACE_E_BUSY', `${most} streams of ${identity} are open, a quarter of what this agent serves`, {
+function tooManyStreams(account: string, most: number): KtraceError {
+  return new KtraceError('KTRACE_E_BUSY', `${most} streams of ${account} are open, a quarter of what this agent serves`, {
     hint: 'End another follow, or raise --max-clients (KTRACE_MAX_CLIENTS).',
   });
 }

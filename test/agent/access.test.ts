@@ -7,7 +7,7 @@ import { packet } from './fake-feed.ts';
 import { serve } from './server-fixture.ts';
 import type { StreamClient } from './stream-client.ts';
 
-const ALICE: Access = { identity: 'alice', allowed: new Set(['a']) };
+const ALICE: Access = { accounts: ['alice'], allowed: new Set(['a']) };
 const TOO_OFTEN = new KtraceError('KTRACE_E_ASKED_TOO_OFTEN', 'This agent was asked too often');
 const AWAY = new KtraceError('KTRACE_E_AUTHORIZATION_UNAVAILABLE', 'The API server does not answer');
 const DENIED = new KtraceError('KTRACE_E_NOT_AUTHORIZED', 'Not any more');
@@ -189,8 +189,8 @@ describe('a stream of somebody who may see a part', () => {
     feed.publish(mixed(1));
     const resume = { instance: feed.instance, session, seq: 0 };
     for (const other of [
-      { ...ALICE, identity: 'bob' },
-      { identity: 'alice', allowed: new Set(['b']) },
+      { ...ALICE, accounts: ['bob'] },
+      { accounts: ['alice'], allowed: new Set(['b']) },
     ]) {
       state.says = other;
       const stranger = connect();

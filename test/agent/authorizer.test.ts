@@ -98,11 +98,11 @@ describe('authorization', () => {
     reviewer.users.set('token-all', { username: admin });
     for (const right of [`${viewer} a`, `${viewer} a payloads`, `${admin} *`, `${admin} * payloads`]) reviewer.rights.add(right);
     assert.deepEqual(await withPayloads(authorize, ['token-p'], A), {
-      identity: viewer,
+      accounts: [viewer],
       allowed: new Set(['a']),
       payloads: true,
     });
-    assert.deepEqual(await withPayloads(authorize, ['token-all'], ALL), { identity: admin, allowed: 'all', payloads: true });
+    assert.deepEqual(await withPayloads(authorize, ['token-all'], ALL), { accounts: [admin], allowed: 'all', payloads: true });
     const line = /may not get payloads\.ktrace\.dev in namespace a .*ktrace grant a --payloads --user NAME$/;
     await assert.rejects(withPayloads(authorize, ['token-a'], A), denied(line));
     const wide = /may not get payloads\.ktrace\.dev in all namespaces .*ktrace grant --admin --payloads --user NAME$/;
@@ -124,7 +124,7 @@ describe('authorization', () => {
 
   it('lets a viewer see its namespace, an administrator everything, and says which', async () => {
     const { ask } = setUp();
-    assert.deepEqual(await ask(['token-a'], A), { identity: 'system:serviceaccount:a:ktrace-viewer', allowed: new Set(['a']) });
+    assert.deepEqual(await ask(['token-a'], A), { accounts: ['system:serviceaccount:a:ktrace-viewer'], allowed: new Set(['a']) });
     for (const target of [A, B, ALL]) assert.equal((await ask(['token-admin'], target)).allowed, 'all');
   });
 
@@ -138,6 +138,27 @@ describe('authorization', () => {
     assert.equal(reviewer.tokensAsked, asked);
     reviewer.isAway = true;
     await assert.rejects(async () => vouch('token-b'), { code: 'KTRACE_E_AUTHORIZATION_UNAVAILABLE' });
+  });
+
+  it('is by those accounts alone whose right it is, whatever other tokens come along', async () => {
+    const { reviewer, authorize, ask } = setUp();
+    const [a, b] = ['system:serviceaccount:a:ktrace-viewer', 'system:serviceaccount:b:ktrace-viewer'];
+    const [payload, admin] = ['system:serviceaccount:a:ktrace-payload-viewer', 'system:serviceaccount:ktrace:ktrace-admin'];
+    reviewer.users.set('token-p', { username: payload });
+    for (const right of [`${payload} a`, `${payload} a payloads`]) reviewer.rights.add(right);
+    const others = ['a', 'b', 'else'].flatMap((namespace) =>
+      Array.from({ length: 3 }, (_, i) => {
+        reviewer.users.set(`token-${namespace}${i}`, { username: `system:serviceaccount:${namespace}:other${i}` });
+        return `token-${namespace}${i}`;
+      }),
+    );
+    const accountsOf = async (tokens: string[], ...targets: Target[]) => (await ask([...others, ...tokens], ...targets)).accounts;
+    assert.deepEqual(await accountsOf(['token-a', 'token-b'], A), [a]);
+    assert.deepEqual(await accountsOf(['token-b', 'token-a'], A, B), [a, b]);
+    assert.deepEqual(await accountsOf(['token-a', 'token-p'], A), [payload, a]);
+    assert.deepEqual(await accountsOf(['token-a', 'token-admin'], A), [admin]);
+    const { accounts } = await withPayloads(authorize, [...others, 'token-a', 'token-p', 'token-b'], A);
+    assert.deepEqual(accounts, [payload, a]);
   });
 
   it('joins what several tokens may see, and counts those that are not valid for nothing', async () => {

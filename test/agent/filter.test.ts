@@ -72,7 +72,7 @@ describe('a follower with a filter', () => {
   });
 
   it('learns nothing by it of what is withheld: neither names nor the bytes of a quoted flow', async (t) => {
-    const allowed = { identity: 'alice', allowed: new Set(['a']) };
+    const allowed = { accounts: ['alice'], allowed: new Set(['a']) };
     const { connect, feed } = await serve(t, {}, { authorize: () => Promise.resolve(allowed) });
     const client = connect({ autoCredit: true });
     await client.subscribe(filter('pod secret or label secret=x or ns b or tcp'));

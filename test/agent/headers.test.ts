@@ -58,7 +58,7 @@ describe('a follower that asks for headers', () => {
   });
 
   it('gets no bytes that quote a flow which is withheld, filter or not', async (t) => {
-    const allowed = { identity: 'alice', allowed: new Set(['a']) };
+    const allowed = { accounts: ['alice'], allowed: new Set(['a']) };
     const { connect, feed } = await serve(t, {}, { authorize: () => Promise.resolve(allowed) });
     const client = connect({ autoCredit: true });
     await client.subscribe({ headers: true });

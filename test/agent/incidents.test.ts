@@ -13,7 +13,7 @@ import { hop, packet } from '../client/events.ts';
 import { until, untilHolds } from '../support/until.ts';
 import { startRecorder } from './recorder-fixture.ts';
 
-const ALL = { identity: 'admin', allowed: 'all' } as const;
+const ALL = { accounts: ['admin'], allowed: 'all' } as const;
 /** Small: what many pods do soon pushes out what was. */
 const BUDGET_BYTES = 4 * 1024 * 1024;
 
@@ -196,7 +196,7 @@ describe('an incident', () => {
     await written(recorder, 6);
     for (const pod of [mine, secret]) recorder.incidents.report(trouble(pod));
     await until('both are kept', () => recorder.incidents.list().filter(({ isWhole }) => isWhole).length === 2);
-    const shop = { identity: 'jane', allowed: new Set(['shop']) };
+    const shop = { accounts: ['jane'], allowed: new Set(['shop']) };
     const asked = await answerRecorded(recorder, { targets: [{ kind: 'all' }] }, shop);
     assert.deepEqual(
       asked.incidents?.map(({ pod }) => pod.name),

@@ -12,7 +12,7 @@ import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
 import { startRecorder } from './recorder-fixture.ts';
 
-const ALL = { identity: 'admin', allowed: 'all' } as const;
+const ALL = { accounts: ['admin'], allowed: 'all' } as const;
 const SPEC = { type: 'ClusterIP', clusterIPs: ['10.96.0.1'], ports: [{ name: 'http', port: 80, protocol: 'TCP' }] };
 const EVER = { sinceMs: 0, untilMs: 8e15 };
 const POD = { namespace: 'shop', name: 'a', uid: 'uid-a', node: 'host1', labels: {} };
@@ -103,7 +103,7 @@ suite('Services in a recording', () => {
     const recording = await start(t, folderFor(t));
     fill(recording);
     await written(recording, 2);
-    const jane = { identity: 'jane', allowed: new Set(['shop']) };
+    const jane = { accounts: ['jane'], allowed: new Set(['shop']) };
     assert.deepEqual(await asked(recording, [{ kind: 'all' }], jane), { web: ['10.0.0.1 a', '10.0.0.9 '] });
     const answer = await answerRecorded(recording.recorder, { targets: [{ kind: 'all' }], services: EVER }, jane);
     for (const word of ['secret', 'bank', 'host2', 'vault']) assert.ok(!JSON.stringify(answer.services).includes(word), word);

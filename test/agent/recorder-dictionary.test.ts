@@ -48,7 +48,7 @@ function dumped(recorder: Recorder): Promise<PacketEvent[]> {
     const dump = new Dump({
       recorder,
       request: { targets: [{ kind: 'all' }], owners: [], sinceMs: 0, untilMs: 8e15 },
-      access: { identity: 'admin', allowed: 'all' },
+      access: { accounts: ['admin'], allowed: 'all' },
       vxlanPort: () => undefined,
       send: (message: AgentMessage) => {
         if (message.type === 'records') events.push(...message.events);

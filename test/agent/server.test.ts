@@ -335,7 +335,7 @@ describe('a websocket', () => {
   it('does not read on while it looks for an answer', async (t) => {
     const waiting: (() => void)[] = [];
     const authorize: Authorize = () =>
-      new Promise((resolve) => waiting.push(() => resolve({ identity: 'somebody', allowed: 'all' })));
+      new Promise((resolve) => waiting.push(() => resolve({ accounts: ['somebody'], allowed: 'all' })));
     const { connect } = await serve(t, { clockMs: 10 }, { authorize });
     for (const question of [
       { type: 'doctor' },
@@ -364,7 +364,7 @@ describe('a websocket', () => {
     let nowMs = 0;
     const authorize: Authorize = async ([token = '']) => {
       asked.push(token);
-      return { identity: 'somebody', allowed: 'all' };
+      return { accounts: ['somebody'], allowed: 'all' };
     };
     const { connect } = await serve(t, {}, { authorize, nowMs: () => nowMs });
     const client = connect();
@@ -421,7 +421,7 @@ describe('a websocket', () => {
       await new Promise(setImmediate);
       asked.push([[...tokens], units]);
       if (tokens.includes('expired')) throw new KtraceError('KTRACE_E_NOT_AUTHORIZED', 'The token is not valid');
-      return { identity: 'somebody', allowed: 'all' };
+      return { accounts: ['somebody'], allowed: 'all' };
     };
     const { connect, feed } = await serve(t, {}, { authorize });
     const client = connect({ autoCredit: true });
@@ -446,7 +446,7 @@ describe('a websocket', () => {
     let letIn: (() => void) | undefined;
     const authorize: Authorize = () =>
       new Promise((resolve) => {
-        letIn = () => resolve({ identity: '', allowed: 'all' });
+        letIn = () => resolve({ accounts: [], allowed: 'all' });
       });
     let nowMs = 0;
     const { connect, feed, server } = await serve(t, { clockMs: 5 }, { authorize, nowMs: () => nowMs });

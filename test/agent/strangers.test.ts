@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import type { Authorize, Vouch } from '../../src/agent/authorizer.ts';
+import { type Authorize, claimedSubject, type Vouch } from '../../src/agent/authorizer.ts';
 import type { Limits } from '../../src/agent/limits.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { until } from '../support/until.ts';
@@ -10,6 +10,9 @@ import type { StreamClient } from './stream-client.ts';
 const MIB = 1024 * 1024;
 const ADDRESSES = Array.from({ length: 65_536 }, (_, i) => `10.1.${i >> 8}.${i & 255}`);
 
+/** A token of each of several accounts: one that says no name takes the place of the one before. */
+const tokenOf = (sub: string): string => `h.${Buffer.from(JSON.stringify({ sub })).toString('base64url')}.s`;
+
 /** An agent that takes a token for the name of its owner, and knows nobody whose name begins with `x`. */
 function serveKnown(t: TestContext, limits: Partial<Limits> = {}): Promise<Fixture> {
   const isGood = (token: string): boolean => !token.startsWith('x');
@@ -18,9 +21,9 @@ function serveKnown(t: TestContext, limits: Partial<Limits> = {}): Promise<Fixtu
     return isGood(token);
   };
   const authorize: Authorize = async (tokens) => {
-    const good = tokens.filter(isGood);
+    const good = tokens.map((token) => claimedSubject(token) || token).filter(isGood);
     if (good.length === 0 || good.includes('nosy')) throw new KtraceError('KTRACE_E_NOT_AUTHORIZED', 'Not authorized');
-    return { identity: good.join(' '), allowed: 'all' };
+    return { accounts: good, allowed: 'all' };
   };
   return serve(t, limits, { authorize, vouch });
 }
@@ -128,6 +131,39 @@ describe('who has a good token', () => {
     await follow(connect(), 'bob');
     await first.leave();
     await follow(connect(), 'alice');
+  });
+
+  it('is counted to each account whose right it is, in places and in streams', async (t) => {
+    const doctors = await serveKnown(t, { clients: 4 });
+    const streams = await serveKnown(t, { clients: 8 });
+    for (const { connect, ask } of [
+      { connect: doctors.connect, ask: { type: 'doctor' } },
+      { connect: streams.connect, ask: { type: 'subscribe', targets: [{ kind: 'all' }] } },
+    ]) {
+      const answers: (string | undefined)[] = [];
+      for (const accounts of [['alice', 'bob'], ['alice', 'carol'], ['alice', 'dave'], ['alice'], ['bob', 'dave']]) {
+        const client = connect();
+        await client.hello();
+        for (const account of accounts) client.say({ type: 'auth', token: tokenOf(account) });
+        client.say(ask);
+        await client.until(() => ['error', 'doctor', 'subscribed'].some((type) => client.all(type as 'error').length > 0));
+        answers.push(client.all('error')[0]?.code);
+      }
+      assert.deepEqual(answers, [undefined, undefined, 'KTRACE_E_BUSY', 'KTRACE_E_BUSY', undefined]);
+    }
+  });
+
+  it('takes no other account’s places and streams by turning to it later', async (t) => {
+    for (const limits of [{ clients: 8 }, { clients: 8, recheckMs: 10 }]) {
+      const { connect, feed } = await serveKnown(t, limits);
+      for (let i = 0; i < 2; i += 1) await follow(connect(), tokenOf('alice'));
+      const turning = connect();
+      await follow(turning, tokenOf('bob'));
+      turning.say({ type: 'auth', token: tokenOf('alice') });
+      if (limits.recheckMs === undefined) turning.say({ type: 'subscribe', targets: [{ kind: 'all' }] });
+      assert.equal(await errorOf(turning), 'KTRACE_E_BUSY');
+      await until('its stream is gone', () => feed.followers.size === 2);
+    }
   });
 
   it('has a quarter of the streams, where those without a client make room, and nobody else has to', async (t) => {
