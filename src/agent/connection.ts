@@ -49,6 +49,15 @@ interface Later {
   isDue: boolean;
 }
 
+/** What is followed or read here, and by which right. */
+interface Granted {
+  subscription: Subscription;
+  verb: Verb;
+  access: Access;
+  /** When this was last found to be so. */
+  atMs: number;
+}
+
 /** Messages that may wait while one is answered. Our clients do not send more. */
 const MAX_PENDING_MESSAGES = 64;
 
@@ -88,11 +97,8 @@ export class Connection implements Wire {
   readonly #tokensTaken: TokenBucket;
   #session: Session | undefined;
   #dump: Dump | undefined;
-  #verb: Verb = 'watch';
-  #subscription: Subscription | undefined;
-  /** What the client may see, and when that was last confirmed. */
-  #access: Access | undefined;
-  #accessAtMs = 0;
+  /** Of the session or the dump; what is only asked for beside it changes nothing here. */
+  #granted: Granted | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -260,7 +266,7 @@ export class Connection implements Wire {
     if (this.#tokens.size > MAX_TOKENS) throw tooManyTokens();
     // Before the next message is read: how long that may be depends on this.
     if (!this.#isVouched) this.#isVouched = await this.#options.vouch(token);
-    if (this.#subscription) await this.#accessTo(this.#subscription);
+    await this.#checkAgain();
   }
 
   /** Answered to clients that may follow the node itself, and so everybody's packets. */
@@ -272,7 +278,7 @@ export class Connection implements Wire {
 
   async #recorded({ type: _, ...question }: Of<'recorded'>): Promise<void> {
     // Authorized first: others do not learn whether anything is recorded.
-    const access = await this.#authorizeToGet(question.targets);
+    const access = await this.#decide(recordedOf(question.targets), 'get');
     const recorder = this.#recorder();
     const { answerRecorded } = await import('./dump.ts');
     const answer = await answerRecorded(recorder, question, access);
@@ -283,15 +289,15 @@ export class Connection implements Wire {
     if (this.#session !== undefined || this.#dump !== undefined) {
       throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected one dump on a connection, and none where something is followed');
     }
-    const access = await this.#authorizeToGet(request.targets);
+    const granted = await this.#grant(recordedOf(request.targets), 'get');
     const recorder = this.#recorder();
     const { Dump } = await import('./dump.ts');
     if (this.#isEnding) return;
-    this.#subscription = { targets: request.targets, addresses: [], units: 'flows' };
+    this.#granted = granted;
     this.#dump = new Dump({
       recorder,
       request: request satisfies DumpRequest,
-      access,
+      access: granted.access,
       vxlanPort: () => this.#options.feed.vxlanPort(),
       send: (message) => this.#tellOfDump(message),
       roomToSend: () => this.#roomToSend(),
@@ -310,12 +316,6 @@ export class Connection implements Wire {
     throw new KtraceError('KTRACE_E_NOT_RECORDING', `The agent of node ${feed.node} records nothing`, {
       hint: 'Recording is switched on by KTRACE_RECORD, a folder on the node, in the agent’s environment.',
     });
-  }
-
-  /** A recording needs the right to `get`, where following needs `watch`. */
-  #authorizeToGet(targets: Subscription['targets']): Promise<Access> {
-    this.#verb = 'get';
-    return this.#accessTo({ targets, addresses: [], units: 'flows' });
   }
 
   /** Resolves when the kernel has taken enough of what was sent, or the connection ends. */
@@ -353,31 +353,31 @@ export class Connection implements Wire {
 
   async #subscribe(message: Of<'subscribe'>): Promise<void> {
     if (this.#dump !== undefined) throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected nothing to be followed beside a dump');
-    this.#verb = 'watch';
     const { type: _, resume, ...subscription } = message;
-    const access = await this.#accessTo(subscription);
+    const granted = await this.#grant(subscription, 'watch');
     // The client may have left meanwhile.
     if (this.#isEnding) return;
-    this.#subscription = subscription;
+    this.#granted = granted;
+    const { access } = granted;
     if (this.#session) this.#options.sessions.update(this.#session, subscription, access);
     else this.#session = this.#options.sessions.subscribe(subscription, access, resume, this);
     this.#tellClock();
   }
 
   /** While the API server cannot be asked, no new client is authorized; one that was authorized keeps its access for `graceMs`. */
-  async #accessTo(subscription: Subscription): Promise<Access> {
-    const askedAtMs = this.#options.nowMs();
+  async #grant(subscription: Subscription, verb: Verb): Promise<Granted> {
+    const atMs = this.#options.nowMs();
     try {
-      this.#access = await this.#decide(subscription, this.#verb);
-      this.#accessAtMs = askedAtMs;
+      return { subscription, verb, access: await this.#decide(subscription, verb), atMs };
     } catch (error) {
+      const before = this.#granted;
       const isUnknown = error instanceof KtraceError && error.code === 'KTRACE_E_AUTHORIZATION_UNAVAILABLE';
-      const isInGrace = this.#options.nowMs() - this.#accessAtMs < this.#options.limits.graceMs;
-      if (!isUnknown || !isInGrace || !this.#access || !(this.#session ?? this.#dump)) throw error;
-      if (!covers(this.#access.allowed, neededScope(subscription.targets))) throw error;
-      if (subscription.snapBytes !== undefined && this.#access.payloads !== true) throw error;
+      if (!isUnknown || before?.verb !== verb) throw error;
+      const isInGrace = this.#options.nowMs() - before.atMs < this.#options.limits.graceMs;
+      if (!isInGrace || !covers(before.access.allowed, neededScope(subscription.targets))) throw error;
+      if (subscription.snapBytes !== undefined && before.access.payloads !== true) throw error;
+      return { ...before, subscription };
     }
-    return this.#access;
   }
 
   async #decide(subscription: Subscription, verb: Verb): Promise<Access> {
@@ -401,13 +401,14 @@ export class Connection implements Wire {
 
   /** Ends the stream when the right was withdrawn, or the token has expired and no new one came. */
   async #checkAgain(): Promise<void> {
-    const subscription = this.#subscription;
-    if (subscription === undefined || this.#isEnding) return;
+    const before = this.#granted;
+    if (before === undefined || this.#isEnding) return;
     try {
-      const access = await this.#accessTo(subscription);
-      if (this.#subscription !== subscription) return;
-      if (this.#session) this.#options.sessions.allow(this.#session, access);
-      this.#dump?.allow(access);
+      const granted = await this.#grant(before.subscription, before.verb);
+      if (this.#granted !== before) return;
+      this.#granted = granted;
+      if (this.#session) this.#options.sessions.allow(this.#session, granted.access);
+      this.#dump?.allow(granted.access);
     } catch (error) {
       this.#fail(error);
     }
@@ -468,6 +469,11 @@ export class Connection implements Wire {
     this.#leave(code === CLOSE.normal || code === CLOSE.goingAway || code === NO_STATUS);
     this.#options.onClosed(this);
   }
+}
+
+/** The subscription that a question about recordings stands for; it needs the right to `get`, where following needs `watch`. */
+function recordedOf(targets: Subscription['targets']): Subscription {
+  return { targets, addresses: [], units: 'flows' };
 }
 
 /** The library's code for a close frame without one. */

@@ -4,6 +4,7 @@ import type { Access, Authorize, Vouch } from '../../src/agent/authorizer.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { packet } from './fake-feed.ts';
+import { emptyRecorder } from './recorder-fixture.ts';
 import { serve } from './server-fixture.ts';
 import type { StreamClient } from './stream-client.ts';
 
@@ -178,6 +179,43 @@ describe('a stream of somebody who may see a part', () => {
     client.say({ type: 'subscribe', targets: [{ kind: 'all' }] });
     assert.equal(await errorOf(client), 'KTRACE_E_AUTHORIZATION_UNAVAILABLE');
     assert.equal(feed.followers.size, 0);
+  });
+
+  it('is checked by its own right, and keeps what that gave, whatever else is asked beside it', async (t) => {
+    for (const beside of [{ type: 'recorded', targets: [{ kind: 'namespace', name: 'b' }] }, { type: 'doctor' }]) {
+      let isAway = false;
+      const withdrawn = new Set<string>();
+      const rechecks: string[] = [];
+      const authorize: Authorize = async (_, { targets }, verb = 'watch') => {
+        const asked = `${verb} ${JSON.stringify(targets)}`;
+        rechecks.push(asked);
+        if (isAway) throw AWAY;
+        if (withdrawn.has(asked)) throw DENIED;
+        const [target] = targets;
+        return { accounts: ['alice'], allowed: target?.kind === 'namespace' ? new Set([target.name]) : 'all' };
+      };
+      const { connect, feed } = await serve(t, { recheckMs: 10 }, { authorize, recorder: await emptyRecorder(t) });
+      const [asking, widening] = [connect(), connect()];
+      for (const client of [asking, widening]) {
+        await client.subscribe({ targets: [{ kind: 'namespace', name: 'a' }] });
+        client.say(beside);
+        await client.until(() => client.all('recorded').length + client.all('doctor').length > 0);
+      }
+      rechecks.length = 0;
+      await asking.until(() => rechecks.length > 4);
+      const own = 'watch [{"kind":"namespace","name":"a"}]';
+      assert.deepEqual([...new Set(rechecks)], [own]);
+      assert.deepEqual(
+        [...feed.followers].map(({ allowed }) => allowed),
+        [new Set(['a']), new Set(['a'])],
+      );
+      isAway = true;
+      widening.say({ type: 'subscribe', targets: [{ kind: 'namespace', name: 'b' }] });
+      assert.equal(await errorOf(widening), 'KTRACE_E_AUTHORIZATION_UNAVAILABLE');
+      isAway = false;
+      withdrawn.add(own);
+      assert.equal(await errorOf(asking), 'KTRACE_E_NOT_AUTHORIZED');
+    }
   });
 
   it('is resumed by the same only, and left to its owner when another asks', async (t) => {

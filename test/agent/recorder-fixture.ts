@@ -2,6 +2,7 @@ import type { TestContext } from 'node:test';
 import { Recorder, type RecorderOptions } from '../../src/agent/recorder.ts';
 import { createLog } from '../../src/util/log.ts';
 import { FakeFeed } from './fake-feed.ts';
+import { temporaryDirectory } from './server-fixture.ts';
 
 type Options = Partial<RecorderOptions> & { directory: string; budgetBytes: number };
 
@@ -21,4 +22,9 @@ export async function startRecorder(t: TestContext, { directory, budgetBytes, ..
   });
   t.after(() => recorder.close());
   return recorder;
+}
+
+/** One that has recorded nothing. */
+export async function emptyRecorder(t: TestContext): Promise<Recorder> {
+  return startRecorder(t, { directory: await temporaryDirectory(t), budgetBytes: 64 * 1024 * 1024 });
 }

@@ -4,16 +4,15 @@ import { access, stat, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { connect as connectNet } from 'node:net';
 import { join } from 'node:path';
-import { describe, it, type TestContext } from 'node:test';
+import { describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import type { Authorize } from '../../src/agent/authorizer.ts';
 import { DEFAULT_LIMITS } from '../../src/agent/limits.ts';
-import type { Recorder } from '../../src/agent/recorder.ts';
 import { startServer } from '../../src/agent/server.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
-import { startRecorder } from './recorder-fixture.ts';
+import { emptyRecorder } from './recorder-fixture.ts';
 import { quiet, serve, temporaryDirectory } from './server-fixture.ts';
 import { refusal, StreamClient, unixUrl } from './stream-client.ts';
 
@@ -35,11 +34,6 @@ async function get(
   let body = '';
   for await (const chunk of response) body += chunk;
   return { status: response.statusCode, body };
-}
-
-/** One that has recorded nothing. */
-async function emptyRecorder(t: TestContext): Promise<Recorder> {
-  return startRecorder(t, { directory: await temporaryDirectory(t), budgetBytes: 64 * 1024 * 1024 });
 }
 
 async function endOf(client: StreamClient): Promise<{ code: number; error: string | undefined }> {
