@@ -128,6 +128,8 @@ export class Connection implements Wire {
   }
 
   bye(reason: string): void {
+    // It has ended, or goes on over another connection, which alone may change it now.
+    this.#session = undefined;
     this.#end({ type: 'bye', reason }, CLOSE.goingAway);
   }
 
@@ -405,12 +407,12 @@ export class Connection implements Wire {
     if (before === undefined || this.#isEnding) return;
     try {
       const granted = await this.#grant(before.subscription, before.verb);
-      if (this.#granted !== before) return;
+      if (this.#isEnding || this.#granted !== before) return;
       this.#granted = granted;
       if (this.#session) this.#options.sessions.allow(this.#session, granted.access);
       this.#dump?.allow(granted.access);
     } catch (error) {
-      this.#fail(error);
+      if (!this.#isEnding && this.#granted?.subscription === before.subscription) this.#fail(error);
     }
   }
 

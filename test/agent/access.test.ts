@@ -244,6 +244,67 @@ describe('a stream of somebody who may see a part', () => {
     await again.until(() => again.events.length === 1);
   });
 
+  it('keeps what it was resumed with, whatever its old connection is told later, even that it may see nothing', async (t) => {
+    for (const late of [ALICE, DENIED]) {
+      const WIDER: Access = { accounts: ['alice'], allowed: new Set(['a', 'b']) };
+      const held: (() => void)[] = [];
+      let isHeld = false;
+      const authorize: Authorize = async () => {
+        if (!isHeld) return WIDER;
+        await new Promise<void>((resolve) => held.push(resolve));
+        if (late instanceof Error) throw late;
+        return late;
+      };
+      const { connect, feed, socketPath } = await serve(t, { recheckMs: 20 }, { authorize });
+      const old = connect();
+      const session = await follows(old);
+      isHeld = true;
+      await old.until(() => held.length > 0);
+      isHeld = false;
+      const again = connect({ autoCredit: true });
+      const { resumed } = await again.subscribe({ resume: { instance: feed.instance, session, seq: 0 } });
+      assert.equal(resumed, true);
+      const seen: unknown[] = [];
+      const [follower] = feed.followers;
+      assert.ok(follower);
+      let allowed = follower.allowed;
+      Object.defineProperty(follower, 'allowed', {
+        get: () => allowed,
+        set: (value) => {
+          allowed = value;
+          seen.push(value);
+        },
+      });
+      for (const answer of held) answer();
+      await new Promise(setImmediate);
+      await again.subscribe();
+      assert.deepEqual(seen, [WIDER.allowed]);
+      assert.equal(again.closed, undefined);
+      assert.doesNotMatch(await metricsOf(socketPath), /KTRACE_E_NOT_AUTHORIZED/);
+    }
+  });
+
+  it('is told nothing more of what its old connection had asked', async (t) => {
+    let letIn: (() => void) | undefined;
+    let isHeld = false;
+    const authorize: Authorize = async () => {
+      if (isHeld) await new Promise<void>((resolve) => (letIn = resolve));
+      return ALICE;
+    };
+    const { connect, feed } = await serve(t, { subscribes: 1, subscribeMs: 20 }, { authorize });
+    const old = connect();
+    const session = await follows(old);
+    isHeld = true;
+    for (let i = 0; i < 3; i += 1) old.say({ type: 'subscribe', targets: [{ kind: 'all' }] });
+    await old.until(() => letIn !== undefined);
+    isHeld = false;
+    const again = connect();
+    await again.subscribe({ resume: { instance: feed.instance, session, seq: 0 } });
+    letIn?.();
+    await again.subscribe();
+    assert.equal(again.all('subscribed').length, 2);
+  });
+
   it('keeps one token of each owner, the newest, and of a bounded number of owners', async (t) => {
     const seen: string[][] = [];
     const authorize: Authorize = async (tokens) => {
