@@ -1,4 +1,3 @@
-import { createHash, randomBytes } from 'node:crypto';
 import { redact } from '../access/redact.ts';
 import type { DumpRequest, RecordedPod } from '../event/target.ts';
 import type { KtraceEvent, PodRef } from '../event/types.ts';
@@ -6,6 +5,7 @@ import { MAX_BATCH_BYTES, MAX_BATCH_EVENTS } from '../protocol/constants.ts';
 import type { AgentMessage, ClientMessage } from '../protocol/messages.ts';
 import { KtraceError } from '../util/errors.ts';
 import type { Access } from './authorizer.ts';
+import { Disguise } from './disguise.ts';
 import { type DumpSelection, dumpSelection } from './dump-selection.ts';
 import { unpatched } from './headers.ts';
 import { withoutAddress } from './hidden-address.ts';
@@ -74,7 +74,7 @@ export class Dump {
   readonly #options: DumpOptions;
   readonly #selection: DumpSelection;
   readonly #filter: SessionFilter | undefined;
-  readonly #idKey = randomBytes(12).toString('hex');
+  readonly #disguise = new Disguise();
   readonly #counts = { read: 0, told: 0, filtered: 0, withheld: 0 };
   readonly #damaged: Damage[] = [];
   #access: Access;
@@ -164,16 +164,12 @@ export class Dump {
       this.#counts.withheld += 1;
       return undefined;
     }
-    const shown = redacted === event || !('id' in redacted) ? redacted : { ...redacted, id: this.#disguised(redacted.id) };
+    const shown = redacted === event || !('id' in redacted) ? redacted : { ...redacted, id: this.#disguise.of(redacted.id) };
     if (this.#filter === undefined) return shown;
     const captured = event.kind === 'packet' ? (event.headers ?? []).map((text) => Buffer.from(text, 'base64')) : [];
     const { passed } = this.#filter.pass(shown, event, captured);
     if (passed === undefined) this.#counts.filtered += 1;
     return passed;
-  }
-
-  #disguised(id: string): string {
-    return createHash('sha256').update(`${this.#idKey} ${id}`).digest('base64url').slice(0, 16);
   }
 
   /** What of a block is told twice after a broken transfer is known to the client by how many came behind `after`. */

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import { redact } from '../access/redact.ts';
 import { covers, type Scope } from '../access/scope.ts';
 import type { Resolved, Subscription } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 import type { AgentMessage } from '../protocol/messages.ts';
 import type { Access } from './authorizer.ts';
+import { Disguise } from './disguise.ts';
 import type { Feed, Follower, Sink } from './feed.ts';
 import { withHeaders } from './headers.ts';
 import type { Limits } from './limits.ts';
@@ -54,6 +54,7 @@ export class Session implements Sink {
   readonly #sent: SentBatches;
   readonly #shortages: Shortages;
   readonly #follower: Follower;
+  readonly #disguise = new Disguise();
   #access: Access;
   #subscription: Subscription;
   #filter: SessionFilter | undefined;
@@ -138,10 +139,10 @@ export class Session implements Sink {
     return filter === undefined ? undefined : new SessionFilter(filter, { node: feed.node, vxlanPort: () => feed.vxlanPort() });
   }
 
-  /** A node numbers its records in one sequence for all followers. Ids of redacted records are hashed, so that gaps do not reveal how many there are for others. */
+  /** A node numbers its records in one sequence for all followers. Ids of redacted records are disguised, so that gaps do not reveal how many there are for others. */
   #disguised(seen: KtraceEvent, event: KtraceEvent): KtraceEvent {
     if (seen === event || !('id' in seen)) return seen;
-    return { ...seen, id: createHash('sha256').update(`${this.id} ${seen.id}`).digest('base64url').slice(0, 16) };
+    return { ...seen, id: this.#disguise.of(seen.id) };
   }
 
   resolved(resolved: Resolved): void {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash, createHmac } from 'node:crypto';
 import { describe, it } from 'node:test';
 import type { Access, Authorize, Vouch } from '../../src/agent/authorizer.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
@@ -46,6 +47,12 @@ async function follows(client: StreamClient, message = {}): Promise<string> {
   const { session } = await client.subscribe(message);
   client.say({ type: 'credit', events: 1000 });
   return session;
+}
+
+/** All strings in what was told. */
+function stringsIn(value: unknown): string[] {
+  if (typeof value === 'string') return [value];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(stringsIn) : [];
 }
 
 async function errorOf(client: StreamClient): Promise<string | undefined> {
@@ -99,6 +106,39 @@ describe('a stream of somebody who may see a part', () => {
     assert.equal(ids[0], ids[2]);
     assert.notEqual(ids[0], ids[1]);
     assert.doesNotMatch(ids.join(), /a-[12]/);
+  });
+
+  it('has ids that cannot be made again from anything that its client is told, and keeps them over a resume', async (t) => {
+    const { connect, feed } = await serve(t, {}, saying(ALICE));
+    const told = (number: number): PacketEvent => ({ ...mixed(number), id: `${feed.instance}-${number}` });
+    const [client, again, other] = [connect(), connect(), connect({ autoCredit: true })];
+    const session = await follows(client);
+    await follows(other);
+    feed.publish(told(977));
+    await client.until(() => client.events.length === 1);
+    await client.break();
+    const resume = { instance: feed.instance, session, seq: 1 };
+    assert.equal((await again.subscribe({ resume })).resumed, true);
+    again.lastSeq = 1;
+    again.say({ type: 'credit', events: 10 });
+    feed.publish({ ...told(977), amends: true });
+    await again.until(() => again.events.length === 1);
+    await other.until(() => other.events.length === 2);
+    const [id, amended, others] = [client, again, other].map(({ events }) => (events[0] as PacketEvent).id);
+    assert.equal(amended, id);
+    assert.notEqual(others, id);
+    const keys = [...new Set(stringsIn([client.messages, again.messages]))];
+    assert.ok(keys.includes(session));
+    const length = id?.length ?? 0;
+    for (const key of keys) {
+      const [raw, text] = [told(977).id, `${key} ${told(977).id}`];
+      const guesses = [
+        createHash('sha256').update(text),
+        createHash('sha256').update(raw),
+        createHmac('sha256', key).update(raw),
+      ];
+      for (const guess of guesses) assert.notEqual(guess.digest('base64url').slice(0, length), id);
+    }
   });
 
   it('counts what it withholds in the metrics alone', async (t) => {
