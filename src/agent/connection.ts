@@ -303,6 +303,7 @@ export class Connection implements Wire {
       vxlanPort: () => this.#options.feed.vxlanPort(),
       send: (message) => this.#tellOfDump(message),
       roomToSend: () => this.#roomToSend(),
+      nowMs: this.#options.nowMs,
       failed: (error) => this.#fail(error),
     });
   }

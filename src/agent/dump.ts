@@ -9,11 +9,14 @@ import { Disguise } from './disguise.ts';
 import { type DumpSelection, dumpSelection } from './dump-selection.ts';
 import { unpatched } from './headers.ts';
 import { withoutAddress } from './hidden-address.ts';
-import { placesOf, textOf } from './record-places.ts';
+import type { DumpPlace } from './place-seal.ts';
 import type { Recorder } from './recorder.ts';
-import { type Damage, type Places, type RecordBlock, readOwners, readRecords } from './recording.ts';
+import { BEGINNING, type Damage, type Places, type RecordBlock, readOwners, readRecords } from './recording.ts';
 import { answerServices } from './services-answer.ts';
 import { SessionFilter } from './session-filter.ts';
+
+/** What makes no whole message is told after so long. */
+const HELD_MS = 250;
 
 /** Most damaged pieces, and most known pods, that are reported. */
 const MOST_TOLD = 100;
@@ -66,7 +69,17 @@ export interface DumpOptions {
   send(message: AgentMessage): void;
   /** Resolves when the connection takes more. */
   roomToSend(): Promise<void>;
+  /** Milliseconds of a clock that is never stepped. */
+  nowMs(): number;
   failed(error: unknown): void;
+}
+
+/** A record to be told, and where a transfer goes on behind it. */
+interface Held {
+  event: KtraceEvent;
+  /** Of its JSON. */
+  bytes: number;
+  place: DumpPlace;
 }
 
 /** One answer to `dump`: reads no faster than its client gives credits for. */
@@ -75,8 +88,10 @@ export class Dump {
   readonly #selection: DumpSelection;
   readonly #filter: SessionFilter | undefined;
   readonly #disguise = new Disguise();
-  readonly #counts = { read: 0, told: 0, filtered: 0, withheld: 0 };
+  readonly #counts = { told: 0, filtered: 0 };
   readonly #damaged: Damage[] = [];
+  readonly #held: Held[] = [];
+  #toldAtMs: number;
   #access: Access;
   #credits = 0;
   #wake: (() => void) | undefined;
@@ -87,10 +102,11 @@ export class Dump {
     const { request, recorder, vxlanPort } = options;
     this.#options = options;
     this.#access = options.access;
+    this.#toldAtMs = options.nowMs();
     this.#selection = dumpSelection(request.targets, request.owners);
     this.#filter =
       request.filter === undefined ? undefined : new SessionFilter(request.filter, { node: recorder.node, vxlanPort });
-    const after = request.after === undefined ? undefined : placesOf(request.after);
+    const after = request.after === undefined ? undefined : recorder.seal.unseal(request.after);
     this.#run(after).catch((error: unknown) => {
       if (!this.#isClosed) options.failed(error);
     });
@@ -110,16 +126,21 @@ export class Dump {
     this.#wake?.();
   }
 
-  async #run(after: Places | undefined): Promise<void> {
-    const { send } = this.#options;
-    for await (const { raw, places } of this.#blocks(after)) {
+  async #run(after: DumpPlace | undefined): Promise<void> {
+    let before: Places = after?.before ?? BEGINNING;
+    for await (const { raw, lane, places } of this.#blocks(after?.before)) {
       if (this.#isClosed) return;
-      const events = this.#eventsOf(raw);
-      await this.#tell(events, textOf(places));
+      const block = `${lane}:${places[lane].segment}:${places[lane].byte}`;
+      for (const { event, lines } of this.#eventsOf(raw, block === after?.block ? after.lines : 0)) {
+        this.#held.push({ event, bytes: JSON.stringify(event).length, place: { before, block, lines } });
+      }
+      before = places;
+      await this.#tell();
       // Others on the loop come in between two blocks.
       await new Promise((resolve) => setImmediate(resolve));
     }
-    if (!this.#isClosed) send({ type: 'dumped', ...this.#counts, damaged: this.#damaged });
+    await this.#tell(true);
+    if (!this.#isClosed) this.#options.send({ type: 'dumped', ...this.#counts, damaged: this.#damaged });
   }
 
   #blocks(after: Places | undefined): AsyncGenerator<RecordBlock> {
@@ -138,15 +159,14 @@ export class Dump {
     return readRecords(recorder, { sinceMs, untilMs, keys: this.#selection.keys, after, onDamage });
   }
 
-  #eventsOf(raw: Buffer): KtraceEvent[] {
-    const events: KtraceEvent[] = [];
+  /** What is told of a block behind so many of its lines, each with how many lines it and those before it are. */
+  *#eventsOf(raw: Buffer, behind: number): Generator<{ event: KtraceEvent; lines: number }> {
+    let lines = 0;
     for (const line of raw.toString('utf8').split('\n')) {
-      if (line === '') continue;
-      this.#counts.read += 1;
-      const seen = this.#seen(withoutAddress(unpatched(JSON.parse(line) as KtraceEvent)));
-      if (seen !== undefined) events.push(seen);
+      if (line === '' || ++lines <= behind) continue;
+      const event = this.#seen(withoutAddress(unpatched(JSON.parse(line) as KtraceEvent)));
+      if (event !== undefined) yield { event, lines };
     }
-    return events;
   }
 
   /** Chosen, redacted, then filtered: a filter sees what its asker may see, as live. */
@@ -160,10 +180,7 @@ export class Dump {
     }
     if (event.kind === 'notice' || !this.#selection.isOf(event, timeMs)) return undefined;
     const redacted = redact(event, this.#access.allowed);
-    if (redacted === undefined) {
-      this.#counts.withheld += 1;
-      return undefined;
-    }
+    if (redacted === undefined) return undefined;
     const shown = redacted === event || !('id' in redacted) ? redacted : { ...redacted, id: this.#disguise.of(redacted.id) };
     if (this.#filter === undefined) return shown;
     const captured = event.kind === 'packet' ? (event.headers ?? []).map((text) => Buffer.from(text, 'base64')) : [];
@@ -172,23 +189,24 @@ export class Dump {
     return passed;
   }
 
-  /** What of a block is told twice after a broken transfer is known to the client by how many came behind `after`. */
-  async #tell(events: KtraceEvent[], after: string): Promise<void> {
-    for (let at = 0; at < events.length; ) {
+  /**
+   * Whole messages, over the bounds of blocks: where a block ends tells how much else is in it. What makes no whole one waits for more, but not for long:
+   * far behind there may be nothing.
+   */
+  async #tell(isEnd = false): Promise<void> {
+    const { seal } = this.#options.recorder;
+    for (;;) {
+      const isDue = isEnd || this.#options.nowMs() - this.#toldAtMs >= HELD_MS;
+      const length = batchLength(this.#held);
+      if (this.#held.length === 0 || (length === this.#held.length && length < MAX_BATCH_EVENTS && !isDue)) return;
       await this.#room();
       if (this.#isClosed) return;
-      const batch: KtraceEvent[] = [];
-      for (let bytes = 0; batch.length < Math.min(this.#credits, MAX_BATCH_EVENTS) && bytes < MAX_BATCH_BYTES; ) {
-        const event = events[at + batch.length];
-        if (event === undefined) break;
-        batch.push(event);
-        bytes += JSON.stringify(event).length;
-      }
-      at += batch.length;
+      const batch = this.#held.splice(0, Math.min(length, this.#credits));
       this.#credits -= batch.length;
       this.#counts.told += batch.length;
-      // A place is told with the last of its block: a transfer that breaks within one begins with that block again.
-      this.#options.send({ type: 'records', after: at === events.length ? after : '', events: batch });
+      this.#toldAtMs = this.#options.nowMs();
+      const events = batch.map(({ event }) => event);
+      this.#options.send({ type: 'records', after: seal.seal((batch.at(-1) as Held).place), events });
     }
   }
 
@@ -200,6 +218,15 @@ export class Dump {
     }
     await this.#options.roomToSend();
   }
+}
+
+/** How many of these are one message. */
+function batchLength(held: readonly Held[]): number {
+  let length = 0;
+  for (let bytes = 0; length < Math.min(held.length, MAX_BATCH_EVENTS) && bytes < MAX_BATCH_BYTES; length++) {
+    bytes += (held[length] as Held).bytes;
+  }
+  return length;
 }
 
 function timeOf(event: KtraceEvent): number {

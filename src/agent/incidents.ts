@@ -107,9 +107,9 @@ export class Incidents {
 
   /** The blocks of an incident's records, with where a transfer that breaks goes on. */
   async *read(id: string, after: Places | undefined, onDamage: (damage: Damage) => void): AsyncGenerator<RecordBlock> {
-    for await (const { raw, endsAt } of this.#store.read(id, after?.share.byte, onDamage)) {
+    for await (const { raw, endsAt } of this.#store.read(id, after?.share.byte || undefined, onDamage)) {
       await this.#options.recorder.limiter.read(raw.length);
-      yield { raw, places: { share: { segment: id, byte: endsAt }, excess: { segment: '', byte: 0 } } };
+      yield { raw, lane: 'share', places: { share: { segment: id, byte: endsAt }, excess: { segment: '', byte: 0 } } };
     }
   }
 

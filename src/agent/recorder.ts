@@ -16,6 +16,7 @@ import type { Feed, Follower, Sink } from './feed.ts';
 import { patched, withHeaders } from './headers.ts';
 import { Incidents, type IncidentsOptions } from './incidents.ts';
 import { LateNames } from './late-names.ts';
+import { PlaceSeal } from './place-seal.ts';
 import { PodCuts } from './pod-cuts.ts';
 import { type OwnPod, PodNames } from './pod-names.ts';
 import { ReadLimiter } from './read-limiter.ts';
@@ -62,6 +63,7 @@ export class Recorder implements Sink {
   readonly wantsBytes = true;
   readonly stores: Record<RecordLane, SegmentStore>;
   readonly limiter: ReadLimiter;
+  readonly seal: PlaceSeal;
   /** What went wrong with the node's pods. */
   readonly incidents: Incidents;
   readonly services: ServiceNames;
@@ -111,20 +113,17 @@ export class Recorder implements Sink {
       log: options.log,
       ...options.incidents,
     });
-    recorder = new Recorder(options, stores, limiter, incidents);
+    recorder = new Recorder(options, { stores, limiter, incidents, seal: await PlaceSeal.open(join(directory, 'places.key')) });
     return recorder;
   }
 
-  private constructor(
-    options: RecorderOptions,
-    stores: Record<RecordLane, SegmentStore>,
-    limiter: ReadLimiter,
-    incidents: Incidents,
-  ) {
+  private constructor(options: RecorderOptions, parts: Pick<Recorder, 'stores' | 'limiter' | 'incidents' | 'seal'>) {
     this.#options = options;
+    const { stores } = parts;
     this.stores = stores;
-    this.limiter = limiter;
-    this.incidents = incidents;
+    this.limiter = parts.limiter;
+    this.incidents = parts.incidents;
+    this.seal = parts.seal;
     const { budgetBytes, ageMs } = options.config;
     this.#shares = new Shares({ budgetBytes: budgetBytes * PARTS.share, ageMs, excessPerSecond: EXCESS_PER_SECOND });
     this.#beganMs = this.#nowMs();

@@ -31,9 +31,10 @@ export interface Places {
   excess: Place;
 }
 
-/** A block of records, with where its part of the recording goes on behind it. */
+/** A block of records, of which part of the recording, and where both parts go on behind it. */
 export interface RecordBlock {
   raw: Buffer;
+  lane: keyof Places;
   places: Places;
 }
 
@@ -77,7 +78,7 @@ export async function* readRecords(
       onRead: (bytes) => recorder.limiter.read(bytes),
     });
   const lanes = { share: lane('share'), excess: lane('excess') };
-  const places: Places = after ?? { share: START, excess: START };
+  const places: Places = { ...(after ?? BEGINNING) };
   const heads = { share: await next(lanes.share), excess: await next(lanes.excess) };
   for (;;) {
     const { share, excess } = heads;
@@ -86,12 +87,14 @@ export async function* readRecords(
       excess === undefined || (share !== undefined && share.header.fromMs <= excess.header.fromMs) ? 'share' : 'excess';
     const block = heads[name] as SegmentBlock;
     places[name] = { segment: block.segment, byte: block.endsAt };
-    yield { raw: block.raw, places: { ...places } };
+    yield { raw: block.raw, lane: name, places: { ...places } };
     heads[name] = await next(lanes[name]);
   }
 }
 
 const START: Place = { segment: '', byte: 0 };
+/** Before the first block. */
+export const BEGINNING: Readonly<Places> = { share: START, excess: START };
 
 async function next(blocks: AsyncGenerator<SegmentBlock>): Promise<SegmentBlock | undefined> {
   const result = await blocks.next();

@@ -27,8 +27,7 @@ const PAUSE_MS = 500;
 const SILENCE_MS = 40_000;
 
 /**
- * The records of one node, in the order of its recording, pulled one by one. A transfer that breaks goes on behind the last block that came whole;
- * what came of the next one already is passed over.
+ * The records of one node, in the order of its recording, pulled one by one. A transfer that breaks goes on behind the last message that came.
  */
 export class DumpNode {
   /** What the agent said at the end. */
@@ -45,9 +44,6 @@ export class DumpNode {
   #wake: (() => void) | undefined;
   #stream: Stream | undefined;
   #after: string | undefined;
-  /** Events that came behind {@link #after}, and of these so many are to come again. */
-  #since = 0;
-  #again = 0;
   #open = 0;
   #consumed = 0;
   #attempts = 0;
@@ -116,7 +112,6 @@ export class DumpNode {
     try {
       const duplex = await dial(AbortSignal.any([interrupt, AbortSignal.timeout(silenceMs)]));
       const openedMs = nowMs();
-      this.#again = this.#since;
       this.#open = 0;
       this.#consumed = 0;
       return await new Promise<KtraceError>((resolve) => {
@@ -178,22 +173,14 @@ export class DumpNode {
   #records(events: KtraceEvent[], after: string): void {
     this.#attempts = 0;
     this.#open -= events.length;
-    const known = Math.min(this.#again, events.length);
-    this.#again -= known;
-    this.#since += events.length - known;
-    const { readable, unreadable, error } = checkEvents(known === 0 ? events : events.slice(known));
+    const { readable, unreadable, error } = checkEvents(events);
     for (const event of readable) this.#events.push(event);
     this.unreadable.count += unreadable;
     this.unreadable.error ??= error;
     // Nobody takes these from here, so their credits are given back at once.
-    const passedOver = known + unreadable;
-    this.#consumed += passedOver;
-    if (after !== '') {
-      this.#after = after;
-      this.#since = 0;
-      this.#again = 0;
-    }
-    if (passedOver > 0) this.#grant();
+    this.#consumed += unreadable;
+    this.#after = after;
+    if (unreadable > 0) this.#grant();
     this.#wake?.();
   }
 

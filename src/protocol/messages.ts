@@ -156,17 +156,10 @@ export type AgentMessage =
       services?: RecordedService[];
       servicesCut?: number;
     }
-  /** `after` is where a transfer that breaks behind this message goes on. Every event costs one credit. */
+  /** `after`, for `dump`, is where a transfer that breaks behind this message goes on; only the node's agents can read it. Every event costs one credit. */
   | { type: 'records'; after: string; events: KtraceEvent[] }
-  /** All has been told. `filtered` and `withheld` count what was not. */
-  | {
-      type: 'dumped';
-      read: number;
-      told: number;
-      filtered: number;
-      withheld: number;
-      damaged: { name: string; at: number; bytes: number }[];
-    }
+  /** All has been told; `filtered` counts what the filter did not let pass of what may be seen. */
+  | { type: 'dumped'; told: number; filtered: number; damaged: { name: string; at: number; bytes: number }[] }
   /** Heartbeat, at least every 10 s when nothing else is sent; with the node's clock. */
   | { type: 'clock'; clock: string }
   /** The connection closes after this. */

@@ -226,7 +226,7 @@ const AGENT_SHAPES: Record<AgentMessage['type'], Record<string, Check>> = {
     servicesCut: optional(count),
   },
   records: { after: text, events },
-  dumped: { read: count, told: count, filtered: count, withheld: count, damaged: listOf('damages', isDamage) },
+  dumped: { told: count, filtered: count, damaged: listOf('damages', isDamage) },
   clock: { clock: nanoseconds },
   error: { code: text, message: text },
   bye: { reason: text },

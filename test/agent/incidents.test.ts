@@ -90,6 +90,7 @@ async function dump(
     vxlanPort: () => undefined,
     send,
     roomToSend: () => Promise.resolve(),
+    nowMs: () => performance.now(),
     failed: (error) => done.reject(error),
   }).credit(1_000_000);
   await done.promise;

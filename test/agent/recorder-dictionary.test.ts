@@ -55,6 +55,7 @@ function dumped(recorder: Recorder): Promise<PacketEvent[]> {
         if (message.type === 'dumped') resolve(events.filter((event) => event.kind === 'packet'));
       },
       roomToSend: () => Promise.resolve(),
+      nowMs: () => performance.now(),
       failed: reject,
     });
     dump.credit(100_000);

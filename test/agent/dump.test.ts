@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite, type TestContext, test } from 'node:test';
+import type { Access } from '../../src/agent/authorizer.ts';
+import { Dump } from '../../src/agent/dump.ts';
+import type { Recorder } from '../../src/agent/recorder.ts';
+import type { PacketEvent } from '../../src/event/types.ts';
+import type { AgentMessage } from '../../src/protocol/messages.ts';
+import { parseClientMessage } from '../../src/protocol/parse.ts';
+import { FakeFeed, packet } from './fake-feed.ts';
+import { startRecorder } from './recorder-fixture.ts';
+
+const ADMIN: Access = { accounts: ['admin'], allowed: 'all' };
+const VIEWER: Access = { accounts: ['viewer'], allowed: new Set(['shop']) };
+const BEGAN_MS = Date.now();
+
+function folder(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), 'ktrace-dump-'));
+  t.after(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+function start(t: TestContext, directory: string): Promise<Recorder> {
+  return startRecorder(t, { directory, budgetBytes: 64 * 1024 * 1024, feed: new FakeFeed() });
+}
+
+/** A packet of a pod of a namespace; each has a time of its own. */
+function packetOf(namespace: string, serial: number): PacketEvent {
+  const pod = { namespace, name: `${namespace}-0`, uid: `u-${namespace}`, node: 'host1', labels: {} };
+  const time = new Date(BEGAN_MS + serial).toISOString();
+  return { ...packet(serial), id: `run-${serial}`, time, src: { ip: '10.0.0.1', pod }, dst: { ip: '10.0.0.2' } };
+}
+
+/** So many packets of shop, each followed by so many of others, in blocks of their own. */
+async function record(recorder: Recorder, own: number, others: number): Promise<void> {
+  for (let at = 0; at < own; at++) {
+    recorder.event(packetOf('shop', at));
+    for (let other = 0; other < others; other++) recorder.event(packetOf(`secret-${other}`, own * (other + 1) + at));
+    if (at % 20 === 19) recorder.flush();
+  }
+  await recorder.settled();
+}
+
+interface Asked {
+  access?: Access;
+  after?: string;
+  /** Credits given at once, and after that for each event that comes. */
+  credits?: number;
+  /** Breaks off when so many messages have come. */
+  messages?: number;
+}
+
+/** All that a dump tells. */
+function dump(recorder: Recorder, { access = VIEWER, after, credits = 100_000, messages = Infinity }: Asked = {}) {
+  const request = { targets: [{ kind: 'all' } as const], owners: [], sinceMs: 0, untilMs: 8e15 };
+  return new Promise<AgentMessage[]>((resolve, reject) => {
+    const told: AgentMessage[] = [];
+    const asked = new Dump({
+      recorder,
+      request: { ...request, ...(after === undefined ? {} : { after }) },
+      access,
+      vxlanPort: () => undefined,
+      roomToSend: () => Promise.resolve(),
+      // Stands still: no message is due before it is whole.
+      nowMs: () => 0,
+      send: (message) => {
+        told.push(message);
+        if (message.type === 'dumped') resolve(told);
+        if (message.type !== 'records') return;
+        if (told.length < messages) return asked.credit(message.events.length);
+        asked.close();
+        resolve(told);
+      },
+      failed: reject,
+    });
+    asked.credit(credits);
+  });
+}
+
+function idsIn(told: readonly AgentMessage[]): string[] {
+  return told.flatMap((message) =>
+    message.type === 'records' ? message.events.flatMap((event) => (event.kind === 'packet' ? [event.fingerprint] : [])) : [],
+  );
+}
+
+function lastPlace(told: readonly AgentMessage[]): string | undefined {
+  return told.findLast((message) => message.type === 'records')?.after;
+}
+
+suite('a dump', () => {
+  test('tells who may see a part the same, however much there is of others', async (t) => {
+    const told: unknown[] = [];
+    for (const others of [0, 1, 9]) {
+      const recorder = await start(t, folder(t));
+      await record(recorder, 600, others);
+      const messages = await dump(recorder);
+      assert.equal(idsIn(messages).length, 600);
+      told.push(
+        messages.map((message) => {
+          if (message.type !== 'records') return message;
+          const events = message.events.map((event) => ({ ...event, id: '' }));
+          return { ...message, after: message.after.length, events };
+        }),
+      );
+      // No place looks like another, whatever it stands for, and all are as long.
+      const places = messages.flatMap((message) => (message.type === 'records' ? [message.after] : []));
+      assert.equal(new Set(places).size, places.length);
+      for (const place of places) assert.doesNotMatch(Buffer.from(place, 'base64url').toString('latin1'), /kseg|\d{8}/);
+    }
+    assert.deepEqual(told[1], told[0]);
+    assert.deepEqual(told[2], told[0]);
+  });
+
+  for (const access of [VIEWER, ADMIN]) {
+    test(`of ${access.accounts} goes on behind any message, also at an agent that was started anew`, async (t) => {
+      const directory = folder(t);
+      let recorder = await start(t, directory);
+      await record(recorder, 100, 3);
+      const whole = idsIn(await dump(recorder, { access }));
+      assert.equal(whole.length, access === ADMIN ? 400 : 100);
+      const parts: string[] = [];
+      let after: string | undefined;
+      for (let round = 0; parts.length < whole.length; round++) {
+        assert.ok(round < 100, `${parts.length} of ${whole.length}`);
+        const told = await dump(recorder, { access, credits: 7, messages: 1 + (round % 3), ...(after && { after }) });
+        parts.push(...idsIn(told));
+        after = lastPlace(told);
+        parseClientMessage(JSON.stringify({ type: 'dump', targets: [{ kind: 'all' }], sinceMs: 0, untilMs: 1, after }));
+        if (round % 10 !== 5) continue;
+        await recorder.close();
+        recorder = await start(t, directory);
+      }
+      assert.deepEqual(parts, whole);
+    });
+  }
+
+  test('passes over no lines of another block, where its own is gone or one of the other part comes first', async (t) => {
+    const recorder = await start(t, folder(t));
+    await record(recorder, 20, 0);
+    const told = await dump(recorder, { credits: 5, messages: 1 });
+    const place = recorder.seal.unseal(lastPlace(told) ?? '');
+    assert.deepEqual([idsIn(told).length, place.lines], [5, 5]);
+    const gone = recorder.seal.seal({ ...place, block: 'share:00000000000001-0001.kseg:99' });
+    assert.equal(idsIn(await dump(recorder, { after: gone })).length, 20);
+  });
+
+  test('takes no place but those that its node gave', async (t) => {
+    const [recorder, other] = [await start(t, folder(t)), await start(t, folder(t))];
+    await record(recorder, 10, 0);
+    const place = lastPlace(await dump(recorder)) ?? '';
+    const changed = Buffer.from(place, 'base64url');
+    changed[40] = (changed[40] ?? 0) ^ 1;
+    for (const after of ['', 'x', ':0::0', `${place.slice(0, -4)}`, changed.toString('base64url')]) {
+      assert.throws(() => recorder.seal.unseal(after), { code: 'KTRACE_E_PROTOCOL' });
+    }
+    assert.throws(() => other.seal.unseal(place), { code: 'KTRACE_E_PROTOCOL' });
+  });
+});
