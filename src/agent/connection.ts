@@ -296,6 +296,7 @@ export class Connection implements Wire {
     const { Dump } = await import('./dump.ts');
     if (this.#isEnding) return;
     this.#granted = granted;
+    const { stallMs } = this.#options.limits;
     this.#dump = new Dump({
       recorder,
       request: request satisfies DumpRequest,
@@ -304,6 +305,8 @@ export class Connection implements Wire {
       send: (message) => this.#tellOfDump(message),
       roomToSend: () => this.#roomToSend(),
       nowMs: this.#options.nowMs,
+      stallMs,
+      stalled: () => this.bye(`the client took no records for ${stallMs / 1000} s`),
       failed: (error) => this.#fail(error),
     });
   }

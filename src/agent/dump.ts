@@ -71,6 +71,9 @@ export interface DumpOptions {
   roomToSend(): Promise<void>;
   /** Milliseconds of a clock that is never stepped. */
   nowMs(): number;
+  /** The client took nothing for so long, though something waits for it. */
+  stallMs: number;
+  stalled(): void;
   failed(error: unknown): void;
 }
 
@@ -211,11 +214,14 @@ export class Dump {
   }
 
   async #room(): Promise<void> {
+    const { stallMs, stalled } = this.#options;
+    const timer = this.#credits === 0 ? setTimeout(stalled, stallMs).unref() : undefined;
     while (this.#credits === 0 && !this.#isClosed) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
     }
+    clearTimeout(timer);
     await this.#options.roomToSend();
   }
 }

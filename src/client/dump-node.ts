@@ -42,6 +42,7 @@ export class DumpNode {
   #events: KtraceEvent[] = [];
   #at = 0;
   #wake: (() => void) | undefined;
+  #roomWake: (() => void) | undefined;
   #stream: Stream | undefined;
   #after: string | undefined;
   #open = 0;
@@ -78,13 +79,31 @@ export class DumpNode {
       this.#at = 0;
     }
     this.#consumed += 1;
+    this.#roomWake?.();
     if (this.#consumed >= WINDOW / 2) this.#grant();
     return event;
+  }
+
+  get #isFull(): boolean {
+    return this.#waiting > WINDOW / 2;
+  }
+
+  async #room(): Promise<void> {
+    while (this.#isFull && !this.#isClosed) {
+      await new Promise<void>((resolve) => {
+        this.#roomWake = resolve;
+      });
+    }
+  }
+
+  get #waiting(): number {
+    return this.#events.length - this.#at;
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#wake?.();
+    this.#roomWake?.();
     await this.#stream?.close();
   }
 
@@ -94,12 +113,16 @@ export class DumpNode {
       // Nobody waits for another attempt at what is not wanted any more.
       this.#isClosed ||= this.#options.interrupt.aborted;
       if (this.dumped !== undefined || this.#isClosed) break;
-      if (FINAL.has(error.code) || ++this.#attempts >= ATTEMPTS) {
+      // An agent ends what nobody takes; whoever reads this may pause for as long as they like, or read another node's first.
+      const isPause = !FINAL.has(error.code) && this.#isFull;
+      if (isPause) await this.#room();
+      else if (FINAL.has(error.code) || ++this.#attempts >= ATTEMPTS) {
         this.failure = error;
         break;
+      } else {
+        this.#options.onBroken(error);
+        await new Promise((resolve) => setTimeout(resolve, (this.#options.pauseMs ?? PAUSE_MS) * 2 ** (this.#attempts - 1)));
       }
-      this.#options.onBroken(error);
-      await new Promise((resolve) => setTimeout(resolve, (this.#options.pauseMs ?? PAUSE_MS) * 2 ** (this.#attempts - 1)));
       if (this.#isClosed) break;
     }
     this.#wake?.();
@@ -185,8 +208,7 @@ export class DumpNode {
   }
 
   #grant(): void {
-    const waiting = this.#events.length - this.#at;
-    const more = WINDOW - waiting - this.#open;
+    const more = WINDOW - this.#waiting - this.#open;
     this.#consumed = 0;
     if (more <= 0) return;
     this.#open += more;

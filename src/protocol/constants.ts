@@ -38,7 +38,7 @@ export const HANDSHAKE_MS = 10_000;
 export const CLOCK_INTERVAL_MS = 5_000;
 /** Either side takes a peer for dead that gave no sign of life (message, ping or pong) for this long. */
 export const DEAD_AFTER_MS = 30_000;
-/** A client that has events waiting and takes none for this long is told `bye`. */
+/** A client that has events or records waiting and takes none for this long is told `bye`. */
 export const STALL_MS = 60_000;
 /** How long a session outlives its broken connection. */
 export const LINGER_MS = 60_000;

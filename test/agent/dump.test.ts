@@ -9,8 +9,10 @@ import type { Recorder } from '../../src/agent/recorder.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
 import type { AgentMessage } from '../../src/protocol/messages.ts';
 import { parseClientMessage } from '../../src/protocol/parse.ts';
+import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
 import { startRecorder } from './recorder-fixture.ts';
+import { serve } from './server-fixture.ts';
 
 const ADMIN: Access = { accounts: ['admin'], allowed: 'all' };
 const VIEWER: Access = { accounts: ['viewer'], allowed: new Set(['shop']) };
@@ -65,6 +67,8 @@ function dump(recorder: Recorder, { access = VIEWER, after, credits = 100_000, m
       roomToSend: () => Promise.resolve(),
       // Stands still: no message is due before it is whole.
       nowMs: () => 0,
+      stallMs: 60_000,
+      stalled: () => reject(new Error('it stalled')),
       send: (message) => {
         told.push(message);
         if (message.type === 'dumped') resolve(told);
@@ -144,6 +148,33 @@ suite('a dump', () => {
     assert.deepEqual([idsIn(told).length, place.lines], [5, 5]);
     const gone = recorder.seal.seal({ ...place, block: 'share:00000000000001-0001.kseg:99' });
     assert.equal(idsIn(await dump(recorder, { after: gone })).length, 20);
+  });
+
+  test('is ended by an agent whose client takes nothing of it, and not while it takes something', async (t) => {
+    const recorder = await start(t, folder(t));
+    await record(recorder, 20, 0);
+    const { connect, server } = await serve(t, { stallMs: 500 }, { recorder });
+    const question = { type: 'dump', targets: [{ kind: 'all' }], sinceMs: 0, untilMs: 8e15 };
+    for (const credits of [0, 3]) {
+      const idle = connect();
+      await idle.hello();
+      idle.say(question);
+      if (credits > 0) idle.say({ type: 'credit', events: credits });
+      await idle.until(() => idle.closed !== undefined);
+      assert.equal(idsIn(idle.messages).length, credits);
+      assert.deepEqual([idle.all('bye')[0]?.reason, idle.closed?.code], ['the client took no records for 0.5 s', 1001]);
+    }
+    await until('the places are free', () => server.clients === 0);
+    // Slow, but not idle: longer as a whole than it may stand still.
+    const slow = connect();
+    await slow.hello();
+    slow.say(question);
+    for (let at = 0; at < 20; at++) {
+      slow.say({ type: 'credit', events: 1 });
+      await slow.until(() => idsIn(slow.messages).length === at + 1);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+    await slow.until(() => slow.all('dumped').length === 1);
   });
 
   test('takes no place but those that its node gave', async (t) => {

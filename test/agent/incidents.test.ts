@@ -91,6 +91,8 @@ async function dump(
     send,
     roomToSend: () => Promise.resolve(),
     nowMs: () => performance.now(),
+    stallMs: 60_000,
+    stalled: () => undefined,
     failed: (error) => done.reject(error),
   }).credit(1_000_000);
   await done.promise;

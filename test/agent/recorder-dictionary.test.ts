@@ -56,6 +56,8 @@ function dumped(recorder: Recorder): Promise<PacketEvent[]> {
       },
       roomToSend: () => Promise.resolve(),
       nowMs: () => performance.now(),
+      stallMs: 60_000,
+      stalled: () => undefined,
       failed: reject,
     });
     dump.credit(100_000);

@@ -162,6 +162,33 @@ suite('fetching a recording', () => {
     assert.deepEqual([node.failure, node.unreadable.count >= 5000], [undefined, true]);
   });
 
+  test('an agent that ends what is not taken is asked for the rest when there is room, however long that takes', async (t) => {
+    let attempts = 0;
+    const broken: unknown[] = [];
+    const answer = ({ after = '0' }: DumpMessage, socket: WebSocket): void => {
+      attempts += 1;
+      let sent = Number(after);
+      socket.on('message', (data) => {
+        const message = JSON.parse(String(data)) as ClientMessage;
+        if (message.type !== 'credit') return;
+        const batch = events(...Array.from({ length: Math.min(message.events, 5000 - sent) }, (__, at) => String(sent + at)));
+        sent += batch.length;
+        if (batch.length > 0) say(socket, { type: 'records', after: String(sent), events: batch });
+        if (sent === 5000) say(socket, DONE);
+      });
+      setTimeout(() => {
+        say(socket, { type: 'bye', reason: 'the client took no records' });
+        socket.close();
+      }, 20);
+    };
+    const node = await agent(t, answer, { onBroken: (error) => broken.push(error) });
+    // Much longer than all attempts together take.
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    assert.deepEqual([attempts, broken], [1, []]);
+    const ids = await idsOf(node);
+    assert.deepEqual([ids.length, ids.at(-1), node.failure], [5000, '4999', undefined]);
+  });
+
   test('no more than the window is on its way, however much there is', async (t) => {
     const node = await agent(t, (_, socket) => {
       let credits = 0;
