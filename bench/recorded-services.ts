@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Recorder } from '../src/agent/recorder.ts';
-import { readServices } from '../src/agent/recording.ts';
 import { ServiceNames } from '../src/agent/service-names.ts';
 import type { ServiceFact, SliceFact } from '../src/kube/facts.ts';
 import { NamesIndex } from '../src/kube/names-index.ts';
@@ -53,7 +52,7 @@ try {
     return timed(() => names.take(Date.now()));
   });
   const beganMs = performance.now();
-  const found = await readServices(recorder, () => true, none);
+  const found = await recorder.recordedServices.read(none);
   const readMs = performance.now() - beganMs;
   const result = {
     ...{ services: SERVICES, endpoints: ENDPOINTS, near: NEAR, leftOut: names.leftOut },

@@ -95,6 +95,7 @@ export class Connection implements Wire {
   /** Newer ones of the same, until the API server has said that they are good: what replaces a good token is not a worse one. */
   readonly #renewed = new Map<string, string>();
   readonly #tokensTaken: TokenBucket;
+  readonly #questions: TokenBucket;
   #session: Session | undefined;
   #dump: Dump | undefined;
   /** Of the session or the dump; what is only asked for beside it changes nothing here. */
@@ -107,6 +108,7 @@ export class Connection implements Wire {
     this.#isVouched = options.isOpenToAll;
     const { limits } = options;
     this.#tokensTaken = new TokenBucket(TOKENS_PER_SECOND, 2 * MAX_TOKENS, options.nowMs);
+    this.#questions = new TokenBucket(1000 / limits.recordedMs, limits.recorded, options.nowMs);
     this.#subscribes = new TokenBucket(1000 / limits.subscribeMs, limits.subscribes, options.nowMs);
     this.#awaitQuestion();
     this.#heartbeat = setInterval(() => this.#beat(), limits.clockMs);
@@ -282,6 +284,9 @@ export class Connection implements Wire {
     // Authorized first: others do not learn whether anything is recorded.
     const access = await this.#decide(recordedOf(question.targets), 'get');
     const recorder = this.#recorder();
+    // Each is answered; who asks too often waits, and nothing more of what they say is read.
+    while (!this.#questions.take()) await new Promise((resolve) => setTimeout(resolve, this.#questions.waitMs()));
+    if (this.#isEnding) return;
     const { answerRecorded } = await import('./dump.ts');
     const answer = await answerRecorded(recorder, question, access);
     if (!this.#isEnding) this.send(answer);

@@ -11,7 +11,7 @@ import { unpatched } from './headers.ts';
 import { withoutAddress } from './hidden-address.ts';
 import type { DumpPlace } from './place-seal.ts';
 import type { Recorder } from './recorder.ts';
-import { BEGINNING, type Damage, type Places, type RecordBlock, readOwners, readRecords } from './recording.ts';
+import { BEGINNING, type Damage, type Places, type RecordBlock, readRecords } from './recording.ts';
 import { answerServices } from './services-answer.ts';
 import { SessionFilter } from './session-filter.ts';
 
@@ -29,7 +29,7 @@ export async function answerRecorded(
 ): Promise<Extract<AgentMessage, { type: 'recorded' }>> {
   recorder.flush();
   const damaged: Damage[] = [];
-  const owners = await readOwners(recorder, (damage) => damaged.push(damage));
+  const owners = await recorder.recordedOwners.read((damage) => damaged.push(damage));
   const selection = dumpSelection(targets, []);
   const nowMs = Date.now();
   const shown = owners.pods.filter(({ pod }) => isAllowed(access, pod));

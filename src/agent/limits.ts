@@ -33,6 +33,9 @@ export interface Limits {
   /** Subscriptions that a connection may send at once; from then on, one in `subscribeMs`. Of those that come sooner the last one is taken then. */
   subscribes: number;
   subscribeMs: number;
+  /** `recorded` that are answered at once on a connection; from then on, one in `recordedMs`. */
+  recorded: number;
+  recordedMs: number;
   clockMs: number;
   deadAfterMs: number;
   stallMs: number;
@@ -58,6 +61,8 @@ export const DEFAULT_LIMITS: Limits = {
   handshakeMs: HANDSHAKE_MS,
   subscribes: 5,
   subscribeMs: 1_000,
+  recorded: 5,
+  recordedMs: 1_000,
   clockMs: CLOCK_INTERVAL_MS,
   deadAfterMs: DEAD_AFTER_MS,
   stallMs: STALL_MS,

@@ -1,12 +1,13 @@
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { endsOf } from '../event/ends.ts';
+import type { RecordedService } from '../event/service.ts';
 import type { FlowEvent, KtraceEvent, LostEvent, LostStage, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
 import type { ServiceWithSlices } from '../kube/service-book.ts';
 import { PLAIN_VERSION } from '../store/block.ts';
 import { BlockBuilder, type BuiltBlock } from '../store/block-builder.ts';
 import { Dictionaries, twice } from '../store/dictionaries.ts';
-import type { NameLine } from '../store/owners.ts';
+import type { NameLine, Recorded } from '../store/owners.ts';
 import { SegmentStore } from '../store/segment-store.ts';
 import type { ServiceLine } from '../store/services.ts';
 import { Shares } from '../store/shares.ts';
@@ -22,6 +23,8 @@ import { type OwnPod, PodNames } from './pod-names.ts';
 import { ReadLimiter } from './read-limiter.ts';
 import type { RecordConfig } from './record-config.ts';
 import { keysOf, servicesOf } from './record-keys.ts';
+import { ownersIn, servicesIn } from './recording.ts';
+import type { RememberedReading } from './remembered-reading.ts';
 import { ServiceNames } from './service-names.ts';
 
 export interface RecorderOptions {
@@ -64,6 +67,9 @@ export class Recorder implements Sink {
   readonly stores: Record<RecordLane, SegmentStore>;
   readonly limiter: ReadLimiter;
   readonly seal: PlaceSeal;
+  /** What is recorded of names, and of Services, as a whole. */
+  readonly recordedOwners: RememberedReading<Recorded>;
+  readonly recordedServices: RememberedReading<RecordedService[]>;
   /** What went wrong with the node's pods. */
   readonly incidents: Incidents;
   readonly services: ServiceNames;
@@ -124,6 +130,8 @@ export class Recorder implements Sink {
     this.limiter = parts.limiter;
     this.incidents = parts.incidents;
     this.seal = parts.seal;
+    this.recordedOwners = ownersIn(parts);
+    this.recordedServices = servicesIn(parts);
     const { budgetBytes, ageMs } = options.config;
     this.#shares = new Shares({ budgetBytes: budgetBytes * PARTS.share, ageMs, excessPerSecond: EXCESS_PER_SECOND });
     this.#beganMs = this.#nowMs();

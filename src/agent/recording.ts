@@ -5,6 +5,7 @@ import { recordedOwners } from '../store/owners.ts';
 import { type Place, readSegments, type SegmentBlock } from '../store/segment-reader.ts';
 import { recordedServices, type ServiceLine } from '../store/services.ts';
 import type { Recorder } from './recorder.ts';
+import { RememberedReading } from './remembered-reading.ts';
 
 /** A record comes later than what it is about: the end of a conversation after the longest time that it may be quiet. */
 const LATE_MS = 150_000;
@@ -39,28 +40,38 @@ export interface RecordBlock {
 }
 
 /** Who owned what on this node, as far back as its recording goes. */
-export async function readOwners(recorder: Recorder, onDamage: (damage: Damage) => void): Promise<Recorded> {
-  return recordedOwners(linesOf<NameLine>(recorder, 'names', onDamage));
+export function ownersIn(recorder: Pick<Recorder, 'stores' | 'limiter'>): RememberedReading<Recorded> {
+  return wholeOf(recorder, 'names', (lines: AsyncIterable<NameLine>) => recordedOwners(lines));
 }
 
-/** What the wanted Services were, and which endpoints they had, as far back as the recording goes. */
-export async function readServices(
-  recorder: Recorder,
-  wants: (namespace: string, name: string) => boolean,
-  onDamage: (damage: Damage) => void,
-): Promise<RecordedService[]> {
-  return recordedServices(linesOf<ServiceLine>(recorder, 'services', onDamage), wants);
+/** What the Services were, and which endpoints they had, as far back as the recording goes. */
+export function servicesIn(recorder: Pick<Recorder, 'stores' | 'limiter'>): RememberedReading<RecordedService[]> {
+  return wholeOf(recorder, 'services', (lines: AsyncIterable<ServiceLine>) => recordedServices(lines));
+}
+
+function wholeOf<Line, T>(
+  recorder: Pick<Recorder, 'stores' | 'limiter'>,
+  lane: 'names' | 'services',
+  combine: (lines: AsyncIterable<Line>) => Promise<T>,
+): RememberedReading<T> {
+  return new RememberedReading({
+    segments: () => recorder.stores[lane].segments(),
+    read: (onDamage) => combine(linesOf<Line>(recorder, lane, onDamage)),
+    nowMs: () => performance.now(),
+  });
 }
 
 /** Line by line: each segment begins with all of them again, which must not all be in memory. */
 async function* linesOf<Line>(
-  recorder: Recorder,
+  recorder: Pick<Recorder, 'stores' | 'limiter'>,
   lane: 'names' | 'services',
   onDamage: (damage: Damage) => void,
 ): AsyncGenerator<Line> {
   const options = { wants: () => true, onDamage, onRead: (bytes: number) => recorder.limiter.read(bytes) };
   for await (const { raw } of readSegments(recorder.stores[lane].segments(), undefined, options)) {
     for (const line of raw.toString('utf8').split('\n')) if (line !== '') yield JSON.parse(line) as Line;
+    // Others on the loop come in between two blocks.
+    await new Promise((resolve) => setImmediate(resolve));
   }
 }
 

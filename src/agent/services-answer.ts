@@ -2,7 +2,7 @@ import type { RecordedService } from '../event/service.ts';
 import type { Access } from './authorizer.ts';
 import type { DumpSelection } from './dump-selection.ts';
 import type { Recorder } from './recorder.ts';
-import { type Damage, readServices } from './recording.ts';
+import type { Damage } from './recording.ts';
 
 /** States and endpoints of one message: some 150 bytes each. */
 const MOST_TOLD = 50_000;
@@ -23,7 +23,8 @@ export async function answerServices(
   onDamage: (damage: Damage) => void,
 ): Promise<{ services: RecordedService[]; servicesCut: number }> {
   const { allowed } = access;
-  const found = await readServices(recorder, (namespace) => allowed === 'all' || allowed.has(namespace), onDamage);
+  const all = await recorder.recordedServices.read(onDamage);
+  const found = allowed === 'all' ? all : all.filter(({ namespace }) => allowed.has(namespace));
   const wasThen = ({ fromMs, toMs }: { fromMs: number; toMs?: number }): boolean =>
     fromMs <= untilMs && (toMs === undefined || toMs >= sinceMs);
   const services: RecordedService[] = [];

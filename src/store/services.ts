@@ -23,20 +23,16 @@ type Endpoint = Told<{ content: string; value: EndpointState & { ports: Endpoint
 const LISTED_MS = 30_000;
 
 /**
- * Puts the lines of all services blocks together, for the Services that are wanted. What a run left open (the recorder was killed) ended when the next
+ * Puts the lines of all services blocks together. What a run left open (the recorder was killed) ended when the next
  * run began, unless that one found it there again.
  */
-export async function recordedServices(
-  lines: Iterable<ServiceLine> | AsyncIterable<ServiceLine>,
-  wants: (namespace: string, name: string) => boolean,
-): Promise<RecordedService[]> {
+export async function recordedServices(lines: Iterable<ServiceLine> | AsyncIterable<ServiceLine>): Promise<RecordedService[]> {
   const runs = new Map<string, number>();
   const found = new Map<
     string,
     { namespace: string; name: string; states: Map<string, State>; endpoints: Map<string, Endpoint> }
   >();
   const serviceOf = (namespace: string, name: string) => {
-    if (!wants(namespace, name)) return undefined;
     const key = `${namespace}/${name}`;
     const service = found.get(key) ?? { namespace, name, states: new Map(), endpoints: new Map() };
     found.set(key, service);
@@ -51,14 +47,14 @@ export async function recordedServices(
     if ('service' in line) {
       const { namespace, name, ...value } = line.service;
       const content = JSON.stringify(value);
-      serviceOf(namespace, name)?.states.set(`${run} ${fromMs} ${content}`, { content, value, fromMs, toMs, run });
+      serviceOf(namespace, name).states.set(`${run} ${fromMs} ${content}`, { content, value, fromMs, toMs, run });
     } else {
       const slash = line.of.indexOf('/');
       const service = serviceOf(line.of.slice(0, slash), line.of.slice(slash + 1));
-      for (const endpoint of service === undefined ? [] : line.endpoints) {
+      for (const endpoint of line.endpoints) {
         const value = { ...endpoint, ports: line.ports };
         const content = JSON.stringify(value);
-        service?.endpoints.set(`${run} ${fromMs} ${content}`, { content, value, fromMs, toMs, run });
+        service.endpoints.set(`${run} ${fromMs} ${content}`, { content, value, fromMs, toMs, run });
       }
     }
   }

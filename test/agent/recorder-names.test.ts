@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { OwnPod } from '../../src/agent/pod-names.ts';
 import type { Recorder } from '../../src/agent/recorder.ts';
-import { readOwners } from '../../src/agent/recording.ts';
 import { until } from '../support/until.ts';
 import { startRecorder } from './recorder-fixture.ts';
 
@@ -24,7 +23,7 @@ async function start(t: TestContext, ownPods: () => OwnPod[]): Promise<Recorder>
 
 function owners(recorder: Recorder, count: number) {
   return until('all names are on disk', async () => {
-    const { pods } = await readOwners(recorder, (damage) => assert.fail(JSON.stringify(damage)));
+    const { pods } = await recorder.recordedOwners.read((damage) => assert.fail(JSON.stringify(damage)));
     return pods.length >= count && pods;
   });
 }

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { Recorder } from '../../../src/agent/recorder.ts';
-import { type Damage, readOwners, readRecords } from '../../../src/agent/recording.ts';
+import { type Damage, readRecords } from '../../../src/agent/recording.ts';
 import type { PacketEvent, PodRef } from '../../../src/event/types.ts';
 import { FakeFeed, packet } from '../../agent/fake-feed.ts';
 import type { PowerLossReport } from '../power-loss-report.ts';
@@ -73,7 +73,7 @@ async function found(): Promise<NonNullable<PowerLossReport['found']>> {
     for (const line of raw.toString('utf8').split('\n'))
       if (line !== '') numbers.push(Number((JSON.parse(line) as { id?: string }).id));
   }
-  const { pods: owners, gaps } = await readOwners(recorder, onDamage);
+  const { pods: owners, gaps } = await recorder.recordedOwners.read(onDamage);
   const old = numbers.filter((number) => number >= 0).sort((a, b) => a - b);
   return {
     ...{
