@@ -182,10 +182,11 @@ export class Connection implements Wire {
     this.#socket.pause();
   }
 
+  /** To anybody who connects: nothing of how the node is. */
   #sayHello(): void {
     const { feed, version } = this.#options;
     const { node, instance } = feed;
-    this.send({ type: 'hello', node, instance, version, hooks: feed.hooks(), clock: String(feed.nowNs()) });
+    this.send({ type: 'hello', node, instance, version, clock: String(feed.nowNs()) });
   }
 
   #receive(text: string | undefined): void {
@@ -433,7 +434,7 @@ export class Connection implements Wire {
     }
     if (this.#isEnding) return;
     this.#socket.ping();
-    if (this.bufferedBytes() < limits.socketBytes) this.#tellClock();
+    if (this.#isVouched && this.bufferedBytes() < limits.socketBytes) this.#tellClock();
   }
 
   /** Also sent right after `subscribed`: the handshake takes long, so that `hello` alone gives a poor estimate of the clocks' offset. */

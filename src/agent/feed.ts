@@ -23,7 +23,7 @@ export interface Follower {
   close(): void;
 }
 
-/** State of a kernel hook, for `hello` and doctor. */
+/** State of a kernel hook, for doctor. */
 export type HookState = HookReport;
 
 /** What the pipeline offers to the server. */
@@ -31,7 +31,6 @@ export interface Feed {
   readonly node: string;
   /** Changes at every start of the agent. */
   readonly instance: string;
-  hooks(): HookState[];
   /** For `ktrace doctor`. */
   report(): NodeReport;
   /** Unix nanoseconds of the clock that events' times are from. */

@@ -2,7 +2,7 @@ import type { NativeModule } from '../native/types.ts';
 
 /** One of the kernel's functions that is traced, and the arguments that its program needs (bpf/probe.h). */
 export interface Probe {
-  /** As `hello` and doctor name it; the programs are `fentry_NAME` and `kprobe_NAME` with underscores. */
+  /** As doctor names it; the programs are `fentry_NAME` and `kprobe_NAME` with underscores. */
   name: string;
   function: string;
   /** Names of its parameters, in the order of `cfg_at_NAME`. A list in a list: the parameter is named one of these. */

@@ -118,7 +118,6 @@ export type AgentMessage =
       /** Changes at every start of the agent. */
       instance: string;
       version: string;
-      hooks: { name: string; backend: string; state: string; reason?: string }[];
       /** Unix ns (decimal) of the node's clock at the moment of sending. */
       clock: string;
     }

@@ -202,13 +202,7 @@ function areNumbers(object: JsonObject, ...fields: string[]): boolean {
 const events = listOf('events', () => true);
 
 const AGENT_SHAPES: Record<AgentMessage['type'], Record<string, Check>> = {
-  hello: {
-    node: text,
-    instance: text,
-    version: text,
-    hooks: listOf('objects with name', (item) => isObject(item) && areTexts(item, 'name')),
-    clock: nanoseconds,
-  },
+  hello: { node: text, instance: text, version: text, clock: nanoseconds },
   subscribed: { session: text, resumed: flag, missed: count, resolved },
   resolved: { resolved },
   events: { seq: count, events },

@@ -40,6 +40,26 @@ async function errorOf(client: StreamClient): Promise<string | undefined> {
 }
 
 describe('who has no good token', () => {
+  it('is told the node, the version and the time once, and nothing of how the node is', async (t) => {
+    const { connect, feed } = await serveKnown(t, { clockMs: 10, handshakeMs: 200 });
+    const [silent, bad, good] = [connect(), connect(), connect()];
+    for (const client of [silent, bad, good]) await client.hello();
+    bad.say({ type: 'auth', token: 'x' });
+    good.say({ type: 'auth', token: 'alice' });
+    for (const client of [silent, bad]) {
+      await client.until(() => client.closed !== undefined);
+      const [hello, ...rest] = client.messages;
+      assert.deepEqual(Object.keys(hello ?? {}).sort(), ['clock', 'instance', 'node', 'type', 'version']);
+      assert.deepEqual(
+        rest.map((message) => ('code' in message ? message.code : message.type)),
+        ['KTRACE_E_HANDSHAKE'],
+      );
+      const told = JSON.stringify(client.messages);
+      for (const fact of [...feed.hooks(), ...feed.report().interfaces]) assert.ok(!told.includes(`"${fact.name}"`), fact.name);
+    }
+    assert.ok(good.all('clock').length > 0);
+  });
+
   it('has no long message read', async (t) => {
     const { connect } = await serveKnown(t);
     for (const token of [undefined, 'x']) {

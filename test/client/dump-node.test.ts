@@ -23,7 +23,7 @@ async function agent(
   const server = new WebSocketServer({ server: http, handleProtocols: () => SUBPROTOCOL });
   let attempts = 0;
   server.on('connection', (socket) => {
-    say(socket, { type: 'hello', node: 'host1', instance: 'i', version: '0', hooks: [], clock: String(Date.now() * 1e6) });
+    say(socket, { type: 'hello', node: 'host1', instance: 'i', version: '0', clock: String(Date.now() * 1e6) });
     socket.on('message', (data) => {
       const message = JSON.parse(String(data)) as ClientMessage;
       if (message.type === 'dump') answer(message, socket, attempts++);

@@ -89,7 +89,6 @@ export class FakeAgent {
       node: this.node,
       instance: this.instance,
       version: this.version,
-      hooks: [],
       clock: `${Math.round(this.clockMs() * 1e3)}000`,
     });
   }

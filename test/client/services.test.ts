@@ -151,7 +151,7 @@ async function agent(t: TestContext, isOlder: boolean): Promise<{ access: NodeAc
   const questions: unknown[] = [];
   server.on('connection', (socket) => {
     const say = (message: AgentMessage) => socket.send(JSON.stringify(message));
-    say({ type: 'hello', node: 'host1', instance: 'i', version: '0', hooks: [], clock: '1' });
+    say({ type: 'hello', node: 'host1', instance: 'i', version: '0', clock: '1' });
     socket.on('message', (data) => {
       const message = JSON.parse(String(data)) as object;
       questions.push(message);

@@ -163,7 +163,6 @@ describe('parseAgentMessage', () => {
       node: 'host1',
       instance: 'i',
       version: '1',
-      hooks: [{ name: 'tc', backend: 'tcx', state: 'on' }],
       clock: '1763800000000000000',
     },
     { type: 'subscribed', session: 's', resumed: true, missed: 0, resolved },

@@ -68,7 +68,6 @@ function serverThatIs(behaviour: FakeBehaviour): Server {
           instance: 'a1b2c3',
           version: '0.1.0',
           protocol: SUBPROTOCOL,
-          hooks: [],
           clock: '1',
         }),
       );
