@@ -17,7 +17,12 @@ interface PodSpec {
   hostNetwork?: boolean;
   hostPID?: boolean;
   serviceAccountName: string;
+  priorityClassName?: string;
   containers: Record<string, { exec?: { command: string[] } } | undefined>[];
+}
+
+interface QuotaSpec {
+  scopeSelector: { matchExpressions: { scopeName: string; operator: string; values: string[] }[] };
 }
 
 interface IngressRule {
@@ -85,6 +90,27 @@ for (const folder of FOLDERS) {
       for (const probe of ['startupProbe', 'readinessProbe', 'livenessProbe'])
         assert.deepEqual(container[probe]?.exec?.command.slice(0, 2), ['ktrace', 'healthz'], probe);
     }
+  });
+
+  test(`${folder}: a full node has room for every pod, also where its class is admitted by a quota alone, and no class is made that others could use`, () => {
+    const manifests = render(folder, 'tracing');
+    const sets = manifests.filter(({ kind }) => kind === 'DaemonSet');
+    const quotas = manifests.filter(({ kind }) => kind === 'ResourceQuota');
+    assert.ok(sets.length > 0);
+    for (const set of sets) {
+      const { priorityClassName } = podSpec(set);
+      assert.match(priorityClassName ?? '', /^system-/, set.metadata.name);
+      const admitted = quotas
+        .filter(({ metadata }) => metadata.namespace === set.metadata.namespace)
+        .flatMap((quota) => (quota['spec'] as QuotaSpec).scopeSelector.matchExpressions)
+        .filter(({ scopeName, operator }) => scopeName === 'PriorityClass' && operator === 'In')
+        .flatMap(({ values }) => values);
+      assert.ok(admitted.includes(priorityClassName ?? ''), set.metadata.name);
+    }
+    assert.deepEqual(
+      manifests.filter(({ kind }) => kind === 'PriorityClass'),
+      [],
+    );
   });
 
   test(`${folder}: what comes to a gate over the network is named`, () => {
