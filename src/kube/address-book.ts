@@ -6,12 +6,15 @@ import {
   coveringClaim,
   coveringHolder,
   currentHolder,
+  endOf,
   everybody,
   forget,
   holderAt,
   next,
   release,
+  shortened,
 } from './claims.ts';
+import { Ended, type Forget } from './ended.ts';
 import type { NamedPod, PodRecord } from './pod-book.ts';
 import type { L4, Owner, ServicePort } from './types.ts';
 
@@ -46,29 +49,31 @@ export type AddressEntry = { [K in Kind]: Claim<Holders[K]> | undefined } & {
   ports: Map<number, Claim<ServicePort>> | undefined;
 };
 
-/** How many ended things are remembered at most; beyond that the oldest are forgotten early, and counted. */
+/** How many ended things are remembered at most; beyond that some are forgotten early, and counted. */
 const MAX_ENDED = 20_000;
 
 /**
- * Who owned which address and port, when. What has ended is remembered for {@link RETENTION_MS}, and in bounded number.
+ * Who owned which address and port, when. What has ended is remembered for {@link RETENTION_MS}, and in bounded number, of which each owner (see
+ * {@link ownerKey}) has an equal share for certain: whoever may write objects in one namespace makes nobody forget what was in another.
  */
 export class AddressBook {
   readonly #entries = new Map<string, AddressEntry>();
   readonly #nodePorts = new Map<number, Claim<ServicePort>>();
-  readonly #maxEnded: number;
-  #ended: { atMs: number; forget: (beforeMs: number) => void }[] = [];
-  #firstEnded = 0;
-  /** Ended things that were forgotten before their time because there were too many. */
-  forgottenEarly = 0;
+  readonly #ended: Ended;
   /** Called with an address that nothing is known of, before that is said: whoever keeps it elsewhere claims it now. */
   onUnknown: (ip: string) => void = () => undefined;
 
   constructor(maxEnded = MAX_ENDED) {
-    this.#maxEnded = maxEnded;
+    this.#ended = new Ended(maxEnded);
   }
 
   get endedCount(): number {
-    return this.#ended.length - this.#firstEnded;
+    return this.#ended.count;
+  }
+
+  /** Ended things that were forgotten before their time because there were too many. */
+  get forgottenEarly(): number {
+    return this.#ended.forgottenEarly;
   }
 
   find(ip: string): AddressEntry | undefined {
@@ -130,7 +135,10 @@ export class AddressBook {
     displaces: (other: Holders[K]) => boolean,
   ): void {
     const claims = this.#entry(ip) as ClaimsOf<K>;
-    claims[kind] = claim(claims[kind], holder, fromMs, displaces);
+    const before = claims[kind];
+    const displaced = currentHolder(before);
+    claims[kind] = shortenedBy(kind, claim(before, holder, fromMs, displaces));
+    if (displaced !== undefined && before !== claims[kind]) this.#endAddress(ip, ownerKey(kind, displaced), endOf(before));
   }
 
   /** @param nowMs from when on it is remembered for a while */
@@ -138,64 +146,54 @@ export class AddressBook {
     const claims = this.#entries.get(ip) as ClaimsOf<K> | undefined;
     const newest = claims?.[kind];
     if (!claims || !newest || !release(newest, holder, atMs)) return;
-    claims[kind] = next(newest);
-    this.#end(nowMs, (before) => this.#forgetAddress(ip, before));
+    claims[kind] = shortenedBy(kind, next(newest));
+    this.#endAddress(ip, ownerKey(kind, holder), nowMs);
   }
 
   /** @param displaces see {@link claim} */
   claimPort(ip: string, key: number, port: ServicePort, fromMs: number, displaces: (other: ServicePort) => boolean): void {
     const entry = this.#entry(ip);
     entry.ports ??= new Map();
-    entry.ports.set(key, claim(entry.ports.get(key), port, fromMs, displaces));
+    const before = entry.ports.get(key);
+    const displaced = currentHolder(before);
+    const now = shortenedBy('port', claim(before, port, fromMs, displaces));
+    entry.ports.set(key, now);
+    if (displaced !== undefined && before !== now) this.#endAddress(ip, ownerKey('port', displaced), endOf(before));
   }
 
   releasePort(ip: string, key: number, port: ServicePort, atMs: number): void {
     const ports = this.#entries.get(ip)?.ports;
     const newest = ports?.get(key);
     if (!ports || !newest || !release(newest, port, atMs)) return;
-    ports.set(key, next(newest));
-    this.#end(atMs, (before) => this.#forgetAddress(ip, before));
+    ports.set(key, shortenedBy('port', next(newest)));
+    this.#endAddress(ip, ownerKey('port', port), atMs);
   }
 
   claimNodePort(key: number, port: ServicePort, fromMs: number): void {
-    this.#nodePorts.set(key, claim(this.#nodePorts.get(key), port, fromMs, everybody));
+    const before = this.#nodePorts.get(key);
+    const displaced = currentHolder(before);
+    const now = shortenedBy('port', claim(before, port, fromMs, everybody));
+    this.#nodePorts.set(key, now);
+    if (displaced !== undefined && before !== now) this.#endNodePort(key, ownerKey('port', displaced), endOf(before));
   }
 
   releaseNodePort(key: number, port: ServicePort, atMs: number): void {
     if (!release(this.#nodePorts.get(key), port, atMs)) return;
-    this.#end(atMs, (before) => forgetIn(this.#nodePorts, key, before));
+    this.#endNodePort(key, ownerKey('port', port), atMs);
   }
 
-  /** Calls `forgetIt` once the time of remembering is over, or earlier when there is too much to remember. */
-  remember(nowMs: number, forgetIt: (beforeMs: number) => void): void {
-    this.#end(nowMs, forgetIt);
+  /** Calls `forgetIt` once the time of remembering is over, or earlier when there is too much to remember of this owner. */
+  remember(owner: string, nowMs: number, forgetIt: Forget): void {
+    this.#ended.add(owner, nowMs, forgetIt);
   }
 
   /** Forgets what ended longer ago than it is remembered. Cheap when there is nothing to do. */
   sweep(nowMs: number): void {
-    while (this.endedCount > 0) {
-      const oldest = this.#ended[this.#firstEnded];
-      if (!oldest || oldest.atMs > nowMs - RETENTION_MS) break;
-      this.#forgetOldest();
-    }
+    this.#ended.sweep(nowMs - RETENTION_MS);
   }
 
-  #end(atMs: number, forgetIt: (beforeMs: number) => void): void {
-    this.#ended.push({ atMs, forget: forgetIt });
-    while (this.endedCount > this.#maxEnded) {
-      this.forgottenEarly += 1;
-      this.#forgetOldest();
-    }
-  }
-
-  #forgetOldest(): void {
-    const oldest = this.#ended[this.#firstEnded];
-    this.#firstEnded += 1;
-    oldest?.forget(oldest.atMs);
-    if (this.#firstEnded > 1024 && this.#firstEnded * 2 > this.#ended.length) {
-      this.#ended = this.#ended.slice(this.#firstEnded);
-      this.#firstEnded = 0;
-    }
+  #endAddress(ip: string, owner: string, atMs: number): void {
+    this.#ended.add(owner, atMs, (before, isEarly) => this.#forgetAddress(ip, before, isEarly ? owner : undefined));
   }
 
   #entry(ip: string): AddressEntry {
@@ -207,24 +205,44 @@ export class AddressBook {
     return entry;
   }
 
-  #forgetAddress(ip: string, beforeMs: number): void {
+  #endNodePort(key: number, owner: string, atMs: number): void {
+    this.#ended.add(owner, atMs, (before, isEarly) => forgetIn(this.#nodePorts, key, before, isEarly ? owner : undefined));
+  }
+
+  /** @param owner of whom alone; undefined: of everybody */
+  #forgetAddress(ip: string, beforeMs: number, owner: string | undefined): void {
     const entry = this.#entries.get(ip);
     if (!entry) return;
-    entry.own = forget(entry.own, beforeMs);
-    entry.clusterIp = forget(entry.clusterIp, beforeMs);
-    entry.node = forget(entry.node, beforeMs);
-    entry.named = forget(entry.named, beforeMs);
-    entry.annotated = forget(entry.annotated, beforeMs);
-    entry.external = forget(entry.external, beforeMs);
+    for (const kind of KINDS) forgetKind(entry, kind, beforeMs, owner);
     if (entry.ports) {
-      for (const key of entry.ports.keys()) forgetIn(entry.ports, key, beforeMs);
+      for (const key of entry.ports.keys()) forgetIn(entry.ports, key, beforeMs, owner);
       if (entry.ports.size === 0) entry.ports = undefined;
     }
-    if (strongest(entry, (claims) => claims) === undefined && !entry.ports) this.#entries.delete(ip);
+    const rest = strongest(entry, (claims) => claims);
+    if (rest === undefined && !entry.ports) this.#entries.delete(ip);
   }
 }
 
+/**
+ * Who may write what it stands for: of a namespace's pods those that its node told, and apart from them those that slices name; a namespace's Services;
+ * the cluster's nodes.
+ */
+export function ownerKey(kind: Kind | 'port', holder: Holder | ServicePort): string {
+  if ('service' in holder) return `service ${holder.service.namespace}`;
+  if ('kind' in holder) return 'node';
+  const { pod } = 'version' in holder ? holder.version.owner : holder.owner;
+  return `${kind} ${pod.namespace}`;
+}
+
+/** Of an address that is passed on all the time the newest holder's own past is forgotten first. */
+function shortenedBy<H extends Holder | ServicePort>(kind: Kind | 'port', chain: Claim<H>): Claim<H> {
+  const owner = ownerKey(kind, chain.holder);
+  return shortened(chain, (holder) => ownerKey(kind, holder) === owner);
+}
+
 type ClaimsOf<K extends Kind> = { [P in K]: Claim<Holders[K]> | undefined };
+
+const KINDS: readonly Kind[] = ['own', 'clusterIp', 'node', 'named', 'annotated', 'external'];
 
 const NOBODY: AddressEntry = {
   own: undefined,
@@ -277,8 +295,13 @@ export function portKey(port: number, proto: string): number | undefined {
   return index === undefined ? undefined : port * 4 + index;
 }
 
-function forgetIn<H>(claims: Map<number, Claim<H>>, key: number, beforeMs: number): void {
-  const rest = forget(claims.get(key), beforeMs);
+function forgetKind<K extends Kind>(entry: AddressEntry, kind: K, beforeMs: number, owner: string | undefined): void {
+  const claims = entry as ClaimsOf<K>;
+  claims[kind] = forget(claims[kind], beforeMs, (holder) => owner === undefined || ownerKey(kind, holder) === owner);
+}
+
+function forgetIn(claims: Map<number, Claim<ServicePort>>, key: number, beforeMs: number, owner: string | undefined): void {
+  const rest = forget(claims.get(key), beforeMs, (port) => owner === undefined || ownerKey('port', port) === owner);
   if (rest) claims.set(key, rest);
   else claims.delete(key);
 }

@@ -101,28 +101,40 @@ function onTop<H>(newest: Claim<H> | undefined, holder: H, fromMs: number): Clai
   if (newest && newest.toMs > start) newest.toMs = start;
   const waiting = newest?.waiting;
   if (newest) newest.waiting = undefined;
-  return { holder, fromMs: start, toMs: Number.POSITIVE_INFINITY, older: shortened(newest, start - RETENTION_MS), waiting };
+  return { holder, fromMs: start, toMs: Number.POSITIVE_INFINITY, older: forget(newest, start - RETENTION_MS), waiting };
 }
 
-/** The chain without what ended at or before a time. */
-export function forget<H>(newest: Claim<H> | undefined, beforeMs: number): Claim<H> | undefined {
-  if (!newest || newest.toMs <= beforeMs) return undefined;
-  for (let claim = newest; claim.older; claim = claim.older) {
-    if (claim.older.toMs <= beforeMs) {
-      claim.older = undefined;
-      break;
-    }
+/** The chain without what ended at or before a time, of these holders. */
+export function forget<H>(
+  newest: Claim<H> | undefined,
+  beforeMs: number,
+  isMeant: (holder: H) => boolean = everybody,
+): Claim<H> | undefined {
+  const isOver = ({ toMs, holder }: Claim<H>): boolean => toMs <= beforeMs && isMeant(holder);
+  let first = newest;
+  while (first && isOver(first)) first = first.older;
+  for (let claim = first; claim?.older; ) {
+    if (isOver(claim.older)) claim.older = claim.older.older;
+    else claim = claim.older;
   }
-  return newest;
+  return first;
 }
 
 /** An address that is passed on all the time keeps this many of its holders. */
 const MAX_OLDER = 32;
 
-function shortened<H>(newest: Claim<H> | undefined, beforeMs: number): Claim<H> | undefined {
-  const kept = forget(newest, beforeMs);
-  let last = kept;
-  for (let i = 1; last && i < MAX_OLDER; i += 1) last = last.older;
-  if (last) last.older = undefined;
-  return kept;
+/** A chain that has become too long without its oldest claim of these holders, else without its oldest. */
+export function shortened<H>(newest: Claim<H>, isMeant: (holder: H) => boolean): Claim<H> {
+  let length = 0;
+  let before = newest;
+  let beforeMeant: Claim<H> | undefined;
+  for (let claim = newest; claim.older; claim = claim.older) {
+    length += 1;
+    before = claim;
+    if (isMeant(claim.older.holder)) beforeMeant = claim;
+  }
+  if (length <= MAX_OLDER) return newest;
+  const last = beforeMeant ?? before;
+  last.older = last.older?.older;
+  return newest;
 }

@@ -1,6 +1,6 @@
 import { goneSince } from '../event/gone.ts';
 import type { ServiceRef } from '../event/types.ts';
-import { AddressBook, type Holder, type NodeOwner, portKey } from './address-book.ts';
+import { AddressBook, type Holder, type NodeOwner, ownerKey, portKey } from './address-book.ts';
 import { Ranges } from './addresses.ts';
 import type { Change } from './changes.ts';
 import { everybody, nobody } from './claims.ts';
@@ -277,7 +277,7 @@ export class NamesIndex implements Names {
     const before = this.#ipsOf(node.name);
     this.#nodes.delete(node.name);
     this.#claimNode(node.name, before, nowMs, nowMs);
-    this.#addresses.remember(nowMs, () => {
+    this.#addresses.remember(ownerKey('node', this.#ownNode(node.name)), nowMs, () => {
       if (!this.#nodes.has(node.name) && node.name !== this.node) this.#nodeOwners.delete(node.name);
     });
     this.#rangesChanged();

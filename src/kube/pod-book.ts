@@ -1,6 +1,6 @@
 import { RETENTION_MS } from '../event/gone.ts';
 import type { PodRef } from '../event/types.ts';
-import type { AddressBook } from './address-book.ts';
+import { type AddressBook, ownerKey } from './address-book.ts';
 import { currentHolder, endOf, everybody } from './claims.ts';
 import type { PodFact } from './facts.ts';
 import { type RemotePod, type RemotePodFact, RemotePods, remotePod } from './remote-pods.ts';
@@ -118,7 +118,7 @@ export class PodBook {
     if (pod?.goneMs !== Number.POSITIVE_INFINITY) return undefined;
     const { ips } = pod;
     for (const ip of ips) this.#addresses.release('own', ip, pod, nowMs);
-    this.#end(this.#own, uid, pod, nowMs);
+    this.#end(this.#own, uid, pod, ownerKey('own', pod), nowMs);
     return { pods: [pod.version.owner.pod], ips };
   }
 
@@ -150,7 +150,7 @@ export class PodBook {
     if (pod.endpoints > 0) return NO_IPS;
     const { ips } = pod;
     for (const ip of ips) this.#addresses.release('named', ip, pod, nowMs);
-    this.#end(this.#named, keyOf(remote), pod, nowMs);
+    this.#end(this.#named, keyOf(remote), pod, ownerKey('named', pod), nowMs);
     return ips;
   }
 
@@ -217,10 +217,10 @@ export class PodBook {
     this.#addresses.release('own', ip, pod, Math.min(pod.endedMs ?? nowMs, nowMs), nowMs);
   }
 
-  #end<P extends PodRecord | NamedPod>(pods: Map<string, P>, key: string, pod: P, nowMs: number): void {
+  #end<P extends PodRecord | NamedPod>(pods: Map<string, P>, key: string, pod: P, owner: string, nowMs: number): void {
     pod.ips = NO_IPS;
     pod.goneMs = nowMs;
-    this.#addresses.remember(nowMs, (before) => {
+    this.#addresses.remember(owner, nowMs, (before) => {
       if (pod.goneMs <= before && pods.get(key) === pod) pods.delete(key);
     });
   }

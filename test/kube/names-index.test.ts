@@ -231,6 +231,65 @@ describe('an address over time', () => {
     assert.equal(podAt(index, '10.0.0.49', T0 + 49), 'p49');
   });
 
+  describe('in one namespace is remembered, whatever happens to the objects of another', () => {
+    const MOST = 100;
+    const [OWN, NAMED, CLUSTER, BALANCER] = ['10.0.0.1', '10.0.2.1', '10.96.0.1', '198.51.100.1'];
+    const service = (name: string, namespace: string, ip: string, externalIPs: string[], port = 80) =>
+      rawService(
+        name,
+        { clusterIP: ip, externalIPs, ports: [{ port, protocol: 'TCP' }] },
+        namespace,
+        namespace === 'evil' ? T0 + 3 * SECOND : 0,
+      );
+    /** What ends in `shop`, and the words for who had it. */
+    const told = (index: NamesIndex) => [
+      podAt(index, OWN, T0 + SECOND),
+      podAt(index, NAMED, T0 + SECOND),
+      ...[CLUSTER, BALANCER].map((ip) => {
+        const { service: of } = index.servicePort(ip, 80, 'tcp', T0 + SECOND) ?? {};
+        return `${podAt(index, ip, T0 + SECOND)} ${of?.namespace}/${of?.name}`;
+      }),
+    ];
+    const ends = {
+      'slices whose pods are others each time': (index: NamesIndex, round: number) => {
+        const endpoints = Array.from({ length: MOST / 2 }, (_, i) => ({ ip: `10.9.0.${i}`, pod: `r${round}-${i}` }));
+        putSlice(index, rawSlice('x', 'x', endpoints, 'evil'));
+      },
+      'slices that name the very addresses': (index: NamesIndex, round: number) => {
+        const endpoints = [OWN, NAMED, CLUSTER, BALANCER].map((ip) => ({ ip, pod: `r${round}-${ip}` }));
+        putSlice(index, rawSlice('x', 'x', round % 2 === 0 ? endpoints : [], 'evil'));
+      },
+      'Services with the very addresses as external ones': (index: NamesIndex, round: number) => {
+        const [ips, port] = round % 2 === 0 ? [[OWN, NAMED, CLUSTER, BALANCER], 80] : [[], round];
+        putService(index, service('x', 'evil', '10.96.0.66', ips, port));
+      },
+      'pods of this node': (index: NamesIndex, round: number) => {
+        putPod(index, { name: `p${round}`, namespace: 'evil', ip: '10.0.0.66' });
+        index.dropPod(`uid-p${round}`);
+      },
+    };
+    for (const [what, end] of Object.entries(ends))
+      it(what, () => {
+        const { clock, index } = start(MOST);
+        putPod(index, { name: 'own', namespace: 'shop', ip: OWN });
+        putSlice(index, rawSlice('s-1', 's', [{ ip: NAMED, pod: 'named' }], 'shop'));
+        putService(index, service('s', 'shop', CLUSTER, [BALANCER]));
+        clock.set(T0 + 2 * SECOND);
+        index.dropPod('uid-own');
+        index.dropSlice('shop', 's-1');
+        index.dropService('shop', 's');
+        const before = told(index);
+        assert.deepEqual(before, ['own', 'named', 'service shop/s', 'service shop/s']);
+        for (let round = 0; round < 4 * MOST; round += 1) {
+          clock.set(T0 + 3 * SECOND + 2 * round);
+          end(index, round);
+          assert.ok(index.sizes().ended <= MOST);
+        }
+        assert.deepEqual(told(index), before);
+        assert.ok(index.sizes().forgottenEarly > MOST);
+      });
+  });
+
   it('keeps both addresses of a dual-stack pod, IPv6 in canonical text', () => {
     const { index } = start();
     putPod(index, { name: 'a', ips: ['10.0.0.1', 'FD00:0:0::1'] });
