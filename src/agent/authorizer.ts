@@ -139,7 +139,8 @@ export function createAuthorizer(
       if (who !== undefined) known.push({ who, isSure });
       else if (isSure) isAnyRefused = true;
     }
-    return { known, rest: failures.length === 0 || isAnyRefused ? 'no' : 'unknown' };
+    const unanswered = failures.length > 0 ? 'unknown' : undefined;
+    return { known, rest: isAnyRefused ? 'no' : unanswered };
   }
 
   async function may(
@@ -169,7 +170,7 @@ export function createAuthorizer(
     const ask = async (viewers: readonly Viewer[], namespace?: string): Promise<Answer> => {
       const standings = await Promise.all(viewers.map((viewer) => may(right, viewer, namespace, failures)));
       const by = viewers.filter((_, at) => standings[at] === 'yes').map(({ who }) => who.username);
-      return { standing: strongest([rest, ...standings]), by };
+      return { standing: strongest(rest === undefined ? standings : [rest, ...standings]), by };
     };
     // A namespace's own account sees that namespace; nobody need ask whether it sees all.
     const general = known.filter(({ who }) => !isViewerAccount(who.username));
@@ -245,8 +246,8 @@ interface Viewer {
 
 interface Viewers {
   known: Viewer[];
-  /** What the tokens of nobody known give: no right, or one that cannot be asked for. */
-  rest: Standing;
+  /** What the tokens of nobody known give: no right, or one that cannot be asked for. Undefined when each token is somebody's. */
+  rest: Standing | undefined;
 }
 
 interface Answer {

@@ -6,7 +6,7 @@ export type Standing = 'yes' | 'before' | 'no' | 'unknown';
 
 const BY_STRENGTH: readonly Standing[] = ['yes', 'before', 'no', 'unknown'];
 
-/** Of several who may each give a right the strongest counts: what cannot be asked of one makes no other's answer uncertain. */
+/** Of several who may each give a right the strongest counts: what cannot be asked of one makes no other's answer uncertain. Nobody gives none. */
 export function strongest(standings: readonly Standing[]): Standing {
-  return BY_STRENGTH.find((one) => standings.includes(one)) ?? 'unknown';
+  return BY_STRENGTH.find((one) => standings.includes(one)) ?? 'no';
 }

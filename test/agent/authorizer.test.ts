@@ -381,6 +381,15 @@ describe('whoever streams and can be asked for', () => {
     }
   });
 
+  it('is undecided where the token is known and its right is not, and refused where nobody else could have it', async () => {
+    const { ask, reviewer } = setUp();
+    reviewer.silentOf.add('system:serviceaccount:a:ktrace-viewer');
+    await assert.rejects(ask(['token-a'], A), { code: 'KTRACE_E_AUTHORIZATION_UNAVAILABLE' });
+    await assert.rejects(ask(['token-a', 'token-b'], A, B), { code: 'KTRACE_E_AUTHORIZATION_UNAVAILABLE' });
+    // A namespace's own account sees that namespace alone: nobody is asked.
+    await assert.rejects(ask(['token-b'], ALL), { code: 'KTRACE_E_NOT_AUTHORIZED' });
+  });
+
   it('is undecided in one of several namespaces, and let in where it is certain', async () => {
     const { ask, reviewer } = setUp();
     reviewer.silentOf.add('token-b');
