@@ -282,12 +282,12 @@ export class Connection implements Wire {
   }
 
   async #recorded({ type: _, ...question }: Of<'recorded'>): Promise<void> {
-    // Authorized first: others do not learn whether anything is recorded.
-    const access = await this.#decide(recordedOf(question.targets), 'get');
-    const recorder = this.#recorder();
     // Each is answered; who asks too often waits, and nothing more of what they say is read.
     while (!this.#questions.take()) await new Promise((resolve) => setTimeout(resolve, this.#questions.waitMs()));
     if (this.#isEnding) return;
+    // Authorized before anything is said of the recording: others do not learn whether anything is recorded.
+    const access = await this.#decide(recordedOf(question.targets), 'get');
+    const recorder = this.#recorder();
     const { answerRecorded } = await import('./dump.ts');
     const answer = await answerRecorded(recorder, question, access);
     if (!this.#isEnding) this.send(answer);
