@@ -61,12 +61,18 @@ function setUp(): {
   ask(tokens: string[], ...targets: Target[]): ReturnType<Authorize>;
   /** `ktrace_authorization_reviews_total` */
   reviews(): Record<string, number>;
+  /** How many signatures were looked at. */
+  checked(): number;
 } {
   const reviewer = new FakeReviewer();
   const clock = { ms: 1_000_000 };
   const wall = { aheadMs: 0 };
   const clocks = { nowMs: () => clock.ms, unixMs: () => clock.ms + wall.aheadMs };
-  const isSigned = (token: string) => nameOf(token).startsWith('token-');
+  let checks = 0;
+  const isSigned = (token: string) => {
+    checks += 1;
+    return nameOf(token).startsWith('token-');
+  };
   const { authorize: decide, vouch, counters } = createAuthorizer(reviewer, isSigned, quiet, undefined, clocks);
   const authorize: Authorize = (tokens, ...asked) => decide(tokens.map(tokenOf), ...asked);
   const account = (namespace: string, name = 'ktrace-viewer') => `system:serviceaccount:${namespace}:${name}`;
@@ -77,7 +83,7 @@ function setUp(): {
   const ask = (tokens: string[], ...targets: Target[]) =>
     authorize(tokens, { targets, addresses: [], units: 'flows' } satisfies Subscription);
   const reviews = () => Object.fromEntries(counters()[0]?.values.map(({ labels, value }) => [labels['review'], value]) ?? []);
-  return { reviewer, authorize, vouch: (name) => vouch?.(tokenOf(name)), clock, wall, ask, reviews };
+  return { reviewer, authorize, vouch: (name) => vouch?.(tokenOf(name)), clock, wall, ask, reviews, checked: () => checks };
 }
 
 /** With what is behind the headers. */
@@ -286,6 +292,18 @@ describe('authorization', () => {
     // Nor does it buy any number of questions.
     for (let i = 0; i < 200; i += 1) await ask([`token-old${i}`], A).catch(() => undefined);
     assert.equal(reviewer.tokensAsked, before - 1 + 64);
+  });
+
+  it('checks no more than 500 signatures a second: beyond that no token counts as signed', async () => {
+    const { ask, reviewer, clock, checked } = setUp();
+    for (let i = 0; i < 600; i += 1) await ask([`forged${i}`], A).catch(() => undefined);
+    assert.equal(checked(), 500);
+    const before = reviewer.tokensAsked;
+    await assert.rejects(ask(['token-b'], B), { code: 'KTRACE_E_ASKED_TOO_OFTEN' });
+    assert.deepEqual([reviewer.tokensAsked, checked()], [before, 500]);
+    clock.ms += 1000;
+    await ask(['token-b'], B);
+    assert.equal(checked(), 501);
   });
 
   it('asks for a bounded number of rights a second', async () => {

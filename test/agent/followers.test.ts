@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import ipaddr from 'ipaddr.js';
 import { MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
 import type { TargetChange } from '../../src/agent/followers.ts';
@@ -16,6 +16,14 @@ const [POD, OTHER, NEW] = ['10.244.1.2', '10.244.1.3', '10.244.1.4'];
 
 function subscription(more: Partial<Subscription> = {}): Subscription {
   return { targets: [], addresses: [POD], units: 'flows', ...more };
+}
+
+/** What followers have come to, each time that the kernel is given targets because of a change. */
+function gainedBy(t: TestContext, { pipeline, given }: ReturnType<typeof openPipeline>, change: TargetChange): string[][] {
+  const count = given.length;
+  pipeline.resolveAgain(change);
+  t.mock.timers.tick(1000);
+  return given.slice(count).map(gainedOf);
 }
 
 test('the kernel is told which addresses a follower has come to, and of none again when a set is resolved again', (t) => {
@@ -133,15 +141,11 @@ test('one whose targets cannot be resolved keeps nothing from the others, and is
     if (targets.length === 0 && isBroken) throw new Error('E1');
     return resolvedTo({ addresses: targets.length > 0 ? addresses : addresses.slice(1) });
   };
-  const { pipeline, given } = openPipeline(t, { naming: { resolve } });
+  const opened = openPipeline(t, { naming: { resolve } });
+  const { pipeline } = opened;
   pipeline.follow(subscription({ targets: [], addresses: [OTHER] }), listener(), 'all');
   pipeline.follow(subscription({ targets: [{ kind: 'node', name: 'host1' }], addresses: [] }), listener(), 'all');
-  const gained = (change: TargetChange) => {
-    const count = given.length;
-    pipeline.resolveAgain(change);
-    t.mock.timers.tick(1000);
-    return given.slice(count).map(gainedOf);
-  };
+  const gained = (change: TargetChange) => gainedBy(t, opened, change);
   addresses = [POD, NEW];
   isBroken = true;
   assert.deepEqual(gained({ kind: 'list' }), [[NEW]]);
@@ -154,17 +158,13 @@ test('one whose targets cannot be resolved keeps nothing from the others, and is
 test('a change that a failing step kept from the kernel is given to it the next time, though nothing has changed since', (t) => {
   let addresses = [POD];
   let isBroken = false;
-  const { pipeline, given } = openPipeline(t, {
+  const opened = openPipeline(t, {
     naming: { resolve: () => resolvedTo({ addresses }) },
     tracer: { setSnapBytes: () => isBroken && assert.fail('E1') },
   });
+  const { pipeline } = opened;
   pipeline.follow(subscription({ targets: [{ kind: 'all' }], addresses: [] }), listener(), 'all');
-  const gained = (change: TargetChange) => {
-    const count = given.length;
-    pipeline.resolveAgain(change);
-    t.mock.timers.tick(1000);
-    return given.slice(count).map(gainedOf);
-  };
+  const gained = (change: TargetChange) => gainedBy(t, opened, change);
   addresses = [POD, NEW];
   isBroken = true;
   assert.deepEqual(gained({ kind: 'list' }), []);
