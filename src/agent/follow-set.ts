@@ -6,6 +6,7 @@ import type { Changes } from '../kube/changes.ts';
 import { type Basis, isTouched, type ResolvedTargets } from '../kube/targets.ts';
 import type { Place, ServiceAddress } from '../kube/types.ts';
 import { addressOf, emptyBits, type KnownAddress, setBit } from './address-bits.ts';
+import { diedBefore } from './service-addresses.ts';
 import { ADDRESS_BITS, type KernelTargets, servicePortKey } from './tracer.ts';
 
 const PROTOCOL_NUMBERS = { tcp: 6, udp: 17, sctp: 132 } as const;
@@ -271,12 +272,13 @@ function isSameList<T>(one: readonly T[], other: readonly T[], isSame: (a: T, b:
   return one.length === other.length && one.every((item, at) => isSame(item, other[at] as T));
 }
 
-/** Whether one of the record's addresses is followed: its own, those before and after translation, those that an ICMP error quotes. */
+/** Whether one of the record's addresses is followed, or would have been: its own, those before and after translation, those that an ICMP error quotes. */
 export function isWanted(set: FollowedSet, event: PacketEvent | FlowEvent): boolean {
   const has = ({ ip }: Endpoint) => set.addresses.has(ip);
   if (has(event.src) || has(event.dst)) return true;
   if (event.nat?.some(({ before, after }) => has(before) || has(after)) === true) return true;
-  if (event.kind !== 'packet' || event.icmp?.about === undefined) return false;
+  if (event.kind !== 'packet') return false;
+  if (event.icmp?.about === undefined) return diedBefore(set.serviceAddresses, event);
   const { src, dst, nat } = event.icmp.about;
   return has(src) || has(dst) || nat?.some(({ before, after }) => has(before) || has(after)) === true;
 }

@@ -24,6 +24,7 @@ export function enrichPacket(
   if (podOfHop) applySender(packet, podOfHop);
   if (nat) enrichNat(packet, nat, isReply, packet.nodes[0], names, timeMs);
   if (podOfHop) applyReceiver(packet, last ?? packet.dst, podOfHop);
+  if (packet.verdict === 'dropped') nameNodePort(packet, names, timeMs);
   if (packet.icmp?.about) enrichQuoted(packet.icmp.about, packet.nodes[0], names, timeMs);
 }
 
@@ -74,6 +75,15 @@ function enrichNat(
     if (chains) one.chains = chains;
     if (initiator.ip === endpoint.ip && names.proxyMode === 'iptables') nameHairpin(nat);
   }
+}
+
+/** A packet that died before its translation has nothing but the node port to tell the Service by. */
+function nameNodePort({ dst, nat, proto }: PacketEvent, names: Names, timeMs: number): void {
+  if (dst.node === undefined || nat?.some(({ kind }) => kind === 'dnat')) return;
+  const port = servicePortOf(dst, proto, names, timeMs);
+  if (!port) return;
+  clear(dst);
+  dst.service = port.service;
 }
 
 const HAIRPIN = ['KUBE-POSTROUTING'];

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Scope } from '../../src/access/scope.ts';
 import { addressOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
-import { followedSet, isSameResolved, kernelTargets, MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
+import { followedSet, isSameResolved, isWanted, kernelTargets, MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
 import { servicePortKey } from '../../src/agent/tracer.ts';
 import { ADDRESS } from '../../src/event/layout.ts';
 import type { Subscription } from '../../src/event/target.ts';
+import type { PacketEvent } from '../../src/event/types.ts';
 import type { ResolvedTargets } from '../../src/kube/targets.ts';
 import type { ServiceAddress } from '../../src/kube/types.ts';
 import { resolvedTo } from '../support/resolved.ts';
@@ -182,4 +183,34 @@ test('who follows often has no more room than who follows once, and each of thei
   for (const place of often.keys()) assert.ok((targets.leftOut.get(place) ?? 0) <= room - 55, `${place}`);
   const nobodys = kernelTargets([full(0, ''), full(room, ''), full(2 * room, 'one')], [], [], room);
   assert.deepEqual([...nobodys.leftOut.values()], [room - 334, room - 333, room - 333]);
+});
+
+test('a packet that died before its translation is told to who follows its Service, or a pod that it might have reached', () => {
+  const nodePort: ServiceAddress = { ip: '192.168.0.3', port: 30_080, proto: 'tcp' };
+  const sixth: ServiceAddress = { ip: 'fd00::3', port: 30_053, proto: 'udp' };
+  const { followed } = set({}, { serviceAddresses: [SERVICE, nodePort, sixth] });
+  const died: PacketEvent = {
+    v: 1,
+    kind: 'packet',
+    id: 'x',
+    time: '2026-11-22T18:10:30Z',
+    nodes: ['host3'],
+    proto: 'tcp',
+    len: 60,
+    dir: 'request',
+    src: { ip: '192.168.0.100', port: 40_000 },
+    dst: { ip: nodePort.ip, port: nodePort.port },
+    hops: [],
+    verdict: 'dropped',
+    fingerprint: 'x',
+  };
+  const to = ({ ip, port, proto }: ServiceAddress, more: Partial<PacketEvent> = {}) =>
+    isWanted(followed, { ...died, proto, dst: { ip, port }, ...more });
+  for (const one of [SERVICE, nodePort, sixth]) assert.ok(to(one), JSON.stringify(one));
+  assert.ok(!to({ ...nodePort, proto: 'udp' }), 'the same port of another protocol is another Service’s');
+  assert.ok(!to({ ...nodePort, port: 22 }), 'what else the node serves is nobody’s');
+  assert.ok(!to(nodePort, { verdict: 'delivered' }));
+  const other = { ip: '10.244.9.9', port: 80 };
+  const nat = [{ kind: 'dnat' as const, before: died.dst, after: other, seenBy: 'conntrack' as const }];
+  assert.ok(!to(nodePort, { nat }), 'translated to another pod it is that pod’s');
 });

@@ -143,6 +143,20 @@ describe('a packet through a Service', () => {
     assert.equal(event.nat?.[0]?.service, 'shop/local-only:http');
   });
 
+  it('that never came, because the packet was dropped at the node port, leaves the Service to be told', () => {
+    const index = capturedIndex('iptables', 'host2', () => NOW);
+    const named = (over: Partial<PacketEvent>, port = 30081) => {
+      const event = packet({ nodes: ['host2'], src: end('203.0.113.99', 5000), dst: end('192.168.60.12', port), ...over });
+      enrichPacket(event, index, NOW);
+      return event.dst;
+    };
+    const service = { namespace: 'shop', name: 'local-only', port: 'http' };
+    assert.deepEqual(named({ verdict: 'dropped' }), { ...end('192.168.60.12', 30081), service });
+    assert.deepEqual(named({ verdict: 'dropped', proto: 'udp' }), { ...end('192.168.60.12', 30081), node: 'host2' });
+    assert.deepEqual(named({ verdict: 'dropped' }, 22), { ...end('192.168.60.12', 22), node: 'host2' });
+    assert.deepEqual(named({ verdict: 'forwarded' }), { ...end('192.168.60.12', 30081), node: 'host2' });
+  });
+
   it('is named on its way back, too', () => {
     const event = packet({
       dir: 'reply',
