@@ -6,7 +6,7 @@
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
 
-#define KTRACE_LAYOUT_VERSION 8
+#define KTRACE_LAYOUT_VERSION 9
 
 /* Bytes captured from L3, at most: of the headers, and when a follower has asked for more. */
 enum ktrace_capture {
@@ -22,6 +22,8 @@ enum ktrace_body {
 	KTRACE_BODY_L3_EGRESS = 3,
 	KTRACE_BODY_TOLD = 4,
 	KTRACE_BODY_UNTOLD = 5,
+	KTRACE_BODY_TAGGED_INGRESS = 6,
+	KTRACE_BODY_TAGGED_EGRESS = 7,
 };
 
 enum ktrace_hook {

@@ -14,6 +14,7 @@
 #include "match.h"
 #include "probe.h"
 #include "sight.h"
+#include "vlan.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -35,6 +36,10 @@ static __always_inline int dispatch(struct __sk_buff *skb, const __u32 l3, const
 {
 	if (may_match(skb, l3, hook)) {
 		bpf_tail_call(skb, &bodies, body);
+		COUNT(no_body);
+	} else if (l3 && is_vlan(skb->protocol)) {
+		bpf_tail_call(skb, &bodies,
+			      hook == KTRACE_HOOK_TC_INGRESS ? KTRACE_BODY_TAGGED_INGRESS : KTRACE_BODY_TAGGED_EGRESS);
 		COUNT(no_body);
 	}
 	return TC_ACT_UNSPEC;
@@ -90,6 +95,20 @@ SEC("tc")
 int body_l3_out(struct __sk_buff *skb)
 {
 	see(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_EGRESS);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int body_tagged_in(struct __sk_buff *skb)
+{
+	see_tagged(skb, KTRACE_HOOK_TC_INGRESS);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int body_tagged_out(struct __sk_buff *skb)
+{
+	see_tagged(skb, KTRACE_HOOK_TC_EGRESS);
 	return TC_ACT_UNSPEC;
 }
 

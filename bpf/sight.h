@@ -12,6 +12,7 @@
 #include "parse.h"
 #include "rate.h"
 #include "tunnel.h"
+#include "vlan.h"
 
 #define TCP_SYN_FIN_RST 0x07
 /* User space makes room every two seconds. */
@@ -322,7 +323,8 @@ static __always_inline unsigned long nfct_of(struct __sk_buff *skb, const struct
 	return s->tunnel_kind ? 0 : conntrack_of((const struct sk_buff *)skb);
 }
 
-static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
+/* tag: VLAN_PRESENT and the tag that the packet has in its bytes; 0: none. */
+static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, const __u8 hook, __u32 tag)
 {
 	const struct source source = { .tc = true, .from = skb };
 	__u32 zero = 0;
@@ -333,8 +335,6 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 	unsigned long nfct;
 	__u32 generation;
 
-	if (is_counted(skb, l3, hook))
-		return;
 	/* Before the packet is matched: the set may be another one afterwards. */
 	generation = target_generation;
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
@@ -355,9 +355,11 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 	s->ifindex = skb->ifindex;
 	s->netns = cfg_netns;
 	s->gso_segs = skb->gso_segs ? skb->gso_segs : 1;
-	if (skb->vlan_present) {
+	if (skb->vlan_present)
+		tag = VLAN_PRESENT | skb->vlan_tci;
+	if (tag) {
 		s->flags |= KTRACE_VLAN;
-		s->vlan_tci = skb->vlan_tci;
+		s->vlan_tci = tag;
 	}
 	s->time_ns = bpf_ktime_get_ns();
 	nfct = nfct_of(skb, s);
@@ -400,6 +402,21 @@ static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u
 		/* There was no program after all: nothing is left out. */
 	}
 	tell(skb, scratch, flow, nfct, &at, false);
+}
+
+static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
+{
+	if (!is_counted(skb, l3, hook))
+		see_closely(skb, l3, hook, 0);
+}
+
+/* A packet whose tag the kernel has not taken out of it, such as the second of two: this is rare, and takes the long way. */
+static __always_inline void see_tagged(struct __sk_buff *skb, const __u8 hook)
+{
+	__u32 tag = 0, l3 = skip_tags(skb, &tag);
+
+	if (l3 && tagged_may_match(skb, l3))
+		see_closely(skb, l3, hook, tag);
 }
 
 static __always_inline void see_told(struct __sk_buff *skb)

@@ -27,6 +27,8 @@ const BODIES: [number, string][] = [
   [BODY.l3Egress, 'body_l3_out'],
   [BODY.told, 'body_told'],
   [BODY.untold, 'body_untold'],
+  [BODY.taggedIngress, 'body_tagged_in'],
+  [BODY.taggedEgress, 'body_tagged_out'],
 ];
 
 export interface TracerOptions extends LoadOptions {
