@@ -121,6 +121,15 @@ static __always_inline bool locate(const struct sk_buff *skb, struct source *sou
 	return source->end <= 65536;
 }
 
+/* How many packets of the wire it stands for. */
+static __always_inline __u16 segments_of(const struct sk_buff *skb)
+{
+	const struct skb_shared_info *shared = (const void *)(BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, end));
+	__u16 segments = BPF_CORE_READ(shared, gso_segs);
+
+	return segments ? segments : 1;
+}
+
 /* How it is parsed. What a pod has made in its own namespace is no tunnel's packet of the node. */
 static __always_inline void prepare(const struct sk_buff *skb, __u32 netns, struct parsed *at)
 {
@@ -177,7 +186,7 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 	s->hook = KTRACE_HOOK_DROP;
 	s->netns = netns;
 	s->ifindex = ifindex_of(skb);
-	s->gso_segs = 1;
+	s->gso_segs = segments_of(skb);
 	if (has_vlan(skb)) {
 		s->flags |= KTRACE_VLAN;
 		s->vlan_tci = BPF_CORE_READ(skb, vlan_tci);
@@ -192,7 +201,7 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 	if (s->proto == IPPROTO_UDP || s->proto == IPPROTO_SCTP)
 		hash_payload(&source, &at, s);
 	capture(&source, &at, s);
-	emit(s);
+	emit_whole(s, scratch);
 }
 
 #endif

@@ -42,7 +42,7 @@ enum ktrace_hook {
 
 /* ktrace_sighting.flags */
 enum ktrace_flags {
-	KTRACE_PROVISIONAL = 1 << 0, /* matched by a Service's address only, its translation is not known yet */
+	KTRACE_PROVISIONAL = 1 << 0, /* not told by itself: matched by a Service's address alone, or see entered.h */
 	KTRACE_ENTRY = 1 << 1, /* the packet's way on this node begins here */
 	KTRACE_FRAGMENT = 1 << 2, /* fragment fields are set */
 	KTRACE_MORE_FRAGMENTS = 1 << 3,
@@ -215,7 +215,10 @@ struct ktrace_remembered {
 	__u32 is_reply;
 };
 
-/* One per CPU; user space adds them up. matched = emitted + counted + uncounted + cut + filtered + the lost_*. */
+/*
+ * One per CPU; user space adds them up. matched = emitted + counted + uncounted + cut + filtered + the lost_*. A sighting that is emitted after its
+ * packet has gone on (entered.h) is matched once more then.
+ */
 struct ktrace_stats {
 	__u64 matched;
 	__u64 emitted;

@@ -49,8 +49,14 @@ struct sk_buff {
 	__be16 protocol;
 	__u16 vlan_tci;
 	__u32 vlan_all;
+	unsigned int end; /* from head, on 64 bits */
 	unsigned char *head;
 	unsigned char *data;
+};
+
+/* Behind the linear bytes' room. */
+struct skb_shared_info {
+	unsigned short gso_segs;
 };
 
 /* Before 6.2 a bit says whether there is a tag, and what is left of an old one says nothing (354259fa73e2, net: remove skb->vlan_present). */

@@ -180,6 +180,31 @@ struct {
 	__type(value, struct ktrace_stats);
 } stats SEC(".maps");
 
+#define ENTERED_BYTES 128
+/* A packet where it came in, see entered.h. */
+struct entered {
+	__u64 skb; /* 0: nothing is remembered */
+	__u64 latest_ns; /* it came in at this time, or before */
+	__u32 ifindex;
+	__u32 len; /* from its IP header on */
+	__u32 tag; /* VLAN_PRESENT and the tag */
+	__u16 gso_segs;
+	__u16 bytes_len;
+	__u64 bytes[ENTERED_BYTES / 8]; /* from its IP header on, the outer one of a tunnel's packet */
+};
+
+/*
+ * How a packet is to be read, and where its parts are: offsets in the source of the IP header that was taken, of the L4 header, and of the first
+ * byte past the headers.
+ */
+struct parsed {
+	__u32 opens; /* enum opens */
+	__u32 place; /* ifindex at tc; in the stack's hands the interface it came in by, in a pod its network namespace */
+	__u32 l3;
+	__u32 l4;
+	__u32 end;
+};
+
 /* The stack is 512 bytes. One for tc, one for each tracing program: any of them may interrupt another one on its CPU, but never itself. */
 struct scratch {
 	/* First, with what the filter's program asks for besides: struct ktrace_filtered. */
@@ -190,6 +215,11 @@ struct scratch {
 	struct ktrace_remembered_key remembered_key;
 	struct ktrace_flow_key turned_key;
 	struct cut cut;
+	/* While what a packet was where it came in is emitted in its sighting's place, see entered.h. */
+	struct ktrace_sighting own;
+	struct entered entered;
+	__u64 entered_from; /* address of its bytes */
+	struct parsed entered_at;
 	__u32 kinds; /* of the tuple's addresses, see tuple_kinds */
 	__u32 headers_end; /* offset in the packet, over the tail calls by way of a filter */
 };

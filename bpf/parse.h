@@ -54,18 +54,6 @@ static __always_inline void set_ipv6(__u32 *to, const struct in6_addr *address)
 	to[3] = address->in6_u.u6_addr32[3];
 }
 
-/*
- * How a packet is to be read, and where its parts are: offsets in the source of the IP header that was taken, of the L4 header, and of the first
- * byte past the headers.
- */
-struct parsed {
-	__u32 opens; /* enum opens */
-	__u32 place; /* ifindex at tc; in the stack's hands the interface it came in by, in a pod its network namespace */
-	__u32 l3;
-	__u32 l4;
-	__u32 end;
-};
-
 /* Fields of the IP layer, and where the next header begins. */
 struct ip_layer {
 	__u32 l4;

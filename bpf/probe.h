@@ -181,7 +181,7 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 	s->hook = hook;
 	s->netns = netns;
 	s->ifindex = ifindex_of(skb);
-	s->gso_segs = 1;
+	s->gso_segs = segments_of(skb);
 	s->skb = (__u64)(unsigned long)skb;
 	if (cfg_told_interval_ns && was_cut(s, s->skb)) {
 		COUNT(cut);
@@ -203,6 +203,7 @@ static __always_inline bool emit_in_stack(struct ktrace_sighting *s)
 		COUNT(cut);
 		return false;
 	}
+	/* Where its packet came in is emitted with its next hop: that a rewrite is new makes no packet worth telling. */
 	emit(s);
 	return true;
 }

@@ -5,6 +5,7 @@
 
 #include <linux/in.h>
 #include "conntrack.h"
+#include "entered.h"
 #include "event.h"
 #include "kernel.h"
 #include "maps.h"
@@ -70,6 +71,21 @@ static __always_inline void emit(struct ktrace_sighting *s)
 		COUNT(lost_ring);
 	else
 		COUNT(emitted);
+}
+
+/* With what its packet was where it came in, when that was not emitted there. */
+static __always_inline void emit_whole(struct ktrace_sighting *s, struct scratch *scratch)
+{
+	if (find_entered(scratch)) {
+		if (!parse_packet_in_memory(scratch->entered_from, scratch->entered.bytes_len, scratch->entered.len, s,
+					    &scratch->entered_at) &&
+		    complete_entered(scratch)) {
+			COUNT(matched);
+			emit(s);
+		}
+		*s = scratch->own;
+	}
+	emit(s);
 }
 
 /* Whether a follower wants this packet; sets KTRACE_PROVISIONAL when that depends on its translation, which is not known yet. */
@@ -165,6 +181,19 @@ static __always_inline __u32 entry_kind_of(const struct ktrace_sighting *s)
 	return interface->kind;
 }
 
+/*
+ * Whether the packet is to be remembered, until it is emitted. Of what is not in the flow table, a segment of an old connection is not: most of the
+ * node's own packets are that, and those of a pod are in the table.
+ */
+static __always_inline bool is_entering(const struct ktrace_sighting *s, const struct parsed *at, bool is_known)
+{
+	if (s->hook != KTRACE_HOOK_TC_INGRESS ||
+	    (!is_known && s->proto == IPPROTO_TCP && !(s->tcp_flags & TCP_SYN_FIN_RST)))
+		return false;
+	/* At an uplink tunnels are opened: this takes no look-up. */
+	return at->opens == OPENS_TO_NODE || entry_kind_of(s);
+}
+
 /* Addresses, ports and TCP flags of a packet as it usually is; false when it is anything else. */
 static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_key *key, __u32 *len)
 {
@@ -200,6 +229,17 @@ static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_ke
 	return key->proto == IPPROTO_UDP;
 }
 
+/* Both by one look-up: this is counted for most packets. */
+static __always_inline void count_counted(void)
+{
+	struct ktrace_stats *cpu = stats_of_cpu();
+
+	if (!cpu)
+		return;
+	__sync_fetch_and_add(&cpu->matched, 1);
+	__sync_fetch_and_add(&cpu->counted, 1);
+}
+
 /*
  * The way of most packets: a TCP segment or datagram of a flow that is known at this hook, with nothing new about it, is counted and done with.
  * It takes one look-up in the flow table, besides those of the CPU's counters, and neither copies headers nor uses scratch memory. Also inside the node's
@@ -229,7 +269,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 		nfct = conntrack_of((const struct sk_buff *)skb) & ~NFCT_INFO_MASK;
 	if (!is_same_entry(flow, nfct))
 		return false;
-	COUNT(matched);
+	count_counted();
 	kind = flow->interface_kind;
 	if (kind == KTRACE_INTERFACE_POD || kind == KTRACE_INTERFACE_UPLINK) {
 		__sync_fetch_and_add(&flow->packets, skb->gso_segs ? skb->gso_segs : 1);
@@ -238,7 +278,8 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 		__sync_fetch_and_add(&flow->bytes, len);
 	}
 	flow->last_ns = bpf_ktime_get_coarse_ns();
-	COUNT(counted);
+	if (hook == KTRACE_HOOK_TC_INGRESS && (kind == KTRACE_INTERFACE_POD || kind == KTRACE_INTERFACE_UPLINK))
+		note_counted(skb, l3, inner, flow->last_ns);
 	return true;
 }
 
@@ -276,6 +317,8 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 	}
 	/* A flow that is new, or has changed, stays so until there is room to tell of it. */
 	if (!is_within_rate(s, scratch, flow, entry_kind, s->skb)) {
+		if (entry_kind)
+			forget_entered(s->skb);
 		COUNT(cut);
 		return;
 	}
@@ -314,7 +357,12 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 		hash_payload(&source, at, s);
 	if (!is_captured)
 		capture(&source, at, s);
-	emit(s);
+	if (entry_kind) {
+		forget_entered(s->skb);
+		emit(s);
+	} else {
+		emit_whole(s, scratch);
+	}
 }
 
 static __always_inline unsigned long nfct_of(struct __sk_buff *skb, const struct ktrace_sighting *s)
@@ -370,6 +418,8 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	scratch->flow_key.hook = hook;
 	scratch->flow_key.proto = s->proto;
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
+	if (is_entering(s, &at, flow))
+		note_entered(skb, l3, bytes_wanted(s), s->time_ns, tag);
 	if (flow && flow->generation == generation && !flow->is_every && is_same_entry(flow, nfct) &&
 	    !is_always_told(s)) {
 		COUNT(matched);
@@ -452,6 +502,7 @@ static __always_inline void see_untold(struct __sk_buff *skb)
 		return;
 	}
 	s = &scratch->filtered.sighting;
+	forget_entered((__u64)(unsigned long)skb);
 	nfct = nfct_of(skb, s);
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
 	if (flow) {

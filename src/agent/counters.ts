@@ -9,7 +9,11 @@ export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces:
   const kernel = tracer.stats();
   const { assembler, flows } = pipeline;
   return [
-    counter('ktrace_kernel_matched_total', 'Program runs that matched a followed target.', [[{}, kernel.matched]]),
+    counter(
+      'ktrace_kernel_matched_total',
+      'Sightings that matched a followed target; one that is emitted late is counted twice.',
+      [[{}, kernel.matched]],
+    ),
     counter('ktrace_kernel_outcomes_total', 'What became of the matched runs; their sum is ktrace_kernel_matched_total.', [
       [{ outcome: 'emitted' }, kernel.emitted],
       [{ outcome: 'counted' }, kernel.counted],

@@ -184,7 +184,7 @@ export class Assembler {
       first: sighting,
       last: sighting,
       sightings: [sighting],
-      stack: sighting.hook === 'tc-out' ? this.#early.take(sighting, fingerprint) : [],
+      stack: sighting.hook === 'tc-out' || mayBeLate(sighting) ? this.#early.take(sighting, fingerprint) : [],
       madeBy: sighting.hook === 'drop' ? undefined : this.#errorsMade.take(sighting),
       conntrack: sighting.conntrack,
       drops: sighting.hook === 'drop' ? [sighting] : [],
@@ -292,6 +292,11 @@ function join(packet: OpenPacket, sighting: Sighting): void {
   if (!sighting.provisional) packet.isProvisional = false;
   if (sighting.hook === 'drop') packet.drops.push(sighting);
   learn(packet, sighting);
+}
+
+/** Where a packet came in may be emitted with a later hop of it, after what the stack did with it between them. */
+function mayBeLate({ entry, provisional }: Sighting): boolean {
+  return entry && provisional;
 }
 
 function learn(packet: OpenPacket, { conntrack }: Sighting): void {

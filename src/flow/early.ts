@@ -1,7 +1,7 @@
 import type { Sighting } from '../event/sighting.ts';
 import { fingerprintOf } from './fingerprint.ts';
 
-/** A packet that the node sends is seen at its first interface within this time after NAT. */
+/** A packet that the node sends is seen at its first interface within this time after NAT; one that is emitted late came in within this time before it. */
 const WITHIN_NS = 100_000_000n;
 
 /**
@@ -30,8 +30,8 @@ export class EarlyRewrites {
     const isOf = ({ sighting, fingerprint: other }: { sighting: Sighting; fingerprint: number }) =>
       other === fingerprint &&
       sighting.skb === first.skb &&
-      first.timeNs >= sighting.timeNs &&
-      first.timeNs - sighting.timeNs <= WITHIN_NS;
+      first.timeNs - sighting.timeNs <= WITHIN_NS &&
+      sighting.timeNs - first.timeNs <= WITHIN_NS;
     const taken = this.#recent.filter(isOf);
     for (const one of taken) this.#recent.splice(this.#recent.indexOf(one), 1);
     return taken.map(({ sighting }) => sighting);

@@ -73,7 +73,7 @@ test('conntrack that comes after the programs is found when the kernel has new t
   assert.deepEqual(kernel.globals.get('vxlan_ports')?.slice(0, 4), Uint8Array.of(0x18, 0x21, 0, 0));
   assert.deepEqual(kernel.globals.get('has_ip_tunnels'), u32(1));
   assert.deepEqual(kernel.globals.get('uplinks')?.slice(0, 12), Uint8Array.of(3, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0));
-  assert.deepEqual([...(kernel.maps.get('bodies')?.keys() ?? [])].length, 6);
+  assert.deepEqual([...(kernel.maps.get('bodies')?.keys() ?? [])].length, 8);
   assert.equal(tracer.stats().emitted, emitted, 'what was counted stays counted');
   tracer.setTargets(targets);
   assert.equal(kernel.maps.get('targets')?.size, 2);

@@ -149,6 +149,29 @@ test('a rewrite of what the node itself sends waits for its first hop, and for t
   );
 });
 
+test('a rewrite of a packet whose entry is told late waits for that, and alone makes nothing worth telling', () => {
+  const { assembler, told } = assembling();
+  const [destination, source] = REWRITES;
+  assembler.add(sighting({ ...destination, timeNs: 900n, skb: 7n }), 0);
+  assembler.add(sighting(destination), 0);
+  assembler.add(sighting(source), 0);
+  assembler.flush();
+  assert.equal(told.length, 0);
+  assembler.add(sighting({ ...SYN, tuple: POD_TO_SERVICE, entry: true, provisional: true, ifindex: POD }), 0);
+  const wire = tuple('192.168.0.1', 50_000, '10.244.2.10', 8080);
+  const out = { timeNs: 1400n, tuple: wire, ifindex: UPLINK, hook: 'tc-out' as const, conntrack: MASQUERADED };
+  assembler.add(sighting({ ...SYN, ...out }), 0);
+  assembler.flush();
+  assert.deepEqual(told.map(hops), [['veth1 in', 'eth0 out']]);
+  assert.deepEqual(
+    told[0]?.event.nat?.map(({ kind, seenBy, atNs }) => [kind, seenBy, atNs]),
+    [
+      ['dnat', 'kprobe', 100],
+      ['snat', 'kprobe', 300],
+    ],
+  );
+});
+
 test('a ping that the kernel was seen answering is answered, and one that it took in delivered', () => {
   for (const [hook, verdict] of [
     ['echo-answered', 'answered'],

@@ -60,12 +60,18 @@ suite('hostile packets', { skip: SKIP }, () => {
   test('are never an error, never read past their end, and each is accounted for', () => {
     const pick = random(SEED);
     let told = 0;
+    let late = 0;
     for (let n = 0; n < HOSTILE_PACKETS; n++) {
       const l3 = hostilePacket(pick);
       const program = pick(2) === 0 ? 'body_ingress' : 'body_egress';
       const seen = bench.run(program, ethernet(UNKNOWN, l3));
-      assert.ok(seen.length <= 1);
-      for (const sighting of seen) {
+      // On its way out a packet may look like one that came in before, in the same sk_buff: then that goes first.
+      const entered = program === 'body_egress' ? seen.slice(0, -1) : [];
+      assert.ok(entered.length <= 1 && seen.length - entered.length <= 1);
+      for (const { hook, provisional, len } of entered)
+        assert.deepEqual([hook, provisional, len], ['tc-in', true, seen.at(-1)?.len], `seed ${SEED}: ${l3.toString('hex')}`);
+      late += entered.length;
+      for (const sighting of seen.slice(-1)) {
         assert.ok(sighting.len <= l3.length && sighting.data.length <= sighting.len, `seed ${SEED}: ${l3.toString('hex')}`);
         assert.ok(l3.includes(Buffer.from(sighting.data)), `seed ${SEED}: ${l3.toString('hex')}`);
       }
@@ -73,7 +79,7 @@ suite('hostile packets', { skip: SKIP }, () => {
     }
     const stats = bench.stats();
     assert.ok(isAccounted(stats), JSON.stringify(stats));
-    assert.deepEqual([stats.emitted, stats.matched + stats.unmatched + stats.unparsed], [told, HOSTILE_PACKETS]);
+    assert.deepEqual([stats.emitted, stats.matched + stats.unmatched + stats.unparsed], [told, HOSTILE_PACKETS + late]);
     assert.ok(told > HOSTILE_PACKETS / 10, 'enough of them are still somebody’s');
     assert.equal(bench.malformed, 0);
   });
