@@ -27,18 +27,35 @@ static __always_inline __u32 netns_of_device(const struct net_device *dev)
 /* By the socket, else by the route, else by the device; 0 when none of them has one. */
 static __always_inline __u32 netns_of(const struct sk_buff *skb, const struct sock *receiver)
 {
-	const struct sock *sk = receiver ? receiver : BPF_CORE_READ(skb, sk);
 	const struct dst_entry *dst;
-	__u32 netns = 0;
+	__u32 netns = receiver ? BPF_CORE_READ(receiver, __sk_common.skc_net.net, ns.inum) : 0;
 
-	if (sk)
-		netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	/* Not instead of the test above, see was_taken_in. */
+	if (!netns)
+		netns = BPF_CORE_READ(skb, sk, __sk_common.skc_net.net, ns.inum);
 	if (netns)
 		return netns;
 	dst = (const struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~SKB_DST_NOREF);
 	if (dst && !(BPF_CORE_READ(dst, flags) & DST_METADATA))
 		netns = netns_of_device(BPF_CORE_READ(dst, dev));
 	return netns ? netns : netns_of_device(BPF_CORE_READ(skb, dev));
+}
+
+/*
+ * tcp_v4_rcv and tcp_v6_rcv free what a closed connection has taken in (do_time_wait) as if it was dropped, but without a reason, and so what belongs to
+ * a connection that is being opened (tcp_check_req): there the receiver is the listener, and only for want of room in its queue it is a drop. The
+ * receiver is read as memory: before 6.13 (838a10bd2ebf) the verifier takes it for never null, and removes the test.
+ */
+static __always_inline bool was_taken_in(const struct sock *receiver, __u32 reason)
+{
+	__u8 state;
+
+	if (reason != cfg_reason_not_specified || !receiver)
+		return false;
+	state = BPF_CORE_READ(receiver, __sk_common.skc_state);
+	if (state == TCP_LISTEN)
+		return BPF_CORE_READ(receiver, sk_ack_backlog) <= BPF_CORE_READ(receiver, sk_max_ack_backlog);
+	return state == TCP_TIME_WAIT;
 }
 
 static __always_inline bool is_ours(__u32 netns)

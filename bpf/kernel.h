@@ -30,11 +30,14 @@ struct dst_entry {
 };
 
 struct sock_common {
+	unsigned char skc_state;
 	possible_net_t skc_net;
 };
 
 struct sock {
 	struct sock_common __sk_common;
+	__u32 sk_ack_backlog;
+	__u32 sk_max_ack_backlog;
 };
 
 struct sk_buff {
@@ -101,6 +104,9 @@ struct nf_conn {
 #define SKB_DST_NOREF 1UL
 #define DST_METADATA 0x0080
 #define NFCT_INFO_MASK 7UL
+/* enum in include/net/tcp_states.h */
+#define TCP_TIME_WAIT 6
+#define TCP_LISTEN 10
 /* ctinfo of packets in reply direction: IP_CT_ESTABLISHED_REPLY (3) and IP_CT_RELATED_REPLY (4) */
 #define IP_CT_IS_REPLY 3
 #define IPS_CONFIRMED (1 << 3)

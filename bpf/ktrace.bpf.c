@@ -171,8 +171,11 @@ int ktrace_drop(unsigned long long *ctx)
 
 	if (reason == cfg_reason_consumed)
 		return 0;
-	if (cfg_drop_has_socket)
+	if (cfg_drop_has_socket) {
 		receiver = (const struct sock *)ctx[3];
+		if (was_taken_in(receiver, reason))
+			return 0;
+	}
 	see_drop((const struct sk_buff *)ctx[0], (void *)ctx[1], reason, receiver);
 	return 0;
 }

@@ -17,6 +17,8 @@ const volatile __u8 cfg_conntrack = 1;
 const volatile __u8 cfg_drop_has_socket = 0;
 /* Value of SKB_CONSUMED in this kernel. */
 const volatile __u32 cfg_reason_consumed = 1;
+/* And of SKB_DROP_REASON_NOT_SPECIFIED. */
+const volatile __u32 cfg_reason_not_specified = 2;
 /* Translations remembered for longer than this are not trusted any more. */
 const volatile __u64 cfg_remember_ns = 30000000000ULL;
 /* Fill of the ring, in bytes, from which on the reader is woken at once. */

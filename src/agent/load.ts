@@ -36,6 +36,8 @@ export interface Loaded {
   object: BpfObject;
   /** Value → name in the running kernel's `enum skb_drop_reason`. */
   dropReasons: ReadonlyMap<number, string>;
+  /** The kernel tells a drop's receiving socket (6.11 and later). */
+  knowsReceivers: boolean;
   conntrack: HookState;
   drops: HookState;
   /** What the object was fitted to this kernel by. */
@@ -58,11 +60,13 @@ export function loadForKernel(options: LoadOptions): Loaded {
   const reasons = native.btf.enumValues('skb_drop_reason') ?? {};
   const dropArguments = native.btf.tracepointArguments('kfree_skb')?.length ?? 0;
   const hasConntrack = knowsConntrack(native);
+  const knowsReceivers = dropArguments >= 4;
   const config = {
     cfg_netns: u32(options.netns),
     cfg_conntrack: Uint8Array.of(hasConntrack ? 1 : 0),
-    cfg_drop_has_socket: Uint8Array.of(dropArguments >= 4 ? 1 : 0),
+    cfg_drop_has_socket: Uint8Array.of(knowsReceivers ? 1 : 0),
     cfg_reason_consumed: u32(reasons['SKB_CONSUMED'] ?? NO_REASON),
+    cfg_reason_not_specified: u32(reasons['SKB_DROP_REASON_NOT_SPECIFIED'] ?? NO_REASON),
     cfg_told_interval_ns: u64(options.podRate === 0 ? 0n : BigInt(Math.max(1, Math.floor(1e9 / options.podRate)))),
     ...(flowEntries === undefined ? {} : flowShares(flowEntries)),
     cfg_filters: Uint8Array.of(canFilter(process.arch, kernel) ? 1 : 0),
@@ -86,6 +90,7 @@ export function loadForKernel(options: LoadOptions): Loaded {
   return {
     object,
     dropReasons: new Map(Object.entries(reasons).map(([name, value]) => [value, name])),
+    knowsReceivers,
     conntrack: hasConntrack ? CONNTRACK : { ...CONNTRACK, state: 'unavailable', reason: 'its types are not in BTF' },
     drops,
     config,

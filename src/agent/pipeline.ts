@@ -241,6 +241,7 @@ export class Pipeline implements Feed {
       interfaceOfAddress: (ip) => interfaces.interfaceOfAddress(ip),
       realtimeOffsetNs: () => this.#offsetNs,
       dropReasons: tracer.dropReasons,
+      knowsReceivers: tracer.knowsReceivers,
       symbol: (address) => symbols.at(address),
     };
   }

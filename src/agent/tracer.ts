@@ -115,6 +115,10 @@ export class Tracer {
     return this.#loaded.dropReasons;
   }
 
+  get knowsReceivers(): boolean {
+    return this.#loaded.knowsReceivers;
+  }
+
   get probes(): Probes {
     return this.#loaded.probes;
   }

@@ -108,6 +108,7 @@ function fileView(interfaceName: string | undefined): NodeView {
     interfaceOfAddress: () => undefined,
     realtimeOffsetNs: () => 0n,
     dropReasons: new Map(),
+    knowsReceivers: false,
     symbol: (address) => `0x${address.toString(16)}`,
   };
 }

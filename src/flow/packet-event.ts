@@ -28,6 +28,8 @@ export interface NodeView {
   /** CLOCK_REALTIME − CLOCK_MONOTONIC, ns. */
   realtimeOffsetNs(): bigint;
   dropReasons: ReadonlyMap<number, string>;
+  /** The kernel side knows a drop's receiving socket, and leaves out what TCP has taken in. */
+  knowsReceivers: boolean;
   /** The kernel function at an address. */
   symbol(address: bigint): string;
 }

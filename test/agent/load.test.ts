@@ -5,8 +5,8 @@ import { loadForKernel } from '../../src/agent/load.ts';
 import type { BpfObject, NativeModule } from '../../src/native/types.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 
-/** The reason that the kernel side leaves out, on a kernel with these. */
-function leftOut(reasons: Record<string, number>): number {
+/** Numbers of the reasons that the kernel side knows, on a kernel with these. */
+function known(reasons: Record<string, number>): { consumed: number; notSpecified: number } {
   let config: Record<string, Uint8Array> = {};
   const btf = {
     available: () => true,
@@ -23,17 +23,24 @@ function leftOut(reasons: Record<string, number>): number {
     },
   } as unknown as NativeModule;
   loadForKernel({ native, objectPath: 'object', netns: 1, ringBytes: 4096, podRate: 0 });
-  return Buffer.from(config['cfg_reason_consumed'] ?? []).readUInt32LE();
+  const read = (name: string) => Buffer.from(config[name] ?? []).readUInt32LE();
+  return { consumed: read('cfg_reason_consumed'), notSpecified: read('cfg_reason_not_specified') };
 }
 
-test('of the reasons of a drop only SKB_CONSUMED is left out, by its number on this kernel', () => {
-  assert.equal(leftOut({ SKB_NOT_DROPPED_YET: 0, SKB_CONSUMED: 1, SKB_DROP_REASON_NOT_SPECIFIED: 2 }), 1);
-  assert.equal(leftOut({ SKB_NOT_DROPPED_YET: 0, SKB_CONSUMED: 7, SKB_DROP_REASON_NOT_SPECIFIED: 8 }), 7);
+test('a drop’s reasons are known to the kernel side by their numbers on this kernel', () => {
+  assert.deepEqual(known({ SKB_NOT_DROPPED_YET: 0, SKB_CONSUMED: 1, SKB_DROP_REASON_NOT_SPECIFIED: 2 }), {
+    consumed: 1,
+    notSpecified: 2,
+  });
+  assert.deepEqual(known({ SKB_NOT_DROPPED_YET: 0, SKB_CONSUMED: 7, SKB_DROP_REASON_NOT_SPECIFIED: 8 }), {
+    consumed: 7,
+    notSpecified: 8,
+  });
 });
 
 test('where there is no SKB_CONSUMED no reason is left out', () => {
   const reasons = { SKB_NOT_DROPPED_YET: 0, SKB_DROP_REASON_NOT_SPECIFIED: 1, SKB_DROP_REASON_NO_SOCKET: 2 };
-  assert.ok(!Object.values(reasons).includes(leftOut(reasons)));
+  assert.ok(!Object.values(reasons).includes(known(reasons).consumed));
 });
 
 /** Of a kernel that has everything. */

@@ -49,6 +49,7 @@ export function openPipeline(
     tracer: {
       notices: [],
       dropReasons: new Map(),
+      knowsReceivers: true,
       isOutdated: () => false,
       probes: { lacking: () => undefined, refresh: () => false },
       setTargets: (targets: KernelTargets) => void given.push(targets),

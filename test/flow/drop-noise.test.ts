@@ -17,7 +17,8 @@ const LINUX_6_18 = [
 
 /** Whether it is noise that this kernel freed this packet there without a reason. */
 function isNoiseAt(kernel: readonly string[], at: string, fields: Partial<Sighting> = {}): boolean {
-  const isNoise = noiseFilter({ dropReasons: new Map(kernel.entries()), symbol: () => at });
+  const knowsReceivers = kernel !== LINUX_6_1;
+  const isNoise = noiseFilter({ dropReasons: new Map(kernel.entries()), knowsReceivers, symbol: () => at });
   const reason = kernel.indexOf('SKB_DROP_REASON_NOT_SPECIFIED');
   return isNoise(sighting({ hook: 'drop', drop: { reason, location: 1n }, ...fields }));
 }
@@ -35,11 +36,15 @@ test('what the stack drops without a reason is told', () => {
     for (const at of ['ip_error', 'ip6_pkt_drop', 'br_handle_frame']) assert.equal(isNoiseAt(kernel, at), false, at);
 });
 
-test('where names are hidden, what may be a connection’s last segment is not made a drop', () => {
-  for (const kernel of [LINUX_6_1, LINUX_6_18]) {
-    assert.equal(isNoiseAt(kernel, 'unknown', { proto: 6 }), true);
-    assert.equal(isNoiseAt(kernel, 'unknown', { proto: 17 }), false);
+test('what TCP may have taken in is no drop, unless the kernel side knows the receiver and has left that out itself', () => {
+  for (const at of ['tcp_v4_rcv', 'tcp_v6_rcv', 'unknown']) {
+    assert.equal(isNoiseAt(LINUX_6_1, at, { proto: 6 }), true, at);
+    assert.equal(isNoiseAt(LINUX_6_18, at, { proto: 6 }), false, at);
   }
+});
+
+test('where names are hidden, what else is dropped without a reason is told but for ICMPv6 that may have been taken', () => {
+  for (const kernel of [LINUX_6_1, LINUX_6_18]) assert.equal(isNoiseAt(kernel, 'unknown', { proto: 17 }), false);
   assert.equal(isNoiseAt(LINUX_6_1, 'unknown', ping6), true);
   assert.equal(isNoiseAt(LINUX_6_18, 'unknown', ping6), false);
 });
@@ -50,6 +55,10 @@ test('ICMPv6 that the stack has taken is noise on kernels that free all of it wi
 });
 
 test('what is no drop is no noise', () => {
-  const isNoise = noiseFilter({ dropReasons: new Map(LINUX_6_1.entries()), symbol: () => 'inet_sock_destruct' });
+  const isNoise = noiseFilter({
+    dropReasons: new Map(LINUX_6_1.entries()),
+    knowsReceivers: false,
+    symbol: () => 'inet_sock_destruct',
+  });
   assert.equal(isNoise(sighting()), false);
 });

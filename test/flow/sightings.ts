@@ -105,6 +105,7 @@ export const view: NodeView = {
     [7, 'SKB_DROP_REASON_SOCKET_FILTER'],
     [8, 'SKB_DROP_REASON_QUEUE_PURGE'],
   ]),
+  knowsReceivers: false,
   symbol: (address) => (address === TCP_V4_RCV ? 'tcp_v4_rcv' : `at_${address}`),
 };
 

@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
 import type { PacketEvent } from '../../src/event/types.ts';
+import { loadNative } from '../../src/native/load.ts';
 import { before } from '../support/evidence.ts';
+import { until } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { TracedNode, way } from './support/traced-node.ts';
+
+/** The kernel tells the socket that a dropped packet was for: 6.11 and later. */
+const KNOWS_RECEIVERS = SKIP === false && (loadNative().btf.tracepointArguments('kfree_skb')?.length ?? 0) >= 4;
 
 suite('drops of a followed pod’s packets', { skip: SKIP }, () => {
   let net: Net;
@@ -124,5 +129,39 @@ suite('drops of a followed pod’s packets', { skip: SKIP }, () => {
       node.packets().filter(({ verdict, icmp }) => verdict === 'dropped' && icmp?.name === 'echo-reply'),
       [],
     );
+  });
+});
+
+suite('where the kernel hides its functions, a followed pod’s connection', { skip: SKIP }, () => {
+  let net: Net;
+  let node: TracedNode;
+  before(async () => {
+    net = twoNodes();
+    await net.serve('b');
+    net.ip('node1', 'route add blackhole 198.51.100.0/24');
+    node = await TracedNode.following(net, { node: 'node1', addresses: ['10.9.1.2'], hidesSymbols: true });
+  });
+  after(() => net.close());
+
+  test('ends without a drop, and the kernel side leaves out itself what its last segments’ socket took in', async () => {
+    const TIMES = 20;
+    net.try('a', `for n in {1..${TIMES}}; do exec 3<>/dev/tcp/10.9.1.3/8080; exec 3>&-; done`);
+    const ends = () => node.packets().filter(({ tcp, src }) => tcp?.flags.startsWith('F') === true && src.port === 8080);
+    await until('the connections’ ends are told', () => ends().length >= TIMES);
+    assert.deepEqual(
+      node.packets().filter(({ verdict }) => verdict === 'dropped'),
+      [],
+    );
+    // A queue that is emptied with its socket still is: it has a reason of its own.
+    const { noise } = (await node.ask('state')).counts;
+    if (KNOWS_RECEIVERS) assert.ok(noise < TIMES / 2, `${noise} of ${TIMES}`);
+  });
+
+  test('that is dropped without a reason is told', {
+    skip: !KNOWS_RECEIVERS && 'the kernel does not tell receivers',
+  }, async () => {
+    net.spawn('a', ['bash', '-c', 'exec 3<>/dev/tcp/198.51.100.7/4006']);
+    const { drop, tcp } = await node.packet('the drop', (each) => each.verdict === 'dropped' && each.dst.ip === '198.51.100.7');
+    assert.deepEqual([drop?.reason, drop?.at, tcp?.flags], ['NOT_SPECIFIED', 'unknown', 'S']);
   });
 });

@@ -41,7 +41,7 @@ const pipeline = new Pipeline({
   native,
   tracer,
   interfaces,
-  symbols: new KernelSymbols(),
+  symbols: new KernelSymbols(options.hidesSymbols === true ? { kallsyms: '/dev/null', modules: '/dev/null' } : undefined),
   log,
   naming: {
     resolve: () => resolvedTo({ addresses: options.addresses, serviceAddresses: options.serviceAddresses ?? [] }),

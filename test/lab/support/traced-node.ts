@@ -23,6 +23,8 @@ export interface NodeOptions {
   /** Sightings a second of one pod; no bound unless given. */
   podRate?: number;
   attach?: 'auto' | 'tcx' | 'clsact';
+  /** As where the kernel hides its functions' addresses. */
+  hidesSymbols?: boolean;
   /** As on a kernel whose BTF lacks conntrack's types; `at-first`: until it is asked to load `conntrack`. */
   withoutConntrack?: boolean | 'at-first';
 }
