@@ -70,29 +70,101 @@ static __always_inline int ifindex_of(const struct sk_buff *skb)
 	return is_kernel_address(dev) ? BPF_CORE_READ(dev, ifindex) : 0;
 }
 
-/*
- * As may_match, for a packet in the stack, from its IP header on. It looks nothing up by a helper: most packets that are freed are loopback's and the
- * node's own, and no follower's. A header that cannot be read here is left to the parser.
- */
-static __always_inline bool may_match_in_memory(const struct source *source)
-{
+/* What the first look at a packet says. */
+enum look {
+	LOOK_NOBODYS = 0,
+	LOOK_OF_NODE, /* the node's own, of TCP or UDP: a follower's only behind a translation */
+	LOOK_CLOSER,
+};
+
+/* The bytes behind the packet's end are not its own, but are the kernel's: the sk_buff's shared info follows its linear bytes. */
+union first_bytes {
 	struct iphdr ip;
 	struct ipv6hdr ip6;
-	__u8 type;
+	__u8 bytes[sizeof(struct ipv6hdr) + 4];
+};
 
-	if (load(source, 0, &ip, sizeof(ip)))
-		return false;
-	if (ip.version == 4) {
-		if (has_bit_ipv4(ip.saddr) || has_bit_ipv4(ip.daddr))
-			return true;
-		return ip.protocol == IPPROTO_ICMP && (load(source, ip.ihl * 4, &type, 1) || is_icmp_error(4, type));
-	}
-	if (ip.version != 6 || load(source, 0, &ip6, sizeof(ip6)))
-		return false;
-	if (has_bit_ipv6(&ip6.saddr) || has_bit_ipv6(&ip6.daddr))
-		return true;
+static __always_inline enum look look_at_ports(__u8 proto, const __u8 *l4)
+{
+	if (proto == IPPROTO_UDP)
+		return is_vxlan_port((__u16)l4[2] << 8 | l4[3]) ? LOOK_CLOSER : LOOK_OF_NODE;
+	return proto == IPPROTO_TCP ? LOOK_OF_NODE : LOOK_CLOSER;
+}
+
+static __always_inline enum look look_at_ipv4(const union first_bytes *first, __u32 end)
+{
+	const __u8 *l4 = first->bytes + sizeof(struct iphdr);
+	const struct iphdr *ip = &first->ip;
+	__u32 src = bit_of_ipv4(ip->saddr), dst = bit_of_ipv4(ip->daddr);
+	bool has_ports = ip->ihl == 5 && end >= sizeof(*ip) + 4 && !(ip->frag_off & bpf_htons(IPV4_OFFSET_MASK));
+
+	if (end < sizeof(*ip))
+		return LOOK_NOBODYS;
+	if (is_set(followed_bits, src) || is_set(followed_bits, dst))
+		return LOOK_CLOSER;
+	if (ip->protocol == IPPROTO_ICMP && (!has_ports || is_icmp_error(4, *l4)))
+		return LOOK_CLOSER;
+	if (!is_set(target_bits, src) && !is_set(target_bits, dst))
+		return LOOK_NOBODYS;
+	return has_ports ? look_at_ports(ip->protocol, l4) : LOOK_CLOSER;
+}
+
+static __always_inline enum look look_at_ipv6(const union first_bytes *first, __u32 end)
+{
+	const __u8 *l4 = first->bytes + sizeof(struct ipv6hdr);
+	const struct ipv6hdr *ip = &first->ip6;
+	__u32 src = bit_of_ipv6(&ip->saddr), dst = bit_of_ipv6(&ip->daddr);
+
+	if (end < sizeof(*ip))
+		return LOOK_NOBODYS;
 	/* An error behind its header, or something behind an extension header. */
-	return ip6.nexthdr != IPPROTO_TCP && ip6.nexthdr != IPPROTO_UDP;
+	if (ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP)
+		return LOOK_CLOSER;
+	if (is_set(followed_bits, src) || is_set(followed_bits, dst))
+		return LOOK_CLOSER;
+	if (!is_set(target_bits, src) && !is_set(target_bits, dst))
+		return LOOK_NOBODYS;
+	return end >= sizeof(*ip) + 4 ? look_at_ports(ip->nexthdr, l4) : LOOK_CLOSER;
+}
+
+/*
+ * As may_match, for a packet in the stack, from its IP header on, by one helper: most packets that are freed are loopback's and the node's own, and no
+ * follower's.
+ */
+static __always_inline enum look look_at(const struct source *source, union first_bytes *first)
+{
+	if (bpf_probe_read_kernel(first, sizeof(*first), source->from))
+		return LOOK_NOBODYS;
+	if (first->ip.version == 4)
+		return look_at_ipv4(first, source->end);
+	return first->ip.version == 6 ? look_at_ipv6(first, source->end) : LOOK_NOBODYS;
+}
+
+/*
+ * Whether drop_is_matched can find a follower's packet behind the node's addresses: by two look-ups instead of all that is done for one. Not inlined: its
+ * keys and tuples would make the program's stack, and those of the parsers that it calls, more than the 512 bytes that the verifier allows together.
+ */
+static __noinline bool may_be_translated(const union first_bytes *first, unsigned long nfct)
+{
+	struct ktrace_remembered_key key = {};
+	const __u8 *l4;
+
+	if (first->ip.version == 4) {
+		set_ipv4(key.tuple.src, first->ip.saddr);
+		set_ipv4(key.tuple.dst, first->ip.daddr);
+		key.proto = first->ip.protocol;
+		l4 = first->bytes + sizeof(struct iphdr);
+	} else {
+		set_ipv6(key.tuple.src, &first->ip6.saddr);
+		set_ipv6(key.tuple.dst, &first->ip6.daddr);
+		key.proto = first->ip6.nexthdr;
+		l4 = first->bytes + sizeof(struct ipv6hdr);
+	}
+	key.tuple.sport = (__u16)l4[0] << 8 | l4[1];
+	key.tuple.dport = (__u16)l4[2] << 8 | l4[3];
+	if (leads_to_followed(key.tuple.dst, key.tuple.dport, key.proto))
+		return true;
+	return nfct & ~NFCT_INFO_MASK ? !is_untranslated(nfct) : !!bpf_map_lookup_elem(&remembered, &key);
 }
 
 static __always_inline bool drop_is_matched(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)
@@ -124,17 +196,21 @@ static __always_inline bool has_vlan(const struct sk_buff *skb)
 	return BPF_CORE_READ(skb, vlan_all);
 }
 
-/* Where a packet's linear bytes from L3 on are; false when the kernel has not set it. */
-static __always_inline bool locate(const struct sk_buff *skb, struct source *source)
+/*
+ * A number in an sk_buff. With tp_btf the verifier knows the type, and it is loaded without a helper. Pointers are read as memory by all: they may
+ * be something else (UDP's skb->dev, the fragments' skb->sk before 6.9), and the verifier lets nothing be computed with them.
+ */
+#define NUMBER(skb, is_typed, field) ((is_typed) ? (skb)->field : BPF_CORE_READ(skb, field))
+
+/* Where a packet's linear bytes from L3 on are; false when the kernel has not set it. Offsets are from skb->head, tail as well where pointers have 64 bits. */
+static __always_inline bool locate(const struct sk_buff *skb, const bool is_typed, struct source *source)
 {
-	__u32 linear, network_header = BPF_CORE_READ(skb, network_header);
-	unsigned char *head = BPF_CORE_READ(skb, head), *data = BPF_CORE_READ(skb, data);
+	__u32 network_header = NUMBER(skb, is_typed, network_header);
 
 	if (!network_header || network_header == 0xffff)
 		return false;
-	linear = BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
-	source->from = head + network_header;
-	source->end = data + linear - (head + network_header);
+	source->from = BPF_CORE_READ(skb, head) + network_header;
+	source->end = NUMBER(skb, is_typed, tail) - network_header;
 	return source->end <= 65536;
 }
 
@@ -164,10 +240,21 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 	struct scratch *scratch;
 	struct ktrace_sighting *s;
 	struct parsed at = {};
-	unsigned long nfct = 0;
+	unsigned long nfct = cfg_conntrack ? skb->_nfct : 0;
+	union first_bytes first;
+	enum look look;
 
-	if (!locate(skb, &source) || !may_match_in_memory(&source))
+	if (!locate(skb, true, &source))
 		return;
+	look = look_at(&source, &first);
+	if (look == LOOK_NOBODYS || (look == LOOK_OF_NODE && !may_be_translated(&first, nfct)))
+		return;
+	/* Before it is parsed: where several nodes are one kernel's, what is dropped is mostly the others'. */
+	netns = netns_of(skb, receiver);
+	if (netns && !is_ours(netns)) {
+		COUNT(drop_foreign);
+		return;
+	}
 	scratch = bpf_map_lookup_elem(&scratches, &one);
 	if (!scratch) {
 		COUNT(matched);
@@ -177,26 +264,18 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 	s = &scratch->filtered.sighting;
 	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
 	s->time_ns = bpf_ktime_get_ns();
-	netns = netns_of(skb, receiver);
 	prepare(skb, netns, &at);
-	if (parse_packet_in_memory((__u64)(unsigned long)source.from, source.end,
-				   source.end + BPF_CORE_READ(skb, data_len), s, &at)) {
+	if (parse_packet_in_memory((__u64)(unsigned long)source.from, source.end, source.end + skb->data_len, s, &at)) {
 		COUNT(unparsed);
 		return;
 	}
-	if (!s->tunnel_kind)
-		nfct = conntrack_of(skb);
-	if (!drop_is_matched(s, scratch, nfct)) {
+	if (!drop_is_matched(s, scratch, s->tunnel_kind ? 0 : nfct)) {
 		COUNT(unmatched);
 		return;
 	}
 	note_wishes(s);
 	if (!netns) {
 		COUNT(drop_undecided);
-		return;
-	}
-	if (!is_ours(netns)) {
-		COUNT(drop_foreign);
 		return;
 	}
 	COUNT(matched);

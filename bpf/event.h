@@ -233,7 +233,7 @@ struct ktrace_stats {
 	__u64 unparsed; /* no IP, or shorter than its header */
 	__u64 no_body; /* the dispatcher found no body to call */
 	__u64 drop_undecided; /* a drop, or a step of the stack, of a followed address in an unknown network namespace */
-	__u64 drop_foreign; /* the same in another node's namespace */
+	__u64 drop_foreign; /* in another node's namespace: a drop of what may be a followed address, or a step of the stack of a followed one */
 };
 
 #endif

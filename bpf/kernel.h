@@ -52,9 +52,9 @@ struct sk_buff {
 	__be16 protocol;
 	__u16 vlan_tci;
 	__u32 vlan_all;
-	unsigned int end; /* from head, on 64 bits */
+	unsigned int tail;
+	unsigned int end; /* from head, on 64 bits; so is tail */
 	unsigned char *head;
-	unsigned char *data;
 };
 
 /* Behind the linear bytes' room. */

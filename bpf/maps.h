@@ -37,6 +37,11 @@ const volatile __u8 cfg_filters = 1;
 __u64 target_bits[TARGET_BITS / 64];
 /* The same for the node's own addresses alone: between whom its tunnels are. */
 __u64 node_bits[TARGET_BITS / 64];
+/*
+ * The same as target_bits without the node's own addresses, unless these are followed themselves: all others may hide a followed packet behind a
+ * translation only.
+ */
+__u64 followed_bits[TARGET_BITS / 64];
 /* UDP ports of the node's own VXLAN devices, host order, 0 unused. */
 __u16 vxlan_ports[4];
 /* The node has a device for IP in IP (protocols 4 and 41). */

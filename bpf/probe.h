@@ -143,9 +143,10 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 	struct scratch *scratch;
 	struct ktrace_sighting *s;
 	struct parsed at = {};
+	union first_bytes first;
 	unsigned long nfct = 0;
 
-	if (!locate(skb, &source) || !may_match_in_memory(&source))
+	if (!locate(skb, false, &source) || look_at(&source, &first) == LOOK_NOBODYS)
 		return 0;
 	scratch = bpf_map_lookup_elem(&scratches, &at_index);
 	if (!scratch) {

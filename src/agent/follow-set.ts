@@ -139,6 +139,7 @@ export function kernelTargets(
     servicePorts: new Set(),
     bits: emptyBits(),
     nodeBits: emptyBits(),
+    followedBits: emptyBits(),
     everyPacket: sets.some(({ wantsEveryPacket }) => wantsEveryPacket),
     leftOut: new Map(),
   };
@@ -175,8 +176,11 @@ function wishesOf(set: KernelSet, place: number): Wish[] {
 }
 
 function addTo(targets: KernelTargets, { hex, bit }: KnownAddress, kinds: number): void {
-  targets.addresses.set(hex, (targets.addresses.get(hex) ?? 0) | kinds);
+  const all = (targets.addresses.get(hex) ?? 0) | kinds;
+  targets.addresses.set(hex, all);
   setBit(targets.bits, bit);
+  // The node's own come first, so what they are is known by now.
+  if ((all & ADDRESS_BITS.node) === 0 || (all & ADDRESS_BITS.followed) !== 0) setBit(targets.followedBits, bit);
 }
 
 function putIn(targets: KernelTargets, { entry, kinds }: Wish): void {

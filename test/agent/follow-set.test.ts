@@ -73,6 +73,12 @@ test('who follows all pods follows new ones before their names are there, and wh
   assert.ok(!set({}, {}, ['10.244.1.9']).followed.addresses.has('10.244.1.9'));
 });
 
+function bitsOf(ips: readonly string[]): Uint8Array {
+  const bits = emptyBits();
+  for (const ip of ips) setBit(bits, addressOf(ip).bit);
+  return bits;
+}
+
 test('the kernel gets followed, Service and node addresses, each with its bit', () => {
   const targets = kernelTargets([set().followed], ['192.168.0.1', '127.0.0.1', '::1']);
   assert.deepEqual(
@@ -83,12 +89,9 @@ test('the kernel gets followed, Service and node addresses, each with its bit', 
       [hex('192.168.0.1'), ADDRESS.node],
     ]),
   );
-  const bits = emptyBits();
-  for (const ip of ['10.244.1.2', '10.96.0.10', '192.168.0.1']) setBit(bits, addressOf(ip).bit);
-  assert.deepEqual(targets.bits, bits);
-  const nodeBits = emptyBits();
-  setBit(nodeBits, addressOf('192.168.0.1').bit);
-  assert.deepEqual(targets.nodeBits, nodeBits);
+  assert.deepEqual(targets.bits, bitsOf(['10.244.1.2', '10.96.0.10', '192.168.0.1']));
+  assert.deepEqual(targets.nodeBits, bitsOf(['192.168.0.1']));
+  assert.deepEqual(targets.followedBits, bitsOf(['10.244.1.2', '10.96.0.10']));
   assert.deepEqual([...targets.servicePorts], [servicePortKey(addressOf('10.96.0.10').bytes, 80, 6)]);
   assert.equal(targets.everyPacket, false);
 });
@@ -101,6 +104,14 @@ test('an address that is several things to the followers is all of them', () => 
   const targets = kernelTargets([followed], ['192.168.0.1']);
   assert.deepEqual([...targets.addresses.values()], [ADDRESS.followed | ADDRESS.service | ADDRESS.node]);
   assert.deepEqual([...targets.servicePorts], [servicePortKey(addressOf('192.168.0.1').bytes, 30_080, 17)]);
+  assert.deepEqual(targets.followedBits, bitsOf(['192.168.0.1']));
+});
+
+test('an address of the node that has a NodePort is looked at as the node’s own: who is behind it the translation says', () => {
+  const { followed } = set({}, { addresses: [], serviceAddresses: [{ ip: '192.168.0.1', port: 30_080, proto: 'tcp' }] });
+  const targets = kernelTargets([followed], ['192.168.0.1']);
+  assert.deepEqual([...targets.addresses.values()].at(0), ADDRESS.service | ADDRESS.node);
+  assert.ok(targets.followedBits.every((byte, at) => (byte & (bitsOf(['192.168.0.1'])[at] ?? 0)) === 0));
 });
 
 test('several followers are united, and one who wants every packet is enough', () => {

@@ -165,3 +165,46 @@ suite('where the kernel hides its functions, a followed pod’s connection', { s
     assert.deepEqual([drop?.reason, drop?.at, tcp?.flags], ['NOT_SPECIFIED', 'unknown', 'S']);
   });
 });
+
+suite('what has the node’s own address', { skip: SKIP }, () => {
+  const UPLINK = '192.168.77.1';
+  const WORLD = '192.168.77.2';
+  let net: Net;
+  let node: TracedNode;
+  before(async () => {
+    net = twoNodes();
+    net.exec('node1', 'iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '10.9.1.0/24', '-o', 'eth0', '-j', 'MASQUERADE');
+    node = await TracedNode.following(net, {
+      node: 'node1',
+      addresses: ['10.9.1.2'],
+      serviceAddresses: [{ ip: UPLINK, port: 30_080, proto: 'udp' }],
+    });
+  });
+  after(() => net.close());
+
+  test('is not looked at closer when it is dropped, where nobody who is followed can be behind it', async () => {
+    const before = (await node.ask('state')).stats;
+    net.try('node1', `for n in {1..200}; do echo x > /dev/udp/${UPLINK}/4010; done 2> /dev/null; true`);
+    const { unmatched, matched } = (await node.ask('state')).stats;
+    assert.ok(unmatched - before.unmatched < 100, `${unmatched - before.unmatched} of 200 were looked at closer`);
+    assert.equal(matched, before.matched);
+  });
+
+  test('is looked at closer when it is dropped at a NodePort that leads to a followed pod', async () => {
+    const before = (await node.ask('state')).stats;
+    net.try('node1', `echo x > /dev/udp/${UPLINK}/30080`);
+    const { matched, emitted } = (await node.ask('state')).stats;
+    assert.deepEqual([matched - before.matched, emitted - before.emitted], [1, 1]);
+  });
+
+  test('is told of the drop of an answer to a followed pod that is masqueraded', async () => {
+    net.exec('node1', 'iptables', '-t', 'raw', '-A', 'PREROUTING', '-p', 'udp', '--sport', '4012', '-j', 'DROP');
+    const script = `const socket = require('node:dgram').createSocket('udp4', (bytes, from) => socket.send(bytes, from.port, from.address));
+      socket.bind(4012, () => process.send('ready'));`;
+    const server = net.spawn('node2', [process.execPath, '-e', script]);
+    await new Promise((resolve) => server.once('message', resolve));
+    net.try('a', `echo x > /dev/udp/${WORLD}/4012`);
+    const { drop, src } = await node.packet('the drop', (each) => each.verdict === 'dropped' && each.src.port === 4012);
+    assert.deepEqual([drop?.reason, src.ip], ['NETFILTER_DROP', WORLD]);
+  });
+});
