@@ -51,15 +51,23 @@ static __always_inline void capture(const struct source *source, const struct pa
 }
 
 /*
- * The reader runs by a timer. It is woken when the ring's fill passes a mark, and again only after the fill was below the mark: a wake-up costs
- * more than the rest of the program, so a reader that cannot keep up must not be woken for every record.
+ * The reader runs by a timer. It is woken when the ring's fill passes a mark, and again only when it has read all that was there when it was woken: a
+ * wake-up costs more than the rest of the program, so a reader that cannot keep up must not be woken for every record. Of several CPUs one wakes it.
  */
+static __always_inline bool must_wake(void)
+{
+	__u64 woken = woken_at;
+
+	if (bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA) < cfg_wake_bytes)
+		return false;
+	if (bpf_ringbuf_query(&sightings, BPF_RB_CONS_POS) < woken)
+		return false;
+	return __sync_val_compare_and_swap(&woken_at, woken, bpf_ringbuf_query(&sightings, BPF_RB_PROD_POS)) == woken;
+}
+
 static __always_inline void emit(struct ktrace_sighting *s)
 {
-	__u64 fill = bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA);
-	/* Wider than two records, so that none leaps over it. */
-	__u64 window = 2 * (sizeof(*s) + snap_bytes);
-	bool passes = fill >= cfg_wake_bytes && fill < cfg_wake_bytes + window;
+	__u64 flags = must_wake() ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	__u32 len = s->data_len;
 
 	/* As above: what is read from memory has no bound that the verifier knows. */
@@ -67,7 +75,7 @@ static __always_inline void emit(struct ktrace_sighting *s)
 	if (len > KTRACE_CAPTURE_MOST)
 		len = KTRACE_CAPTURE_MOST;
 	len += __builtin_offsetof(struct ktrace_sighting, data);
-	if (bpf_ringbuf_output(&sightings, s, len, passes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
+	if (bpf_ringbuf_output(&sightings, s, len, flags))
 		COUNT(lost_ring);
 	else
 		COUNT(emitted);

@@ -67,6 +67,11 @@ export class Bench {
     return seen;
   }
 
+  /** How often the kernel has woken the ring's reader. */
+  wakeups(): number {
+    return this.#ring.stats().wakeups;
+  }
+
   stats(): KernelStats {
     return this.tracer.stats();
   }
