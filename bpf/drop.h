@@ -87,7 +87,7 @@ union first_bytes {
 static __always_inline enum look look_at_ports(__u8 proto, const __u8 *l4)
 {
 	if (proto == IPPROTO_UDP)
-		return is_vxlan_port((__u16)l4[2] << 8 | l4[3]) ? LOOK_CLOSER : LOOK_OF_NODE;
+		return tunnel_of_udp(l4) ? LOOK_CLOSER : LOOK_OF_NODE;
 	return proto == IPPROTO_TCP ? LOOK_OF_NODE : LOOK_CLOSER;
 }
 

@@ -62,6 +62,7 @@ enum ktrace_tunnel {
 	KTRACE_TUNNEL_NONE = 0,
 	KTRACE_TUNNEL_VXLAN = 1,
 	KTRACE_TUNNEL_IPIP = 2,
+	KTRACE_TUNNEL_GENEVE = 3,
 };
 
 /* Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d; ports in host order. ICMP echo: sport is the id, dport 0. */

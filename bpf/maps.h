@@ -44,6 +44,8 @@ __u64 node_bits[TARGET_BITS / 64];
 __u64 followed_bits[TARGET_BITS / 64];
 /* UDP ports of the node's own VXLAN devices, host order, 0 unused. */
 __u16 vxlan_ports[4];
+/* The same of its Geneve devices. */
+__u16 geneve_ports[2];
 /* The node has a device for IP in IP (protocols 4 and 41). */
 __u32 has_ip_tunnels;
 /* By ifindex, 0 unused: where the node's tunnels come in and go out. */

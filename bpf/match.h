@@ -53,28 +53,73 @@ static __always_inline bool ip_may_match(void *l3, void *end)
 	return *first >> 4 != 6 || ipv6_may_match(l3, end);
 }
 
-/* Offset of the inner IP header from an outer one without options when this is a tunnel's packet of the node, else 0. */
-static __always_inline __u32 inner_offset(struct __sk_buff *skb, struct iphdr *ip, void *end, const __u8 hook)
+/*
+ * Offset of the inner IP header when this is a tunnel's packet, by its protocol and port alone; else 0. l4_at: offset of the L4 header. Without a
+ * sign, or the 6.1 verifier loses the bound.
+ */
+static __always_inline __u32 inner_behind(const __u32 l4_at, __u8 proto, const __u8 *l4, void *end)
 {
-	__u8 *l4 = (void *)(ip + 1);
-	enum opens opens;
-	__u32 inner;
+	const __u8 *geneve = l4 + 8;
+	enum ktrace_tunnel tunnel;
+	__u32 bytes;
+
+	if (proto != IPPROTO_UDP)
+		return is_ip_tunnel(proto) ? l4_at : 0;
+	if ((void *)geneve > end)
+		return 0;
+	tunnel = tunnel_of_udp(l4);
+	if (tunnel == KTRACE_TUNNEL_VXLAN)
+		return l4_at + TUNNEL_HEADERS + ETH_HLEN;
+	if (tunnel != KTRACE_TUNNEL_GENEVE || (void *)(geneve + 4) > end)
+		return 0;
+	bytes = geneve_bytes(geneve);
+	return bytes ? l4_at + bytes : 0;
+}
+
+static __always_inline bool is_opened(struct __sk_buff *skb, const __u8 hook, const __u32 *src, const __u32 *dst)
+{
+	enum opens opens = opens_at(skb, hook);
+	const __u32 *own = opens == OPENS_TO_NODE ? dst : src;
+
+	return opens && is_of_node(own[0], own[1], own[2], own[3]);
+}
+
+/* Offset of the inner IP header from an outer one without options when this is a tunnel's packet of the node, else 0. */
+static __always_inline __u32 inner_offset_ipv4(struct __sk_buff *skb, struct iphdr *ip, void *end, const __u8 hook)
+{
+	__u32 src[4], dst[4], inner;
 
 	if (ip->ihl != 5 || bpf_ntohs(ip->frag_off) & IPV4_OFFSET_MASK)
 		return 0;
-	if (ip->protocol == IPPROTO_UDP) {
-		if (l4 + 4 > (__u8 *)end || !is_vxlan_port((__u16)l4[2] << 8 | l4[3]))
-			return 0;
-		inner = sizeof(*ip) + 16 + ETH_HLEN;
-	} else if (is_ip_tunnel(ip->protocol)) {
-		inner = sizeof(*ip);
-	} else {
+	inner = inner_behind(sizeof(*ip), ip->protocol, (void *)(ip + 1), end);
+	if (!inner)
 		return 0;
-	}
-	opens = opens_at(skb, hook);
-	if (!opens || !is_of_node(0, 0, bpf_htonl(0xffff), opens == OPENS_TO_NODE ? ip->daddr : ip->saddr))
+	set_ipv4(src, ip->saddr);
+	set_ipv4(dst, ip->daddr);
+	return is_opened(skb, hook, src, dst) ? inner : 0;
+}
+
+static __always_inline __u32 inner_offset_ipv6(struct __sk_buff *skb, struct ipv6hdr *ip, void *end, const __u8 hook)
+{
+	__u32 inner = inner_behind(sizeof(*ip), ip->nexthdr, (void *)(ip + 1), end);
+
+	if (!inner)
 		return 0;
-	return inner;
+	return is_opened(skb, hook, ip->saddr.in6_u.u6_addr32, ip->daddr.in6_u.u6_addr32) ? inner : 0;
+}
+
+static __always_inline __u32 inner_offset(struct __sk_buff *skb, void *l3, void *end, const __u8 hook)
+{
+	struct iphdr *ip = l3;
+	struct ipv6hdr *ip6 = l3;
+
+	if ((void *)(ip + 1) > end)
+		return 0;
+	if (ip->version == 4)
+		return inner_offset_ipv4(skb, ip, end, hook);
+	if (ip->version != 6 || (void *)(ip6 + 1) > end)
+		return 0;
+	return inner_offset_ipv6(skb, ip6, end, hook);
 }
 
 /* Some drivers leave all but the outer headers in fragments of the sk_buff. */
@@ -90,19 +135,18 @@ static __always_inline bool inner_may_match(struct __sk_buff *skb, __u32 offset,
 /* False: no follower can be interested. True: look closer. */
 static __always_inline bool may_match(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct iphdr *ip = data + l3;
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end, *at = data + l3;
 	__u32 inner;
 
-	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return ipv6_may_match(data + l3, end);
-	if (skb->protocol != bpf_htons(ETH_P_IP) || !ipv4_may_match(ip, end))
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (!ipv6_may_match(at, end))
+			return false;
+	} else if (skb->protocol != bpf_htons(ETH_P_IP) || !ipv4_may_match(at, end)) {
 		return false;
-	if ((void *)(ip + 1) > end)
-		return true;
+	}
 	/* Only behind a bit: the outer packets of the node's tunnels have its own address, whose bit is set while anybody follows. */
-	inner = inner_offset(skb, ip, end, hook);
-	return !inner || inner_may_match(skb, l3 + inner, data + l3 + inner, end);
+	inner = inner_offset(skb, at, end, hook);
+	return !inner || inner_may_match(skb, l3 + inner, at + inner, end);
 }
 
 static __always_inline struct ktrace_target *target_of(const __u32 *words)

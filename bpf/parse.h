@@ -336,23 +336,29 @@ static __always_inline bool is_of_tunnel(const struct ktrace_tuple *outer, __u32
 static __always_inline __u32 parse_tunnel(const struct source *source, const struct ip_layer *ip,
 					  struct ktrace_sighting *s, __u32 opens)
 {
-	__u8 header[16];
+	__u8 header[TUNNEL_HEADERS];
+	__u32 bytes = 0;
 
 	if (ip->fragment_offset || !is_of_tunnel(&s->tuple, opens))
 		return 0;
 	if (is_ip_tunnel(ip->proto)) {
 		s->tunnel_kind = KTRACE_TUNNEL_IPIP;
 	} else if (ip->proto == IPPROTO_UDP) {
-		if (load(source, ip->l4, header, sizeof(header)) || !is_vxlan_port((__u16)header[2] << 8 | header[3]))
+		if (load(source, ip->l4, header, sizeof(header)))
 			return 0;
-		s->tunnel_kind = KTRACE_TUNNEL_VXLAN;
+		s->tunnel_kind = tunnel_of_udp(header);
+		bytes = s->tunnel_kind == KTRACE_TUNNEL_GENEVE ? geneve_bytes(header + 8) : TUNNEL_HEADERS + ETH_HLEN;
+		if (!s->tunnel_kind || !bytes) {
+			s->tunnel_kind = KTRACE_TUNNEL_NONE;
+			return 0;
+		}
 		s->tunnel_vni = (__u32)header[12] << 16 | (__u32)header[13] << 8 | header[14];
 	} else {
 		return 0;
 	}
 	__builtin_memcpy(s->tunnel_src, s->tuple.src, 16);
 	__builtin_memcpy(s->tunnel_dst, s->tuple.dst, 16);
-	return s->tunnel_kind == KTRACE_TUNNEL_VXLAN ? ip->l4 + 16 + ETH_HLEN : ip->l4;
+	return ip->l4 + bytes;
 }
 
 /* It was no tunnel's packet after all. */

@@ -258,14 +258,10 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end, *at = data + l3;
 	struct ktrace_flow_key key = {};
 	struct ktrace_flow *flow;
-	struct iphdr *ip = at;
 	unsigned long nfct = 0;
-	__u32 inner = 0, kind, len = 0;
+	__u32 inner, kind, len = 0;
 
-	if ((void *)(ip + 1) > end)
-		return false;
-	if (ip->version == 4)
-		inner = inner_offset(skb, ip, end, hook);
+	inner = inner_offset(skb, at, end, hook);
 	if (!usual_key(at + inner, end, &key, &len))
 		return false;
 	key.ifindex = skb->ifindex;

@@ -7,10 +7,14 @@
 #define KTRACE_TUNNEL_H
 
 #include <stdbool.h>
+#include <linux/if_ether.h>
 #include <linux/in.h>
 #include "address.h"
 #include "event.h"
 #include "maps.h"
+
+/* UDP's, and VXLAN's or Geneve's without its options. */
+#define TUNNEL_HEADERS 16
 
 enum opens {
 	OPENS_NOTHING = 0,
@@ -51,6 +55,37 @@ static __always_inline bool is_vxlan_port(__u16 port)
 {
 	return port &&
 	       (port == vxlan_ports[0] || port == vxlan_ports[1] || port == vxlan_ports[2] || port == vxlan_ports[3]);
+}
+
+static __always_inline bool is_geneve_port(__u16 port)
+{
+	return port && (port == geneve_ports[0] || port == geneve_ports[1]);
+}
+
+/* l4: a UDP header. */
+static __always_inline enum ktrace_tunnel tunnel_of_udp(const __u8 *l4)
+{
+	__u16 port = (__u16)l4[2] << 8 | l4[3];
+
+	if (is_vxlan_port(port))
+		return KTRACE_TUNNEL_VXLAN;
+	return is_geneve_port(port) ? KTRACE_TUNNEL_GENEVE : KTRACE_TUNNEL_NONE;
+}
+
+/*
+ * Bytes from the UDP header to the inner IP header (RFC 8926, section 3.4): options of any length, and behind them a frame or, by some
+ * senders, IP itself. geneve: the first bytes behind the UDP header. 0: a message of the tunnel's own, or something else inside.
+ */
+static __always_inline __u32 geneve_bytes(const __u8 *geneve)
+{
+	__u32 bytes = TUNNEL_HEADERS + (geneve[0] & 0x3f) * 4;
+	__u16 protocol = (__u16)geneve[2] << 8 | geneve[3];
+
+	if (geneve[0] >> 6 || geneve[1] & 0x80)
+		return 0;
+	if (protocol == ETH_P_TEB)
+		return bytes + ETH_HLEN;
+	return protocol == ETH_P_IP || protocol == ETH_P_IPV6 ? bytes : 0;
 }
 
 static __always_inline bool is_ip_tunnel(__u8 proto)

@@ -27,7 +27,7 @@ Napi::Object LinkOf(Napi::Env env, const nlmsghdr *header)
 	const auto *message = static_cast<const ifinfomsg *>(NLMSG_DATA(header));
 	const Attributes attributes(header, sizeof *message);
 	std::string kind;
-	uint16_t vxlan_port = 0;
+	uint16_t vxlan_port = 0, geneve_port = 0;
 	const rtattr *info = attributes.Get(IFLA_LINKINFO);
 	if (info != nullptr) {
 		const Attributes details(info);
@@ -35,6 +35,8 @@ Napi::Object LinkOf(Napi::Env env, const nlmsghdr *header)
 		const rtattr *data = details.Get(IFLA_INFO_DATA);
 		if (kind == "vxlan" && data != nullptr)
 			vxlan_port = ntohs(Attributes(data).U16(IFLA_VXLAN_PORT));
+		if (kind == "geneve" && data != nullptr)
+			geneve_port = ntohs(Attributes(data).U16(IFLA_GENEVE_PORT));
 	}
 	const bool elsewhere = attributes.Get(IFLA_LINK_NETNSID) != nullptr;
 	Napi::Object link = Napi::Object::New(env);
@@ -48,6 +50,7 @@ Napi::Object LinkOf(Napi::Env env, const nlmsghdr *header)
 		 Napi::Number::New(env, elsewhere ? static_cast<int32_t>(attributes.U32(IFLA_LINK_NETNSID)) : -1));
 	link.Set("master", Napi::Number::New(env, attributes.U32(IFLA_MASTER)));
 	link.Set("vxlanPort", Napi::Number::New(env, vxlan_port));
+	link.Set("genevePort", Napi::Number::New(env, geneve_port));
 	link.Set("arpType", Napi::Number::New(env, message->ifi_type));
 	return link;
 }

@@ -8,7 +8,7 @@ import { hasLinkLayer, hasPeer, interfaceKind, isIpTunnel } from './interface-ki
 import type { NamedInterface } from './interface-names.ts';
 import { PodAddresses } from './pod-addresses.ts';
 import { Reread, type Schedule, schedule } from './reread.ts';
-import { MAX_UPLINKS, MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
+import { MAX_GENEVE_PORTS, MAX_UPLINKS, MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
 import { uplinksOf } from './uplinks.ts';
 
 interface Known {
@@ -280,12 +280,22 @@ export class Interfaces {
 
   /** UDP ports of the node's own VXLAN devices, each once. */
   vxlanPorts(): number[] {
-    return [...new Set([...this.#known.values()].map(({ link }) => link.vxlanPort).filter((port) => port !== 0))];
+    return this.#portsOf(({ vxlanPort }) => vxlanPort);
+  }
+
+  /** The same of its Geneve devices. */
+  genevePorts(): number[] {
+    return this.#portsOf(({ genevePort }) => genevePort);
+  }
+
+  #portsOf(portOf: (link: Link) => number): number[] {
+    return [...new Set([...this.#known.values()].map(({ link }) => portOf(link)).filter((port) => port !== 0))];
   }
 
   /** Which packets are tunnels', when this link has a say in it. */
   #tellTunnels(link: Link): void {
-    if (link.vxlanPort !== 0) this.#tellVxlanPorts();
+    if (link.vxlanPort !== 0) this.#tracer.setVxlanPorts(this.#first('VXLAN', this.vxlanPorts(), MAX_VXLAN_PORTS));
+    if (link.genevePort !== 0) this.#tracer.setGenevePorts(this.#first('Geneve', this.genevePorts(), MAX_GENEVE_PORTS));
     if (isIpTunnel(link)) this.#tracer.setIpTunnels([...this.#known.values()].some((known) => isIpTunnel(known.link)));
   }
 
@@ -296,11 +306,9 @@ export class Interfaces {
     this.#tracer.setUplinks(uplinks.slice(0, MAX_UPLINKS));
   }
 
-  #tellVxlanPorts(): void {
-    const ports = this.vxlanPorts();
-    if (ports.length > MAX_VXLAN_PORTS)
-      this.#log.warn({ ports }, `only the first ${MAX_VXLAN_PORTS} VXLAN ports are looked into`);
-    this.#tracer.setVxlanPorts(ports.slice(0, MAX_VXLAN_PORTS));
+  #first(what: string, ports: readonly number[], most: number): readonly number[] {
+    if (ports.length > most) this.#log.warn({ ports }, `only the first ${most} ${what} ports are looked into`);
+    return ports.slice(0, most);
   }
 
   /** The namespaces behind pod interfaces are the node's own: drops inside them are reported. */
@@ -406,6 +414,7 @@ function isSame(a: Link, b: Link): boolean {
     a.linkNetnsId === b.linkNetnsId &&
     a.master === b.master &&
     a.vxlanPort === b.vxlanPort &&
+    a.genevePort === b.genevePort &&
     a.up === b.up
   );
 }

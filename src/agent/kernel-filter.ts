@@ -9,8 +9,8 @@ import type { Tracer } from './tracer.ts';
 
 /** Parts that the kernel is given the union of; with more of them it leaves nothing out, and user space decides alone. */
 const MAX_PARTS = 8;
-/** Ports that tunnels of other nodes may have: flannel's, IANA's, Weave's. */
-const USUAL_VXLAN_PORTS = [8472, 4789, 6784];
+/** Ports that tunnels of other nodes may have: VXLAN's of flannel, IANA and Weave, Geneve's. */
+const USUAL_TUNNEL_PORTS = [8472, 4789, 6784, 6081];
 
 /** The part of the followers' filters that the kernel decides, kept as they come, change and go. */
 export class KernelFilter {
@@ -31,11 +31,11 @@ export class KernelFilter {
   }
 
   /** Takes effect at once. What the kernel refuses is left to user space. */
-  update(subscriptions: readonly Subscription[], vxlanPorts: readonly number[]): void {
-    const madeOf = JSON.stringify([subscriptions.map(({ filter }) => filter?.text), vxlanPorts]);
+  update(subscriptions: readonly Subscription[], tunnelPorts: readonly number[]): void {
+    const madeOf = JSON.stringify([subscriptions.map(({ filter }) => filter?.text), tunnelPorts]);
     if (madeOf === this.#madeOf) return;
     this.#madeOf = madeOf;
-    const part = partOfAll(subscriptions, [...USUAL_VXLAN_PORTS, ...vxlanPorts]);
+    const part = partOfAll(subscriptions, [...USUAL_TUNNEL_PORTS, ...tunnelPorts]);
     const text = part === undefined ? undefined : kernelPartText(part);
     if (text === this.#text) return;
     this.#text = undefined;
@@ -51,18 +51,18 @@ export class KernelFilter {
 }
 
 /** With one follower without a filter nothing is left out. */
-function partOfAll(subscriptions: readonly Subscription[], vxlanPorts: readonly number[]): Expression | undefined {
+function partOfAll(subscriptions: readonly Subscription[], tunnelPorts: readonly number[]): Expression | undefined {
   const texts = new Set(subscriptions.map(({ filter }) => filter?.text));
   const parts = new Map<string, Expression>();
   for (const text of texts) {
-    const part = text === undefined ? undefined : partOf(text, vxlanPorts);
+    const part = text === undefined ? undefined : partOf(text, tunnelPorts);
     if (part === undefined) return undefined;
     parts.set(kernelPartText(part), part);
   }
   return parts.size > MAX_PARTS ? undefined : unionOf([...parts.values()]);
 }
 
-function partOf(text: string, vxlanPorts: readonly number[]): Expression | undefined {
+function partOf(text: string, tunnelPorts: readonly number[]): Expression | undefined {
   const expression = parseFilter(text, 'live');
-  return expression === undefined ? undefined : kernelPart(expression, vxlanPorts);
+  return expression === undefined ? undefined : kernelPart(expression, tunnelPorts);
 }

@@ -273,7 +273,8 @@ export class Pipeline implements Feed {
 
   #filterInKernel(): void {
     const subscriptions = [...this.#followers].map(({ subscription }) => subscription);
-    this.#kernelFilter.update(subscriptions, this.#options.interfaces.vxlanPorts());
+    const { interfaces } = this.#options;
+    this.#kernelFilter.update(subscriptions, [...interfaces.vxlanPorts(), ...interfaces.genevePorts()]);
   }
 
   #start(): void {

@@ -18,6 +18,8 @@ import { openExpediting, type RcuExpedited } from './rcu.ts';
 const PROGRAM_PREFIX = 'ktrace_';
 /** Size of the kernel's `vxlan_ports`. */
 export const MAX_VXLAN_PORTS = 4;
+/** Size of the kernel's `geneve_ports`. */
+export const MAX_GENEVE_PORTS = 2;
 /** Size of the kernel's `uplinks`. */
 export const MAX_UPLINKS = 8;
 const BODIES: [number, string][] = [
@@ -294,10 +296,12 @@ export class Tracer {
 
   /** At most {@link MAX_VXLAN_PORTS}. */
   setVxlanPorts(ports: readonly number[]): void {
-    const bytes = new Uint8Array(MAX_VXLAN_PORTS * 2);
-    const view = new DataView(bytes.buffer);
-    for (const [index, port] of ports.entries()) view.setUint16(index * 2, port, true);
-    this.#keepGlobal('vxlan_ports', bytes);
+    this.#keepGlobal('vxlan_ports', portBytes(ports, MAX_VXLAN_PORTS));
+  }
+
+  /** At most {@link MAX_GENEVE_PORTS}. */
+  setGenevePorts(ports: readonly number[]): void {
+    this.#keepGlobal('geneve_ports', portBytes(ports, MAX_GENEVE_PORTS));
   }
 
   /** Whether the node has a device for IP in IP. Without one, protocols 4 and 41 are not treated as tunnels. */
@@ -494,6 +498,13 @@ export function servicePortKey(address: Uint8Array, port: number, proto: number)
 
 /** Bits of the targets map. */
 export const ADDRESS_BITS = ADDRESS;
+
+function portBytes(ports: readonly number[], room: number): Uint8Array {
+  const bytes = new Uint8Array(room * 2);
+  const view = new DataView(bytes.buffer);
+  for (const [index, port] of ports.entries()) view.setUint16(index * 2, port, true);
+  return bytes;
+}
 
 function targetValue({ kinds, gained }: { kinds: number; gained: number }): Uint8Array {
   const value = Buffer.alloc(TARGET.size);

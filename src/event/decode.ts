@@ -1,6 +1,7 @@
 import { addressText } from '../util/address.ts';
 import { FLAG, HOOK, SIGHTING, TUNNEL, TUPLE } from './layout.ts';
 import type { ConntrackSeen, Sighting, Tuple } from './sighting.ts';
+import type { TunnelKind } from './types.ts';
 
 /** Bytes before each record in a batch: its length (u32, little endian) and four zero bytes. */
 const PREFIX_BYTES = 8;
@@ -130,9 +131,15 @@ function decodeConntrack(view: DataView, at: number, flags: number): ConntrackSe
   };
 }
 
+const TUNNEL_NAMES: ReadonlyMap<number, TunnelKind> = new Map([
+  [TUNNEL.vxlan, 'vxlan'],
+  [TUNNEL.ipip, 'ipip'],
+  [TUNNEL.geneve, 'geneve'],
+]);
+
 function decodeTunnel(view: DataView, at: number): NonNullable<Sighting['tunnel']> {
   return {
-    kind: view.getUint8(at + SIGHTING.tunnelKind) === TUNNEL.vxlan ? 'vxlan' : 'ipip',
+    kind: TUNNEL_NAMES.get(view.getUint8(at + SIGHTING.tunnelKind)) ?? 'ipip',
     vni: view.getUint32(at + SIGHTING.tunnelVni, true),
     src: addressText(view, at + SIGHTING.tunnelSrc),
     dst: addressText(view, at + SIGHTING.tunnelDst),

@@ -199,6 +199,7 @@ export const TUNNEL = {
   none: 0,
   vxlan: 1,
   ipip: 2,
+  geneve: 3,
 } as const;
 
 /** `enum ktrace_interface_kind`. */

@@ -3,6 +3,8 @@
  * 64-bit kernel values are bigint. Addresses are canonical text.
  */
 
+import type { TunnelKind } from './types.ts';
+
 /** Addresses and ports of one direction. For ICMP echo: `sport` is the id, `dport` is 0. */
 export interface Tuple {
   src: string;
@@ -59,7 +61,7 @@ export interface Sighting {
   /** The flow an ICMP error quotes; `seq` of an echo. */
   quoted: { proto: number; tuple: Tuple; seq?: number } | undefined;
   conntrack: ConntrackSeen | undefined;
-  tunnel: { kind: 'vxlan' | 'ipip'; vni: number; src: string; dst: string } | undefined;
+  tunnel: { kind: TunnelKind; vni: number; src: string; dst: string } | undefined;
   /** The tag of the frame (IEEE 802.1Q), of a tunnel's packet that of the outer one. */
   vlan: { id: number } | undefined;
   drop: { reason: number; location: bigint } | undefined;

@@ -63,9 +63,11 @@ export interface Translation {
   confirmedAtNs?: number;
 }
 
+export type TunnelKind = 'vxlan' | 'ipip' | 'geneve';
+
 export interface Tunnel {
-  kind: 'vxlan' | 'ipip';
-  /** VXLAN only. */
+  kind: TunnelKind;
+  /** VXLAN and Geneve only. */
   vni?: number;
   src: string;
   dst: string;

@@ -5,10 +5,10 @@ import { isInherent, leadingProtocols, type Term } from './terms.ts';
 /**
  * What of a filter is decided in the kernel, as a filter of the packet itself, whatever it is in; undefined: nothing, every packet may match. A packet
  * that it does not take is none that the filter takes, whatever is seen of it elsewhere: terms that can differ between hooks, nodes, translations
- * and tunnels are left out, so that they may be true and may be not, and what a term that is true implies stands for it. `vxlanPorts` are those of
+ * and tunnels are left out, so that they may be true and may be not, and what a term that is true implies stands for it. `tunnelPorts` are those of
  * the cluster's tunnels: of a tunnel's outer packet a port is true as well.
  */
-export function kernelPart(filter: Expression, vxlanPorts: readonly number[]): Expression | undefined {
+export function kernelPart(filter: Expression, tunnelPorts: readonly number[]): Expression | undefined {
   const read = (node: Expression, scope: Term['scope'], isTrue: boolean): Expression | undefined => {
     switch (node.kind) {
       case 'and':
@@ -24,7 +24,7 @@ export function kernelPart(filter: Expression, vxlanPorts: readonly number[]): E
       case 'inner':
         return read(node.of, node.kind, isTrue);
       default:
-        return isTrue ? implied({ primitive: node, scope }, vxlanPorts) : excluded({ primitive: node, scope });
+        return isTrue ? implied({ primitive: node, scope }, tunnelPorts) : excluded({ primitive: node, scope });
     }
   };
   return read(filter, 'any', true);
@@ -60,13 +60,13 @@ function operands(kind: 'and' | 'or', node: Expression): Expression[] {
 }
 
 /** What is true of every packet of which the term is. */
-function implied(term: Term, vxlanPorts: readonly number[]): Expression | undefined {
+function implied(term: Term, tunnelPorts: readonly number[]): Expression | undefined {
   const { primitive, scope } = term;
   if (scope === 'outer') return undefined;
   if (isInherent(term)) return withEchoes(primitive);
   switch (primitive.kind) {
     case 'port':
-      return scope === 'any' && isTunnelPort(primitive, vxlanPorts) ? undefined : anyProtocol(portProtocols(primitive));
+      return scope === 'any' && isTunnelPort(primitive, tunnelPorts) ? undefined : anyProtocol(portProtocols(primitive));
     case 'host':
     case 'net':
       return scope === 'inner' ? { kind: 'protocol', protocol: primitive.address.includes(':') ? 'ip6' : 'ip' } : undefined;
@@ -111,9 +111,9 @@ function typeIs(protocol: 'icmp' | 'icmp6', type: number): Expression {
 }
 
 /** Of a tunnel's source port nothing is known, so it is never asked. */
-function isTunnelPort({ protocol, direction, from, to }: Primitive & { kind: 'port' }, vxlanPorts: readonly number[]): boolean {
+function isTunnelPort({ protocol, direction, from, to }: Primitive & { kind: 'port' }, tunnelPorts: readonly number[]): boolean {
   if (direction === 'src' || direction === 'both' || (protocol !== undefined && protocol !== 'udp')) return false;
-  return vxlanPorts.some((port) => port >= from && port <= to);
+  return tunnelPorts.some((port) => port >= from && port <= to);
 }
 
 function portProtocols({ protocol }: Primitive & { kind: 'port' }): ProtocolWord[] {

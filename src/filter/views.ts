@@ -106,20 +106,23 @@ function outerViews(told: Told, vxlanPort: number | undefined): View[] {
 }
 
 function outerView({ kind, src, dst }: Tunnel, told: Told & { kind: 'packet' }, vxlanPort: number | undefined): View {
-  const isVxlan = kind === 'vxlan';
-  const proto = isVxlan ? 17 : told.src.ip.includes(':') ? 41 : 4;
+  const isInUdp = kind !== 'ipip';
+  const proto = isInUdp ? 17 : told.src.ip.includes(':') ? 41 : 4;
   const headBytes = src.includes(':') ? IPV6_BYTES : IPV4_BYTES;
-  const wireBytes = told.len + headBytes + (isVxlan ? VXLAN_BYTES : 0);
+  // A record does not say how many options are in Geneve's header.
+  const wireBytes = kind === 'geneve' ? undefined : told.len + headBytes + (isInUdp ? VXLAN_BYTES : 0);
   const head = header(src, dst, proto, wireBytes);
   const holes = [...head.holes];
-  const bytes = Buffer.alloc(headBytes + (isVxlan ? UDP_BYTES : 0));
+  const bytes = Buffer.alloc(headBytes + (isInUdp ? UDP_BYTES : 0));
   bytes.set(head.bytes);
-  if (isVxlan) {
+  if (isInUdp) {
+    const port = kind === 'vxlan' ? vxlanPort : undefined;
     // The source port is a hash of the inner flow, which the record does not have.
     holes.push([headBytes, headBytes + 2], [headBytes + 6, headBytes + 8]);
-    if (vxlanPort === undefined) holes.push([headBytes + 2, headBytes + 4]);
-    else bytes.writeUInt16BE(vxlanPort, headBytes + 2);
-    bytes.writeUInt16BE(wireBytes - headBytes, headBytes + 4);
+    if (port === undefined) holes.push([headBytes + 2, headBytes + 4]);
+    else bytes.writeUInt16BE(port, headBytes + 2);
+    if (wireBytes === undefined) holes.push([headBytes + 4, headBytes + 6]);
+    else bytes.writeUInt16BE(wireBytes - headBytes, headBytes + 4);
   }
   return { bytes: viewOf(bytes), wireBytes, holes, isOuter: true };
 }

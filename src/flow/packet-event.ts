@@ -203,7 +203,7 @@ function hopsOf(packet: OpenPacket, view: NodeView): Hop[] {
       };
       if (sighting.tunnel !== undefined) {
         const { kind, vni, src, dst } = sighting.tunnel;
-        hop.tunnel = kind === 'vxlan' ? { kind, vni, src, dst } : { kind, src, dst };
+        hop.tunnel = kind === 'ipip' ? { kind, src, dst } : { kind, vni, src, dst };
       }
       return hop;
     });

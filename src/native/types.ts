@@ -16,6 +16,8 @@ export interface Link {
   master: number;
   /** IFLA_VXLAN_PORT; 0 when this is no VXLAN device. */
   vxlanPort: number;
+  /** IFLA_GENEVE_PORT; 0 when this is no Geneve device. */
+  genevePort: number;
   /** ARPHRD_*, e.g. 1 Ethernet, 65534 none (tun, L3), 768 IPIP. Says whether packets carry an Ethernet header. */
   arpType: number;
 }

@@ -19,6 +19,7 @@ function link(name: string, fields: Partial<Link> = {}): Link {
     linkNetnsId: -1,
     master: 0,
     vxlanPort: 0,
+    genevePort: 0,
     arpType: ETHERNET,
     ...fields,
   };

@@ -6,7 +6,18 @@ import type { Address, Link, LinkChange, NativeModule } from '../../src/native/t
 import { quiet } from './server-fixture.ts';
 
 export function link(more: Partial<Link> & { ifindex: number; name: string }): Link {
-  return { kind: 'veth', up: true, mtu: 1500, link: 2, linkNetnsId: 0, master: 0, vxlanPort: 0, arpType: 1, ...more };
+  return {
+    kind: 'veth',
+    up: true,
+    mtu: 1500,
+    link: 2,
+    linkNetnsId: 0,
+    master: 0,
+    vxlanPort: 0,
+    genevePort: 0,
+    arpType: 1,
+    ...more,
+  };
 }
 
 /** A kernel whose answers a test decides. */
@@ -105,6 +116,7 @@ export function openInterfaces(
     peerNetns: () => 0,
     setPodNetns: () => undefined,
     setVxlanPorts: () => undefined,
+    setGenevePorts: () => undefined,
     setUplinks: () => undefined,
     setIpTunnels: () => undefined,
   } as unknown as Tracer;

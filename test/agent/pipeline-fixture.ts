@@ -71,6 +71,7 @@ export function openPipeline(
         ownAddresses: new Set<string>(),
         interfaceOfAddress: () => undefined,
         vxlanPorts: () => [],
+        genevePorts: () => [],
         podAddresses: () => [],
         newPodAddresses: () => [],
         setActive: () => undefined,

@@ -49,6 +49,7 @@ test('conntrack that comes after the programs is found when the kernel has new t
   tracer.setPodNetns(78, true);
   tracer.setPodNetns(78, false);
   tracer.setVxlanPorts([8472]);
+  tracer.setGenevePorts([6081]);
   tracer.setIpTunnels(true);
   tracer.setUplinks([3, 5]);
   const set = { addresses: new Set(['10.9.1.2']), serviceAddresses: [] };
@@ -71,6 +72,7 @@ test('conntrack that comes after the programs is found when the kernel has new t
   assert.deepEqual([conntrack(), tracer.isOutdated(), tracer.notices, cfg()], ['on', false, [], [1]]);
   assert.deepEqual([...(kernel.maps.get('pod_netns')?.keys() ?? [])], ['4d000000']);
   assert.deepEqual(kernel.globals.get('vxlan_ports')?.slice(0, 4), Uint8Array.of(0x18, 0x21, 0, 0));
+  assert.deepEqual(kernel.globals.get('geneve_ports'), Uint8Array.of(0xc1, 0x17, 0, 0));
   assert.deepEqual(kernel.globals.get('has_ip_tunnels'), u32(1));
   assert.deepEqual(kernel.globals.get('uplinks')?.slice(0, 12), Uint8Array.of(3, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0));
   assert.deepEqual([...(kernel.maps.get('bodies')?.keys() ?? [])].length, 8);

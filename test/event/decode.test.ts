@@ -54,6 +54,12 @@ test('a record is decoded field by field', () => {
   });
 });
 
+test('a tunnel is told by its kind', () => {
+  const kindOf = (tunnelKind: number) => decode(batch([record({ tunnelKind })])).sightings[0]?.tunnel?.kind;
+  const { none, vxlan, ipip, geneve } = TUNNEL;
+  assert.deepEqual([none, vxlan, ipip, geneve].map(kindOf), [undefined, 'vxlan', 'ipip', 'geneve']);
+});
+
 test('an ICMP error brings id and seq of the echo that it quotes, and of no other ICMP', () => {
   for (const [sport, icmpSeq, seq] of [
     [77, 3, 3],

@@ -46,6 +46,21 @@ function ask(
   return new LiveFilter(text).judge(told, { captured, vxlanPort: 8472, isWhole: true }).outcome;
 }
 
+describe('a filter asks of a Geneve tunnel what a record has of it', () => {
+  const inGeneve = syn({ hops: [hop('host1', 'eth0', 'out', 0, { ...tunnel, kind: 'geneve' })] });
+  for (const [text, outcome] of [
+    ['outer udp and inner tcp', 'match'],
+    ['outer host 172.18.0.3', 'match'],
+    ['inner udp', 'mismatch'],
+    ['outer tcp', 'mismatch'],
+    // Neither its port nor the length of its options is known.
+    ['outer udp port 6081', 'mismatch'],
+    ['outer len = 110', 'mismatch'],
+    ['outer ip[2:2] = 110', 'mismatch'],
+  ] as const)
+    test(text, () => assert.equal(ask(text, inGeneve), outcome));
+});
+
 describe('a filter asks a packet in every view', () => {
   for (const [text, outcome] of [
     ['host 10.96.0.10', 'match'],

@@ -9,7 +9,7 @@ import { SEED } from '../support/seed.ts';
 import { SKIP } from './lab-fixture.ts';
 import { Bench, followed, isAccounted, LOOPBACK } from './support/kernel.ts';
 import { ends, inUdp, NODE_ADDRESSES, NODES, POD, POD6, ports, router, TABLE } from './support/packet-table.ts';
-import { ethernet, IPV4, IPV6, ipv4, ipv6, tcp, UNKNOWN, udp, vxlan } from './support/packets.ts';
+import { ethernet, geneve, IPV4, IPV6, ipv4, ipv6, tcp, UNKNOWN, udp, vxlan } from './support/packets.ts';
 
 const SERVICE = { ip: '10.96.0.10', port: 80, proto: 'tcp' as const };
 const HOSTILE_PACKETS = 24_000;
@@ -106,6 +106,7 @@ suite('what is sent to look like another’s', { skip: SKIP }, () => {
   const garbage = Buffer.alloc(64, 0xee);
   const inTunnels = (outer: { src: string; dst: string }, inner: Buffer): [string, Buffer][] => [
     ['VXLAN', ipv4({ ...outer, proto: 17 }, inUdp(vxlan(1, IPV4, inner)))],
+    ['Geneve', ipv4({ ...outer, proto: 17 }, inUdp(geneve(1, ethernet(IPV4, inner), { options: 1 }), 6081))],
     ['VXLAN over options', ipv4({ ...outer, proto: 17, options: Buffer.alloc(8, 1) }, inUdp(vxlan(1, IPV4, inner)))],
     ['IPIP', ipv4({ ...outer, proto: 4 }, inner)],
     ['protocol 41', ipv4({ ...outer, proto: 41 }, inner)],
@@ -138,7 +139,7 @@ suite('what is sent to look like another’s', { skip: SKIP }, () => {
     assert.deepEqual(told(inTunnels({ src: NODES.src, dst: NODES.dst }, forged), ['ktrace_ingress', 'body_ingress']), []);
     assert.deepEqual(told(inTunnels({ src: NODES.dst, dst: NODES.src }, forged), ['ktrace_egress', 'body_egress']), []);
     bench.tracer.setIpTunnels(false);
-    const [, , ...inIp] = inTunnels({ src: NODES.dst, dst: NODES.src }, forged);
+    const [, , , ...inIp] = inTunnels({ src: NODES.dst, dst: NODES.src }, forged);
     assert.deepEqual(told(inIp), []);
     assert.deepEqual(bench.tracer.countedFlows(), []);
   });

@@ -10,6 +10,7 @@ import {
   inUdp,
   NODE_ADDRESSES,
   NODES,
+  NODES6,
   noPorts,
   POD,
   POD6,
@@ -26,6 +27,7 @@ import {
   ethernet,
   extension,
   fragmentHeader,
+  geneve,
   IPV4,
   IPV6,
   icmp,
@@ -112,6 +114,11 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
     const silent = [
       frame(ipv4({ ...NODES, proto: 17 }, inUdp(vxlan(1, IPV4, inner), 8473))),
       frame(ipv4({ ...NODES, proto: 17 }, inUdp(vxlan(1, ARP, Buffer.alloc(28))))),
+      frame(ipv4({ ...NODES, proto: 17 }, inUdp(geneve(1, ethernet(IPV4, inner)), 6082))),
+      // A message of the tunnel's own, another version, another protocol.
+      frame(ipv4({ ...NODES, proto: 17 }, inUdp(geneve(1, ethernet(IPV4, inner), { flags: 0x80 }), 6081))),
+      frame(ipv4({ ...NODES, proto: 17 }, inUdp(geneve(1, ethernet(IPV4, inner), { first: 0x40 }), 6081))),
+      frame(ipv4({ ...NODES, proto: 17 }, inUdp(geneve(1, ethernet(IPV4, inner), { type: ARP }), 6081))),
       ethernet(ARP, Buffer.alloc(28)),
       frame(ipv4({ ...router, proto: 6 }, tcp(ports))),
       frame(ipv4({ ...router, proto: 1 }, icmp({ type: 3 }, ipv4({ ...router, proto: 17 }, udp(ports))))),
@@ -119,6 +126,26 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
     ];
     for (const packet of silent)
       for (const program of ['ktrace_ingress', 'body_ingress']) assert.deepEqual(bench.run(program, packet), []);
+  });
+
+  test('does not begin with strangers’ packets in the node’s tunnels: the dispatcher looks inside, over IPv4 and IPv6', () => {
+    const inner = ipv4({ ...router, proto: 6 }, tcp(ports));
+    const datagrams = [
+      inUdp(vxlan(1, IPV4, inner)),
+      inUdp(geneve(1, ethernet(IPV4, inner)), 6081),
+      inUdp(geneve(1, ethernet(IPV4, inner), { options: 63 }), 6081),
+    ];
+    const packets = datagrams.flatMap((datagram) => [
+      ipv4({ ...NODES, proto: 17 }, datagram),
+      ipv6({ ...NODES6, next: 17 }, datagram),
+    ]);
+    packets.push(ipv4({ ...NODES, proto: 4 }, inner), ipv6({ ...NODES6, next: 4 }, inner));
+    const before = bench.stats().unmatched;
+    for (const packet of packets)
+      for (const program of ['ktrace_ingress', 'ktrace_egress']) assert.deepEqual(bench.run(program, frame(packet)), []);
+    assert.equal(bench.stats().unmatched, before);
+    bench.run('body_ingress', frame(packets[0]!));
+    assert.equal(bench.stats().unmatched, before + 1, 'the body counts what reaches it');
   });
 
   test('never goes past the end of a packet that is cut off at any length', () => {

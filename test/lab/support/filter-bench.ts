@@ -32,6 +32,7 @@ export class FilterBench {
   constructor(random: Random, count: number, objectPath?: string) {
     this.tracer = openTracer(objectPath === undefined ? {} : { objectPath });
     this.tracer.setVxlanPorts([8472, 4789]);
+    this.tracer.setGenevePorts([6081]);
     this.tracer.setIpTunnels(true);
     this.tracer.setUplinks([LOOPBACK]);
     this.tracer.setTargets(kernelTargets([followed([...IPV4, ...IPV6])], [...IPV4, ...IPV6]));

@@ -46,6 +46,7 @@ export class Bench {
   constructor(sets: KernelSet | readonly KernelSet[], ownAddresses: readonly string[] = [], more: Partial<TracerOptions> = {}) {
     this.tracer = openTracer(more);
     this.tracer.setVxlanPorts([8472, 4789]);
+    this.tracer.setGenevePorts([6081]);
     this.tracer.setIpTunnels(true);
     this.tracer.setUplinks([LOOPBACK]);
     this.tracer.setTargets(kernelTargets([sets].flat(), ownAddresses));

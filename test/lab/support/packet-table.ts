@@ -1,12 +1,27 @@
 import type { Sighting, Tuple } from '../../../src/event/sighting.ts';
-import { authentication, echoOf, extension, IPV4, IPV6, icmp, ipv4, ipv6, sctp, tcp, udp, vxlan } from './packets.ts';
+import {
+  authentication,
+  echoOf,
+  ethernet,
+  extension,
+  geneve,
+  IPV4,
+  IPV6,
+  icmp,
+  ipv4,
+  ipv6,
+  sctp,
+  tcp,
+  udp,
+  vxlan,
+} from './packets.ts';
 
 export const POD = '10.244.1.2';
 const PEER = '10.244.2.10';
 export const POD6 = 'fd00:10:244:1::2';
 const PEER6 = 'fd00:10:244:2::a';
 export const NODES = { src: '192.168.0.1', dst: '192.168.0.2' };
-const NODES6 = { src: 'fd00:cafe::1', dst: 'fd00:cafe::2' };
+export const NODES6 = { src: 'fd00:cafe::1', dst: 'fd00:cafe::2' };
 /** The node's own: its tunnels' packets come from them, and go to them. */
 export const NODE_ADDRESSES = [...Object.values(NODES), ...Object.values(NODES6)];
 export const ports = { sport: 40_000, dport: 80 };
@@ -130,6 +145,24 @@ export const TABLE: Row[] = [
     'VXLAN over IPv6',
     ipv6({ ...NODES6, next: 17 }, inUdp(vxlan(1, IPV4, ipv4({ ...ends, proto: 17 }, udp(ports))))),
     { tuple: v4, tunnel: { kind: 'vxlan', vni: 1, ...NODES6 } },
+  ],
+  [
+    'Geneve',
+    ipv4({ ...NODES, proto: 17 }, inUdp(geneve(77, ethernet(IPV4, ipv4({ ...ends, proto: 6 }, tcp(ports)))), 6081)),
+    { tuple: v4, proto: 6, tunnel: { kind: 'geneve', vni: 77, ...NODES }, len: 40 },
+  ],
+  [
+    'Geneve with the most options, over IPv6',
+    ipv6(
+      { ...NODES6, next: 17 },
+      inUdp(geneve(0xff_ffff, ethernet(IPV6, ipv6({ ...ends6, next: 6 }, tcp(ports))), { options: 63 }), 6081),
+    ),
+    { tuple: v6, proto: 6, tunnel: { kind: 'geneve', vni: 0xff_ffff, ...NODES6 }, len: 60 },
+  ],
+  [
+    'IP in Geneve without a frame',
+    ipv4({ ...NODES, proto: 17 }, inUdp(geneve(1, ipv4({ ...ends, proto: 17 }, udp(ports)), { options: 2, type: IPV4 }), 6081)),
+    { tuple: v4, proto: 17, tunnel: { kind: 'geneve', vni: 1, ...NODES } },
   ],
   [
     'IPIP',

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { loadNative } from '../../../src/native/load.ts';
 import type { Link, LinkChange } from '../../../src/native/types.ts';
 import { until } from '../../support/until.ts';
@@ -28,6 +28,11 @@ assert.deepEqual([link('v0').up, link('v0').mtu, link('v0').arpType], [true, 140
 run('ip', 'link', 'add', 'x0', 'type', 'vxlan', 'id', '1', 'dstport', '8472', 'dev', 'v0');
 assert.deepEqual([link('x0').kind, link('x0').vxlanPort], ['vxlan', 8472]);
 assert.equal(link('v0').vxlanPort, 0);
+
+assert.deepEqual([link('v0').genevePort, link('x0').genevePort], [0, 0]);
+// Not every kernel has it.
+const geneve = ['link', 'add', 'g0', 'type', 'geneve', 'id', '1', 'remote', '192.0.2.1', 'dstport', '6082'];
+if (spawnSync('ip', geneve).status === 0) assert.deepEqual([link('g0').kind, link('g0').genevePort], ['geneve', 6082]);
 
 run('ip', 'link', 'add', 'b0', 'type', 'bridge');
 run('ip', 'link', 'set', 'v0', 'master', 'b0');
