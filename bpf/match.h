@@ -9,6 +9,7 @@
 #include <linux/ipv6.h>
 #include <bpf/bpf_endian.h>
 #include "address.h"
+#include "conntrack.h"
 #include "event.h"
 #include "maps.h"
 #include "parse.h"
@@ -132,6 +133,36 @@ static __always_inline bool inner_may_match(struct __sk_buff *skb, __u32 offset,
 	return ip_may_match(header, header + sizeof(header));
 }
 
+/*
+ * Sent by the node itself, or by it as a router for nobody whom a follower can want: neither address is followed, and conntrack says that none is behind
+ * them. What comes in has no entry yet. A tunnel's packet is none of these: what matters is inside.
+ */
+static __always_inline bool is_nodes_own(struct __sk_buff *skb, void *l3, void *end)
+{
+	struct iphdr *ip = l3;
+	struct ipv6hdr *ip6 = l3;
+	__u8 *l4, proto;
+
+	if ((void *)(ip + 1) > end)
+		return false;
+	if (ip->version == 4) {
+		if (ip->ihl != 5 || is_set(followed_bits, bit_of_ipv4(ip->saddr)) ||
+		    is_set(followed_bits, bit_of_ipv4(ip->daddr)))
+			return false;
+		l4 = (void *)(ip + 1);
+		proto = ip->protocol;
+	} else {
+		if ((void *)(ip6 + 1) > end || is_set(followed_bits, bit_of_ipv6(&ip6->saddr)) ||
+		    is_set(followed_bits, bit_of_ipv6(&ip6->daddr)))
+			return false;
+		l4 = (void *)(ip6 + 1);
+		proto = ip6->nexthdr;
+	}
+	if (proto != IPPROTO_TCP && (proto != IPPROTO_UDP || l4 + 4 > (__u8 *)end || tunnel_of_udp(l4)))
+		return false;
+	return is_untranslated(conntrack_of((const struct sk_buff *)skb));
+}
+
 /* False: no follower can be interested. True: look closer. */
 static __always_inline bool may_match(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
 {
@@ -146,7 +177,9 @@ static __always_inline bool may_match(struct __sk_buff *skb, const __u32 l3, con
 	}
 	/* Only behind a bit: the outer packets of the node's tunnels have its own address, whose bit is set while anybody follows. */
 	inner = inner_offset(skb, at, end, hook);
-	return !inner || inner_may_match(skb, l3 + inner, at + inner, end);
+	if (inner)
+		return inner_may_match(skb, l3 + inner, at + inner, end);
+	return hook != KTRACE_HOOK_TC_EGRESS || !is_nodes_own(skb, at, end);
 }
 
 static __always_inline struct ktrace_target *target_of(const __u32 *words)

@@ -190,6 +190,14 @@ suite('what has the node’s own address', { skip: SKIP }, () => {
     assert.equal(matched, before.matched);
   });
 
+  test('is not looked at closer on the way out, where conntrack says that nobody is', async () => {
+    const before = (await node.ask('state')).stats;
+    // One of them is refused by whom it is sent to; the errors are rate-limited.
+    net.try('node1', `for n in {1..200}; do echo x > /dev/udp/${WORLD}/4013; done 2> /dev/null; true`);
+    const { unmatched } = (await node.ask('state')).stats;
+    assert.ok(unmatched - before.unmatched < 100, `${unmatched - before.unmatched} of 200 were looked at closer`);
+  });
+
   test('is looked at closer when it is dropped at a NodePort that leads to a followed pod', async () => {
     const before = (await node.ask('state')).stats;
     net.try('node1', `echo x > /dev/udp/${UPLINK}/30080`);
@@ -206,5 +214,13 @@ suite('what has the node’s own address', { skip: SKIP }, () => {
     net.try('a', `echo x > /dev/udp/${WORLD}/4012`);
     const { drop, src } = await node.packet('the drop', (each) => each.verdict === 'dropped' && each.src.port === 4012);
     assert.deepEqual([drop?.reason, src.ip], ['NETFILTER_DROP', WORLD]);
+  });
+
+  test('is told on its way out where the node itself is followed', async () => {
+    await node.close();
+    node = await TracedNode.following(net, { node: 'node1', addresses: [UPLINK] });
+    net.try('node1', `echo x > /dev/udp/${WORLD}/4014`);
+    const packet = await node.packet('the datagram', (each) => each.proto === 'udp' && each.dst.port === 4014);
+    assert.deepEqual([packet.src.ip, way(packet)], [UPLINK, 'eth0 out']);
   });
 });
