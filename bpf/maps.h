@@ -21,7 +21,7 @@ const volatile __u32 cfg_reason_consumed = 1;
 const volatile __u32 cfg_reason_not_specified = 2;
 /* Translations remembered for longer than this are not trusted any more. */
 const volatile __u64 cfg_remember_ns = 30000000000ULL;
-/* Fill of the ring, in bytes, from which on the reader is woken at once. */
+/* A quarter of the ring, in bytes: from that fill on the reader is woken at once. */
 const volatile __u64 cfg_wake_bytes = 1 << 20;
 
 /* Between two sightings that are emitted for one pod, on average; 0: no bound. */

@@ -18,8 +18,14 @@
 #define RATE_PART 4
 /* Where packets of many pods pass, the bound is wider: who came in over a pod's interface was held to its rate there already. */
 #define RATE_LATER 4
-/* With --packets data is emitted, too. */
+/* With --packets data is emitted, too, as long as the reader keeps up. */
 #define RATE_EVERY_PACKET 25
+/*
+ * Quarters of the ring that may be filled at that rate, where a packet enters the node and at later hooks: the rest is for all others. What was let in
+ * has more room, or it would lack its later hops.
+ */
+#define EVERY_ENTRY_QUARTERS 2
+#define EVERY_LATER_QUARTERS 3
 /* Nothing may come at once that does not fit into a second. */
 #define RATE_BURST_NS 1000000000ULL
 /* A packet does not stay on a node for longer. */
@@ -139,14 +145,23 @@ static __always_inline bool was_cut(const struct ktrace_sighting *s, __u64 skb)
 	return true;
 }
 
+/* Whether it may take more than the usual rate: it is asked for, and the ring is not filling up. Only then the ring is asked for its fill. */
+static __always_inline bool is_of_every(const struct ktrace_sighting *s, __u32 entry_kind)
+{
+	__u64 quarters = entry_kind ? EVERY_ENTRY_QUARTERS : EVERY_LATER_QUARTERS;
+
+	return s->flags & KTRACE_EVERY && bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA) < quarters * cfg_wake_bytes;
+}
+
 static __always_inline bool takes_of_all(const struct ktrace_sighting *s, struct scratch *scratch,
-					 struct ktrace_rate *rate, struct ktrace_flow *flow, __u64 interval_ns)
+					 struct ktrace_rate *rate, struct ktrace_flow *flow, __u64 interval_ns,
+					 bool is_every)
 {
 	__u64 *part = flow ? &flow->told_due_ns : &rate->new_due_ns, now_ns = s->time_ns;
 	bool is_of_flow =
 		scratch->cut.key.rate_class != KTRACE_RATE_DROP && scratch->cut.key.rate_class != KTRACE_RATE_STACK;
 
-	if (!(s->flags & KTRACE_EVERY) && is_of_flow && !take(part, now_ns, interval_ns * RATE_PART))
+	if (!is_every && is_of_flow && !take(part, now_ns, interval_ns * RATE_PART))
 		return false;
 	return take(&rate->due_ns, now_ns, interval_ns);
 }
@@ -160,13 +175,15 @@ static __always_inline bool is_within_rate(const struct ktrace_sighting *s, stru
 {
 	__u64 interval_ns = cfg_told_interval_ns;
 	struct ktrace_rate *rate, fresh = {};
+	bool is_every;
 
 	if (!interval_ns)
 		return true;
-	if (s->flags & KTRACE_EVERY)
-		interval_ns /= RATE_EVERY_PACKET;
 	if (!entry_kind && was_cut(s, skb))
 		return false;
+	is_every = is_of_every(s, entry_kind);
+	if (is_every)
+		interval_ns /= RATE_EVERY_PACKET;
 	set_rate_key(s, scratch, entry_kind);
 	if (scratch->cut.key.rate_class >= KTRACE_RATE_LATER_IN)
 		interval_ns /= RATE_LATER;
@@ -177,7 +194,7 @@ static __always_inline bool is_within_rate(const struct ktrace_sighting *s, stru
 		if (!rate)
 			return true;
 	}
-	if (takes_of_all(s, scratch, rate, flow, interval_ns)) {
+	if (takes_of_all(s, scratch, rate, flow, interval_ns, is_every)) {
 		/* An earlier packet may have left its mark on this sk_buff. */
 		if (entry_kind && s->time_ns <= last_cut_ns + CUT_LASTS_NS)
 			bpf_map_delete_elem(&cuts, &skb);
