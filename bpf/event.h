@@ -118,7 +118,7 @@ struct ktrace_filtered {
 	struct ktrace_sighting sighting;
 	__u8 more[KTRACE_CAPTURE_MOST - KTRACE_CAPTURE_HEADERS]; /* its data goes on here */
 	__u32 flow_is_new; /* the packet opens its flow at this hook */
-	__u32 generation; /* of the target set, from before the filter was asked: it may be another one afterwards, and so may the filter */
+	__u32 generation; /* of the target set, from before the packet was matched: it may be another one afterwards, and so may the filter */
 };
 
 /* Key of the flow table: one direction of a conversation at one hook of one interface. */

@@ -156,6 +156,8 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 	}
 	s = &scratch->filtered.sighting;
 	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
+	/* Before the packet is matched, as at tc. */
+	scratch->filtered.generation = target_generation;
 	s->time_ns = bpf_ktime_get_ns();
 	netns = netns_of(skb, 0);
 	prepare(skb, netns, &at);
@@ -213,7 +215,9 @@ static __always_inline bool emit_in_stack(struct ktrace_sighting *s)
 static __always_inline void emit_rewrite(struct ktrace_sighting *s, unsigned long ct, __u16 way)
 {
 	struct rewrite_key key = { .tuple = s->tuple, .proto = s->proto, .way = way };
-	struct rewrite told = { .reply = s->ct_reply, .ct = ct, .generation = target_generation };
+	struct rewrite told = { .reply = s->ct_reply,
+				.ct = ct,
+				.generation = ((struct scratch *)s)->filtered.generation };
 	struct rewrite *known = bpf_map_lookup_elem(&rewrites, &key);
 	bool is_known = known && known->ct == told.ct && is_same_tuple(&known->reply, &told.reply) &&
 			(known->generation == told.generation || !is_gained_after(s, known->generation));

@@ -305,7 +305,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 {
 	const struct source source = { .tc = true, .from = skb };
 	struct ktrace_sighting *s = &scratch->filtered.sighting;
-	__u32 entry_kind = entry_kind_of(s);
+	__u32 entry_kind = entry_kind_of(s), generation = scratch->filtered.generation;
 	bool told = is_always_told(s);
 
 	s->skb = (__u64)(unsigned long)skb;
@@ -329,7 +329,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 	if (flow) {
 		bool changed = is_changed(flow, s, nfct);
 
-		flow->generation = target_generation;
+		flow->generation = generation;
 		flow->is_every = s->flags & KTRACE_EVERY;
 		set_entry(flow, s, nfct);
 		if (!changed && !told) {
@@ -340,7 +340,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 			s->flags |= KTRACE_NOTHING_NEW;
 		}
 	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
-		open_flow(s, scratch, nfct, target_generation, 1);
+		open_flow(s, scratch, nfct, generation, 1);
 		/*
 		 * A remembered request was told at another hook: only its first packet, provisional here, was not counted at this one. The
 		 * first reply is new all the same.
@@ -397,6 +397,7 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	}
 	s = &scratch->filtered.sighting;
 	__builtin_memset(s, 0, __builtin_offsetof(struct ktrace_sighting, data));
+	scratch->filtered.generation = generation;
 	at.opens = opens_at(skb, hook);
 	at.place = skb->ifindex;
 	if (parse_packet_at_tc(skb, l3, s, &at)) {
@@ -450,7 +451,6 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	if (cfg_filters && filter_is_set) {
 		capture(&source, &at, s);
 		scratch->filtered.flow_is_new = !flow;
-		scratch->filtered.generation = generation;
 		scratch->headers_end = at.end;
 		bpf_tail_call(skb, &filters, 0);
 		/* There was no program after all: nothing is left out. */

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
 import { type KernelSet, kernelTargets } from '../../src/agent/follow-set.ts';
-import { INTERFACE } from '../../src/event/layout.ts';
+import { BODY, INTERFACE } from '../../src/event/layout.ts';
+import { Assembly, type KernelProgram } from '../../src/filter/ebpf-assembly.ts';
 import { u32 } from '../../src/util/bytes.ts';
 import { SKIP } from './lab-fixture.ts';
-import { Bench, followed, isAccounted, LOOPBACK } from './support/kernel.ts';
+import { Bench, followed, isAccounted, LOOPBACK, OBJECT_PATH } from './support/kernel.ts';
 import { ethernet, IPV4, ipv4, udp } from './support/packets.ts';
 
 const [POD, OTHER, PEER] = ['10.9.1.2', '10.9.1.3', '198.18.0.7'];
+const [MAP_LOOKUP, TAIL_CALL] = [1, 12];
 const HEADERS = 28;
 const PAYLOAD = 60;
 
@@ -64,6 +67,53 @@ test('a follower who comes to an address is told once of its flows, and of nobod
   assert.equal(send(POD).length, 1, 'the flow’s other end is new to the kernel');
   assert.equal(send(POD).length, 0);
 });
+
+test('a follower who comes while a packet is between matching and emitting is told of its flow', { skip: SKIP }, (t) => {
+  const { bench, send, follow } = open(t, flows(POD, OTHER));
+  assert.equal(send(OTHER).length, 1);
+  bench.tracer.setFilter(nextTargetSet());
+  // Of a flow that is new, and of one that is known and has changed.
+  follow([flows(POD, OTHER)], [OTHER]);
+  assert.equal(send(POD).length, 1);
+  bench.tracer.setFilter(undefined);
+  follow([flows(POD, OTHER)], [POD]);
+  assert.equal(send(POD).length, 1, 'the set that came meanwhile is not what its first packet was matched against');
+  bench.tracer.setFilter(nextTargetSet());
+  follow([flows(POD, OTHER)], [OTHER]);
+  assert.equal(send(OTHER).length, 1);
+  bench.tracer.setFilter(undefined);
+  follow([flows(POD, OTHER)], [OTHER]);
+  assert.equal(send(OTHER).length, 1, 'nor what the packet was that told of the change');
+  assert.deepEqual(send(POD), []);
+  assert.ok(isAccounted(bench.stats()));
+});
+
+/** A filter that takes all, and in whose time the agent sets another target set. */
+function nextTargetSet(): KernelProgram {
+  const symbols = execFileSync('readelf', ['--syms', '--wide', OBJECT_PATH], { encoding: 'utf8' });
+  const offset = Number.parseInt(/([0-9a-f]+)\s+4 OBJECT .* target_generation$/m.exec(symbols)?.[1] ?? '', 16);
+  assert.ok(offset >= 0);
+  const out = new Assembly(['.bss', 'bodies']);
+  const isNone = out.label();
+  out.move64(6, 1);
+  out.storeNumber(10, -4, 0);
+  out.move64(2, 10);
+  out.add64(2, -4);
+  out.loadMap(1, 0);
+  out.call(MAP_LOOKUP);
+  out.jump64('jeq', 0, 0, isNone);
+  out.load(4, 1, 0, offset);
+  out.alu32('add', 1, 1);
+  out.store(4, 0, offset, 1);
+  out.move64(1, 6);
+  out.loadMap(2, 1);
+  out.alu32('mov', 3, BODY.told);
+  out.call(TAIL_CALL);
+  out.place(isNone);
+  out.alu32('mov', 0, 0);
+  out.exit();
+  return out.finish();
+}
 
 test('what is matched anew takes nothing of its pod’s rate', { skip: SKIP }, (t) => {
   const { bench, send, follow } = open(t, flows(POD));
