@@ -100,6 +100,16 @@ int ReadOneByOne(int fd, Entries *entries)
 	return 0;
 }
 
+// Hashes know it since 5.14. Before, what is written between look-up and deletion is lost.
+int TakeOne(int fd, const void *key, void *value)
+{
+	int err = bpf_map_lookup_and_delete_elem(fd, key, value);
+	if (err != -EINVAL && err != -EOPNOTSUPP && err != -kNotSupported)
+		return err;
+	err = bpf_map_lookup_elem(fd, key, value);
+	return err != 0 ? err : bpf_map_delete_elem(fd, key);
+}
+
 } // namespace
 
 bpf_map *BpfObject::FindMap(const std::string &name)
@@ -165,6 +175,36 @@ Napi::Value BpfObject::MapDelete(const Napi::CallbackInfo &info)
 		return {};
 	}
 	return Napi::Boolean::New(Env(), err == 0);
+}
+
+Napi::Value BpfObject::MapTake(const Napi::CallbackInfo &info)
+{
+	const std::string name = info[0].As<Napi::String>();
+	const Napi::Uint8Array keys = info[1].As<Napi::Uint8Array>();
+	const bpf_map *map = FindMap(name);
+	if (map == nullptr)
+		return {};
+	const size_t key_bytes = bpf_map__key_size(map);
+	const size_t stride = key_bytes + ValueBytes(map);
+	const size_t count = keys.ByteLength() / key_bytes;
+	std::vector<uint8_t> taken(count * stride);
+	size_t found = 0;
+	int err = keys.ByteLength() % key_bytes == 0 ? 0 : -EINVAL;
+	for (size_t i = 0; i < count && err == 0; i++) {
+		uint8_t *entry = &taken[found * stride];
+		memcpy(entry, keys.Data() + i * key_bytes, key_bytes);
+		err = TakeOne(bpf_map__fd(map), entry, entry + key_bytes);
+		if (err == 0)
+			found++;
+		else if (err == -ENOENT)
+			err = 0;
+	}
+	// What was taken already is nowhere else any more.
+	if (err != 0 && found == 0) {
+		ThrowErrno(Env(), err, "take from map " + name);
+		return {};
+	}
+	return Napi::Buffer<uint8_t>::Copy(Env(), taken.data(), found * stride);
 }
 
 Napi::Value BpfObject::MapEntries(const Napi::CallbackInfo &info)

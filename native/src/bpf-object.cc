@@ -23,6 +23,7 @@ Napi::Function BpfObject::Define(Napi::Env env)
 				   InstanceMethod<&BpfObject::MapUpdate>("mapUpdate"),
 				   InstanceMethod<&BpfObject::MapLookup>("mapLookup"),
 				   InstanceMethod<&BpfObject::MapDelete>("mapDelete"),
+				   InstanceMethod<&BpfObject::MapTake>("mapTake"),
 				   InstanceMethod<&BpfObject::MapEntries>("mapEntries"),
 				   InstanceMethod<&BpfObject::MapInfo>("mapInfo"),
 				   InstanceMethod<&BpfObject::MapSetProgram>("mapSetProgram"),

@@ -49,6 +49,7 @@ private:
 	Napi::Value MapUpdate(const Napi::CallbackInfo &info);
 	Napi::Value MapLookup(const Napi::CallbackInfo &info);
 	Napi::Value MapDelete(const Napi::CallbackInfo &info);
+	Napi::Value MapTake(const Napi::CallbackInfo &info);
 	Napi::Value MapEntries(const Napi::CallbackInfo &info);
 	Napi::Value MapInfo(const Napi::CallbackInfo &info);
 	Napi::Value MapSetProgram(const Napi::CallbackInfo &info);

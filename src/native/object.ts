@@ -67,6 +67,12 @@ function wrap(raw: RawBpfObject): BpfObject {
       checkBytes(`key of map ${map}`, key, info(raw, map).keyBytes);
       return raw.mapDelete(map, key);
     },
+    mapTake(map, keys) {
+      checkBytes(`keys of map ${map}`, keys);
+      const { keyBytes } = info(raw, map);
+      if (keys.length % keyBytes !== 0) checkBytes(`keys of map ${map}`, keys, Math.ceil(keys.length / keyBytes) * keyBytes);
+      return raw.mapTake(map, keys);
+    },
     mapEntries(map, max = 0xffff_ffff) {
       checkText('map', map);
       checkInteger('max', max);

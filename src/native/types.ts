@@ -66,6 +66,8 @@ export interface BpfObject {
   mapLookup(map: string, key: Uint8Array): Buffer | undefined;
   /** False when there was none. */
   mapDelete(map: string, key: Uint8Array): boolean;
+  /** Removes these entries, of a map that is not per CPU, and gives those that were there as they were last: as in mapEntries. `keys`: one after the other. */
+  mapTake(map: string, keys: Uint8Array): Buffer;
   /** All entries: key, value, key, value, … (values as in mapLookup, nothing in between). At most `max` entries. */
   mapEntries(map: string, max?: number): Buffer;
   /** `{ keyBytes, valueBytes, maxEntries }`; valueBytes of a per-CPU map is that of all CPUs. */

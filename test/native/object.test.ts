@@ -50,6 +50,16 @@ describe('a BPF object', { skip: cannot }, () => {
     assert.equal(thrown(() => object.mapUpdate('numbers', u32(1), u32(1, 0), 1)).code, 'EEXIST');
   });
 
+  it('gives entries with their last values when it removes them, and leaves out what is not there', () => {
+    for (const key of [4001, 4002, 4003]) object.mapUpdate('numbers', u32(key), u32(key * 2, 0));
+    const keys = Buffer.concat([4001, 4999, 4003].map((key) => u32(key)));
+    const taken = [u32(4001, 8002, 0), u32(4003, 8006, 0)];
+    assert.deepEqual(object.mapTake('numbers', keys), Buffer.concat(taken));
+    assert.deepEqual(object.mapTake('numbers', keys), Buffer.alloc(0));
+    assert.ok(object.mapLookup('numbers', u32(4002)));
+    assert.equal(thrown(() => object.mapTake('numbers', keys.subarray(1))).code, 'KTRACE_E_ARGUMENT');
+  });
+
   it('gives the values of all CPUs of a per-CPU map', () => {
     const { valueBytes } = object.mapInfo('per_cpu');
     assert.equal(valueBytes % 8, 0);

@@ -65,6 +65,7 @@ const uses: [keyof BpfObject, () => unknown][] = [
   ['mapUpdate', () => object.mapUpdate('numbers', frame, frame)],
   ['mapLookup', () => object.mapLookup('numbers', frame)],
   ['mapDelete', () => object.mapDelete('numbers', frame)],
+  ['mapTake', () => object.mapTake('numbers', frame)],
   ['mapEntries', () => object.mapEntries('numbers')],
   ['mapInfo', () => object.mapInfo('numbers')],
   ['mapSetProgram', () => object.mapSetProgram('bodies', 0, 'body')],
