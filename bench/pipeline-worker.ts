@@ -104,7 +104,7 @@ async function replay(options: PipelineOptions, batches: Buffer[], seconds: numb
   const pipeline = new Pipeline({
     ...options,
     native: still,
-    tracer: except(options.tracer, { setTargets: () => {}, countedFlows: () => [], removeFlows: () => {} }),
+    tracer: except(options.tracer, { setTargets: () => {}, flowTable: { changed: () => [], take: () => {} } as never }),
     interfaces: except(options.interfaces, { setActive: () => {} }),
   });
   let packetsTold = 0;

@@ -60,21 +60,6 @@ static __always_inline __u32 answers_from_of(unsigned long nfct)
 	       1;
 }
 
-/* Whether the packet's entry is the one that the flow had. */
-static __always_inline bool is_same_entry(const struct ktrace_flow *flow, unsigned long nfct)
-{
-	return flow->nfct == (nfct & ~NFCT_INFO_MASK) &&
-	       (!flow->answers_from || flow->answers_from == answers_from_of(nfct));
-}
-
-static __always_inline void set_entry(struct ktrace_flow *flow, const struct ktrace_sighting *s, unsigned long nfct)
-{
-	bool is_translated = nfct && s->ct_status & (IPS_SRC_NAT | IPS_DST_NAT);
-
-	flow->nfct = nfct & ~NFCT_INFO_MASK;
-	flow->answers_from = is_translated ? answers_from_of(nfct) : 0;
-}
-
 static __always_inline void read_conntrack(unsigned long nfct, struct ktrace_sighting *s)
 {
 	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);

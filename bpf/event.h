@@ -6,7 +6,7 @@
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
 
-#define KTRACE_LAYOUT_VERSION 9
+#define KTRACE_LAYOUT_VERSION 10
 
 /* Bytes captured from L3, at most: of the headers, and when a follower has asked for more. */
 enum ktrace_capture {
@@ -121,27 +121,54 @@ struct ktrace_filtered {
 	__u32 generation; /* of the target set, from before the packet was matched: it may be another one afterwards, and so may the filter */
 };
 
-/* Key of the flow table: one direction of a conversation at one hook of one interface. */
+/*
+ * Key of the flow table: one direction of a conversation. All hooks that it passes on the node share an entry. own_hook: 0 in that one; where the flow
+ * passes a second interface of a kind in one direction, the second has an entry of its own, under the number of its hook.
+ */
 struct ktrace_flow_key {
 	struct ktrace_tuple tuple;
-	__u32 ifindex;
-	__u8 hook;
+	__u32 own_hook;
 	__u8 proto;
-	__u16 pad;
+	__u8 pad[3];
+};
+
+/* Places in a flow, one for each kind of interface and direction: kind (enum ktrace_interface_kind) - 1, twice, and 1 more on the way out. */
+enum ktrace_places {
+	KTRACE_PLACE_POD_IN = 0,
+	KTRACE_PLACE_POD_OUT = 1,
+	KTRACE_PLACE_UPLINK_IN = 6,
+	KTRACE_PLACE_UPLINK_OUT = 7,
+	KTRACE_PLACES = 8,
+};
+
+/* A hook that has seen the flow, and what it has to know to tell what is new there. */
+struct ktrace_flow_place {
+	__u32 ifindex; /* 0: none */
+	__u32 generation; /* of the target set it was matched against there */
+	__u32 state; /* a hash of its last packet's conntrack entry, 0 without: a change is a new translation; and flags, see flow.h */
+	__u32 told_due; /* when its next packet may be emitted there, see rate.h */
+};
+
+struct ktrace_flow_count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* Counters of a flow. */
+enum ktrace_flow_counter {
+	KTRACE_COUNTED_POD_IN = 0,
+	KTRACE_COUNTED_POD_OUT = 1,
+	KTRACE_COUNTED_UPLINK = 2, /* before it has passed a pod's interface */
+	KTRACE_COUNTERS = 3,
 };
 
 /* Counted in place for every packet of a followed target; read and aged by user space. */
 struct ktrace_flow {
-	__u64 packets;
-	__u64 bytes;
-	__u64 first_ns;
+	struct ktrace_flow_count counts[KTRACE_COUNTERS];
 	__u64 last_ns;
-	__u64 nfct; /* conntrack entry of the last packet: a change is a new translation */
-	__u64 told_due_ns; /* when its next packet may be emitted, see rate.h */
-	__u32 generation; /* of the target set it was matched against */
-	__u32 interface_kind;
-	__u32 answers_from; /* of a translated flow: a hash of who answers, see answers_from_of; 0: it was not translated */
-	__u32 is_every; /* its packets have KTRACE_EVERY */
+	__u32 opened_at; /* interface whose part of the table it takes */
+	__u32 has_more; /* other entries of the tuple have an own_hook */
+	struct ktrace_flow_place places[KTRACE_PLACES];
 };
 
 /* What an interface is, from user space: enum ktrace_interface_kind and flags. */
@@ -155,7 +182,7 @@ enum ktrace_interface_kind {
 /* Value of the interfaces map. */
 struct ktrace_interface {
 	__u32 kind;
-	__u32 flows; /* in the flow table, of this interface: counted up by the kernel, corrected by user space when it has read the table */
+	__u32 flows; /* in the flow table, opened at this interface: counted up by the kernel, corrected by user space when it has read the table */
 };
 
 /* What a rate is for: enum ktrace_rate_class. */

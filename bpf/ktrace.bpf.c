@@ -9,6 +9,7 @@
 #include <bpf/bpf_tracing.h>
 #include "drop.h"
 #include "event.h"
+#include "flow.h"
 #include "kernel.h"
 #include "maps.h"
 #include "match.h"

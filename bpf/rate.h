@@ -9,6 +9,7 @@
 #include <linux/in.h>
 #include <linux/in6.h>
 #include "event.h"
+#include "flow.h"
 #include "maps.h"
 
 #define TCP_SYN 0x02
@@ -45,6 +46,23 @@ static __always_inline bool take(__u64 *due_ns, __u64 now_ns, __u64 interval_ns)
 	return true;
 }
 
+/*
+ * The same of a flow at one hook, where memory counts: in units of 1,024 ns, which wrap after 73 minutes. What is due later than a take can have made it
+ * is from before.
+ */
+static __always_inline bool take_of_flow(__u32 *due, __u64 now_ns, __u64 interval_ns)
+{
+	__u32 now = now_ns >> 10, interval = (interval_ns + 1023) >> 10, burst = RATE_BURST_NS >> 10;
+	__u32 ahead = *due - now;
+
+	if (ahead > burst + interval)
+		ahead = 0;
+	if (ahead >= burst)
+		return false;
+	*due = now + ahead + interval;
+	return true;
+}
+
 /* Fields that NAT does not change: they distinguish a packet from an earlier one with the same sk_buff. */
 static __always_inline __u32 mark_of(const struct ktrace_sighting *s)
 {
@@ -76,6 +94,7 @@ static __always_inline enum ktrace_rate_class class_at_pod(const struct ktrace_s
 {
 	struct ktrace_flow_key *turned = &scratch->turned_key;
 	bool is_icmp = s->proto == IPPROTO_ICMP || s->proto == IPPROTO_ICMPV6;
+	__u32 at;
 
 	if (begins(s))
 		return KTRACE_RATE_OWN;
@@ -87,10 +106,8 @@ static __always_inline enum ktrace_rate_class class_at_pod(const struct ktrace_s
 	/* The id of an echo stays in its place. */
 	turned->tuple.sport = is_icmp ? s->tuple.sport : s->tuple.dport;
 	turned->tuple.dport = is_icmp ? s->tuple.dport : s->tuple.sport;
-	turned->ifindex = s->ifindex;
-	turned->hook = KTRACE_HOOK_TC_EGRESS;
 	turned->proto = s->proto;
-	if (bpf_map_lookup_elem(&flows, turned))
+	if (known_flow(turned, s->ifindex, KTRACE_HOOK_TC_EGRESS, &at))
 		return KTRACE_RATE_ANSWER;
 	return looks_like_answer(s) ? KTRACE_RATE_ANSWER_TO_UNTOLD : KTRACE_RATE_OWN;
 }
@@ -154,24 +171,25 @@ static __always_inline bool is_of_every(const struct ktrace_sighting *s, __u32 e
 }
 
 static __always_inline bool takes_of_all(const struct ktrace_sighting *s, struct scratch *scratch,
-					 struct ktrace_rate *rate, struct ktrace_flow *flow, __u64 interval_ns,
+					 struct ktrace_rate *rate, struct ktrace_flow_place *place, __u64 interval_ns,
 					 bool is_every)
 {
-	__u64 *part = flow ? &flow->told_due_ns : &rate->new_due_ns, now_ns = s->time_ns;
+	__u64 part_ns = interval_ns * RATE_PART, now_ns = s->time_ns;
 	bool is_of_flow =
 		scratch->cut.key.rate_class != KTRACE_RATE_DROP && scratch->cut.key.rate_class != KTRACE_RATE_STACK;
 
-	if (!is_every && is_of_flow && !take(part, now_ns, interval_ns * RATE_PART))
+	if (!is_every && is_of_flow &&
+	    !(place ? take_of_flow(&place->told_due, now_ns, part_ns) : take(&rate->new_due_ns, now_ns, part_ns)))
 		return false;
 	return take(&rate->due_ns, now_ns, interval_ns);
 }
 
 /*
  * Whether there is room for one more sighting of whom this packet is to be charged to. entry_kind: kind of the interface where the packet's
- * way on this node begins, 0 when this is a later hook. flow: 0 when it is new, or a drop.
+ * way on this node begins, 0 when this is a later hook. place: this hook's in the flow, 0 when it is new here, or a drop.
  */
 static __always_inline bool is_within_rate(const struct ktrace_sighting *s, struct scratch *scratch,
-					   struct ktrace_flow *flow, __u32 entry_kind, __u64 skb)
+					   struct ktrace_flow_place *place, __u32 entry_kind, __u64 skb)
 {
 	__u64 interval_ns = cfg_told_interval_ns;
 	struct ktrace_rate *rate, fresh = {};
@@ -194,7 +212,7 @@ static __always_inline bool is_within_rate(const struct ktrace_sighting *s, stru
 		if (!rate)
 			return true;
 	}
-	if (takes_of_all(s, scratch, rate, flow, interval_ns, is_every)) {
+	if (takes_of_all(s, scratch, rate, place, interval_ns, is_every)) {
 		/* An earlier packet may have left its mark on this sk_buff. */
 		if (entry_kind && s->time_ns <= last_cut_ns + CUT_LASTS_NS)
 			bpf_map_delete_elem(&cuts, &skb);

@@ -7,6 +7,7 @@
 #include "conntrack.h"
 #include "entered.h"
 #include "event.h"
+#include "flow.h"
 #include "kernel.h"
 #include "maps.h"
 #include "match.h"
@@ -16,8 +17,6 @@
 #include "vlan.h"
 
 #define TCP_SYN_FIN_RST 0x07
-/* User space makes room every two seconds. */
-#define FLOWS_FULL_LASTS_NS 100000000ULL
 
 /* The headers, and as much more as a follower of it asks for. s is of a scratch memory: its data goes on behind it (struct ktrace_filtered). */
 static __always_inline void capture(const struct source *source, const struct parsed *at, struct ktrace_sighting *s)
@@ -131,51 +130,6 @@ static __always_inline bool is_always_told(const struct ktrace_sighting *s)
 	       (s->proto == IPPROTO_TCP && s->tcp_flags & TCP_SYN_FIN_RST);
 }
 
-static __always_inline void count_in(struct ktrace_flow *flow, const struct ktrace_sighting *s)
-{
-	/* One hook counts a flow: its pod's own interface, or the uplink for flows that have none on this node. */
-	if (flow->interface_kind == KTRACE_INTERFACE_POD || flow->interface_kind == KTRACE_INTERFACE_UPLINK) {
-		__sync_fetch_and_add(&flow->packets, s->gso_segs);
-		__sync_fetch_and_add(&flow->bytes, s->len);
-	}
-	flow->last_ns = s->time_ns;
-}
-
-/* Whether one more flow of the interface fits into its part of the table. share: how much of that flows like this one may have, as a divisor. */
-static __always_inline bool has_room(const struct ktrace_interface *interface, __u64 now_ns, const __u32 share)
-{
-	bool is_pod = interface && interface->kind == KTRACE_INTERFACE_POD;
-	__u32 most = (is_pod ? cfg_flows_of_pod : cfg_flows_of_shared) / share;
-
-	return now_ns >= flows_full_ns + FLOWS_FULL_LASTS_NS && (!interface || interface->flows < most);
-}
-
-static __always_inline void open_flow(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct,
-				      __u32 generation, const __u32 share)
-{
-	struct ktrace_flow *flow = &scratch->flow;
-	struct ktrace_interface *interface = bpf_map_lookup_elem(&interfaces, &s->ifindex);
-	__u32 kind = interface ? interface->kind : 0;
-
-	if (!has_room(interface, s->time_ns, share)) {
-		COUNT(flow_table_full);
-		return;
-	}
-	__builtin_memset(flow, 0, sizeof(*flow));
-	flow->first_ns = s->time_ns;
-	set_entry(flow, s, nfct);
-	flow->generation = generation;
-	flow->is_every = s->flags & KTRACE_EVERY;
-	flow->interface_kind = kind;
-	count_in(flow, s);
-	if (bpf_map_update_elem(&flows, &scratch->flow_key, flow, BPF_ANY)) {
-		flows_full_ns = s->time_ns;
-		COUNT(flow_table_full);
-	} else if (interface) {
-		__sync_fetch_and_add(&interface->flows, 1);
-	}
-}
-
 /* Kind of the interface where the packet's way on this node begins; 0 when that is not this one. */
 static __always_inline __u32 entry_kind_of(const struct ktrace_sighting *s)
 {
@@ -257,51 +211,55 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end, *at = data + l3;
 	struct ktrace_flow_key key = {};
+	struct ktrace_flow_place *place;
 	struct ktrace_flow *flow;
 	unsigned long nfct = 0;
-	__u32 inner, kind, len = 0;
+	__u32 inner, place_number = 0, len = 0;
+	__u64 now_ns = 0;
 
 	inner = inner_offset(skb, at, end, hook);
 	if (!usual_key(at + inner, end, &key, &len))
 		return false;
-	key.ifindex = skb->ifindex;
-	key.hook = hook;
-	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow || flow->generation != target_generation || flow->is_every)
+	flow = known_flow(&key, skb->ifindex, hook, &place_number);
+	if (!flow)
+		return false;
+	place = &flow->places[place_number];
+	if (place->generation != target_generation || place->state & PLACE_EVERY)
 		return false;
 	if (!inner)
 		nfct = conntrack_of((const struct sk_buff *)skb) & ~NFCT_INFO_MASK;
-	if (!is_same_entry(flow, nfct))
+	if (!is_same_entry(place, nfct))
 		return false;
 	count_counted();
-	kind = flow->interface_kind;
-	if (kind == KTRACE_INTERFACE_POD || kind == KTRACE_INTERFACE_UPLINK) {
-		__sync_fetch_and_add(&flow->packets, skb->gso_segs ? skb->gso_segs : 1);
-		if (!len || len > skb->len - l3 - inner)
-			len = skb->len - l3 - inner;
-		__sync_fetch_and_add(&flow->bytes, len);
-	}
-	flow->last_ns = bpf_ktime_get_coarse_ns();
-	if (hook == KTRACE_HOOK_TC_INGRESS && (kind == KTRACE_INTERFACE_POD || kind == KTRACE_INTERFACE_UPLINK))
-		note_counted(skb, l3, inner, flow->last_ns);
+	if (!len || len > skb->len - l3 - inner)
+		len = skb->len - l3 - inner;
+	if (is_end(place_number))
+		now_ns = bpf_ktime_get_coarse_ns();
+	count_at(flow, place_number, skb->gso_segs ? skb->gso_segs : 1, len, now_ns);
+	if (place_number == KTRACE_PLACE_POD_IN || place_number == KTRACE_PLACE_UPLINK_IN)
+		note_counted(skb, l3, inner, now_ns);
 	return true;
 }
 
 /*
- * Whether a known flow is to be emitted again: its translation has changed, or a follower is new to one of its ends. A new target set alone is no
- * reason.
+ * Whether a flow that is known at this hook is to be emitted again: its translation has changed, or a follower is new to one of its ends. A new target
+ * set alone is no reason.
  */
-static __always_inline bool is_changed(const struct ktrace_flow *flow, const struct ktrace_sighting *s,
+static __always_inline bool is_changed(const struct ktrace_flow_place *place, const struct ktrace_sighting *s,
 				       unsigned long nfct)
 {
-	if (!is_same_entry(flow, nfct))
+	if (!is_same_entry(place, nfct))
 		return true;
-	return flow->generation != target_generation && is_gained_after(s, flow->generation);
+	return place->generation != target_generation && is_gained_after(s, place->generation);
 }
 
-/* Emits a packet that has passed the filter, if there is one, when there is room. is_captured: it was captured for the filter already. */
+/*
+ * Emits a packet that has passed the filter, if there is one, when there is room. place: this hook's in the flow, 0 when the flow is new here.
+ * is_captured: it was captured for the filter already.
+ */
 static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch, struct ktrace_flow *flow,
-				 unsigned long nfct, const struct parsed *at, const bool is_captured)
+				 struct ktrace_flow_place *place, unsigned long nfct, const struct parsed *at,
+				 const bool is_captured)
 {
 	const struct source source = { .tc = true, .from = skb };
 	struct ktrace_sighting *s = &scratch->filtered.sighting;
@@ -320,18 +278,16 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 		return;
 	}
 	/* A flow that is new, or has changed, stays so until there is room to tell of it. */
-	if (!is_within_rate(s, scratch, flow, entry_kind, s->skb)) {
+	if (!is_within_rate(s, scratch, place, entry_kind, s->skb)) {
 		if (entry_kind)
 			forget_entered(s->skb);
 		COUNT(cut);
 		return;
 	}
-	if (flow) {
-		bool changed = is_changed(flow, s, nfct);
+	if (place) {
+		bool changed = is_changed(place, s, nfct);
 
-		flow->generation = generation;
-		flow->is_every = s->flags & KTRACE_EVERY;
-		set_entry(flow, s, nfct);
+		set_place(place, s, nfct, generation);
 		if (!changed && !told) {
 			if (!(s->flags & KTRACE_EVERY)) {
 				COUNT(counted);
@@ -340,7 +296,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 			s->flags |= KTRACE_NOTHING_NEW;
 		}
 	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
-		open_flow(s, scratch, nfct, generation, 1);
+		join_flow(s, scratch, flow, nfct, generation, 1);
 		/*
 		 * A remembered request was told at another hook: only its first packet, provisional here, was not counted at this one. The
 		 * first reply is new all the same.
@@ -383,9 +339,10 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	struct scratch *scratch;
 	struct ktrace_sighting *s;
 	struct ktrace_flow *flow;
+	struct ktrace_flow_place *place = 0;
 	struct parsed at = {};
 	unsigned long nfct;
-	__u32 generation;
+	__u32 generation, place_number;
 
 	/* Before the packet is matched: the set may be another one afterwards. */
 	generation = target_generation;
@@ -417,18 +374,15 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	s->time_ns = bpf_ktime_get_ns();
 	nfct = nfct_of(skb, s);
 
-	__builtin_memset(&scratch->flow_key, 0, sizeof(scratch->flow_key));
-	scratch->flow_key.tuple = s->tuple;
-	scratch->flow_key.ifindex = s->ifindex;
-	scratch->flow_key.hook = hook;
-	scratch->flow_key.proto = s->proto;
-	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
-	if (is_entering(s, &at, flow))
+	flow = find_flow(s, scratch, &place_number);
+	if (flow && place_number < KTRACE_PLACES)
+		place = &flow->places[place_number];
+	if (is_entering(s, &at, place))
 		note_entered(skb, l3, bytes_wanted(s), s->time_ns, tag);
-	if (flow && flow->generation == generation && !flow->is_every && is_same_entry(flow, nfct) &&
+	if (place && place->generation == generation && !(place->state & PLACE_EVERY) && is_same_entry(place, nfct) &&
 	    !is_always_told(s)) {
 		COUNT(matched);
-		count_in(flow, s);
+		count_at(flow, place_number, s->gso_segs, s->len, s->time_ns);
 		COUNT(counted);
 		return;
 	}
@@ -438,24 +392,32 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	}
 	COUNT(matched);
 	note_wishes(s);
-	if (flow) {
-		count_in(flow, s);
-		if (!is_always_told(s) && !(s->flags & KTRACE_EVERY) && !is_changed(flow, s, nfct)) {
+	if (place) {
+		count_at(flow, place_number, s->gso_segs, s->len, s->time_ns);
+		if (!is_always_told(s) && !(s->flags & KTRACE_EVERY) && !is_changed(place, s, nfct)) {
 			/* Before the filter and its pod's rate: there is nothing to ask and nothing to charge. */
-			flow->generation = generation;
-			flow->is_every = 0;
+			place->generation = generation;
+			place->state &= ~PLACE_EVERY;
 			COUNT(counted);
 			return;
 		}
 	}
 	if (cfg_filters && filter_is_set) {
 		capture(&source, &at, s);
-		scratch->filtered.flow_is_new = !flow;
+		scratch->filtered.flow_is_new = !place;
 		scratch->headers_end = at.end;
 		bpf_tail_call(skb, &filters, 0);
 		/* There was no program after all: nothing is left out. */
 	}
-	tell(skb, scratch, flow, nfct, &at, false);
+	tell(skb, scratch, flow, place, nfct, &at, false);
+}
+
+/* This hook's place in the flow that was found before the filter; 0: none. */
+static __always_inline struct ktrace_flow_place *place_again(struct ktrace_flow *flow, const struct ktrace_sighting *s)
+{
+	__u32 at = flow ? place_at(flow, s->ifindex, s->hook) : KTRACE_PLACES;
+
+	return at < KTRACE_PLACES ? &flow->places[at] : 0;
 }
 
 static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
@@ -477,6 +439,7 @@ static __always_inline void see_told(struct __sk_buff *skb)
 {
 	__u32 zero = 0;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct ktrace_sighting *s;
 	struct parsed at = {};
 	struct ktrace_flow *flow;
 
@@ -484,9 +447,10 @@ static __always_inline void see_told(struct __sk_buff *skb)
 		COUNT(lost_scratch);
 		return;
 	}
+	s = &scratch->filtered.sighting;
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
 	at.end = scratch->headers_end;
-	tell(skb, scratch, flow, nfct_of(skb, &scratch->filtered.sighting), &at, true);
+	tell(skb, scratch, flow, place_again(flow, s), nfct_of(skb, s), &at, true);
 }
 
 /*
@@ -498,6 +462,7 @@ static __always_inline void see_untold(struct __sk_buff *skb)
 	__u32 zero = 0;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
 	struct ktrace_sighting *s;
+	struct ktrace_flow_place *place;
 	struct ktrace_flow *flow;
 	unsigned long nfct;
 
@@ -509,13 +474,11 @@ static __always_inline void see_untold(struct __sk_buff *skb)
 	forget_entered((__u64)(unsigned long)skb);
 	nfct = nfct_of(skb, s);
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
-	if (flow) {
-		flow->generation = scratch->filtered.generation;
-		flow->is_every = s->flags & KTRACE_EVERY;
-		set_entry(flow, s, nfct);
-	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
-		open_flow(s, scratch, nfct, scratch->filtered.generation, 2);
-	}
+	place = place_again(flow, s);
+	if (place)
+		set_place(place, s, nfct, scratch->filtered.generation);
+	else if (!(s->flags & KTRACE_PROVISIONAL))
+		join_flow(s, scratch, flow, nfct, scratch->filtered.generation, 2);
 	if (s->flags & KTRACE_CONNTRACK && !(s->flags & KTRACE_CT_REMEMBERED))
 		remember(s, scratch);
 	COUNT(filtered);

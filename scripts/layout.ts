@@ -13,6 +13,8 @@ const STRUCTS = {
   ktrace_filtered: 'FILTERED',
   ktrace_flow_key: 'FLOW_KEY',
   ktrace_flow: 'FLOW',
+  ktrace_flow_place: 'FLOW_PLACE',
+  ktrace_flow_count: 'FLOW_COUNT',
   ktrace_target: 'TARGET',
   ktrace_service_key: 'SERVICE_KEY',
   ktrace_interface: 'INTERFACE_VALUE',
@@ -28,6 +30,8 @@ const ENUMS = {
   ktrace_tunnel: 'TUNNEL',
   ktrace_interface_kind: 'INTERFACE',
   ktrace_address: 'ADDRESS',
+  ktrace_places: 'PLACE',
+  ktrace_flow_counter: 'COUNTER',
   ktrace_rate_class: 'RATE_CLASS',
 } as const;
 
@@ -59,7 +63,7 @@ function enumText(name: string, constant: string): string {
   const body = new RegExp(`enum ${name} \\{([^}]*)\\}`).exec(header)?.[1];
   if (body === undefined) throw new Error(`bpf/event.h has no enum ${name}`);
   const values = [...body.matchAll(/KTRACE_(\w+) = (\d+)(?: << (\d+))?/g)].map(([, key, base, shift]) => {
-    const short = (key as string).replace(/^(BODY|HOOK|TUNNEL|INTERFACE|ADDRESS|RATE|CAPTURE|CT)_/, (all) =>
+    const short = (key as string).replace(/^(BODY|HOOK|TUNNEL|INTERFACE|ADDRESS|RATE|CAPTURE|PLACE|COUNTED|CT)_/, (all) =>
       all === 'CT_' ? all : '',
     );
     return `  ${camel(short.toLowerCase())}: ${Number(base) * 2 ** Number(shift ?? 0)},`;

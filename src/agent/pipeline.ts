@@ -8,7 +8,7 @@ import type { Subscription } from '../event/target.ts';
 import type { FlowEvent, Hop, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
 import { AnswerTracker } from '../flow/answers.ts';
 import { Assembler } from '../flow/assemble.ts';
-import { type EndPods, FlowTracker, type TrackedFlow } from '../flow/flows.ts';
+import { type EndPods, type FlowCounting, FlowTracker, type TrackedFlow } from '../flow/flows.ts';
 import type { AssembledPacket, NodeView } from '../flow/packet-event.ts';
 import { translatedTuple } from '../flow/translation.ts';
 import type { PodBehind } from '../kube/types.ts';
@@ -323,9 +323,10 @@ export class Pipeline implements Feed {
       () => this.#followers.takeBack(),
       () => this.#kernelFilter.update([], []),
       () => tracer.setSnapBytes(0),
-      () => tracer.removeFlows(tracer.countedFlows().map(({ key }) => key)),
       () => this.assembler.flush(),
       () => this.answers.clear(),
+      () => this.flows.closeAll(this.#counting()),
+      // When the table cannot be read.
       () => this.flows.closeAll(),
     ];
     for (const step of steps) this.guard.run('stop', step);
@@ -430,10 +431,13 @@ export class Pipeline implements Feed {
   }
 
   #countFlows(): void {
-    const { tracer } = this.#options;
-    const clock = { monotonicNs: process.hrtime.bigint(), realtimeOffsetNs: this.#offsetNs };
-    tracer.removeFlows(this.flows.count(tracer.countedFlows(), clock, performance.now()));
-    tracer.settleFlowShares();
+    this.flows.count(this.#counting());
+    this.#options.tracer.settleFlowShares();
+  }
+
+  #counting(): FlowCounting {
+    const { flowTable: table } = this.#options.tracer;
+    return { table, monotonicNs: process.hrtime.bigint(), realtimeOffsetNs: this.#offsetNs, nowMs: performance.now() };
   }
 
   /** Reports failed steps to the followers, as long as steps fail: what they would have emitted is missing. */

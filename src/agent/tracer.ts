@@ -1,15 +1,13 @@
 import { readdirSync } from 'node:fs';
 import { release } from 'node:os';
-import { decodeTuple } from '../event/decode.ts';
-import { ADDRESS, BODY, FLOW, FLOW_KEY, INTERFACE, INTERFACE_VALUE, SERVICE_KEY, STATS, TARGET } from '../event/layout.ts';
-import { protocolName } from '../event/names.ts';
+import { ADDRESS, BODY, INTERFACE, INTERFACE_VALUE, SERVICE_KEY, STATS, TARGET } from '../event/layout.ts';
 import type { KernelProgram } from '../filter/ebpf-assembly.ts';
-import type { CountedFlow } from '../flow/flows.ts';
 import type { InterfaceKind } from '../flow/packet-event.ts';
 import type { BpfObject, NativeModule } from '../native/types.ts';
 import { u32 } from '../util/bytes.ts';
 import { messageOf } from '../util/errors.ts';
 import type { HookState } from './feed.ts';
+import { KernelFlows } from './flow-table.ts';
 import { canFilter, knowsConntrack, type Loaded, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
 import { Probes, type ProbesOptions } from './probes.ts';
 import { openExpediting, type RcuExpedited } from './rcu.ts';
@@ -74,8 +72,7 @@ export class Tracer {
   readonly expedite: (work: () => void) => void;
   readonly #native: NativeModule;
   readonly #attached = new Map<number, { kind: InterfaceKind; hasLinkLayer: boolean; handles: number[] }>();
-  /** Entries of the flow table by interface: as read last, less those removed since. */
-  #flowShares = new Map<number, number>();
+  readonly flowTable = new KernelFlows(() => this.object);
   readonly #keepsFilters: boolean;
   #loaded: Loaded & { probes: Probes };
   /** Names of the BTF files when they were listed last. */
@@ -152,7 +149,7 @@ export class Tracer {
     this.#dropRefusal = undefined;
     this.#addresses.clear();
     this.#servicePorts.clear();
-    this.#flowShares.clear();
+    this.flowTable.clear();
     this.#setGlobal('target_generation', u32(this.#generation));
     for (const netns of this.#podNetns) this.setPodNetns(netns, true);
     for (const [name, value] of this.#kept) this.#setGlobal(name, value);
@@ -388,44 +385,10 @@ export class Tracer {
     this.#setGlobal('filter_is_set', u32(1));
   }
 
-  /** Reads the kernel's flow table. */
-  countedFlows(): CountedFlow[] {
-    const entries = this.object.mapEntries('flows');
-    const view = new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
-    const flows: CountedFlow[] = [];
-    this.#flowShares = new Map();
-    for (let at = 0; at + FLOW_KEY.size + FLOW.size <= entries.byteLength; at += FLOW_KEY.size + FLOW.size) {
-      const value = at + FLOW_KEY.size;
-      const kind = view.getUint32(value + FLOW.interfaceKind, true);
-      const ifindex = view.getUint32(at + FLOW_KEY.ifindex, true);
-      this.#flowShares.set(ifindex, (this.#flowShares.get(ifindex) ?? 0) + 1);
-      flows.push({
-        proto: protocolName(view.getUint8(at + FLOW_KEY.proto)),
-        tuple: decodeTuple(view, at + FLOW_KEY.tuple),
-        ifindex,
-        interfaceKind: KIND_NAMES.get(kind),
-        packets: Number(view.getBigUint64(value + FLOW.packets, true)),
-        bytes: Number(view.getBigUint64(value + FLOW.bytes, true)),
-        firstNs: view.getBigUint64(value + FLOW.firstNs, true),
-        lastNs: view.getBigUint64(value + FLOW.lastNs, true),
-        key: entries.subarray(at, at + FLOW_KEY.size),
-      });
-    }
-    return flows;
-  }
-
-  removeFlows(keys: readonly Uint8Array[]): void {
-    for (const key of keys) {
-      if (!this.object.mapDelete('flows', key)) continue;
-      const ifindex = new DataView(key.buffer, key.byteOffset).getUint32(FLOW_KEY.ifindex, true);
-      this.#flowShares.set(ifindex, Math.max(0, (this.#flowShares.get(ifindex) ?? 0) - 1));
-    }
-  }
-
   /** Sets in the kernel how many entries each interface has: the kernel itself only adds new ones. */
   settleFlowShares(): void {
     for (const [ifindex, { kind }] of this.#attached) {
-      const flows = this.#flowShares.get(ifindex);
+      const flows = this.flowTable.shares.get(ifindex);
       if (flows !== undefined) this.#setInterface(ifindex, kind, flows);
     }
   }
@@ -484,8 +447,6 @@ export class Tracer {
     this.object.setGlobal(name, value);
   }
 }
-
-const KIND_NAMES = new Map(Object.entries(INTERFACE).map(([name, value]) => [value as number, name as InterfaceKind]));
 
 /** Key of the service_ports map in hex. */
 export function servicePortKey(address: Uint8Array, port: number, proto: number): string {

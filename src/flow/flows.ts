@@ -4,18 +4,37 @@ import { formatUnixNs } from '../util/time.ts';
 import type { AssembledPacket, InterfaceKind } from './packet-event.ts';
 import { translatedTuple } from './translation.ts';
 
-/** One entry of the kernel's flow table, decoded. */
-export interface CountedFlow {
-  proto: string;
-  tuple: Tuple;
+/** What one interface has counted of a flow. */
+export interface InterfaceCount {
   ifindex: number;
-  interfaceKind: InterfaceKind | undefined;
+  interfaceKind: InterfaceKind;
   packets: number;
   bytes: number;
-  firstNs: bigint;
+}
+
+/** One entry of the kernel's flow table, of one direction: the same object as long as the entry is there, brought up to date when the table is read. */
+export interface CountedFlow {
+  readonly proto: string;
+  readonly tuple: Tuple;
+  /** Empty when it passed interfaces alone that count nothing. */
+  counts: InterfaceCount[];
   lastNs: bigint;
-  /** The raw key, to remove the entry. */
-  key: Uint8Array;
+}
+
+/** The kernel's flow table. */
+export interface FlowTable {
+  /** Reads it: entries that are new, or have counted something since it was read last. */
+  changed(): CountedFlow[];
+  /** Removes these, and brings them to what they have counted until then. */
+  take(entries: readonly CountedFlow[]): void;
+}
+
+/** The table, and how its times are to be taken. */
+export interface FlowCounting {
+  table: FlowTable;
+  monotonicNs: bigint;
+  realtimeOffsetNs: bigint;
+  nowMs: number;
 }
 
 /** A flow's event, and what the tracker knows besides. */
@@ -40,6 +59,8 @@ interface Flow {
   nat: Translation[] | undefined;
   pods: TrackedFlow['pods'];
   keys: Set<string>;
+  /** Of the kernel's table. */
+  entries: Set<CountedFlow>;
   startNs: bigint;
   endNs: bigint;
   packets: Counts;
@@ -68,13 +89,16 @@ export interface FlowTrackerOptions {
 
 const DEFAULT_IDLE_MS: Record<string, number> = { tcp: 120_000, icmp: 10_000, icmp6: 10_000 };
 const OTHER_IDLE_MS = 30_000;
-/** A datagram and its answer, as of DNS (sent twice at most): nothing more will come, and each such flow takes up to eight entries of the kernel's table. */
+/** A datagram and its answer, as of DNS (sent twice at most): nothing more will come, and each takes two to four entries of the kernel's table. */
 const ANSWERED_IDLE_MS = 5000;
 const ANSWERED_MOST = 2;
 /** A connection that was not established: in the first 30 s Linux retransmits a SYN at intervals of at most 16 s. */
 const HALF_OPEN_IDLE_MS = 20_000;
-/** An entry of the kernel's table that belongs to no flow is removed when no packet was counted for this long. */
-const STALE_NS = 120_000_000_000n;
+/**
+ * An entry of the kernel's table that belongs to no flow is removed when no packet was counted for as long as a flow of its protocol may be idle. What no
+ * follower's filter takes is in the table, too: what is as short as a question is removed earlier, but not before its packet is assembled.
+ */
+const STALE_SHORT_MS = 10_000;
 
 /**
  * Packets → flows. An emitted packet opens a flow, and shows its initiator and its translations. The counts come from the kernel's table, which has every
@@ -87,6 +111,9 @@ export class FlowTracker {
   readonly #all = new Set<Flow>();
   /** Connections that began with a SYN and are not established. With too many flows they are closed first, so that a SYN flood ends no conversation. */
   readonly #halfOpen = new Set<Flow>();
+  readonly #owners = new Map<CountedFlow, Flow>();
+  /** Entries of no flow that is known, with the name by which one may claim them. */
+  readonly #unclaimed = new Map<CountedFlow, string>();
   #serial = 0;
 
   constructor(options: FlowTrackerOptions) {
@@ -104,6 +131,8 @@ export class FlowTracker {
     const keys = keysOf(packet);
     const flow = keys.map((key) => this.#flows.get(key)).find((known) => known !== undefined) ?? this.#begin(packet, nowMs, pods);
     for (const key of keys) {
+      const other = this.#flows.get(key);
+      if (other !== undefined && other !== flow) this.#release(other);
       this.#flows.set(key, flow);
       flow.keys.add(key);
     }
@@ -117,26 +146,22 @@ export class FlowTracker {
     if (packet.lastNs > flow.endNs) flow.endNs = packet.lastNs;
   }
 
-  /** Takes the kernel's counts, emits updates and ends. Gives the keys of the entries that can be removed. */
-  count(entries: readonly CountedFlow[], clock: { monotonicNs: bigint; realtimeOffsetNs: bigint }, nowMs: number): Uint8Array[] {
-    const groups = this.#group(entries);
-    const unused: Uint8Array[] = [];
-    for (const [flow, group] of groups) this.#applyCounts(flow, group, clock.realtimeOffsetNs, nowMs);
+  /** Takes the kernel's counts, emits updates and ends, and removes entries that are not needed any more. */
+  count(counting: FlowCounting): void {
+    const { table, monotonicNs, nowMs } = counting;
+    this.#read(counting);
+    const ending: Flow[] = [];
     for (const flow of this.#all) {
-      const total = flow.packets.request + flow.packets.reply;
       const idleMs = nowMs - flow.touchedMs;
       const hasEnded = flow.ended.request && flow.ended.reply && idleMs > 1000;
-      if (hasEnded || idleMs > this.#idleLimitMs(flow)) {
-        this.#close(flow);
-        for (const { key } of groups.get(flow) ?? []) unused.push(key);
-      } else if (total !== flow.toldPackets && nowMs - flow.toldMs >= (this.#options.updateMs ?? 10_000)) {
+      if (hasEnded || idleMs > this.#idleLimitMs(flow)) ending.push(flow);
+      else if (total(flow.packets) !== flow.toldPackets && nowMs - flow.toldMs >= (this.#options.updateMs ?? 10_000))
         this.#tell(flow, 'update', nowMs);
-      }
     }
-    const grouped = new Set([...groups.values()].flat());
-    const staleNs = clock.monotonicNs - STALE_NS;
-    for (const entry of entries) if (!grouped.has(entry) && entry.lastNs < staleNs) unused.push(entry.key);
-    return unused;
+    this.#end(ending, counting);
+    const stale = [...this.#unclaimed.keys()].filter((entry) => Number(monotonicNs - entry.lastNs) / 1e6 > staleLimitMs(entry));
+    table.take(stale);
+    for (const entry of stale) this.#unclaimed.delete(entry);
   }
 
   /** How many reply packets the flow of an emitted packet had when the counts were taken last; undefined: it is not counted. */
@@ -148,9 +173,18 @@ export class FlowTracker {
     return undefined;
   }
 
-  /** Closes all flows and emits their ends. */
-  closeAll(): void {
-    for (const flow of this.#all) this.#close(flow);
+  /** Closes all flows and emits their ends. With the kernel's table, which is empty afterwards: with their last counts. */
+  closeAll(counting?: FlowCounting): void {
+    if (counting === undefined) {
+      for (const flow of this.#all) this.#close(flow);
+      this.#owners.clear();
+      this.#unclaimed.clear();
+      return;
+    }
+    this.#read(counting);
+    this.#end([...this.#all], counting);
+    counting.table.take([...this.#unclaimed.keys()]);
+    this.#unclaimed.clear();
   }
 
   #idleLimitMs(flow: Flow): number {
@@ -173,6 +207,7 @@ export class FlowTracker {
       nat: requestTranslations(event),
       pods: {},
       keys: new Set(),
+      entries: new Set(),
       startNs: packet.firstNs,
       endNs: packet.lastNs,
       packets: { request: 0, reply: 0 },
@@ -196,42 +231,74 @@ export class FlowTracker {
     return flow;
   }
 
-  #group(entries: readonly CountedFlow[]): Map<Flow, CountedFlow[]> {
-    const groups = new Map<Flow, CountedFlow[]>();
-    for (const entry of entries) {
-      const flow = this.#flows.get(pairKey(entry.proto, entry.tuple));
-      if (flow === undefined) continue;
-      const group = groups.get(flow);
-      if (group === undefined) groups.set(flow, [entry]);
-      else group.push(entry);
+  /** Reads the table, gives entries to their flows, and has the counts of those that have changed. */
+  #read(counting: FlowCounting): void {
+    const touched = new Set<Flow>();
+    for (const entry of counting.table.changed()) {
+      const flow = this.#owners.get(entry);
+      if (flow !== undefined) touched.add(flow);
+      else if (!this.#unclaimed.has(entry)) this.#unclaimed.set(entry, pairKey(entry.proto, entry.tuple));
     }
-    return groups;
+    for (const [entry, key] of this.#unclaimed) {
+      const flow = this.#flows.get(key);
+      if (flow === undefined) continue;
+      this.#unclaimed.delete(entry);
+      this.#owners.set(entry, flow);
+      flow.entries.add(entry);
+      touched.add(flow);
+    }
+    for (const flow of touched) this.#applyCounts(flow, counting);
   }
 
-  #applyCounts(flow: Flow, entries: readonly CountedFlow[], realtimeOffsetNs: bigint, nowMs: number): void {
+  /** Its entries are whoever's has their name. */
+  #release(flow: Flow): void {
+    for (const entry of flow.entries) {
+      this.#owners.delete(entry);
+      this.#unclaimed.set(entry, pairKey(entry.proto, entry.tuple));
+    }
+    flow.entries.clear();
+  }
+
+  /** Removes the flows' entries first: what they count until then is the flows'. */
+  #end(flows: readonly Flow[], counting: FlowCounting): void {
+    counting.table.take(flows.flatMap(({ entries }) => [...entries]));
+    for (const flow of flows) {
+      this.#applyCounts(flow, counting);
+      for (const entry of flow.entries) this.#owners.delete(entry);
+      flow.entries.clear();
+      this.#close(flow);
+    }
+  }
+
+  #applyCounts(flow: Flow, { monotonicNs, realtimeOffsetNs, nowMs }: FlowCounting): void {
     const byInterface = new Map<number, { isOwn: boolean; isPod: boolean; packets: Counts; bytes: Counts; lastNs: bigint }>();
-    for (const entry of entries) {
-      const sums = byInterface.get(entry.ifindex) ?? {
-        isOwn: false,
-        isPod: entry.interfaceKind === 'pod',
-        packets: { request: 0, reply: 0 },
-        bytes: { request: 0, reply: 0 },
-        lastNs: 0n,
-      };
-      sums.isOwn ||= this.#isOwn(entry);
-      const dir = isFrom(flow, { ip: entry.tuple.src, port: entry.tuple.sport }) ? 'request' : 'reply';
-      sums.packets[dir] += entry.packets;
-      sums.bytes[dir] += entry.bytes;
-      if (entry.lastNs > sums.lastNs) sums.lastNs = entry.lastNs;
-      byInterface.set(entry.ifindex, sums);
+    if (flow.entries.size > 0) flow.isCounted = true;
+    for (const { tuple, counts, lastNs } of flow.entries) {
+      const dir = isFrom(flow, { ip: tuple.src, port: tuple.sport }) ? 'request' : 'reply';
+      for (const { ifindex, interfaceKind, packets, bytes } of counts) {
+        const sums = byInterface.get(ifindex) ?? {
+          isOwn: false,
+          isPod: interfaceKind === 'pod',
+          packets: { request: 0, reply: 0 },
+          bytes: { request: 0, reply: 0 },
+          lastNs: 0n,
+        };
+        sums.isOwn ||= sums.isPod && this.#isOwn(ifindex, tuple);
+        sums.packets[dir] += packets;
+        sums.bytes[dir] += bytes;
+        if (lastNs > sums.lastNs) sums.lastNs = lastNs;
+        byInterface.set(ifindex, sums);
+      }
     }
     // Another pod may forge the address of one end. Its packets are at its own interface, and are not added to this flow's.
     const [best] = [...byInterface.values()].sort(
       (a, b) => Number(b.isOwn) - Number(a.isOwn) || Number(b.isPod) - Number(a.isPod) || total(b.packets) - total(a.packets),
     );
     if (best === undefined) return;
-    flow.isCounted = true;
-    if (total(best.packets) !== total(flow.packets)) flow.touchedMs = nowMs;
+    if (total(best.packets) !== total(flow.packets)) {
+      const agoMs = best.lastNs === 0n ? 0 : Number(monotonicNs - best.lastNs) / 1e6;
+      flow.touchedMs = Math.max(flow.touchedMs, nowMs - Math.max(0, agoMs));
+    }
     flow.packets = best.packets;
     // The handshake's third packet was counted: the connection is established.
     if (flow.packets.request > 1 && flow.packets.reply > 0) this.#halfOpen.delete(flow);
@@ -240,14 +307,13 @@ export class FlowTracker {
     if (best.lastNs !== 0n && endNs > flow.endNs) flow.endNs = endNs;
   }
 
-  #isOwn({ ifindex, interfaceKind, tuple }: CountedFlow): boolean {
+  #isOwn(ifindex: number, { src, dst }: Tuple): boolean {
     const { isAddressOf } = this.#options;
-    return (
-      interfaceKind === 'pod' && isAddressOf !== undefined && (isAddressOf(ifindex, tuple.src) || isAddressOf(ifindex, tuple.dst))
-    );
+    return isAddressOf !== undefined && (isAddressOf(ifindex, src) || isAddressOf(ifindex, dst));
   }
 
   #close(flow: Flow): void {
+    this.#release(flow);
     this.#all.delete(flow);
     this.#halfOpen.delete(flow);
     for (const key of flow.keys) if (this.#flows.get(key) === flow) this.#flows.delete(key);
@@ -277,6 +343,12 @@ export class FlowTracker {
       event.nat = flow.nat.map(({ kind, before, after, seenBy }) => ({ kind, before: bare(before), after: bare(after), seenBy }));
     this.#options.onFlow({ event, timeMs: Number(flow.startNs / 1_000_000n), pods: { ...flow.pods } });
   }
+}
+
+function staleLimitMs({ proto, counts }: CountedFlow): number {
+  const packets = counts.reduce((most, count) => Math.max(most, count.packets), 0);
+  if (proto === 'udp' && packets <= ANSWERED_MOST) return STALE_SHORT_MS;
+  return DEFAULT_IDLE_MS[proto] ?? OTHER_IDLE_MS;
 }
 
 function learnPods(known: TrackedFlow['pods'], { from, to }: EndPods, dir: 'request' | 'reply'): void {

@@ -11,7 +11,8 @@ function failing(what: string): () => never {
 
 test('what fails while a follow runs ends nothing: the others go on, and followers are told once', (t) => {
   const probes = Object.assign(() => undefined, { lacking: () => undefined, refresh: failing('E2') });
-  const { pipeline, tell } = openPipeline(t, { tracer: { countedFlows: failing('E1'), probes } });
+  const failingTable = Object.assign(() => undefined, { changed: failing('E1'), take: () => undefined });
+  const { pipeline, tell } = openPipeline(t, { tracer: { flowTable: failingTable, probes } });
   const { notices, codes } = followAll(pipeline);
   // No batch at all: its length cannot even be read.
   tell(undefined as unknown as Uint8Array);

@@ -9,10 +9,13 @@ test('a follow whose start fails is refused with the kernel’s words, leaves no
   let counts = 0;
   const opened = openPipeline(t, {
     tracer: {
-      countedFlows: () => {
-        counts += 1;
-        return [];
-      },
+      flowTable: Object.assign(() => undefined, {
+        take: () => undefined,
+        changed: () => {
+          counts += 1;
+          return [];
+        },
+      }),
     },
     interfaces: {
       setActive(active: boolean) {

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Sighting, Tuple } from '../../src/event/sighting.ts';
 import type { FlowEvent } from '../../src/event/types.ts';
-import { type CountedFlow, FlowTracker, type FlowTrackerOptions, type TrackedFlow } from '../../src/flow/flows.ts';
+import {
+  type CountedFlow,
+  type FlowTable,
+  FlowTracker,
+  type FlowTrackerOptions,
+  type InterfaceCount,
+  type TrackedFlow,
+} from '../../src/flow/flows.ts';
 import { assembling, conntrack, echo, OTHER_POD, POD, sighting, tuple, UPLINK } from './sightings.ts';
 
 const OUT = tuple('10.244.1.2', 40_000, '10.244.2.10', 80);
@@ -21,21 +28,58 @@ function tracking(options: Partial<FlowTrackerOptions> = {}) {
     return packets[0]!.event;
   };
   const states = () => told.map(({ state }) => state);
-  return { flows, told, note, states };
+  const table = new Table();
+  /** With these entries in the kernel's table, besides those of before; gives what was removed of it. */
+  const count = (entries: CountedFlow[], nowMs: number, monotonicNs = clock.monotonicNs): CountedFlow[] => {
+    table.put(entries);
+    flows.count({ ...clock, table, nowMs, monotonicNs });
+    return table.taken.splice(0);
+  };
+  return { flows, told, note, states, count, table };
 }
 
-function counted(fields: Partial<CountedFlow> & { tuple: Tuple; packets: number }): CountedFlow {
-  const key = new Uint8Array([fields.ifindex ?? POD, fields.tuple.sport & 255]);
-  return {
-    proto: 'tcp',
-    ifindex: POD,
-    interfaceKind: 'pod',
-    bytes: fields.packets * 100,
-    firstNs: 0n,
-    lastNs: 0n,
-    key,
-    ...fields,
-  };
+const nameOf = ({ proto, tuple: { src, sport, dst, dport }, counts }: CountedFlow) =>
+  [proto, src, sport, dst, dport, counts[0]?.ifindex].join();
+
+/** A kernel's flow table. */
+class Table implements FlowTable {
+  readonly #entries = new Map<string, CountedFlow>();
+  #changed = new Set<CountedFlow>();
+  readonly taken: CountedFlow[] = [];
+  /** What an entry has counted after it was read, when it is removed. */
+  last: CountedFlow[] = [];
+
+  put(entries: readonly CountedFlow[]): void {
+    for (const entry of entries) {
+      const known = this.#entries.get(nameOf(entry)) ?? entry;
+      this.#entries.set(nameOf(entry), known);
+      this.#changed.add(Object.assign(known, { counts: entry.counts, lastNs: entry.lastNs }));
+    }
+  }
+
+  changed(): CountedFlow[] {
+    const changed = [...this.#changed];
+    this.#changed = new Set();
+    return changed;
+  }
+
+  take(entries: readonly CountedFlow[]): void {
+    if (entries.length > 0) this.put(this.last.splice(0));
+    for (const entry of entries) {
+      this.#entries.delete(nameOf(entry));
+      this.#changed.delete(entry);
+    }
+    this.taken.push(...entries);
+  }
+}
+
+function counted({
+  tuple,
+  proto = 'tcp',
+  lastNs = 0n,
+  ...count
+}: Partial<InterfaceCount> & { tuple: Tuple; proto?: string; lastNs?: bigint; packets: number }): CountedFlow {
+  return { proto, tuple, lastNs, counts: [{ ifindex: POD, interfaceKind: 'pod', bytes: count.packets * 100, ...count }] };
 }
 
 test('the first packet opens a flow and its sender began it; what comes back is a reply', () => {
@@ -57,7 +101,7 @@ test('a SYN-ACK that comes first is a reply: its receiver began', () => {
 });
 
 test('a flow is one under its Service’s and its endpoint’s address, in both directions', () => {
-  const { told, note, flows } = tracking();
+  const { told, note, flows, count } = tracking();
   const toService = tuple('10.244.1.2', 40_000, '10.96.0.10', 8000);
   const entry = conntrack(toService, BACK);
   note(0, { tuple: toService, conntrack: entry });
@@ -66,7 +110,7 @@ test('a flow is one under its Service’s and its endpoint’s address, in both 
   assert.equal(told.length, 1);
   assert.deepEqual(told[0]?.dst, { ip: '10.96.0.10', port: 8000 });
   assert.equal(told[0]?.nat?.[0]?.after.ip, '10.244.2.10');
-  flows.count([counted({ tuple: toService, packets: 3 }), counted({ tuple: BACK, packets: 2 })], clock, 10);
+  count([counted({ tuple: toService, packets: 3 }), counted({ tuple: BACK, packets: 2 })], 10);
   flows.closeAll();
   assert.deepEqual(told[1]?.packets, { request: 3, reply: 2 });
 });
@@ -84,7 +128,7 @@ test('masquerade and DNAT together are one flow under every name it has on its w
 });
 
 test('a masqueraded ping and its reply are one flow, counted also where it has another id', () => {
-  const { told, note, flows } = tracking();
+  const { told, note, count } = tracking();
   const asked = tuple('10.244.1.2', 77, '8.8.8.8', 0);
   const wire = tuple('8.8.8.8', 40_001, '192.168.0.1', 0);
   const entry = conntrack(asked, wire);
@@ -102,8 +146,8 @@ test('a masqueraded ping and its reply are one flow, counted also where it has a
     'another pod’s ping with the same id is another flow',
   );
   const entries = [counted({ proto: 'icmp', tuple: wire, packets: 1, ifindex: UPLINK, interfaceKind: 'uplink' })];
-  assert.deepEqual(flows.count(entries, clock, 10), []);
-  assert.deepEqual(flows.count(entries, clock, 60_000), [entries[0]?.key], 'its entry is removed with it');
+  assert.deepEqual(count(entries, 10), []);
+  assert.deepEqual(count(entries, 60_000), entries, 'its entry is removed with it');
 });
 
 test('a flow’s pods are those whose own interfaces were seen, from either direction', () => {
@@ -123,18 +167,18 @@ test('a flow’s pods are those whose own interfaces were seen, from either dire
 
 test('what another pod sends under an end’s address is not counted into its flow', () => {
   const own = (ifindex: number, ip: string) => ifindex === POD && ip === '10.244.1.2';
-  const { told, note, flows } = tracking({ isAddressOf: own });
+  const { told, note, flows, count } = tracking({ isAddressOf: own });
   note(0, { tuple: OUT });
   const forged = counted({ tuple: OUT, packets: 5000, ifindex: OTHER_POD });
-  flows.count([forged, counted({ tuple: OUT, packets: 3 }), counted({ tuple: BACK, packets: 2 })], clock, 5);
+  count([forged, counted({ tuple: OUT, packets: 3 }), counted({ tuple: BACK, packets: 2 })], 5);
   flows.closeAll();
   assert.deepEqual(told.at(-1)?.packets, { request: 3, reply: 2 });
 });
 
 test('of several interfaces the pod’s counts, and of two pods’ on a node the fuller one', () => {
-  const { told, note, flows } = tracking();
+  const { told, note, flows, count } = tracking();
   note(0, { tuple: OUT });
-  flows.count(
+  count(
     [
       counted({ tuple: OUT, packets: 50, ifindex: UPLINK, interfaceKind: 'uplink' }),
       counted({ tuple: OUT, packets: 10, ifindex: POD }),
@@ -142,7 +186,6 @@ test('of several interfaces the pod’s counts, and of two pods’ on a node the
       counted({ tuple: OUT, packets: 9, ifindex: OTHER_POD }),
       counted({ tuple: BACK, packets: 8, ifindex: OTHER_POD }),
     ],
-    clock,
     5,
   );
   flows.closeAll();
@@ -151,14 +194,14 @@ test('of several interfaces the pod’s counts, and of two pods’ on a node the
 });
 
 test('a flow whose counts change is told again, at most every ten seconds', () => {
-  const { states, note, flows } = tracking();
+  const { states, note, count } = tracking();
   note(0, { tuple: OUT });
-  flows.count([counted({ tuple: OUT, packets: 1 })], clock, 5000);
+  count([counted({ tuple: OUT, packets: 1 })], 5000);
   assert.deepEqual(states(), ['open']);
-  flows.count([counted({ tuple: OUT, packets: 2 })], clock, 10_000);
+  count([counted({ tuple: OUT, packets: 2 })], 10_000);
   assert.deepEqual(states(), ['open', 'update']);
-  flows.count([counted({ tuple: OUT, packets: 2 })], clock, 20_000);
-  flows.count([counted({ tuple: OUT, packets: 3 })], clock, 20_001);
+  count([counted({ tuple: OUT, packets: 2 })], 20_000);
+  count([counted({ tuple: OUT, packets: 3 })], 20_001);
   assert.deepEqual(states(), ['open', 'update', 'update']);
 });
 
@@ -170,40 +213,40 @@ test('a connection ends with both FINs, or one RST, and its entries are given ba
     ],
     [{ tuple: BACK, tcp: { flags: 0x14, seq: 1, ack: 1 } }],
   ]) {
-    const { states, note, flows } = tracking();
+    const { states, note, flows, count } = tracking();
     note(0, { tuple: OUT });
     for (const end of ends) note(10, end);
     const entries = [counted({ tuple: OUT, packets: 1 }), counted({ tuple: BACK, packets: 1 })];
-    assert.deepEqual(flows.count(entries, clock, 900), []);
+    assert.deepEqual(count(entries, 900), []);
     assert.deepEqual(states(), ['open'], 'the last segments may still come');
-    assert.equal(flows.count(entries, clock, 2000).length, 2);
+    assert.equal(count(entries, 2000).length, 2);
     assert.deepEqual(states(), ['open', 'close']);
     assert.equal(flows.open, 0);
   }
 });
 
 test('one FIN alone leaves the connection open', () => {
-  const { states, note, flows } = tracking();
+  const { states, note, count } = tracking();
   note(0, { tuple: OUT });
   note(0, { tuple: OUT, tcp: { flags: 0x11, seq: 1, ack: 1 } });
-  flows.count([], clock, 60_000);
+  count([], 60_000);
   assert.deepEqual(states(), ['open']);
 });
 
 test('a silent flow is closed by its protocol’s time, a counted packet keeps it', () => {
-  const { states, note, flows } = tracking();
+  const { states, note, count } = tracking();
   note(0, { tuple: OUT });
-  flows.count([counted({ tuple: OUT, packets: 5 })], clock, 100_000);
-  flows.count([counted({ tuple: OUT, packets: 5 })], clock, 200_000);
+  count([counted({ tuple: OUT, packets: 5 })], 100_000);
+  count([counted({ tuple: OUT, packets: 5 })], 200_000);
   assert.equal(states().includes('close'), false);
-  flows.count([counted({ tuple: OUT, packets: 5 })], clock, 220_001);
+  count([counted({ tuple: OUT, packets: 5 })], 220_001);
   assert.equal(states().at(-1), 'close');
 
   const pings = tracking();
   pings.note(0, echo(8, 1));
   pings.note(1, echo(0, 1));
   assert.equal(pings.told.length, 1);
-  pings.flows.count([], clock, 10_002);
+  pings.count([], 10_002);
   assert.deepEqual(pings.states(), ['open', 'close']);
 });
 
@@ -212,28 +255,28 @@ test('a question and its answer over UDP are closed early, a longer exchange is 
     [2, 5_001],
     [3, 30_001],
   ] as const) {
-    const { states, note, flows } = tracking();
+    const { states, note, count } = tracking();
     note(0, { proto: 17, tuple: OUT });
     const entries = [counted({ proto: 'udp', tuple: OUT, packets: asked }), counted({ proto: 'udp', tuple: BACK, packets: 2 })];
-    flows.count(entries, clock, 0);
-    assert.deepEqual(flows.count(entries, clock, closedMs - 1), []);
+    count(entries, 0);
+    assert.deepEqual(count(entries, closedMs - 1), []);
     assert.equal(states().includes('close'), false);
-    assert.equal(flows.count(entries, clock, closedMs).length, 2);
+    assert.equal(count(entries, closedMs).length, 2);
     assert.equal(states().at(-1), 'close');
   }
   const unanswered = tracking();
   unanswered.note(0, { proto: 17, tuple: OUT });
   const entries = [counted({ proto: 'udp', tuple: OUT, packets: 1 })];
-  unanswered.flows.count(entries, clock, 0);
-  unanswered.flows.count(entries, clock, 29_999);
+  unanswered.count(entries, 0);
+  unanswered.count(entries, 29_999);
   assert.equal(unanswered.states().includes('close'), false, 'its answer may still come');
 });
 
 test('a flow that found no room in the kernel’s table says that it was not counted', () => {
-  const { told, note, flows } = tracking();
+  const { told, note, flows, count } = tracking();
   note(0, { tuple: OUT });
   note(0, { tuple: tuple('10.244.1.2', 40_001, '10.244.2.10', 80) });
-  flows.count([counted({ tuple: OUT, packets: 1 })], clock, 1);
+  count([counted({ tuple: OUT, packets: 1 })], 1);
   flows.closeAll();
   assert.deepEqual(
     told.map(({ state, counted: isCounted }) => [state, isCounted]),
@@ -252,11 +295,66 @@ test('an ICMP error opens no flow', () => {
   assert.equal(told.length, 0);
 });
 
-test('entries that no flow claims are given back once they are old', () => {
-  const { flows } = tracking();
-  const old = counted({ tuple: OUT, packets: 1, lastNs: 1n });
-  const young = counted({ tuple: BACK, packets: 1, lastNs: clock.monotonicNs - 1n });
-  assert.deepEqual(flows.count([old, young], clock, 0), [old.key]);
+test('entries that no flow claims are given back once they are old, and a question’s early: a filter may have left it out', () => {
+  for (const [proto, packets, limitS] of [
+    ['tcp', 1, 120],
+    ['udp', 3, 30],
+    ['udp', 2, 10],
+    ['icmp', 1, 10],
+  ] as const) {
+    const { count } = tracking();
+    const entry = counted({ proto, tuple: OUT, packets, lastNs: 1n });
+    assert.deepEqual(count([entry], 0, BigInt(limitS) * 1_000_000_000n), []);
+    assert.deepEqual(count([], 0, BigInt(limitS) * 1_000_000_000n + 2n), [entry], `${proto} ${packets}`);
+    assert.deepEqual(count([], 0, BigInt(limitS) * 2_000_000_000n), [], 'once');
+  }
+});
+
+test('an entry that is read before its packet is told is claimed by its flow', () => {
+  const { told, note, flows, count } = tracking();
+  count([counted({ tuple: OUT, packets: 2, lastNs: clock.monotonicNs })], 0);
+  note(1, { tuple: OUT });
+  count([], 2);
+  flows.closeAll();
+  assert.deepEqual([told.at(-1)?.packets.request, told.at(-1)?.counted], [2, undefined]);
+});
+
+test('what an entry counts after it was read for the last time is its flow’s', () => {
+  const { told, note, flows, count, table } = tracking();
+  note(0, { tuple: OUT });
+  note(0, { tuple: tuple('10.244.1.2', 40_001, '10.244.2.10', 80) });
+  note(0, { tuple: BACK, tcp: { flags: 0x14, seq: 1, ack: 1 } });
+  count([counted({ tuple: OUT, packets: 1 }), counted({ tuple: BACK, packets: 1 })], 900);
+  table.last = [counted({ tuple: OUT, packets: 4 }), counted({ tuple: BACK, packets: 5 })];
+  assert.equal(count([], 2000).length, 2);
+  assert.deepEqual(told.at(-1)?.packets, { request: 4, reply: 5 });
+  const other = counted({ tuple: tuple('10.244.1.2', 40_001, '10.244.2.10', 80), packets: 1 });
+  const nobodys = counted({ tuple: tuple('10.244.1.2', 40_002, '10.244.2.10', 80), packets: 1 });
+  table.put([other, nobodys]);
+  table.last = [{ ...other, counts: [{ ...other.counts[0]!, packets: 7 }] }];
+  flows.closeAll({ ...clock, table, nowMs: 3000 });
+  assert.deepEqual([told.at(-1)?.state, told.at(-1)?.packets], ['close', { request: 7, reply: 0 }]);
+  assert.deepEqual(table.taken, [other, nobodys]);
+});
+
+test('how long a flow was silent is told by its last packet, not by when that was read', () => {
+  const { states, note, count } = tracking();
+  note(0, { proto: 17, tuple: OUT });
+  const at = (ms: number) => clock.monotonicNs + BigInt(ms) * 1_000_000n;
+  const entries = [OUT, BACK].map((tuple) => counted({ proto: 'udp', tuple, packets: 1, lastNs: at(100) }));
+  assert.deepEqual(count(entries, 2000, at(2000)), []);
+  assert.deepEqual(count([], 5100, at(5100)), []);
+  assert.equal(count([], 5101, at(5101)).length, 2);
+  assert.deepEqual(states(), ['open', 'close']);
+});
+
+test('entries of a flow that had to be closed early are given back as those of nobody', () => {
+  const { note, count } = tracking({ limit: 1 });
+  note(0, { proto: 17, tuple: OUT });
+  const entry = counted({ proto: 'udp', tuple: OUT, packets: 1 });
+  count([entry], 0);
+  note(1, { proto: 17, tuple: tuple('10.244.1.2', 1, '10.244.2.10', 80) });
+  assert.deepEqual(count([], 2), [entry]);
 });
 
 test('how many flows are open is bounded: the oldest is closed early, and counted', () => {
@@ -272,42 +370,42 @@ const SYNS = [0x02, 0xc2].map((flags) => ({ flags, seq: 1, ack: 0 }));
 
 for (const syn of SYNS) {
   test(`a connection that did not come about is closed early, and goes before a conversation when there are too many (SYN ${syn.flags})`, () => {
-    const { note, flows, told } = tracking({ limit: 3 });
+    const { note, count, told } = tracking({ limit: 3 });
     const to = (sport: number) => tuple('10.244.1.2', sport, '10.244.2.10', 80);
     const from = (sport: number) => tuple('10.244.2.10', 80, '10.244.1.2', sport);
     const entries = [counted({ tuple: to(1), packets: 2 }), counted({ tuple: from(1), packets: 1 })];
     note(0, { tuple: to(1), tcp: syn, ipId: 1 });
-    flows.count(entries, clock, 1);
+    count(entries, 1);
     for (const sport of [2, 3, 4]) note(sport, { tuple: to(sport), tcp: syn, ipId: sport });
     const closed = () => told.filter(({ state }) => state === 'close').map(({ src }) => src.port);
     assert.deepEqual(closed(), [2], 'the oldest of those that are half open, not the oldest');
-    flows.count(entries, clock, 19_000);
+    count(entries, 19_000);
     assert.deepEqual(closed(), [2]);
-    flows.count(entries, clock, 25_000);
+    count(entries, 25_000);
     assert.deepEqual(closed(), [2, 3, 4]);
   });
 
   test(`a SYN (${syn.flags}) on the ports of a connection that has ended begins another one`, () => {
-    const { states, note, flows } = tracking();
+    const { states, note, count } = tracking();
     note(0, { tuple: OUT, tcp: syn });
     note(1, { tuple: BACK, tcp: { flags: 0x14, seq: 1, ack: 1 } });
     note(2, { tuple: OUT, tcp: syn, timeNs: 2000n });
-    flows.count([], clock, 2000);
+    count([], 2000);
     assert.deepEqual(states(), ['open'], 'it goes on');
   });
 }
 
 test('how many packets a packet’s flow got back is known once it is counted', () => {
   const { assembler, told } = assembling();
-  const { flows } = tracking();
+  const { flows, count } = tracking();
   assembler.add(sighting({ proto: 17, tuple: OUT }), 0);
   assembler.flush();
   const packet = told[0]!;
   assert.equal(flows.repliesTo(packet), undefined);
   flows.note(packet, 0);
   assert.equal(flows.repliesTo(packet), undefined, 'not counted yet');
-  flows.count([counted({ proto: 'udp', tuple: OUT, packets: 2 })], clock, 0);
+  count([counted({ proto: 'udp', tuple: OUT, packets: 2 })], 0);
   assert.equal(flows.repliesTo(packet), 0);
-  flows.count([counted({ proto: 'udp', tuple: BACK, packets: 3 })], clock, 1);
+  count([counted({ proto: 'udp', tuple: BACK, packets: 3 })], 1);
   assert.equal(flows.repliesTo(packet), 3);
 });

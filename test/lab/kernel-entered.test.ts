@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { before } from '../support/evidence.ts';
 import { SKIP } from './lab-fixture.ts';
@@ -163,34 +164,42 @@ suite('a packet that is not emitted where it comes in', { skip: SKIP }, () => {
     });
   }
 
-  test('is told with the interface it came in by when a rule drops it, in both directions', async () => {
-    const node = await follow([CLIENT, CLIENT6]);
-    const { port: sport, send } = await sender('a', 'udp', SERVICE, 53);
-    await send();
-    await node.packet('the answer', ({ dst, dir }) => dst.port === sport && dir === 'reply');
-    const rule = ['FORWARD', '-p', 'udp', '-m', 'length', '--length', '200:400', '-j', 'DROP'];
-    net.exec('node1', 'iptables', '-I', ...rule);
-    await send(200);
-    await node.packet(
-      'the question',
-      (packet) => src(packet, sport) && packet.verdict === 'dropped',
-      (packet) => {
-        assert.deepEqual([way(packet), packet.dst.ip, packet.drop?.reason], ['veth-a in', SERVICE, 'NETFILTER_DROP']);
-      },
-    );
-    net.exec('node1', 'iptables', '-D', ...rule);
-    net.exec('node1', 'iptables', '-I', ...rule, '-i', 'eth0');
-    await send(300);
-    await node.packet(
-      'the answer that is dropped',
-      ({ dst, verdict }) => dst.port === sport && verdict === 'dropped',
-      (packet) => {
-        assert.deepEqual([way(packet), packet.src.ip, packet.dir], ['eth0 in', REMOTE, 'reply']);
-      },
-    );
-    net.exec('node1', 'iptables', '-D', ...rule, '-i', 'eth0');
-    await close(node);
-  });
+  for (const [to, port] of [
+    [SERVICE, 53],
+    [REMOTE, 5353],
+  ] as const) {
+    test(`is told with the interface it came in by when a rule drops it, in both directions: to ${to}`, async () => {
+      const node = await follow([CLIENT, CLIENT6]);
+      const { port: sport, send } = await sender('a', 'udp', to, port);
+      await send();
+      await node.packet('the answer', ({ dst, dir }) => dst.port === sport && dir === 'reply');
+      const rule = ['FORWARD', '-p', 'udp', '-m', 'length', '--length', '200:400', '-j', 'DROP'];
+      net.exec('node1', 'iptables', '-I', ...rule);
+      // More than the kernel's coarse clock is late by.
+      await delay(100);
+      await send(200);
+      const { time: earlier } = await node.packet(
+        'the question',
+        (packet) => src(packet, sport) && packet.verdict === 'dropped',
+        (packet) => {
+          assert.deepEqual([way(packet), packet.dst.ip, packet.drop?.reason], ['veth-a in', to, 'NETFILTER_DROP']);
+        },
+      );
+      net.exec('node1', 'iptables', '-D', ...rule);
+      net.exec('node1', 'iptables', '-I', ...rule, '-i', 'eth0');
+      await send(300);
+      await node.packet(
+        'the answer that is dropped',
+        ({ dst, verdict }) => dst.port === sport && verdict === 'dropped',
+        (packet) => {
+          assert.deepEqual([way(packet), packet.src.ip, packet.dir], ['eth0 in', REMOTE, 'reply']);
+          assert.ok(packet.time > earlier, `${packet.time} is this packet's time, not that of an answer before ${earlier}`);
+        },
+      );
+      net.exec('node1', 'iptables', '-D', ...rule, '-i', 'eth0');
+      await close(node);
+    });
+  }
 
   test('is not told for the sake of what is no drop: the last segments of a connection', async () => {
     const node = await follow([CLIENT, LOCAL]);

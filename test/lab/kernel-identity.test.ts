@@ -4,7 +4,7 @@ import type { PacketEvent } from '../../src/event/types.ts';
 import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
-import { Net } from './support/net.ts';
+import { bridgedNodes, type Net } from './support/net.ts';
 import { TracedNode, way } from './support/traced-node.ts';
 
 const CLIENT = '10.244.1.2';
@@ -200,37 +200,4 @@ function bytesTold(packets: readonly PacketEvent[], first: number, bytes: number
     end = Math.max(end, at + size);
   }
   return { once: Math.min(end, bytes), again };
-}
-
-/** `node1` with pods a, b and d (10.244.1.2 to .4), `node2` with pod c (10.244.2.2), as flannel joins them: bridge cni0, VXLAN flannel.1, uplink eth0. */
-function bridgedNodes(): Net {
-  const net = new Net();
-  try {
-    net.add('node1', 'node2', 'a', 'b', 'c', 'd');
-    net.join(['node1', 'eth0', '192.168.78.1/24'], ['node2', 'eth0', '192.168.78.2/24']);
-    for (const [n, pods] of [
-      [1, ['a', 'b', 'd']],
-      [2, ['c']],
-    ] as const) {
-      const node = `node${n}`;
-      const peer = 3 - n;
-      net.ip(node, `link add cni0 type bridge; addr add 10.244.${n}.1/24 dev cni0; link set cni0 up`);
-      for (const [at, pod] of pods.entries()) {
-        net.join([node, `veth-${pod}`, '0.0.0.0/0'], [pod, 'eth0', `10.244.${n}.${at + 2}/24`]);
-        net.ip(node, `link set veth-${pod} master cni0 mtu 1450`);
-        net.ip(pod, `link set eth0 mtu 1450; route add default via 10.244.${n}.1`);
-      }
-      net.ip(
-        node,
-        `link add flannel.1 address 0a:00:00:00:00:0${n} type vxlan id 1 dev eth0 local 192.168.78.${n} dstport 8472 nolearning; addr add 10.244.${n}.0/32 dev flannel.1; link set flannel.1 up; neigh add 10.244.${peer}.0 lladdr 0a:00:00:00:00:0${peer} dev flannel.1; route add 10.244.${peer}.0/24 via 10.244.${peer}.0 dev flannel.1 onlink`,
-      );
-      net.ip(node, `route add default via 192.168.78.${peer}`);
-      net.exec(node, 'bridge', 'fdb', 'add', `0a:00:00:00:00:0${peer}`, 'dev', 'flannel.1', 'dst', `192.168.78.${peer}`);
-      net.exec(node, 'sysctl', '-qw', 'net.bridge.bridge-nf-call-iptables=1');
-    }
-    return net;
-  } catch (error) {
-    net.close();
-    throw error;
-  }
 }

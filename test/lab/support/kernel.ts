@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { type KernelSet, kernelTargets } from '../../../src/agent/follow-set.ts';
 import { type KernelStats, Tracer, type TracerOptions } from '../../../src/agent/tracer.ts';
 import { decodeBatch } from '../../../src/event/decode.ts';
+import { FLOW, FLOW_KEY } from '../../../src/event/layout.ts';
 import type { Sighting } from '../../../src/event/sighting.ts';
 import { loadNative } from '../../../src/native/load.ts';
 import type { RingReader } from '../../../src/native/types.ts';
@@ -77,10 +78,19 @@ export class Bench {
     return this.tracer.stats();
   }
 
+  flowEntries(): number {
+    return flowEntries(this.tracer);
+  }
+
   close(): void {
     this.#ring.close();
     this.tracer.close();
   }
+}
+
+/** How many the kernel's flow table has. */
+export function flowEntries(tracer: Tracer): number {
+  return tracer.object.mapEntries('flows').length / (FLOW_KEY.size + FLOW.size);
 }
 
 /** matched = emitted + counted + uncounted + cut + filtered + lost, by the kernel's own counters, none of them made by subtraction. */

@@ -11,7 +11,7 @@ import { loadNative } from '../../../src/native/load.ts';
 import type { NativeModule } from '../../../src/native/types.ts';
 import { createLog } from '../../../src/util/log.ts';
 import { resolvedTo } from '../../support/resolved.ts';
-import { openTracer } from './kernel.ts';
+import { flowEntries, openTracer } from './kernel.ts';
 import type { Ask, NodeOptions, NodeState } from './traced-node.ts';
 
 const options = JSON.parse(process.argv[2] ?? '{}') as NodeOptions;
@@ -24,6 +24,7 @@ const tracer = openTracer({
   ringBytes: options.ringBytes ?? 1 << 20,
   attach: options.attach ?? 'auto',
   podRate: options.podRate ?? 0,
+  flowEntries: options.flowEntries,
   // What the kernel's functions say of a translation is read by the same types.
   probes: withoutConntrack === false ? 'auto' : 'none',
   ...(btfFolder === undefined ? {} : { btfFolder }),
@@ -93,6 +94,7 @@ function state(tookMs = 0): NodeState {
     programIds: Object.fromEntries(tracer.object.programs().map((program) => [program, tracer.object.programInfo(program).id])),
     counts: { ...pipeline.assembler.counts },
     malformed: pipeline.malformed,
+    flowEntries: flowEntries(tracer),
     attachFailures: interfaces.failures,
     attachedAtMs,
     tookMs,

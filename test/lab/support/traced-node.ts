@@ -18,6 +18,8 @@ export interface NodeOptions {
   serviceAddresses?: ServiceAddress[];
   units?: 'flows' | 'packets';
   ringBytes?: number;
+  /** Of the kernel's table of flows. */
+  flowEntries?: number;
   /** The follower's; nobody judges by it here but the kernel. */
   filter?: string;
   /** Sightings a second of one pod; no bound unless given. */
@@ -47,6 +49,8 @@ export interface NodeState {
   programIds: Record<string, number>;
   counts: AssemblerCounts;
   malformed: number;
+  /** In the kernel's table. */
+  flowEntries: number;
   attachFailures: number;
   /** By interface index. */
   attachedAtMs: Record<number, number>;
