@@ -40,6 +40,9 @@ export const CASES: readonly Case[] = [
   { name: 'tcpdump', title: 'tcpdump, same selection', start: (lab) => startTcpdump(lab) },
 ];
 
+/** For packets of the nodes themselves: one who follows a pod has nothing of them. */
+export const NODE_CASES: readonly Case[] = CASES.filter(({ name }) => ['none', 'attached'].includes(name));
+
 /** Starts a follower as a user would, its JSON counted and thrown away; resolves once every agent has attached. */
 export async function follow(lab: Lab, args: readonly string[], onLine: (line: string) => void = () => {}): Promise<Watching> {
   const argv = ['follow', '--kubeconfig', lab.kubeconfig, '-o', 'json', ...args];

@@ -22,10 +22,24 @@ export interface Load {
   close(): Promise<void>;
 }
 
-/** Starts an iperf3 and a redis server in the target pod; the clients run in the source pod. */
-export async function startLoad(lab: Lab): Promise<Load> {
-  const { ip } = lab.pod(TARGET);
-  const target = lab.namespace(`pod/${TARGET}`);
+/** Places as the lab names them: `pod/NAME`, `node/NAME`. */
+export interface LoadEnds {
+  from: string;
+  to: string;
+  /** Of `to`. */
+  ip: string;
+}
+
+export const podToPod = (lab: Lab): LoadEnds => ({ from: `pod/${SOURCE}`, to: `pod/${TARGET}`, ip: lab.pod(TARGET).ip });
+/** What nodes say to each other, which is in no tunnel. */
+export function nodeToNode(lab: Lab): LoadEnds {
+  const [{ name: from }, { name: to, ip }] = lab.nodes as [Lab['nodes'][number], Lab['nodes'][number]];
+  return { from: `node/${from}`, to: `node/${to}`, ip };
+}
+
+/** Starts an iperf3 and a redis server at one end; the clients run at the other. */
+export async function startLoad(lab: Lab, { from, to, ip }: LoadEnds): Promise<Load> {
+  const target = lab.namespace(to);
   const redis = [
     'redis-server',
     '--port',
@@ -43,12 +57,12 @@ export async function startLoad(lab: Lab): Promise<Load> {
     startQuiet(inNamespace(target, ['iperf3', '--server', '--bind', ip, '--port', String(IPERF_PORT)])),
     startQuiet(inNamespace(target, [...redis, '--dir', '/tmp'])),
   ];
-  const client = (argv: string[]) => lab.exec(`pod/${SOURCE}`, argv);
+  const client = (argv: string[]) => lab.exec(from, argv);
   const iperf = async (seconds: number, more: string[]) => {
     const argv = ['iperf3', '--client', ip, '--port', String(IPERF_PORT), '--time', String(seconds), '--json', ...more];
     return JSON.parse(await client(argv)) as IperfReport;
   };
-  await untilListening(lab, [IPERF_PORT, REDIS_PORT]);
+  await untilListening(lab, to, [IPERF_PORT, REDIS_PORT]);
   return {
     tcp: async (seconds) => (await iperf(seconds, [])).end.sum_received.bits_per_second,
     udp: async (seconds) => {
@@ -85,9 +99,9 @@ interface IperfReport {
   };
 }
 
-async function untilListening(lab: Lab, ports: number[]): Promise<void> {
+async function untilListening(lab: Lab, place: string, ports: number[]): Promise<void> {
   const done = await waitFor(async () => {
-    const sockets = await lab.exec(`pod/${TARGET}`, ['ss', '-Htln']);
+    const sockets = await lab.exec(place, ['ss', '-Htln']);
     return ports.every((port) => sockets.includes(`:${port} `));
   }, READY_MS);
   if (done !== true) throw new Error(`The load's servers do not listen on ${ports.join(' and ')}`);

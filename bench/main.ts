@@ -5,9 +5,10 @@ import { parseArgs } from 'node:util';
 import { labUp } from '../src/lab/up.ts';
 import { messageOf } from '../src/util/errors.ts';
 import { measureAttach } from './attach.ts';
+import { CASES, NODE_CASES } from './cases.ts';
 import { measureDelivery } from './delivery.ts';
 import { measureFilterCost } from './filter-cost.ts';
-import { type Load, startLoad } from './load.ts';
+import { type Load, nodeToNode, podToPod, startLoad } from './load.ts';
 import { measurePipeline } from './pipeline.ts';
 import { measureProgramCost } from './program-cost.ts';
 import { type Results, reportText, targetsOf } from './report.ts';
@@ -15,7 +16,7 @@ import { measureResolving } from './resolve-again.ts';
 import { measureScale } from './scale.ts';
 import { measureThroughput } from './throughput.ts';
 
-const PARTS = ['cases', 'programs', 'filters', 'attach', 'delivery', 'pipeline', 'resolving', 'scale'];
+const PARTS = ['cases', 'node', 'programs', 'filters', 'attach', 'delivery', 'pipeline', 'resolving', 'scale'];
 
 const { values } = parseArgs({
   options: {
@@ -43,7 +44,7 @@ const abort = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => abort.abort(new Error(`interrupted by ${signal}`)));
 try {
-  const load = await startLoad(lab);
+  const load = await startLoad(lab, podToPod(lab));
   try {
     await measure(load);
   } finally {
@@ -72,11 +73,18 @@ async function measure(load: Load): Promise<void> {
   };
   set('attach', await run('attach', 'attaching', () => measureAttach(lab, { rounds: isQuick ? 3 : 9 })));
   set('delivery', await run('delivery', 'kernel to client', () => measureDelivery(lab, { pings: isQuick ? 200 : 1500 })));
+  const sideBySide = { rounds, seconds, requests: isQuick ? 3000 : 10_000, signal: abort.signal };
+  set('cases', await run('cases', 'side by side', () => measureThroughput(lab, load, { ...sideBySide, cases: CASES }, progress)));
   set(
-    'cases',
-    await run('cases', 'side by side', () =>
-      measureThroughput(lab, load, { rounds, seconds, requests: isQuick ? 3000 : 10_000, signal: abort.signal }, progress),
-    ),
+    'node',
+    await run('node', 'the nodes’ own packets', async () => {
+      const ofNodes = await startLoad(lab, nodeToNode(lab));
+      try {
+        return await measureThroughput(lab, ofNodes, { ...sideBySide, cases: NODE_CASES }, progress);
+      } finally {
+        await ofNodes.close();
+      }
+    }),
   );
   set('programs', await run('programs', 'programs', () => measureProgramCost(lab, load, { rounds: isQuick ? 1 : 3, seconds })));
   set('filters', await run('filters', 'filters', async () => measureFilterCost({ rounds: isQuick ? 5 : 31 })));

@@ -15,6 +15,8 @@ export interface Results {
   cores: number;
   isQuick: boolean;
   cases?: CaseResult[];
+  /** Of packets from node to node, in no tunnel. */
+  node?: CaseResult[];
   programs?: ProgramCost[];
   filters?: FilterCost;
   attach?: Attach;
@@ -41,7 +43,8 @@ export function reportText(results: Results): string {
   const parts = [
     `Linux ${results.kernel}, ${results.cores} cores${results.isQuick ? ' (quick: few and short rounds, figures are rough)' : ''}`,
   ];
-  if (results.cases !== undefined) parts.push(caseTable(results.cases));
+  if (results.cases !== undefined) parts.push(caseTable('Pod to pod across nodes', results.cases));
+  if (results.node !== undefined) parts.push(caseTable('Node to node, in no tunnel', results.node));
   if (results.programs !== undefined) parts.push(programTable(results.programs));
   parts.push(otherTable(results), targetTable(targetsOf(results)));
   return `${parts.join('\n\n')}\n`;
@@ -83,6 +86,11 @@ export function targetsOf(results: Results): Target[] {
     target('recording all pods: TCP throughput', '>= 95 % of baseline', percent(tcp), tcp >= 0.95);
     target('recording all pods: packets/s', '>= 90 % of baseline', percent(udp), udp >= 0.9);
   }
+  const ofNodes = results.node?.find(({ name }) => name === 'attached');
+  if (ofNodes !== undefined) {
+    const { median } = ofNodes.udpRatio;
+    target('packets/s of the nodes themselves while somebody follows', '>= 98 % of baseline', percent(median), median >= 0.98);
+  }
   if (results.attach !== undefined) {
     const { median } = results.attach.milliseconds;
     target('attached again when somebody follows', '<= 300 ms', `${median.toFixed(0)} ms`, median <= 300);
@@ -103,7 +111,7 @@ export function targetsOf(results: Results): Target[] {
   return targets;
 }
 
-function caseTable(cases: CaseResult[]): string {
+function caseTable(what: string, cases: CaseResult[]): string {
   const rounds = cases[0]?.udpRatio.rounds ?? 0;
   const rows = cases.map((one) => [
     one.title,
@@ -117,7 +125,7 @@ function caseTable(cases: CaseResult[]): string {
     megabytes(one.agentResidentBytes),
   ]);
   const heading = ['', 'TCP Gbit/s', 'of base', '64-byte UDP/s', 'of base', 'p50 / p99 µs', 'p50 of base', 'CPU', 'agent RSS'];
-  return `Pod to pod across nodes, ${rounds} interleaved rounds: median (quartiles)\n${table([heading, ...rows])}`;
+  return `${what}, ${rounds} interleaved rounds: median (quartiles)\n${table([heading, ...rows])}`;
 }
 
 function programTable(programs: ProgramCost[]): string {

@@ -1,6 +1,6 @@
 import type { Lab } from '../src/lab/lab.ts';
 import { agentPids } from './agents.ts';
-import { CASES } from './cases.ts';
+import type { Case } from './cases.ts';
 import type { Load } from './load.ts';
 import { cpuSeconds, residentBytes } from './processes.ts';
 import { interleaved, ratios, type Spread, spread } from './stats.ts';
@@ -34,17 +34,18 @@ interface Round {
   told: number | undefined;
 }
 
-/** The cases side by side: in each round every case once, in another order, each with its own start and end. */
+/** The cases side by side, the first is what the others are held against: in each round every case once, in another order, each with its own start and end. */
 export async function measureThroughput(
   lab: Lab,
   load: Load,
-  options: { rounds: number; seconds: number; requests: number; signal: AbortSignal },
+  options: { cases: readonly Case[]; rounds: number; seconds: number; requests: number; signal: AbortSignal },
   progress: (text: string) => void,
 ): Promise<CaseResult[]> {
-  const rounds: Round[][] = CASES.map(() => []);
+  const { cases } = options;
+  const rounds: Round[][] = cases.map(() => []);
   for (let round = 0; round < options.rounds; round++) {
-    for (const at of interleaved(CASES.length, round)) {
-      const { title, start } = CASES[at] as (typeof CASES)[number];
+    for (const at of interleaved(cases.length, round)) {
+      const { title, start } = cases[at] as Case;
       options.signal.throwIfAborted();
       progress(`round ${round + 1} of ${options.rounds}: ${title}`);
       const watching = await start(lab);
@@ -68,7 +69,7 @@ export async function measureThroughput(
       }
     }
   }
-  return CASES.map(({ name, title }, at) => resultOf(name, title, rounds[at] ?? [], rounds[0] ?? []));
+  return cases.map(({ name, title }, at) => resultOf(name, title, rounds[at] ?? [], rounds[0] ?? []));
 }
 
 function resultOf(name: string, title: string, rounds: Round[], baseline: Round[]): CaseResult {
