@@ -13,6 +13,7 @@
 #include "kernel.h"
 #include "maps.h"
 #include "parse.h"
+#include "ports.h"
 
 #define AF_INET 2
 
@@ -60,10 +61,16 @@ static __always_inline __u32 answers_from_of(unsigned long nfct)
 	       1;
 }
 
+static __always_inline bool is_of_reply(unsigned long nfct)
+{
+	__u32 info = nfct & NFCT_INFO_MASK;
+
+	return info == IP_CT_IS_REPLY || info == IP_CT_IS_REPLY + 1;
+}
+
 static __always_inline void read_conntrack(unsigned long nfct, struct ktrace_sighting *s)
 {
 	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
-	__u32 info = nfct & NFCT_INFO_MASK;
 
 	if (!ct)
 		return;
@@ -71,7 +78,7 @@ static __always_inline void read_conntrack(unsigned long nfct, struct ktrace_sig
 	read_tuple(&ct->tuplehash[1].tuple, &s->ct_reply);
 	s->ct_status = BPF_CORE_READ(ct, status);
 	s->flags |= KTRACE_CONNTRACK;
-	if (info == IP_CT_IS_REPLY || info == IP_CT_IS_REPLY + 1)
+	if (is_of_reply(nfct))
 		s->flags |= KTRACE_CT_REPLY;
 }
 
@@ -119,6 +126,7 @@ static __always_inline void remember_under(const struct ktrace_tuple *tuple, __u
 {
 	struct ktrace_remembered *known;
 
+	note_port(tuple->dport, scratch->remembered.seen_ns);
 	scratch->remembered_key.tuple = *tuple;
 	scratch->remembered.is_reply = is_reply;
 	known = bpf_map_lookup_elem(&remembered, &scratch->remembered_key);

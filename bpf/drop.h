@@ -73,7 +73,7 @@ static __always_inline int ifindex_of(const struct sk_buff *skb)
 /* What the first look at a packet says. */
 enum look {
 	LOOK_NOBODYS = 0,
-	LOOK_OF_NODE, /* the node's own, of TCP or UDP: a follower's only behind a translation */
+	LOOK_BEHIND, /* of a node's or a Service's address, TCP or UDP: a follower's only behind a translation */
 	LOOK_CLOSER,
 };
 
@@ -87,8 +87,8 @@ union first_bytes {
 static __always_inline enum look look_at_ports(__u8 proto, const __u8 *l4)
 {
 	if (proto == IPPROTO_UDP)
-		return tunnel_of_udp(l4) ? LOOK_CLOSER : LOOK_OF_NODE;
-	return proto == IPPROTO_TCP ? LOOK_OF_NODE : LOOK_CLOSER;
+		return tunnel_of_udp(l4) ? LOOK_CLOSER : LOOK_BEHIND;
+	return proto == IPPROTO_TCP ? LOOK_BEHIND : LOOK_CLOSER;
 }
 
 static __always_inline enum look look_at_ipv4(const union first_bytes *first, __u32 end)
@@ -141,7 +141,7 @@ static __always_inline enum look look_at(const struct source *source, union firs
 }
 
 /*
- * Whether drop_is_matched can find a follower's packet behind the node's addresses: by two look-ups instead of all that is done for one. Not inlined: its
+ * Whether drop_is_matched can find a follower's packet behind the addresses of nodes and Services: by two look-ups instead of all that is done for one. Not inlined: its
  * keys and tuples would make the program's stack, and those of the parsers that it calls, more than the 512 bytes that the verifier allows together.
  */
 static __noinline bool may_be_translated(const union first_bytes *first, unsigned long nfct)
@@ -247,7 +247,7 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 	if (!locate(skb, true, &source))
 		return;
 	look = look_at(&source, &first);
-	if (look == LOOK_NOBODYS || (look == LOOK_OF_NODE && !may_be_translated(&first, nfct)))
+	if (look == LOOK_NOBODYS || (look == LOOK_BEHIND && !may_be_translated(&first, nfct)))
 		return;
 	/* Before it is parsed: where several nodes are one kernel's, what is dropped is mostly the others'. */
 	netns = netns_of(skb, receiver);

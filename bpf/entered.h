@@ -14,7 +14,6 @@
 #include "maps.h"
 #include "parse.h"
 #include "tunnel.h"
-#include "vlan.h"
 
 /* A driver hands packets on in lists of eight, each of which passes the hook before the first goes on. */
 #define ENTERED_SLOTS 16
@@ -96,13 +95,30 @@ static __always_inline __u32 bytes_wanted(const struct ktrace_sighting *s)
 }
 
 /* A segment or datagram as it usually is. inner: offset of the inner IP header from the outer one, 0 when it is in no tunnel. */
-static __always_inline void note_counted(struct __sk_buff *skb, const __u32 l3, __u32 inner, __u64 coarse_ns)
+static __always_inline void note_usual(struct __sk_buff *skb, const __u32 l3, __u32 inner, __u64 latest_ns)
 {
 	bool is_ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
 	__u32 usual = is_ipv4 && !inner ? ENTERED_IPV4 : inner + ENTERED_IPV6;
 	__u32 tag = skb->vlan_present ? VLAN_PRESENT | skb->vlan_tci : 0;
 
-	note_entered(skb, l3, usual, coarse_ns + COARSE_NS, tag);
+	note_entered(skb, l3, usual, latest_ns, tag);
+}
+
+/* Kind of an interface where packets that it takes in begin their way on this node; 0: it is none. */
+static __always_inline __u32 entry_kind(__u32 ifindex)
+{
+	struct ktrace_interface *interface = bpf_map_lookup_elem(&interfaces, &ifindex);
+
+	if (!interface || (interface->kind != KTRACE_INTERFACE_POD && interface->kind != KTRACE_INTERFACE_UPLINK))
+		return 0;
+	return interface->kind;
+}
+
+/* A datagram that comes in and is not looked at closer: its translation may turn out to be a follower's. */
+static __always_inline void note_datagram(struct __sk_buff *skb, const __u32 l3)
+{
+	if (is_uplink(skb->ifindex) || entry_kind(skb->ifindex))
+		note_usual(skb, l3, 0, bpf_ktime_get_ns());
 }
 
 static __always_inline void forget_entered(__u64 skb)

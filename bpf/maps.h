@@ -21,6 +21,8 @@ const volatile __u32 cfg_reason_consumed = 1;
 const volatile __u32 cfg_reason_not_specified = 2;
 /* Translations remembered for longer than this are not trusted any more. */
 const volatile __u64 cfg_remember_ns = 30000000000ULL;
+/* The kernel's time in ns, shifted by this, numbers the spans of port_seen: 69 s each. */
+const volatile __u32 cfg_port_span_shift = 36;
 /* A quarter of the ring, in bytes: from that fill on the reader is woken at once. */
 const volatile __u64 cfg_wake_bytes = 1 << 20;
 
@@ -37,11 +39,13 @@ const volatile __u8 cfg_filters = 1;
 __u64 target_bits[TARGET_BITS / 64];
 /* The same for the node's own addresses alone: between whom its tunnels are. */
 __u64 node_bits[TARGET_BITS / 64];
-/*
- * The same as target_bits without the node's own addresses, unless these are followed themselves: all others may hide a followed packet behind a
- * translation only.
- */
+/* The same for followed addresses alone. A packet of the others, which are nodes' and Services', is a follower's only behind a translation. */
 __u64 followed_bits[TARGET_BITS / 64];
+#define PORTS 65536
+/* Ports of what is in service_ports, whatever their addresses and protocols. */
+__u64 service_port_bits[PORTS / 64];
+/* By destination port, in which span of time a translation was remembered or a flow counted under it, see ports.h; 0: never. */
+__u8 port_seen[PORTS];
 /* UDP ports of the node's own VXLAN devices, host order, 0 unused. */
 __u16 vxlan_ports[4];
 /* The same of its Geneve devices. */
@@ -192,6 +196,8 @@ struct {
 } stats SEC(".maps");
 
 #define ENTERED_BYTES 128
+/* Beside a tag: there is one, also when it is 0. */
+#define VLAN_PRESENT (1U << 16)
 /* A packet where it came in, see entered.h. */
 struct entered {
 	__u64 skb; /* 0: nothing is remembered */

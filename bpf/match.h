@@ -10,9 +10,11 @@
 #include <bpf/bpf_endian.h>
 #include "address.h"
 #include "conntrack.h"
+#include "entered.h"
 #include "event.h"
 #include "maps.h"
 #include "parse.h"
+#include "ports.h"
 #include "tunnel.h"
 
 static __always_inline bool ipv4_may_match(void *l3, void *end)
@@ -133,34 +135,84 @@ static __always_inline bool inner_may_match(struct __sk_buff *skb, __u32 offset,
 	return ip_may_match(header, header + sizeof(header));
 }
 
-/*
- * Sent by the node itself, or by it as a router for nobody whom a follower can want: neither address is followed, and conntrack says that none is behind
- * them. What comes in has no entry yet. A tunnel's packet is none of these: what matters is inside.
- */
-static __always_inline bool is_nodes_own(struct __sk_buff *skb, void *l3, void *end)
+/* What is_of_nobody reads of a packet. */
+struct first_look {
+	const __u32 *src, *dst;
+	const __u8 *l4;
+	__u8 words; /* of an address */
+};
+
+/* What goes out has passed all of NAT's hooks: where it still is what its connection's entry has for its direction, nobody is hidden behind it. */
+static __always_inline bool is_as_tracked(const struct first_look *look, unsigned long nfct)
 {
-	struct iphdr *ip = l3;
-	struct ipv6hdr *ip6 = l3;
-	__u8 *l4, proto;
+	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
+	const __be16 *ports = (const void *)look->l4;
+	struct nf_conntrack_tuple tuple = {};
+	__u32 differs;
+	int i;
+
+	if (!ct ||
+	    bpf_core_read(&tuple, sizeof(tuple), is_of_reply(nfct) ? &ct->tuplehash[1].tuple : &ct->tuplehash[0].tuple))
+		return false;
+	differs = (tuple.src.u.all ^ ports[0]) | (tuple.dst.u.all ^ ports[1]);
+#pragma unroll
+	for (i = 0; i < 4; i++)
+		if (i < look->words)
+			differs |= (tuple.src.u3.all[i] ^ look->src[i]) | (tuple.dst.u3.all[i] ^ look->dst[i]);
+	return !differs;
+}
+
+/*
+ * Where it comes in, conntrack has not seen it: its destination port says whether a translation may be known. A bridge may have had it tracked.
+ * TCP's SYN, FIN and RST are left to the body, which remembers them for the next hooks (entered.h); a datagram is remembered here.
+ */
+static __always_inline bool comes_to_nobody(struct __sk_buff *skb, const __u32 l3, const struct first_look *look,
+					    const __u8 proto)
+{
+	void *end = (void *)(long)skb->data_end;
+
+	if (may_be_translated_port((__u16)look->l4[2] << 8 | look->l4[3]))
+		return false;
+	if (!is_uplink(skb->ifindex) && conntrack_of((const struct sk_buff *)skb) & ~NFCT_INFO_MASK)
+		return false;
+	if (proto == IPPROTO_TCP)
+		return look->l4 + 14 <= (__u8 *)end && !(look->l4[13] & TCP_SYN_FIN_RST);
+	note_datagram(skb, l3);
+	return true;
+}
+
+/*
+ * For certain of no follower, as most packets of the nodes themselves: a TCP segment or datagram of which neither address is followed, and nobody is
+ * hidden behind a translation. A tunnel's packet is not: what matters is inside.
+ */
+static __always_inline bool is_of_nobody(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct iphdr *ip = data + l3;
+	struct ipv6hdr *ip6 = data + l3;
+	struct first_look look;
+	__u8 proto;
 
 	if ((void *)(ip + 1) > end)
 		return false;
 	if (ip->version == 4) {
-		if (ip->ihl != 5 || is_set(followed_bits, bit_of_ipv4(ip->saddr)) ||
-		    is_set(followed_bits, bit_of_ipv4(ip->daddr)))
+		if (ip->ihl != 5 || ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK) ||
+		    is_set(followed_bits, bit_of_ipv4(ip->saddr)) || is_set(followed_bits, bit_of_ipv4(ip->daddr)))
 			return false;
-		l4 = (void *)(ip + 1);
+		look = (struct first_look){ &ip->saddr, &ip->daddr, (void *)(ip + 1), 1 };
 		proto = ip->protocol;
 	} else {
 		if ((void *)(ip6 + 1) > end || is_set(followed_bits, bit_of_ipv6(&ip6->saddr)) ||
 		    is_set(followed_bits, bit_of_ipv6(&ip6->daddr)))
 			return false;
-		l4 = (void *)(ip6 + 1);
+		look = (struct first_look){ ip6->saddr.in6_u.u6_addr32, ip6->daddr.in6_u.u6_addr32, (void *)(ip6 + 1),
+					    4 };
 		proto = ip6->nexthdr;
 	}
-	if (proto != IPPROTO_TCP && (proto != IPPROTO_UDP || l4 + 4 > (__u8 *)end || tunnel_of_udp(l4)))
+	if (look.l4 + 4 > (__u8 *)end || (proto != IPPROTO_TCP && (proto != IPPROTO_UDP || tunnel_of_udp(look.l4))))
 		return false;
-	return is_untranslated(conntrack_of((const struct sk_buff *)skb));
+	return hook == KTRACE_HOOK_TC_INGRESS ? comes_to_nobody(skb, l3, &look, proto)
+					      : is_as_tracked(&look, conntrack_of((const struct sk_buff *)skb));
 }
 
 /* False: no follower can be interested. True: look closer. */
@@ -179,7 +231,7 @@ static __always_inline bool may_match(struct __sk_buff *skb, const __u32 l3, con
 	inner = inner_offset(skb, at, end, hook);
 	if (inner)
 		return inner_may_match(skb, l3 + inner, at + inner, end);
-	return hook != KTRACE_HOOK_TC_EGRESS || !is_nodes_own(skb, at, end);
+	return !is_of_nobody(skb, l3, hook);
 }
 
 static __always_inline struct ktrace_target *target_of(const __u32 *words)

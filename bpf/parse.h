@@ -17,6 +17,7 @@
 #include "maps.h"
 #include "tunnel.h"
 
+#define TCP_SYN_FIN_RST 0x07
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV4_OFFSET_MASK 0x1fff
 #define MAX_IPV6_EXTENSIONS 8

@@ -16,8 +16,6 @@
 #include "tunnel.h"
 #include "vlan.h"
 
-#define TCP_SYN_FIN_RST 0x07
-
 /* The headers, and as much more as a follower of it asks for. s is of a scratch memory: its data goes on behind it (struct ktrace_filtered). */
 static __always_inline void capture(const struct source *source, const struct parsed *at, struct ktrace_sighting *s)
 {
@@ -133,14 +131,7 @@ static __always_inline bool is_always_told(const struct ktrace_sighting *s)
 /* Kind of the interface where the packet's way on this node begins; 0 when that is not this one. */
 static __always_inline __u32 entry_kind_of(const struct ktrace_sighting *s)
 {
-	struct ktrace_interface *interface;
-
-	if (s->hook != KTRACE_HOOK_TC_INGRESS)
-		return 0;
-	interface = bpf_map_lookup_elem(&interfaces, &s->ifindex);
-	if (!interface || (interface->kind != KTRACE_INTERFACE_POD && interface->kind != KTRACE_INTERFACE_UPLINK))
-		return 0;
-	return interface->kind;
+	return s->hook == KTRACE_HOOK_TC_INGRESS ? entry_kind(s->ifindex) : 0;
 }
 
 /*
@@ -191,6 +182,15 @@ static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_ke
 	return key->proto == IPPROTO_UDP;
 }
 
+/* As long as a connection has packets, in either direction, what comes in of it is looked at. */
+static __always_inline void note_ports(const struct ktrace_tuple *tuple, __u32 place, __u64 now_ns)
+{
+	if (place == KTRACE_PLACE_UPLINK_IN)
+		note_port(tuple->dport, now_ns);
+	else if (place == KTRACE_PLACE_UPLINK_OUT)
+		note_port(tuple->sport, now_ns);
+}
+
 /* Both by one look-up: this is counted for most packets. */
 static __always_inline void count_counted(void)
 {
@@ -237,8 +237,18 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 		now_ns = bpf_ktime_get_coarse_ns();
 	count_at(flow, place_number, skb->gso_segs ? skb->gso_segs : 1, len, now_ns);
 	if (place_number == KTRACE_PLACE_POD_IN || place_number == KTRACE_PLACE_UPLINK_IN)
-		note_counted(skb, l3, inner, now_ns);
+		note_usual(skb, l3, inner, now_ns + COARSE_NS);
+	if (!inner)
+		note_ports(&key.tuple, place_number, now_ns);
 	return true;
+}
+
+/* The same after a close look. */
+static __always_inline void count_seen(struct ktrace_flow *flow, __u32 place_number, const struct ktrace_sighting *s)
+{
+	count_at(flow, place_number, s->gso_segs, s->len, s->time_ns);
+	if (!s->tunnel_kind)
+		note_ports(&s->tuple, place_number, s->time_ns);
 }
 
 /*
@@ -382,7 +392,7 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	if (place && place->generation == generation && !(place->state & PLACE_EVERY) && is_same_entry(place, nfct) &&
 	    !is_always_told(s)) {
 		COUNT(matched);
-		count_at(flow, place_number, s->gso_segs, s->len, s->time_ns);
+		count_seen(flow, place_number, s);
 		COUNT(counted);
 		return;
 	}
@@ -393,7 +403,7 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	COUNT(matched);
 	note_wishes(s);
 	if (place) {
-		count_at(flow, place_number, s->gso_segs, s->len, s->time_ns);
+		count_seen(flow, place_number, s);
 		if (!is_always_told(s) && !(s->flags & KTRACE_EVERY) && !is_changed(place, s, nfct)) {
 			/* Before the filter and its pod's rate: there is nothing to ask and nothing to charge. */
 			place->generation = generation;

@@ -10,8 +10,6 @@
 #include <bpf/bpf_helpers.h>
 #include "match.h"
 
-#define VLAN_PRESENT (1U << 16)
-
 static __always_inline bool is_vlan(__be16 protocol)
 {
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);

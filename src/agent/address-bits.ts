@@ -2,7 +2,7 @@ import { addressBytes, addressText, isOfOneHost } from '../util/address.ts';
 
 const BITS = 65_536;
 
-/** An empty `target_bits` (bpf/maps.h): one bit for each hash of an address. */
+/** An empty `target_bits` (bpf/maps.h): one bit for each hash of an address. The kernel's set of ports has as many. */
 export function emptyBits(): Uint8Array {
   return new Uint8Array(BITS / 8);
 }

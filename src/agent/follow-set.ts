@@ -140,6 +140,7 @@ export function kernelTargets(
     bits: emptyBits(),
     nodeBits: emptyBits(),
     followedBits: emptyBits(),
+    servicePortBits: emptyBits(),
     everyPacket: sets.some(({ wantsEveryPacket }) => wantsEveryPacket),
     leftOut: new Map(),
   };
@@ -179,8 +180,7 @@ function addTo(targets: KernelTargets, { hex, bit }: KnownAddress, kinds: number
   const all = (targets.addresses.get(hex) ?? 0) | kinds;
   targets.addresses.set(hex, all);
   setBit(targets.bits, bit);
-  // The node's own come first, so what they are is known by now.
-  if ((all & ADDRESS_BITS.node) === 0 || (all & ADDRESS_BITS.followed) !== 0) setBit(targets.followedBits, bit);
+  if ((kinds & ADDRESS_BITS.followed) !== 0) setBit(targets.followedBits, bit);
 }
 
 function putIn(targets: KernelTargets, { entry, kinds }: Wish): void {
@@ -190,6 +190,7 @@ function putIn(targets: KernelTargets, { entry, kinds }: Wish): void {
   }
   addTo(targets, entry.address, ADDRESS_BITS.service);
   targets.servicePorts.add(entry.servicePort);
+  setBit(targets.servicePortBits, entry.port);
 }
 
 /**
@@ -216,7 +217,7 @@ function putShares(targets: KernelTargets, sets: readonly KernelSet[], room: num
 }
 
 /** A followed address, or a Service's address with the key of its port in `service_ports`. */
-type KernelEntry = KnownAddress | { address: KnownAddress; servicePort: string };
+type KernelEntry = KnownAddress | { address: KnownAddress; port: number; servicePort: string };
 
 /** By set: followers that a change does not touch keep theirs. */
 const knownEntries = new WeakMap<KernelSet, readonly KernelEntry[]>();
@@ -229,7 +230,7 @@ function entriesOf(set: KernelSet): readonly KernelEntry[] {
   for (const ip of set.addresses) entries.push(addressOf(ip));
   for (const { ip, port, proto } of set.serviceAddresses) {
     const address = addressOf(ip);
-    entries.push({ address, servicePort: servicePortKey(address.bytes, port, PROTOCOL_NUMBERS[proto]) });
+    entries.push({ address, port, servicePort: servicePortKey(address.bytes, port, PROTOCOL_NUMBERS[proto]) });
   }
   knownEntries.set(set, entries);
   return entries;

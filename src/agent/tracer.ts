@@ -56,8 +56,10 @@ export interface KernelTargets {
   bits: Uint8Array;
   /** The same of the node's own addresses alone. */
   nodeBits: Uint8Array;
-  /** All but the node's own addresses, unless these are followed themselves. */
+  /** The same of followed addresses alone. */
   followedBits: Uint8Array;
+  /** The ports of `servicePorts`. */
+  servicePortBits: Uint8Array;
   /** How many of a follower's addresses and ports there is no room for, by the follower's index. */
   leftOut: Map<number, number>;
   /** Some address has the bit `every`. */
@@ -362,6 +364,7 @@ export class Tracer {
       this.#setGlobal('target_bits', targets.bits);
       this.#setGlobal('node_bits', targets.nodeBits);
       this.#setGlobal('followed_bits', targets.followedBits);
+      this.#setGlobal('service_port_bits', targets.servicePortBits);
       this.#generation = generation;
       this.#setGlobal('target_generation', u32(generation));
     }

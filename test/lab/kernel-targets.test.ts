@@ -102,9 +102,11 @@ function nextTargetSet(): KernelProgram {
   out.loadMap(1, 0);
   out.call(MAP_LOOKUP);
   out.jump64('jeq', 0, 0, isNone);
-  out.load(4, 1, 0, offset);
+  // Further than a load reaches.
+  out.add64(0, offset);
+  out.load(4, 1, 0, 0);
   out.alu32('add', 1, 1);
-  out.store(4, 0, offset, 1);
+  out.store(4, 0, 0, 1);
   out.move64(1, 6);
   out.loadMap(2, 1);
   out.alu32('mov', 3, BODY.told);

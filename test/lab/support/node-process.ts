@@ -9,6 +9,7 @@ import { Pipeline } from '../../../src/agent/pipeline.ts';
 import type { Subscription } from '../../../src/event/target.ts';
 import { loadNative } from '../../../src/native/load.ts';
 import type { NativeModule } from '../../../src/native/types.ts';
+import { u32 } from '../../../src/util/bytes.ts';
 import { createLog } from '../../../src/util/log.ts';
 import { resolvedTo } from '../../support/resolved.ts';
 import { flowEntries, openTracer } from './kernel.ts';
@@ -17,7 +18,10 @@ import type { Ask, NodeOptions, NodeState } from './traced-node.ts';
 const options = JSON.parse(process.argv[2] ?? '{}') as NodeOptions;
 const { withoutConntrack = false } = options;
 let isWithoutConntrack = withoutConntrack !== false;
-const native = hidingConntrack(loadNative(), () => isWithoutConntrack);
+const native = withPortSpans(
+  hidingConntrack(loadNative(), () => isWithoutConntrack),
+  options.portSpanShift,
+);
 const btfFolder = withoutConntrack === 'at-first' ? mkdtempSync(join(tmpdir(), 'ktrace-btf-')) : undefined;
 const tracer = openTracer({
   native,
@@ -123,6 +127,14 @@ process.on('message', (ask: Ask) => {
 });
 process.on('disconnect', () => process.exit());
 process.send?.({ state: state() });
+
+function withPortSpans(native: NativeModule, shift: number | undefined): NativeModule {
+  if (shift === undefined) return native;
+  const config = { cfg_port_span_shift: u32(shift) };
+  const openObject: NativeModule['openObject'] = (path, how) =>
+    native.openObject(path, { ...how, config: { ...how?.config, ...config } });
+  return { ...native, openObject };
+}
 
 function hidingConntrack(whole: NativeModule, isHidden: () => boolean): NativeModule {
   const hasStruct = (name: string): boolean => !(name === 'nf_conn' && isHidden()) && whole.btf.hasStruct(name);

@@ -22,6 +22,8 @@ export interface NodeOptions {
   flowEntries?: number;
   /** The follower's; nobody judges by it here but the kernel. */
   filter?: string;
+  /** Of the kernel side's spans of time in which ports are seen: their length is two to the power of this, ns. */
+  portSpanShift?: number;
   /** Sightings a second of one pod; no bound unless given. */
   podRate?: number;
   attach?: 'auto' | 'tcx' | 'clsact';

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { after, suite, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { before } from '../support/evidence.ts';
+import { untilHolds } from '../support/until.ts';
+import { SKIP } from './lab-fixture.ts';
+import { isAccounted } from './support/kernel.ts';
+import { type Net, twoNodes } from './support/net.ts';
+import { TracedNode } from './support/traced-node.ts';
+
+const POD = '10.9.1.2';
+const UPLINK = '192.168.77.1';
+const UPLINK6 = 'fd00:77::1';
+const WORLD = '192.168.77.2';
+/** Spans of 0.27 s: a port is forgotten 1.1 to 1.4 s after its last packet. */
+const SPAN_SHIFT = 28;
+
+/** Sends a datagram to whom the last one came from, or to this address, when it is told to; tells of each that comes. */
+const END = `const [port, to] = process.argv.slice(1);
+  const socket = require('node:dgram').createSocket('udp4');
+  let last = to;
+  socket.on('message', (bytes, from) => { last ??= from.address + ' ' + from.port; process.send('came'); });
+  socket.bind(Number(port), () => process.send('ready'));
+  process.on('message', () => { const [ip, port] = last.split(' '); socket.send('x', Number(port), ip); });`;
+
+suite('what comes in to the node’s own addresses', { skip: SKIP }, () => {
+  let net: Net;
+  let node: TracedNode;
+  before(async () => {
+    net = twoNodes();
+    net.ip('node1', `addr add ${UPLINK6}/64 dev eth0 nodad`);
+    net.ip('node2', `addr add fd00:77::2/64 dev eth0 nodad`);
+    net.exec('node1', 'iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '10.9.1.0/24', '-o', 'eth0', '-j', 'MASQUERADE');
+    await net.serve('node2');
+    node = await TracedNode.following(net, {
+      node: 'node1',
+      addresses: [POD],
+      serviceAddresses: [
+        { ip: UPLINK, port: 30_080, proto: 'tcp' },
+        { ip: UPLINK6, port: 30_053, proto: 'udp' },
+      ],
+      portSpanShift: SPAN_SHIFT,
+    });
+  });
+  after(() => net?.close());
+
+  const stats = async () => (await node.ask('state')).stats;
+  /** What the kernel side looked at meanwhile: of no follower, and of one. */
+  const looked = async (work: () => unknown) => {
+    const was = await stats();
+    await work();
+    const is = await stats();
+    return { unmatched: is.unmatched - was.unmatched, matched: is.matched - was.matched };
+  };
+
+  for (const [what, command] of [
+    ['datagrams', `for n in {1..200}; do echo x > /dev/udp/${UPLINK}/4010; done 2> /dev/null; true`],
+    ['datagrams over IPv6', `for n in {1..200}; do echo x > /dev/udp/${UPLINK6}/4010; done 2> /dev/null; true`],
+  ] as const) {
+    test(`is not looked at closer: ${what}`, async () => {
+      const { unmatched, matched } = await looked(() => net.try('node2', command));
+      assert.ok(unmatched < 100, `${unmatched} of 200 were looked at closer`);
+      assert.equal(matched, 0);
+    });
+  }
+
+  test('is not looked at closer: what the node fetches', async () => {
+    const fetch = `exec 3<>/dev/tcp/${WORLD}/8080; for n in {1..200}; do echo hello >&3; read -r line <&3; done`;
+    const { unmatched, matched } = await looked(() => assert.ok(net.try('node1', fetch)));
+    assert.ok(unmatched < 100, `${unmatched} of at least 200 were looked at closer`);
+    assert.equal(matched, 0);
+  });
+
+  test('is looked at where it comes to a Service’s port', async () => {
+    for (const to of [`tcp/${UPLINK}/30080`, `udp/${UPLINK6}/30053`]) {
+      const { matched } = await looked(() => net.try('node2', `echo x > /dev/${to}`));
+      assert.ok(matched > 0, to);
+    }
+  });
+
+  test('is looked at where it is an answer to a followed pod, as long as its connection has packets', async () => {
+    const ends = [
+      ['node2', '4014'],
+      ['a', '4015', `${WORLD} 4014`],
+    ].map(([name = '', ...args]) => net.spawn(name, [process.execPath, '-e', END, ...args]));
+    await Promise.all(ends.map(said));
+    const [world, pod] = ends as [ChildProcess, ChildProcess];
+    const send = async (from: ChildProcess, to: ChildProcess) => {
+      const came = said(to);
+      from.send('');
+      await came;
+    };
+    const matched = async (from: ChildProcess, to: ChildProcess) => (await looked(() => send(from, to))).matched;
+    const isSeenWhole = () =>
+      untilHolds(
+        'question and answer are counted at the pod’s interface and at the uplink',
+        async () => assert.deepEqual([await matched(pod, world), await matched(world, pod)], [2, 2]),
+        // Sooner than spans' numbers wrap.
+        10_000,
+      );
+    await isSeenWhole();
+    await delay(1500);
+    assert.equal(await matched(world, pod), 1, 'nothing came for so long that the port is forgotten at the uplink');
+    await isSeenWhole();
+    assert.ok(isAccounted(await stats()));
+  });
+});
+
+const said = (child: ChildProcess) => new Promise((resolve) => child.once('message', resolve));
