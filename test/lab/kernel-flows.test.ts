@@ -6,7 +6,7 @@ import { until, untilHolds } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
 import { isAccounted } from './support/kernel.ts';
 import { bridgedNodes, type Net, twoNodes } from './support/net.ts';
-import { TracedNode, way } from './support/traced-node.ts';
+import { type NodeOptions, TracedNode, way } from './support/traced-node.ts';
 
 const [CLIENT, SERVER, SERVICE] = ['10.244.1.2', '10.244.2.2', '10.96.0.10'];
 const LOOKUPS = 100;
@@ -22,6 +22,22 @@ const LOOK_UP = `const { createSocket } = require('node:dgram');
   };
   next(${LOOKUPS});`;
 
+const CONNECTIONS = 10_000;
+/** More than two segments. */
+const CONNECTION_BYTES = 4000;
+
+/** So many connections, a hundred at a time, each of which sends this much and waits until it has come back. */
+const CONNECT = `const { connect } = require('node:net');
+  let left = ${CONNECTIONS};
+  const next = () => {
+    if (left-- <= 0) return;
+    let came = 0;
+    const socket = connect(8080, '${SERVER}', () => socket.write(Buffer.alloc(${CONNECTION_BYTES}, 'x')));
+    socket.on('data', (bytes) => { came += bytes.length; if (came === ${CONNECTION_BYTES}) socket.end(); });
+    socket.on('close', next);
+  };
+  for (let at = 0; at < 100; at++) next();`;
+
 const isFlow = (event: { kind: string }): event is FlowEvent => event.kind === 'flow';
 
 suite('the table of flows, where a packet passes four interfaces of a node', { skip: SKIP }, () => {
@@ -34,12 +50,13 @@ suite('the table of flows, where a packet passes four interfaces of a node', { s
   });
   after(() => net?.close());
 
-  const following = (node: string) =>
+  const following = (node: string, more: Partial<NodeOptions> = {}) =>
     TracedNode.following(net, {
       node,
       addresses: [CLIENT],
       ringBytes: 16 << 20,
       serviceAddresses: [{ ip: SERVICE, port: 53, proto: 'udp' }],
+      ...more,
     });
   const closed = (node: TracedNode) => node.events.filter(isFlow).filter(({ state }) => state === 'close');
   const isUdp = ({ proto }: PacketEvent) => proto === 'udp';
@@ -92,6 +109,35 @@ suite('the table of flows, where a packet passes four interfaces of a node', { s
     assert.ok(counted[0]!.packets.request > 500_000 / 1500 && counted[0]!.packets.request < 2000);
     assert.ok(counted[0]!.bytes.request > 500_000 && counted[0]!.bytes.request < 700_000);
     for (const node of nodes) await node.close();
+  });
+
+  test('counts ten thousand connections in VXLAN, their segments merged, on both nodes the same', async (t) => {
+    const nodes = [
+      await following('node1', { ringBytes: 64 << 20, flowEntries: 262_144 }),
+      await following('node2', { ringBytes: 64 << 20, flowEntries: 262_144 }),
+    ];
+    net.exec('a', process.execPath, '-e', CONNECT);
+    const ended = (node: TracedNode) =>
+      new Map(closed(node).flatMap((flow) => (flow.proto === 'tcp' && flow.dst.port === 8080 ? [[flow.src.port, flow]] : [])));
+    for (const node of nodes) {
+      await until(
+        'all have ended',
+        async () => ended(node).size === CONNECTIONS || (await node.ask('state')).stats.lostRing > 0,
+        120_000,
+      );
+    }
+    const [asking, answering] = nodes.map(ended) as [ReturnType<typeof ended>, ReturnType<typeof ended>];
+    let compared = 0;
+    for (const [port, { packets, bytes }] of asking) {
+      assert.ok(bytes.request > CONNECTION_BYTES && bytes.reply > CONNECTION_BYTES, JSON.stringify(bytes));
+      const other = answering.get(port);
+      if (other === undefined) continue;
+      assert.deepEqual([other.packets, other.bytes], [packets, bytes]);
+      compared += 1;
+    }
+    const { stats } = await nodes[0]!.ask('state');
+    t.diagnostic(`${compared} of ${CONNECTIONS} held against each other; ${JSON.stringify(stats)}`);
+    for (const node of nodes) assert.ok(isAccounted((await node.close()).stats));
   });
 
   test('has a flow told again at every hook when a follower asks for something else, and then no more', async () => {
