@@ -21,7 +21,7 @@ export interface AgentConfig {
   ringBytes: number;
   /** Sightings a second that are emitted for one pod (25 times as many with `--packets`); 0: no bound. */
   podRate: number;
-  /** Entries of the kernel's flow table: one for each direction of a conversation at each hook that sees it. */
+  /** Entries of the kernel's flow table: one for each direction of a conversation, and of its translations. */
   flowEntries: number;
   /** `auto`: tcx where the kernel has it, else clsact. */
   attach: 'auto' | 'tcx' | 'clsact';
