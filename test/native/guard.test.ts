@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { identify } from '../../src/lab/proc.ts';
 import { loadNative } from '../../src/native/load.ts';
 import { until } from '../support/until.ts';
 import { scenarioCommand, thrown } from './support.ts';
@@ -14,7 +15,7 @@ describe('a guarded file', { skip: process.platform !== 'linux' && 'needs Linux'
   let folder: string;
   let path: string;
   const content = () => readFileSync(path, 'utf8').trim();
-  const isAlive = (pid: number) => existsSync(`/proc/${pid}`);
+  const isAlive = (pid: number) => identify(pid) !== undefined;
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'ktrace-guard-'));
     path = join(folder, 'knob');
