@@ -8,9 +8,16 @@ const MAP = 'flows';
 const STRIDE = FLOW_KEY.size + FLOW.size;
 /** Who counts by which counter. */
 const COUNTERS = [
-  { counter: COUNTER.podIn, places: [PLACE.podIn], interfaceKind: 'pod' },
-  { counter: COUNTER.podOut, places: [PLACE.podOut], interfaceKind: 'pod' },
-  { counter: COUNTER.uplink, places: [PLACE.uplinkIn, PLACE.uplinkOut], interfaceKind: 'uplink' },
+  { counter: COUNTER.podIn, interfaceKind: 'pod', places: [{ place: PLACE.podIn, direction: 'in' }] },
+  { counter: COUNTER.podOut, interfaceKind: 'pod', places: [{ place: PLACE.podOut, direction: 'out' }] },
+  {
+    counter: COUNTER.uplink,
+    interfaceKind: 'uplink',
+    places: [
+      { place: PLACE.uplinkIn, direction: 'in' },
+      { place: PLACE.uplinkOut, direction: 'out' },
+    ],
+  },
 ] as const;
 
 /** An entry as it was read last. */
@@ -122,12 +129,15 @@ function countsOf(view: DataView, at: number): InterfaceCount[] {
     const packets = Number(view.getBigUint64(countAt(at, counter) + FLOW_COUNT.packets, true));
     if (packets === 0) continue;
     const bytes = Number(view.getBigUint64(countAt(at, counter) + FLOW_COUNT.bytes, true));
-    const ifindexes = places.map((place) =>
-      view.getUint32(at + FLOW.places + place * FLOW_PLACE.size + FLOW_PLACE.ifindex, true),
-    );
-    counts.push({ ifindex: ifindexes.find((ifindex) => ifindex !== 0) ?? 0, interfaceKind, packets, bytes });
+    const taken = places.map(({ place, direction }) => ({ ifindex: ifindexAt(view, at, place), direction }));
+    const by = taken.find(({ ifindex }) => ifindex !== 0);
+    if (by !== undefined) counts.push({ ...by, interfaceKind, packets, bytes });
   }
   return counts;
+}
+
+function ifindexAt(view: DataView, at: number, place: number): number {
+  return view.getUint32(at + FLOW.places + place * FLOW_PLACE.size + FLOW_PLACE.ifindex, true);
 }
 
 function countAt(at: number, counter: number): number {

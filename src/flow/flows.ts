@@ -8,6 +8,8 @@ import { translatedTuple } from './translation.ts';
 export interface InterfaceCount {
   ifindex: number;
   interfaceKind: InterfaceKind;
+  /** Whether it took the packets in, or sent them out. */
+  direction: 'in' | 'out';
   packets: number;
   bytes: number;
 }
@@ -271,29 +273,8 @@ export class FlowTracker {
   }
 
   #applyCounts(flow: Flow, { monotonicNs, realtimeOffsetNs, nowMs }: FlowCounting): void {
-    const byInterface = new Map<number, { isOwn: boolean; isPod: boolean; packets: Counts; bytes: Counts; lastNs: bigint }>();
     if (flow.entries.size > 0) flow.isCounted = true;
-    for (const { tuple, counts, lastNs } of flow.entries) {
-      const dir = isFrom(flow, { ip: tuple.src, port: tuple.sport }) ? 'request' : 'reply';
-      for (const { ifindex, interfaceKind, packets, bytes } of counts) {
-        const sums = byInterface.get(ifindex) ?? {
-          isOwn: false,
-          isPod: interfaceKind === 'pod',
-          packets: { request: 0, reply: 0 },
-          bytes: { request: 0, reply: 0 },
-          lastNs: 0n,
-        };
-        sums.isOwn ||= sums.isPod && this.#isOwn(ifindex, tuple);
-        sums.packets[dir] += packets;
-        sums.bytes[dir] += bytes;
-        if (lastNs > sums.lastNs) sums.lastNs = lastNs;
-        byInterface.set(ifindex, sums);
-      }
-    }
-    // Another pod may forge the address of one end. Its packets are at its own interface, and are not added to this flow's.
-    const [best] = [...byInterface.values()].sort(
-      (a, b) => Number(b.isOwn) - Number(a.isOwn) || Number(b.isPod) - Number(a.isPod) || total(b.packets) - total(a.packets),
-    );
+    const best = bestOf(this.#countsByInterface(flow));
     if (best === undefined) return;
     if (total(best.packets) !== total(flow.packets)) {
       const agoMs = best.lastNs === 0n ? 0 : Number(monotonicNs - best.lastNs) / 1e6;
@@ -305,6 +286,22 @@ export class FlowTracker {
     flow.bytes = best.bytes;
     const endNs = best.lastNs + realtimeOffsetNs;
     if (best.lastNs !== 0n && endNs > flow.endNs) flow.endNs = endNs;
+  }
+
+  #countsByInterface(flow: Flow): InterfaceSums[] {
+    const byInterface = new Map<number, InterfaceSums>();
+    for (const { tuple, counts, lastNs } of flow.entries) {
+      const dir = isFrom(flow, { ip: tuple.src, port: tuple.sport }) ? 'request' : 'reply';
+      for (const { ifindex, interfaceKind, direction, packets, bytes } of counts) {
+        const sums = byInterface.get(ifindex) ?? newSums(interfaceKind === 'pod');
+        sums.isOwn ||= sums.isPod && this.#isOwn(ifindex, tuple);
+        sums[direction].packets[dir] += packets;
+        sums[direction].bytes[dir] += bytes;
+        if (lastNs > sums.lastNs) sums.lastNs = lastNs;
+        byInterface.set(ifindex, sums);
+      }
+    }
+    return [...byInterface.values()];
   }
 
   #isOwn(ifindex: number, { src, dst }: Tuple): boolean {
@@ -343,6 +340,55 @@ export class FlowTracker {
       event.nat = flow.nat.map(({ kind, before, after, seenBy }) => ({ kind, before: bare(before), after: bare(after), seenBy }));
     this.#options.onFlow({ event, timeMs: Number(flow.startNs / 1_000_000n), pods: { ...flow.pods } });
   }
+}
+
+/** What one interface has counted of a flow, in all its entries. */
+interface InterfaceSums {
+  isOwn: boolean;
+  isPod: boolean;
+  in: FlowSums;
+  out: FlowSums;
+  lastNs: bigint;
+}
+
+interface FlowSums {
+  packets: Counts;
+  bytes: Counts;
+}
+
+function newSums(isPod: boolean): InterfaceSums {
+  const none = (): FlowSums => ({ packets: { request: 0, reply: 0 }, bytes: { request: 0, reply: 0 } });
+  return { isOwn: false, isPod, in: none(), out: none(), lastNs: 0n };
+}
+
+/**
+ * The counts to go by: those of an end's own interface, else the fullest, so that they never go back. Another pod may forge the address of one end. Its
+ * packets are at its own interface, and are not added to this flow's.
+ */
+function bestOf(interfaces: readonly InterfaceSums[]): (FlowSums & { lastNs: bigint }) | undefined {
+  // A packet may come in at an interface and go out there again, under another address: a pod that is its own Service's endpoint, or that forwards.
+  const single = interfaces.map((sums) => ({ ...sums, ...fuller(sums.in, sums.out) }));
+  // What comes in at one uplink may be answered by another.
+  const uplinks = single
+    .filter(({ isPod }) => !isPod)
+    .reduce<(typeof single)[number] | undefined>(
+      (one, other) => (one === undefined ? other : { ...(one.lastNs > other.lastNs ? one : other), ...fuller(one, other) }),
+      undefined,
+    );
+  const all = [...single.filter(({ isPod }) => isPod), ...(uplinks === undefined ? [] : [uplinks])];
+  return all.sort(
+    (a, b) => Number(b.isOwn) - Number(a.isOwn) || total(b.packets) - total(a.packets) || Number(b.isPod) - Number(a.isPod),
+  )[0];
+}
+
+/** Of two that have seen the same packets, in each direction what the one has counted that has seen more of them. */
+function fuller(one: FlowSums, other: FlowSums): FlowSums {
+  const of = (dir: keyof Counts) => (one.packets[dir] >= other.packets[dir] ? one : other);
+  const [request, reply] = [of('request'), of('reply')];
+  return {
+    packets: { request: request.packets.request, reply: reply.packets.reply },
+    bytes: { request: request.bytes.request, reply: reply.bytes.reply },
+  };
 }
 
 function staleLimitMs({ proto, counts }: CountedFlow): number {

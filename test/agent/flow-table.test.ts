@@ -72,11 +72,11 @@ test('an entry of the flow table is what each pod’s interface has counted, or 
   assert.deepEqual(one?.tuple, { src: '10.244.1.2', sport: 1, dst: '10.244.2.10', dport: 53 });
   assert.deepEqual([one?.proto, one?.lastNs], ['udp', 5n]);
   assert.deepEqual(one?.counts, [
-    { ifindex: POD, interfaceKind: 'pod', packets: 3, bytes: 300 },
-    { ifindex: OTHER_POD, interfaceKind: 'pod', packets: 2, bytes: 200 },
-    { ifindex: UPLINK, interfaceKind: 'uplink', packets: 1, bytes: 100 },
+    { ifindex: POD, direction: 'in', interfaceKind: 'pod', packets: 3, bytes: 300 },
+    { ifindex: OTHER_POD, direction: 'out', interfaceKind: 'pod', packets: 2, bytes: 200 },
+    { ifindex: UPLINK, direction: 'in', interfaceKind: 'uplink', packets: 1, bytes: 100 },
   ]);
-  assert.deepEqual(two?.counts, [{ ifindex: UPLINK, interfaceKind: 'uplink', packets: 4, bytes: 400 }]);
+  assert.deepEqual(two?.counts, [{ ifindex: UPLINK, direction: 'out', interfaceKind: 'uplink', packets: 4, bytes: 400 }]);
   assert.deepEqual(three?.counts, []);
 });
 

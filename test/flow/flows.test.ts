@@ -79,7 +79,12 @@ function counted({
   lastNs = 0n,
   ...count
 }: Partial<InterfaceCount> & { tuple: Tuple; proto?: string; lastNs?: bigint; packets: number }): CountedFlow {
-  return { proto, tuple, lastNs, counts: [{ ifindex: POD, interfaceKind: 'pod', bytes: count.packets * 100, ...count }] };
+  return {
+    proto,
+    tuple,
+    lastNs,
+    counts: [{ ifindex: POD, interfaceKind: 'pod', direction: 'in', bytes: count.packets * 100, ...count }],
+  };
 }
 
 test('the first packet opens a flow and its sender began it; what comes back is a reply', () => {
@@ -175,22 +180,66 @@ test('what another pod sends under an end’s address is not counted into its fl
   assert.deepEqual(told.at(-1)?.packets, { request: 3, reply: 2 });
 });
 
-test('of several interfaces the pod’s counts, and of two pods’ on a node the fuller one', () => {
-  const { told, note, flows, count } = tracking();
+test('of several interfaces the pod’s own counts, else the fullest: of two pods’, or the uplink’s', () => {
+  const entries = () => [
+    counted({ tuple: OUT, packets: 50, ifindex: UPLINK, interfaceKind: 'uplink' }),
+    counted({ tuple: OUT, packets: 10, ifindex: POD }),
+    counted({ tuple: BACK, packets: 8, ifindex: POD, direction: 'out' }),
+    counted({ tuple: OUT, packets: 9, ifindex: OTHER_POD }),
+    counted({ tuple: BACK, packets: 8, ifindex: OTHER_POD, direction: 'out' }),
+  ];
+  const isPods = (ifindex: number) => ifindex === POD || ifindex === OTHER_POD;
+  for (const [isAddressOf, packets] of [
+    [isPods, { request: 10, reply: 8 }],
+    [() => false, { request: 50, reply: 0 }],
+  ] as const) {
+    const { told, note, flows, count } = tracking({ isAddressOf });
+    note(0, { tuple: OUT });
+    count(entries(), 5);
+    flows.closeAll();
+    assert.deepEqual(told.at(-1)?.packets, packets);
+    assert.deepEqual(told.at(-1)?.bytes, { request: packets.request * 100, reply: packets.reply * 100 });
+  }
+});
+
+test('a flow’s counts do not go back when a pod that is none of its ends begins to send under its addresses', () => {
+  const { told, note, flows, count } = tracking({ isAddressOf: () => false });
   note(0, { tuple: OUT });
+  const uplink = (packets: number) =>
+    counted({ tuple: OUT, packets, ifindex: UPLINK, interfaceKind: 'uplink', direction: 'out' });
+  count([uplink(1000)], 5);
+  count([uplink(1001), counted({ tuple: OUT, packets: 1, ifindex: OTHER_POD })], 10);
+  flows.closeAll();
+  assert.deepEqual(told.at(-1)?.packets, { request: 1001, reply: 0 });
+});
+
+test('what passes a pod’s interface twice is counted once: a pod that is its own Service’s endpoint', () => {
+  const { told, note, flows, count } = tracking({ isAddressOf: (_ifindex, ip) => ip === OUT.src });
+  const [toService, toItself] = [tuple(OUT.src, 40_000, '10.96.0.10', 80), tuple('10.244.1.1', 61_000, OUT.src, 8080)];
+  const back = tuple(OUT.src, 8080, '10.244.1.1', 61_000);
+  note(0, { tuple: toService, conntrack: conntrack(toService, back) });
   count(
     [
-      counted({ tuple: OUT, packets: 50, ifindex: UPLINK, interfaceKind: 'uplink' }),
-      counted({ tuple: OUT, packets: 10, ifindex: POD }),
-      counted({ tuple: BACK, packets: 8, ifindex: POD }),
-      counted({ tuple: OUT, packets: 9, ifindex: OTHER_POD }),
-      counted({ tuple: BACK, packets: 8, ifindex: OTHER_POD }),
+      counted({ tuple: toService, packets: 5 }),
+      counted({ tuple: toItself, packets: 5, direction: 'out' }),
+      counted({ tuple: back, packets: 4 }),
+      counted({ tuple: tuple('10.96.0.10', 80, OUT.src, 40_000), packets: 4, direction: 'out' }),
     ],
     5,
   );
   flows.closeAll();
-  assert.deepEqual(told.at(-1)?.packets, { request: 10, reply: 8 });
-  assert.deepEqual(told.at(-1)?.bytes, { request: 1000, reply: 800 });
+  assert.deepEqual(told.at(-1)?.packets, { request: 5, reply: 4 });
+  assert.deepEqual(told.at(-1)?.bytes, { request: 500, reply: 400 });
+});
+
+test('what a node forwards from one uplink to another is counted in both directions, each where it came in', () => {
+  const { told, note, flows, count } = tracking();
+  note(0, { tuple: OUT });
+  const at = (ifindex: number, way: Tuple, packets: number) =>
+    counted({ tuple: way, packets, ifindex, interfaceKind: 'uplink', direction: 'in' });
+  count([at(UPLINK, OUT, 5), at(UPLINK + 1, BACK, 4)], 5);
+  flows.closeAll();
+  assert.deepEqual(told.at(-1)?.packets, { request: 5, reply: 4 });
 });
 
 test('a flow whose counts change is told again, at most every ten seconds', () => {
