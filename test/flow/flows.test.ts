@@ -232,6 +232,27 @@ test('what passes a pod’s interface twice is counted once: a pod that is its o
   assert.deepEqual(told.at(-1)?.bytes, { request: 500, reply: 400 });
 });
 
+test('what passes a node’s uplink twice is counted once: through a node port to a pod of another node', () => {
+  const { told, note, flows, count } = tracking();
+  const toNode = tuple('203.0.113.9', 40_000, '192.168.0.1', 30_080);
+  const [toPod, back] = [tuple('192.168.0.1', 61_000, OUT.dst, 80), tuple(OUT.dst, 80, '192.168.0.1', 61_000)];
+  note(0, { tuple: toNode, ifindex: UPLINK, conntrack: conntrack(toNode, back) });
+  const at = (direction: 'in' | 'out', way: Tuple, packets: number) =>
+    counted({ tuple: way, packets, ifindex: UPLINK, interfaceKind: 'uplink', direction });
+  count(
+    [
+      // The first is not counted before its translation is known.
+      at('in', toNode, 4),
+      at('out', toPod, 5),
+      at('in', back, 3),
+      at('out', tuple('192.168.0.1', 30_080, '203.0.113.9', 40_000), 3),
+    ],
+    5,
+  );
+  flows.closeAll();
+  assert.deepEqual(told.at(-1)?.packets, { request: 5, reply: 3 });
+});
+
 test('what a node forwards from one uplink to another is counted in both directions, each where it came in', () => {
   const { told, note, flows, count } = tracking();
   note(0, { tuple: OUT });
