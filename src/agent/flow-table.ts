@@ -24,9 +24,9 @@ const COUNTERS = [
 interface Entry extends CountedFlow {
   key: string;
   openedAt: number;
-  /** The low halves of its time and its counters: what tells that it has changed. */
+  /** The low halves of its time and its counters: what tells that it has changed. Bytes as well: a packet may have been counted in part when it was read. */
   lastLow: number;
-  packetsLow: number;
+  countsLow: number;
   reading: number;
 }
 
@@ -105,7 +105,7 @@ function newEntry(key: string, view: DataView, at: number): Entry {
     key,
     openedAt: view.getUint32(at + FLOW_KEY.size + FLOW.openedAt, true),
     lastLow: -1,
-    packetsLow: -1,
+    countsLow: -1,
     reading: 0,
   };
 }
@@ -113,11 +113,14 @@ function newEntry(key: string, view: DataView, at: number): Entry {
 /** Whether there was anything to bring. */
 function bringUpToDate(entry: Entry, view: DataView, at: number): boolean {
   const lastLow = view.getUint32(at + FLOW.lastNs, true);
-  let packetsLow = 0;
-  for (const { counter } of COUNTERS) packetsLow += view.getUint32(countAt(at, counter) + FLOW_COUNT.packets, true);
-  if (lastLow === entry.lastLow && packetsLow === entry.packetsLow) return false;
+  let countsLow = 0;
+  for (const { counter } of COUNTERS) {
+    const count = countAt(at, counter);
+    countsLow += view.getUint32(count + FLOW_COUNT.packets, true) + view.getUint32(count + FLOW_COUNT.bytes, true);
+  }
+  if (lastLow === entry.lastLow && countsLow === entry.countsLow) return false;
   entry.lastLow = lastLow;
-  entry.packetsLow = packetsLow;
+  entry.countsLow = countsLow;
   entry.lastNs = view.getBigUint64(at + FLOW.lastNs, true);
   entry.counts = countsOf(view, at);
   return true;

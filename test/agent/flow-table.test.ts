@@ -14,6 +14,8 @@ interface Value {
   places?: Partial<Record<number, number>>;
   /** By counter: packets; each of 100 bytes. */
   counts?: Partial<Record<number, number>>;
+  /** Of each counter, if not that. */
+  bytes?: number;
 }
 
 function keyOf(sport: number): Buffer {
@@ -26,7 +28,7 @@ function keyOf(sport: number): Buffer {
   return key;
 }
 
-function bytesOf({ lastNs, openedAt = POD, places = {}, counts = {} }: Value): Buffer {
+function bytesOf({ lastNs, openedAt = POD, places = {}, counts = {}, bytes }: Value): Buffer {
   const value = Buffer.alloc(FLOW.size);
   value.writeBigUInt64LE(lastNs, FLOW.lastNs);
   value.writeUInt32LE(openedAt, FLOW.openedAt);
@@ -35,7 +37,7 @@ function bytesOf({ lastNs, openedAt = POD, places = {}, counts = {} }: Value): B
   for (const [counter, packets = 0] of Object.entries(counts)) {
     const at = FLOW.counts + Number(counter) * FLOW_COUNT.size;
     value.writeBigUInt64LE(BigInt(packets), at + FLOW_COUNT.packets);
-    value.writeBigUInt64LE(BigInt(packets * 100), at + FLOW_COUNT.bytes);
+    value.writeBigUInt64LE(BigInt(bytes ?? packets * 100), at + FLOW_COUNT.bytes);
   }
   return value;
 }
@@ -96,6 +98,9 @@ test('an entry of the flow table is given again when it has counted something, a
   assert.deepEqual([again.length, again[0] === first, first?.counts[0]?.packets], [1, true, 2], 'within one tick of the clock');
   set(1, at(6n, 2));
   assert.deepEqual(table.changed(), [first]);
+  set(1, { ...at(6n, 2), bytes: 250 });
+  assert.deepEqual(table.changed(), [first], 'a packet whose bytes were not counted yet');
+  assert.equal(first?.counts[0]?.bytes, 250);
 });
 
 test('entries that are taken from the flow table have what they counted until then, and give back their interface’s part', () => {
