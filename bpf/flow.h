@@ -20,7 +20,7 @@
 #define PLACE_FLAGS 3
 
 /* Which place of the flow is this hook's; KTRACE_PLACES: none. */
-static __always_inline __u32 place_at(const struct ktrace_flow *flow, __u32 ifindex, __u8 hook)
+static __always_inline __u32 inlined_place_at(const struct ktrace_flow *flow, __u32 ifindex, __u32 hook)
 {
 	__u32 out = hook == KTRACE_HOOK_TC_EGRESS;
 	__u32 i;
@@ -32,12 +32,30 @@ static __always_inline __u32 place_at(const struct ktrace_flow *flow, __u32 ifin
 	return KTRACE_PLACES;
 }
 
+/*
+ * A function of its own, as count_at and join_flow are: inlined, the verifier goes through all that follows once for each place, and loading takes a
+ * second. Only what is counted and done with has it inlined.
+ */
+__noinline int place_at(const struct ktrace_flow *flow, __u32 ifindex, __u32 hook)
+{
+	return flow ? inlined_place_at(flow, ifindex, hook) : KTRACE_PLACES;
+}
+
 /* The place that a hook takes in a flow that it has none in. */
 static __always_inline __u32 place_for(__u32 interface_kind, __u8 hook)
 {
 	__u32 kind = interface_kind ? interface_kind : KTRACE_INTERFACE_BRIDGE;
 
 	return ((kind - 1) * 2 + (hook == KTRACE_HOOK_TC_EGRESS)) & (KTRACE_PLACES - 1);
+}
+
+/* A place of the flow; 0: it has none there. The barrier keeps the bound, which the compiler knows from the test, for the verifier. */
+static __always_inline struct ktrace_flow_place *place_of(struct ktrace_flow *flow, __u32 at)
+{
+	if (at >= KTRACE_PLACES)
+		return 0;
+	asm volatile("" : "+r"(at));
+	return &flow->places[at & (KTRACE_PLACES - 1)];
 }
 
 /* A pod's interface, or an uplink. */
@@ -85,7 +103,8 @@ static __always_inline void set_place(struct ktrace_flow_place *place, const str
  * Who counts a packet of this flow: each pod's interface for itself; without any the uplink where it comes in, or else goes out. Other hooks leave even
  * the time alone, unless nobody counts. now_ns: 0 has the clock read, where it is needed.
  */
-static __always_inline void count_at(struct ktrace_flow *flow, __u32 at, __u64 packets, __u64 bytes, __u64 now_ns)
+static __always_inline void inlined_count_at(struct ktrace_flow *flow, __u32 at, __u64 packets, __u64 bytes,
+					     __u64 now_ns)
 {
 	const struct ktrace_flow_place *places = flow->places;
 	__u32 uplink_in = places[KTRACE_PLACE_UPLINK_IN].ifindex;
@@ -108,6 +127,13 @@ static __always_inline void count_at(struct ktrace_flow *flow, __u32 at, __u64 p
 	flow->last_ns = now_ns ? now_ns : bpf_ktime_get_coarse_ns();
 }
 
+__noinline int count_at(struct ktrace_flow *flow, __u32 at, __u64 packets, __u64 bytes, __u64 now_ns)
+{
+	if (flow)
+		inlined_count_at(flow, at, packets, bytes, now_ns);
+	return 0;
+}
+
 /* This hook's flow, by a key without own_hook; its place in *at. 0: it has none there. */
 static __always_inline struct ktrace_flow *known_flow(struct ktrace_flow_key *key, __u32 ifindex, __u8 hook, __u32 *at)
 {
@@ -115,7 +141,7 @@ static __always_inline struct ktrace_flow *known_flow(struct ktrace_flow_key *ke
 
 	if (!flow)
 		return 0;
-	*at = place_at(flow, ifindex, hook);
+	*at = inlined_place_at(flow, ifindex, hook);
 	if (*at < KTRACE_PLACES)
 		return flow;
 	if (!flow->has_more)
@@ -161,7 +187,7 @@ static __always_inline struct ktrace_flow *find_flow(const struct ktrace_sightin
 }
 
 /* Whether one more flow of the interface fits into its part of the table. share: how much of that flows like this one may have, as a divisor. */
-static __always_inline bool has_room(const struct ktrace_interface *interface, __u64 now_ns, const __u32 share)
+static __always_inline bool has_room(const struct ktrace_interface *interface, __u64 now_ns, __u32 share)
 {
 	bool is_pod = interface && interface->kind == KTRACE_INTERFACE_POD;
 	__u32 most = (is_pod ? cfg_flows_of_pod : cfg_flows_of_shared) / share;
@@ -180,17 +206,26 @@ static __always_inline void take_place(struct ktrace_flow *flow, __u32 at, const
 	count_at(flow, at, s->gso_segs, s->len, s->time_ns);
 }
 
-/* Gives this hook its place in the flow; without a flow opens it, where there is room. */
-static __always_inline void join_flow(struct ktrace_sighting *s, struct scratch *scratch, struct ktrace_flow *flow,
-				      unsigned long nfct, __u32 generation, const __u32 share)
+/*
+ * Gives this hook its place in the flow of the sighting in the scratch memory; without a flow opens it, where there is room. share: see has_room. A
+ * function of its own, called for what is new alone; the keys of a look-up may not lie in its caller's memory before 6.2, so it finds that itself.
+ */
+__noinline int join_flow(struct ktrace_flow *flow, __u64 nfct, __u32 generation, __u32 share)
 {
-	struct ktrace_interface *interface = bpf_map_lookup_elem(&interfaces, &s->ifindex);
-	__u32 at = place_for(interface ? interface->kind : 0, s->hook), taken_by;
+	__u32 zero = 0, at, taken_by;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct ktrace_interface *interface;
+	struct ktrace_sighting *s;
 
+	if (!scratch)
+		return 0;
+	s = &scratch->filtered.sighting;
+	interface = bpf_map_lookup_elem(&interfaces, &s->ifindex);
+	at = place_for(interface ? interface->kind : 0, s->hook);
 	if (!flow) {
 		if (!has_room(interface, s->time_ns, share)) {
 			COUNT(flow_table_full);
-			return;
+			return 0;
 		}
 		__builtin_memset(&scratch->flow, 0, sizeof(scratch->flow));
 		scratch->flow.opened_at = s->ifindex;
@@ -198,19 +233,20 @@ static __always_inline void join_flow(struct ktrace_sighting *s, struct scratch 
 		if (!bpf_map_update_elem(&flows, &scratch->flow_key, &scratch->flow, BPF_NOEXIST)) {
 			if (interface)
 				__sync_fetch_and_add(&interface->flows, 1);
-			return;
+			return 0;
 		}
 		/* Another CPU has opened it meanwhile, or the table is full. */
 		flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
 		if (!flow) {
 			flows_full_ns = s->time_ns;
 			COUNT(flow_table_full);
-			return;
+			return 0;
 		}
 	}
-	taken_by = flow->places[at].ifindex;
+	taken_by = flow->places[at & (KTRACE_PLACES - 1)].ifindex;
 	if (!taken_by || taken_by == s->ifindex)
 		take_place(flow, at, s, nfct, generation);
+	return 0;
 }
 
 #endif

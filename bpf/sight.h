@@ -223,8 +223,8 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	flow = known_flow(&key, skb->ifindex, hook, &place_number);
 	if (!flow)
 		return false;
-	place = &flow->places[place_number];
-	if (place->generation != target_generation || place->state & PLACE_EVERY)
+	place = place_of(flow, place_number);
+	if (!place || place->generation != target_generation || place->state & PLACE_EVERY)
 		return false;
 	if (!inner)
 		nfct = conntrack_of((const struct sk_buff *)skb) & ~NFCT_INFO_MASK;
@@ -235,7 +235,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 		len = skb->len - l3 - inner;
 	if (is_end(place_number))
 		now_ns = bpf_ktime_get_coarse_ns();
-	count_at(flow, place_number, skb->gso_segs ? skb->gso_segs : 1, len, now_ns);
+	inlined_count_at(flow, place_number, skb->gso_segs ? skb->gso_segs : 1, len, now_ns);
 	if (place_number == KTRACE_PLACE_POD_IN || place_number == KTRACE_PLACE_UPLINK_IN)
 		note_usual(skb, l3, inner, now_ns + COARSE_NS);
 	if (!inner)
@@ -306,7 +306,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 			s->flags |= KTRACE_NOTHING_NEW;
 		}
 	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
-		join_flow(s, scratch, flow, nfct, generation, 1);
+		join_flow(flow, nfct, generation, 1);
 		/*
 		 * A remembered request was told at another hook: only its first packet, provisional here, was not counted at this one. The
 		 * first reply is new all the same.
@@ -385,8 +385,8 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	nfct = nfct_of(skb, s);
 
 	flow = find_flow(s, scratch, &place_number);
-	if (flow && place_number < KTRACE_PLACES)
-		place = &flow->places[place_number];
+	if (flow)
+		place = place_of(flow, place_number);
 	if (is_entering(s, &at, place))
 		note_entered(skb, l3, bytes_wanted(s), s->time_ns, tag);
 	if (place && place->generation == generation && !(place->state & PLACE_EVERY) && is_same_entry(place, nfct) &&
@@ -427,7 +427,7 @@ static __always_inline struct ktrace_flow_place *place_again(struct ktrace_flow 
 {
 	__u32 at = flow ? place_at(flow, s->ifindex, s->hook) : KTRACE_PLACES;
 
-	return at < KTRACE_PLACES ? &flow->places[at] : 0;
+	return flow ? place_of(flow, at) : 0;
 }
 
 static __always_inline void see(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
@@ -488,7 +488,7 @@ static __always_inline void see_untold(struct __sk_buff *skb)
 	if (place)
 		set_place(place, s, nfct, scratch->filtered.generation);
 	else if (!(s->flags & KTRACE_PROVISIONAL))
-		join_flow(s, scratch, flow, nfct, scratch->filtered.generation, 2);
+		join_flow(flow, nfct, scratch->filtered.generation, 2);
 	if (s->flags & KTRACE_CONNTRACK && !(s->flags & KTRACE_CT_REMEMBERED))
 		remember(s, scratch);
 	COUNT(filtered);
