@@ -326,8 +326,9 @@ export class Pipeline implements Feed {
       () => this.assembler.flush(),
       () => this.answers.clear(),
       () => this.flows.closeAll(this.#counting()),
-      // When the table cannot be read.
+      // When the table cannot be read: what is left in it is found as new the next time.
       () => this.flows.closeAll(),
+      () => tracer.flowTable.clear(),
     ];
     for (const step of steps) this.guard.run('stop', step);
   }

@@ -273,13 +273,18 @@ export class FlowTracker {
   }
 
   #applyCounts(flow: Flow, { monotonicNs, realtimeOffsetNs, nowMs }: FlowCounting): void {
-    if (flow.entries.size > 0) flow.isCounted = true;
-    const best = bestOf(this.#countsByInterface(flow));
-    if (best === undefined) return;
-    if (total(best.packets) !== total(flow.packets)) {
-      const agoMs = best.lastNs === 0n ? 0 : Number(monotonicNs - best.lastNs) / 1e6;
+    const touch = (lastNs: bigint) => {
+      const agoMs = lastNs === 0n ? 0 : Number(monotonicNs - lastNs) / 1e6;
       flow.touchedMs = Math.max(flow.touchedMs, nowMs - Math.max(0, agoMs));
+    };
+    const best = bestOf(this.#countsByInterface(flow));
+    if (best === undefined) {
+      // Interfaces that count nothing, such as a tunnel's, still say when it was seen.
+      for (const { lastNs } of flow.entries) touch(lastNs);
+      return;
     }
+    flow.isCounted = true;
+    if (total(best.packets) !== total(flow.packets)) touch(best.lastNs);
     flow.packets = best.packets;
     // The handshake's third packet was counted: the connection is established.
     if (flow.packets.request > 1 && flow.packets.reply > 0) this.#halfOpen.delete(flow);

@@ -103,6 +103,17 @@ test('an entry of the flow table is given again when it has counted something, a
   assert.equal(first?.counts[0]?.bytes, 250);
 });
 
+test('what is in the flow table is new again when it was cleared here, as after a stop that could not read it', () => {
+  const { set, table } = opened();
+  set(1, { lastNs: 5n, places: { [PLACE.podIn]: POD }, counts: { [COUNTER.podIn]: 3 } });
+  assert.deepEqual([table.changed().length, table.changed().length], [1, 0]);
+  table.clear();
+  assert.deepEqual(
+    table.changed().map(({ counts }) => counts[0]?.packets),
+    [3],
+  );
+});
+
 test('entries that are taken from the flow table have what they counted until then, and give back their interface’s part', () => {
   const { map, set, table } = opened();
   const at = (packets: number, openedAt: number) => ({

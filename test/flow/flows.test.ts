@@ -263,6 +263,17 @@ test('what a node forwards from one uplink to another is counted in both directi
   assert.deepEqual(told.at(-1)?.packets, { request: 5, reply: 4 });
 });
 
+test('a flow that only interfaces see which count nothing is not counted, and lives as long as they see it', () => {
+  const { told, note, count, states } = tracking();
+  const after = (seconds: number) => clock.monotonicNs + BigInt(seconds) * 1_000_000_000n;
+  const seen = (seconds: number): CountedFlow => ({ proto: 'tcp', tuple: OUT, counts: [], lastNs: after(seconds) });
+  note(0, { tuple: OUT });
+  for (const seconds of [60, 120, 180, 240]) count([seen(seconds)], seconds * 1000, after(seconds));
+  assert.deepEqual(states(), ['open']);
+  count([], 370_000, after(370));
+  assert.deepEqual([states(), told.at(-1)?.counted], [['open', 'close'], false]);
+});
+
 test('a flow whose counts change is told again, at most every ten seconds', () => {
   const { states, note, count } = tracking();
   note(0, { tuple: OUT });
