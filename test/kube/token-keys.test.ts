@@ -81,7 +81,8 @@ describe("the API server's keys", () => {
       `${ofRsa}!`,
       `${ofRsa}.x`,
       `${ofRsa}\n`,
-      ofRsa.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')),
+      // Other bits that a decoder leaves out.
+      ofRsa.replace(/.$/, (last) => String.fromCharCode(last.charCodeAt(0) + 1)),
     ];
     for (const token of spellings) assert.equal(isSigned(token), false, token.slice(-8));
   });

@@ -22,7 +22,8 @@ const LOOK_UP = `const { createSocket } = require('node:dgram');
   };
   next(${LOOKUPS});`;
 
-const CONNECTIONS = 10_000;
+/** Fewer in the VM, whose processor is emulated: there the tests are plain JavaScript. */
+const CONNECTIONS = import.meta.url.endsWith('.ts') ? 10_000 : 500;
 /** More than two segments. */
 const CONNECTION_BYTES = 4000;
 
@@ -37,6 +38,13 @@ const CONNECT = `const { connect } = require('node:net');
     socket.on('close', next);
   };
   for (let at = 0; at < 100; at++) next();`;
+
+/** So many from one port. */
+const datagrams = (from: string, to: string, port: number, n: number) => [
+  ...['perl', '-MSocket', '-e'],
+  `socket(my $s, AF_INET, SOCK_DGRAM, 0); bind($s, sockaddr_in(40055, inet_aton('${from}'))) or die $!;
+  for (1 .. ${n}) { send($s, 'x' x $_, 0, sockaddr_in(${port}, inet_aton('${to}'))) or die $!; }`,
+];
 
 const isFlow = (event: { kind: string }): event is FlowEvent => event.kind === 'flow';
 
@@ -111,12 +119,13 @@ suite('the table of flows, where a packet passes four interfaces of a node', { s
     for (const node of nodes) await node.close();
   });
 
-  test('counts ten thousand connections in VXLAN, their segments merged, on both nodes the same', async (t) => {
+  test('counts thousands of connections in VXLAN, their segments merged, on both nodes the same', async (t) => {
     const nodes = [
       await following('node1', { ringBytes: 64 << 20, flowEntries: 262_144 }),
       await following('node2', { ringBytes: 64 << 20, flowEntries: 262_144 }),
     ];
-    net.exec('a', process.execPath, '-e', CONNECT);
+    const client = net.spawn('a', [process.execPath, '-e', CONNECT]);
+    assert.equal(await new Promise((resolve) => client.once('exit', resolve)), 0);
     const ended = (node: TracedNode) =>
       new Map(closed(node).flatMap((flow) => (flow.proto === 'tcp' && flow.dst.port === 8080 ? [[flow.src.port, flow]] : [])));
     for (const node of nodes) {
@@ -135,22 +144,16 @@ suite('the table of flows, where a packet passes four interfaces of a node', { s
       assert.deepEqual([other.packets, other.bytes], [packets, bytes]);
       compared += 1;
     }
-    const { stats } = await nodes[0]!.ask('state');
-    t.diagnostic(`${compared} of ${CONNECTIONS} held against each other; ${JSON.stringify(stats)}`);
+    const lost = await Promise.all(nodes.map(async (node) => (await node.ask('state')).stats.lostRing));
+    t.diagnostic(`${compared} of ${CONNECTIONS} held against each other; lost ${lost}`);
+    if (lost.every((count) => count === 0)) assert.equal(compared, CONNECTIONS);
+    assert.ok(compared > 0);
     for (const node of nodes) assert.ok(isAccounted((await node.close()).stats));
   });
 
   test('has a flow told again at every hook when a follower asks for something else, and then no more', async () => {
     const node = await following('node1');
-    const send = (n: number) =>
-      net.exec(
-        'a',
-        'perl',
-        '-MSocket',
-        '-e',
-        `socket(my $s, AF_INET, SOCK_DGRAM, 0); bind($s, sockaddr_in(40055, INADDR_ANY));
-        for (1 .. ${n}) { send($s, 'x' x $_, 0, sockaddr_in(9, inet_aton('${SERVER}'))) or die $!; }`,
-      );
+    const send = (n: number, port = 9) => net.exec('a', ...datagrams(CLIENT, SERVER, port, n));
     const told = () => node.packets().filter(({ dst, hops }) => dst.port === 9 && hops.length > 0);
     send(5);
     await untilHolds('the first is told', () => assert.deepEqual(told().map(way), [OUT]));
@@ -158,6 +161,8 @@ suite('the table of flows, where a packet passes four interfaces of a node', { s
     send(5);
     await untilHolds('one more is told', () => assert.deepEqual(told().map(way), [OUT, OUT]));
     send(5);
+    send(1, 10);
+    await untilHolds('a later one is told', () => assert.ok(node.packets().some(({ dst }) => dst.port === 10)));
     const { stats } = await node.ask('state');
     assert.ok(isAccounted(stats), JSON.stringify(stats));
     assert.equal(told().length, 2);
@@ -177,15 +182,7 @@ suite('a pod that sends under another one’s address', { skip: SKIP }, () => {
 
   test('hides nothing of that pod’s flow, whoever was first, and is not counted into it', async () => {
     const node = await TracedNode.following(net, { node: 'node1', addresses: [A] });
-    const send = (pod: string, n: number) =>
-      net.exec(
-        pod,
-        'perl',
-        '-MSocket',
-        '-e',
-        `socket(my $s, AF_INET, SOCK_DGRAM, 0); bind($s, sockaddr_in(40055, inet_aton('${A}'))) or die $!;
-        for (1 .. ${n}) { send($s, 'x' x $_, 0, sockaddr_in(5353, inet_aton('${C}'))) or die $!; }`,
-      );
+    const send = (pod: string, n: number) => net.exec(pod, ...datagrams(A, C, 5353, n));
     const ways = () =>
       node
         .packets()
@@ -199,12 +196,10 @@ suite('a pod that sends under another one’s address', { skip: SKIP }, () => {
     );
     send('b', 2);
     send('a', 2);
-    const flow = await until(
-      'the flow is told with its counts',
-      () => node.events.filter(isFlow).find(({ state, dst }) => state === 'update' && dst.port === 5353),
-      20_000,
-    );
-    assert.deepEqual(flow.packets, { request: 5, reply: 12 });
+    await untilHolds('the flow is told with its counts', () => {
+      const flow = node.events.filter(isFlow).findLast(({ state, dst }) => state === 'update' && dst.port === 5353);
+      assert.deepEqual(flow?.packets, { request: 5, reply: 12 });
+    });
     assert.equal(ways().length, 2, 'nothing was new any more');
     const { stats, flowEntries } = await node.ask('state');
     assert.equal(flowEntries, 3, 'the second interface’s is one of its own');

@@ -62,12 +62,12 @@ suite('the tag of a frame', { skip: SKIP }, () => {
     const out6 = (port: number) => ipv6({ src: CLIENT6, dst: 'fd00:9:2::2', next: 17 }, datagram(port));
     const in4 = (port: number) => ipv4({ src: '10.9.2.2', dst: CLIENT, proto: 17 }, datagram(port));
     const others = ipv4({ src: '10.9.2.2', dst: '10.9.9.9', proto: 17 }, datagram(2110));
+    send('node1', 'veth-a', ethernet(0x8100, tag(104, 0x0800, others)));
     send('a', 'eth0', ethernet(0x88a8, tag(100, 0x0800, out4(2101))));
     send('a', 'eth0', ethernet(0x88a8, tag(100, 0x8100, tag(200, 0x0800, out4(2102)))));
     send('a', 'eth0', ethernet(0x8100, tag(101, 0x8100, tag(200, 0x86dd, out6(2103)))));
     send('node1', 'veth-a', ethernet(0x8100, tag(102, 0x0800, in4(2104))));
     send('node1', 'veth-a', ethernet(0x88a8, tag(103, 0x8100, tag(200, 0x0800, in4(2105)))));
-    send('node1', 'veth-a', ethernet(0x8100, tag(104, 0x0800, others)));
     for (const [port, id, first] of [
       [2101, 100, 'veth-a in'],
       [2102, 100, 'veth-a in'],

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { SIGHTING } from '../../src/event/layout.ts';
 import { before } from '../support/evidence.ts';
+import { until } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
 import { Bench, followed } from './support/kernel.ts';
 import { ends, POD, ports } from './support/packet-table.ts';
@@ -45,7 +45,7 @@ suite('the ring’s reader', { skip: SKIP }, () => {
     for (const time of [1, 2, 3]) {
       leapOverMark();
       emit(HEADERS);
-      for (let tries = 0; tries < 100 && bench.wakeups() < time; tries++) await sleep(10);
+      await until('the reader is woken', () => bench.wakeups() >= time);
       assert.equal(bench.wakeups(), time);
       bench.take();
     }

@@ -133,7 +133,6 @@ export function icmp(
 
 export const echoOf = (id: number, seq: number): number => id * 65_536 + seq;
 
-/** The VXLAN header and an Ethernet frame inside. */
 /** RFC 8926. `type`: of what is inside; a frame unless given. */
 export function geneve(vni: number, inner: Uint8Array, { options = 0, type = 0x6558, first = 0, flags = 0 } = {}): Buffer {
   const header = Buffer.alloc(8 + options * 4, 0xee);
@@ -144,6 +143,7 @@ export function geneve(vni: number, inner: Uint8Array, { options = 0, type = 0x6
   return Buffer.concat([header, inner]);
 }
 
+/** The VXLAN header and an Ethernet frame inside. */
 export function vxlan(vni: number, type: number, l3: Uint8Array): Buffer {
   const header = Buffer.alloc(8);
   header[0] = 0x08;
