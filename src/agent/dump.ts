@@ -15,7 +15,7 @@ import { BEGINNING, type Damage, type Places, type RecordBlock, readRecords } fr
 import { answerServices } from './services-answer.ts';
 import { SessionFilter } from './session-filter.ts';
 
-/** What makes no whole message is told after so long. */
+/** What makes no whole message is told after so long, with the next block that is wanted or at the end of the search. */
 const HELD_MS = 250;
 
 /** Most damaged pieces, and most known pods, that are reported. */
@@ -193,8 +193,8 @@ export class Dump {
   }
 
   /**
-   * Whole messages, over the bounds of blocks: where a block ends tells how much else is in it. What makes no whole one waits for more, but not for long:
-   * far behind there may be nothing.
+   * Whole messages, over the bounds of blocks: where a block ends tells how much else is in it. What makes no whole one waits for more, but not for long
+   * once there is another block.
    */
   async #tell(isEnd = false): Promise<void> {
     const { seal } = this.#options.recorder;

@@ -6,7 +6,7 @@ const INSTEAD: Record<string, [reason: string, instead: string]> = {
   mpls: ['MPLS does not occur on the interfaces of pods', 'Leave it out.'],
   pppoed: ['PPPoE does not occur on the interfaces of pods', 'Leave it out.'],
   pppoes: ['PPPoE does not occur on the interfaces of pods', 'Leave it out.'],
-  geneve: ['Geneve is not looked into', 'Write "udp port 6081" for the tunnel itself.'],
+  geneve: ['a record does not have the port of a Geneve tunnel', 'Write "outer udp" for what is in a tunnel over UDP.'],
   vxlan: ['libpcap 1.10 has no such word', 'Write "udp port 4789" or "udp port 8472" for the tunnel itself.'],
   byte: ['"byte" is a form of old', 'Write "ether[INDEX] = VALUE".'],
   ifindex: ['numbers of interfaces mean nothing in a file', 'Leave it out.'],
