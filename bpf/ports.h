@@ -37,7 +37,8 @@ static __always_inline bool may_be_translated_port(__u16 port)
 
 	if (is_set(service_port_bits, port))
 		return true;
-	return seen && ((port_span(bpf_ktime_get_coarse_ns()) - seen) & SPAN_MASK) < PORT_LASTS_SPANS;
+	/* The coarse clock is late: a port may have been noted in the next span already. */
+	return seen && ((port_span(bpf_ktime_get_coarse_ns()) + 1 - seen) & SPAN_MASK) <= PORT_LASTS_SPANS;
 }
 
 #endif

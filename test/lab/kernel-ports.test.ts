@@ -5,8 +5,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { before } from '../support/evidence.ts';
 import { untilHolds } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
-import { isAccounted } from './support/kernel.ts';
+import { Bench, followed, isAccounted } from './support/kernel.ts';
 import { type Net, twoNodes } from './support/net.ts';
+import { ethernet, IPV4, ipv4, udp } from './support/packets.ts';
 import { TracedNode } from './support/traced-node.ts';
 
 const POD = '10.9.1.2';
@@ -105,6 +106,39 @@ suite('what comes in to the node’s own addresses', { skip: SKIP }, () => {
     await isSeenWhole();
     assert.ok(isAccounted(await stats()));
   });
+});
+
+suite('a port that a translation was remembered under', { skip: SKIP }, () => {
+  const PORT = 61_000;
+  let bench: Bench;
+  before(() => {
+    bench = new Bench(followed([POD], { wantsEveryPacket: false, wantsBytes: false }), [UPLINK]);
+  });
+  after(() => bench?.close());
+
+  /** Spans of 69 s: their numbers are the same for as long as a test takes. */
+  const spanNow = () => Number((process.hrtime.bigint() >> 36n) & 0x7fn);
+  const setSeen = (span: number) => {
+    const seen = Buffer.from(bench.tracer.object.getGlobal('port_seen'));
+    seen[PORT] = 0x80 | (span & 0x7f);
+    bench.tracer.object.setGlobal('port_seen', seen);
+  };
+  const answer = ethernet(IPV4, ipv4({ src: WORLD, dst: UPLINK, proto: 17 }, udp({ sport: 53, dport: PORT }, Buffer.alloc(40))));
+
+  for (const [when, after, isLookedAt] of [
+    ['in the next span, by a clock that is ahead of the coarse one', 1, true],
+    ['now', 0, true],
+    ['three spans ago', -3, true],
+    ['four spans ago', -4, false],
+    ['in a span that cannot have come yet', 2, false],
+  ] as const) {
+    test(`is ${isLookedAt ? '' : 'not '}looked at when that was ${when}`, () => {
+      setSeen(spanNow() + after);
+      const was = bench.stats().unmatched;
+      bench.run('ktrace_ingress', answer);
+      assert.equal(bench.stats().unmatched - was, isLookedAt ? 1 : 0);
+    });
+  }
 });
 
 const said = (child: ChildProcess) => new Promise((resolve) => child.once('message', resolve));
