@@ -156,11 +156,11 @@ static __always_inline void remember(const struct ktrace_sighting *s, struct scr
 	remember_under(&s->ct_reply, 1, scratch);
 }
 
-static __always_inline bool use_remembered(struct ktrace_sighting *s, struct scratch *scratch)
+static __always_inline bool use_remembered(struct ktrace_sighting *s, struct scratch *scratch, bool is_known)
 {
 	struct ktrace_remembered *known = bpf_map_lookup_elem(&remembered, &scratch->remembered_key);
 
-	if (!known || s->time_ns - known->seen_ns > cfg_remember_ns)
+	if (!known || (!is_known && s->time_ns - known->seen_ns > cfg_remember_ns))
 		return false;
 	s->ct_original = known->original;
 	s->ct_reply = known->reply;
@@ -171,14 +171,17 @@ static __always_inline bool use_remembered(struct ktrace_sighting *s, struct scr
 	return true;
 }
 
-/* Recalls the translation of a packet that conntrack has not seen yet. A SYN may begin a new one under old ports, and is not trusted. */
-static __always_inline void recall(struct ktrace_sighting *s, struct scratch *scratch)
+/*
+ * Recalls the translation of a packet that conntrack has not seen yet. A SYN may begin a new one under old ports, and is not trusted. is_known: its flow
+ * is in the table at this hook, and is not idle: what is only counted does not make its translation remembered anew.
+ */
+static __always_inline void recall(struct ktrace_sighting *s, struct scratch *scratch, bool is_known)
 {
 	if (s->proto == IPPROTO_TCP && (s->tcp_flags & 0x12) == 0x02)
 		return;
 	scratch->remembered_key.tuple = s->tuple;
 	scratch->remembered_key.proto = s->proto;
-	use_remembered(s, scratch);
+	use_remembered(s, scratch, is_known);
 }
 
 /*
@@ -194,7 +197,7 @@ static __always_inline void recall_quoted(struct ktrace_sighting *s, struct scra
 	scratch->remembered_key.tuple.sport = has_ports ? s->quoted.dport : s->quoted.sport;
 	scratch->remembered_key.tuple.dport = has_ports ? s->quoted.sport : 0;
 	scratch->remembered_key.proto = s->quoted_proto;
-	use_remembered(s, scratch);
+	use_remembered(s, scratch, false);
 }
 
 #endif

@@ -179,7 +179,7 @@ static __always_inline bool drop_is_matched(struct ktrace_sighting *s, struct sc
 	else if (s->flags & KTRACE_QUOTED)
 		recall_quoted(s, scratch);
 	else if (kinds & (KTRACE_ADDRESS_SERVICE | KTRACE_ADDRESS_NODE))
-		recall(s, scratch);
+		recall(s, scratch, false);
 	return kinds & KTRACE_ADDRESS_FOLLOWED ||
 	       (s->flags & KTRACE_CONNTRACK &&
 		(is_followed_tuple(&s->ct_original) || is_followed_tuple(&s->ct_reply))) ||

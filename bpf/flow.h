@@ -17,7 +17,8 @@
 /* ktrace_flow_place.state */
 #define PLACE_TRANSLATED 1 /* the hash is also of who answers */
 #define PLACE_EVERY 2 /* its packets have KTRACE_EVERY */
-#define PLACE_FLAGS 3
+#define PLACE_BEHIND 4 /* neither address is followed: its follower is behind a translation */
+#define PLACE_FLAGS 7
 
 /* Which place of the flow is this hook's; KTRACE_PLACES: none. */
 static __always_inline __u32 inlined_place_at(const struct ktrace_flow *flow, __u32 ifindex, __u32 hook)
@@ -88,15 +89,16 @@ static __always_inline bool is_same_entry(const struct ktrace_flow_place *place,
 	return (place->state & ~PLACE_FLAGS) == hash_of_entry(nfct, place->state & PLACE_TRANSLATED);
 }
 
-/* The flow is as this packet is, matched against that target set. */
-static __always_inline void set_place(struct ktrace_flow_place *place, const struct ktrace_sighting *s,
+/* The flow is as this packet is, matched against that target set. kinds: see tuple_kinds. */
+static __always_inline void set_place(struct ktrace_flow_place *place, const struct ktrace_sighting *s, __u32 kinds,
 				      unsigned long nfct, __u32 generation)
 {
 	bool is_translated = nfct && s->ct_status & (IPS_SRC_NAT | IPS_DST_NAT);
 
 	place->generation = generation;
 	place->state = hash_of_entry(nfct, is_translated) | (is_translated ? PLACE_TRANSLATED : 0) |
-		       (s->flags & KTRACE_EVERY ? PLACE_EVERY : 0);
+		       (s->flags & KTRACE_EVERY ? PLACE_EVERY : 0) |
+		       ((kinds | kinds >> 16) & KTRACE_ADDRESS_FOLLOWED ? 0 : PLACE_BEHIND);
 }
 
 /*
@@ -195,12 +197,12 @@ static __always_inline bool has_room(const struct ktrace_interface *interface, _
 	return now_ns >= flows_full_ns + FLOWS_FULL_LASTS_NS && (!interface || interface->flows < most);
 }
 
-static __always_inline void take_place(struct ktrace_flow *flow, __u32 at, const struct ktrace_sighting *s,
+static __always_inline void take_place(struct ktrace_flow *flow, __u32 at, const struct ktrace_sighting *s, __u32 kinds,
 				       unsigned long nfct, __u32 generation)
 {
 	struct ktrace_flow_place *place = &flow->places[at & (KTRACE_PLACES - 1)];
 
-	set_place(place, s, nfct, generation);
+	set_place(place, s, kinds, nfct, generation);
 	place->told_due = s->time_ns >> 10;
 	place->ifindex = s->ifindex;
 	count_at(flow, at, s->gso_segs, s->len, s->time_ns);
@@ -229,7 +231,7 @@ __noinline int join_flow(struct ktrace_flow *flow, __u64 nfct, __u32 generation,
 		}
 		__builtin_memset(&scratch->flow, 0, sizeof(scratch->flow));
 		scratch->flow.opened_at = s->ifindex;
-		take_place(&scratch->flow, at, s, nfct, generation);
+		take_place(&scratch->flow, at, s, scratch->kinds, nfct, generation);
 		if (!bpf_map_update_elem(&flows, &scratch->flow_key, &scratch->flow, BPF_NOEXIST)) {
 			if (interface)
 				__sync_fetch_and_add(&interface->flows, 1);
@@ -245,7 +247,7 @@ __noinline int join_flow(struct ktrace_flow *flow, __u64 nfct, __u32 generation,
 	}
 	taken_by = flow->places[at & (KTRACE_PLACES - 1)].ifindex;
 	if (!taken_by || taken_by == s->ifindex)
-		take_place(flow, at, s, nfct, generation);
+		take_place(flow, at, s, scratch->kinds, nfct, generation);
 	return 0;
 }
 

@@ -93,8 +93,9 @@ static __always_inline void emit_whole(struct ktrace_sighting *s, struct scratch
 	emit(s);
 }
 
-/* Whether a follower wants this packet; sets KTRACE_PROVISIONAL when that depends on its translation, which is not known yet. */
-static __always_inline bool is_matched(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)
+/* Whether a follower wants this packet; sets KTRACE_PROVISIONAL when that depends on its translation, which is not known yet. is_known: see recall. */
+static __always_inline bool is_matched(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct,
+				       bool is_known)
 {
 	__u32 kinds = tuple_kinds(&s->tuple), src = kinds & 0xffff, dst = kinds >> 16;
 
@@ -104,7 +105,7 @@ static __always_inline bool is_matched(struct ktrace_sighting *s, struct scratch
 	else if (s->flags & KTRACE_QUOTED)
 		recall_quoted(s, scratch);
 	else if ((src | dst) & (KTRACE_ADDRESS_SERVICE | KTRACE_ADDRESS_NODE))
-		recall(s, scratch);
+		recall(s, scratch, is_known);
 	if ((src | dst) & KTRACE_ADDRESS_FOLLOWED)
 		return true;
 	if (s->flags & KTRACE_CONNTRACK && (is_followed_tuple(&s->ct_original) || is_followed_tuple(&s->ct_reply)))
@@ -182,13 +183,15 @@ static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_ke
 	return key->proto == IPPROTO_UDP;
 }
 
-/* As long as a connection has packets, in either direction, what comes in of it is looked at. */
-static __always_inline void note_ports(const struct ktrace_tuple *tuple, __u32 place, __u64 now_ns)
+/*
+ * As long as a connection whose follower is behind a translation has packets, in either direction, what comes in of it is looked at. At ends alone:
+ * the clock was read for them.
+ */
+static __always_inline void note_ports(const struct ktrace_flow_place *place, __u32 place_number,
+				       const struct ktrace_tuple *tuple, __u64 now_ns)
 {
-	if (place == KTRACE_PLACE_UPLINK_IN)
-		note_port(tuple->dport, now_ns);
-	else if (place == KTRACE_PLACE_UPLINK_OUT)
-		note_port(tuple->sport, now_ns);
+	if (place->state & PLACE_BEHIND && is_end(place_number))
+		note_port(place_number & 1 ? tuple->sport : tuple->dport, now_ns);
 }
 
 /* Both by one look-up: this is counted for most packets. */
@@ -238,17 +241,16 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	inlined_count_at(flow, place_number, skb->gso_segs ? skb->gso_segs : 1, len, now_ns);
 	if (place_number == KTRACE_PLACE_POD_IN || place_number == KTRACE_PLACE_UPLINK_IN)
 		note_usual(skb, l3, inner, now_ns + COARSE_NS);
-	if (!inner)
-		note_ports(&key.tuple, place_number, now_ns);
+	note_ports(place, place_number, &key.tuple, now_ns);
 	return true;
 }
 
 /* The same after a close look. */
-static __always_inline void count_seen(struct ktrace_flow *flow, __u32 place_number, const struct ktrace_sighting *s)
+static __always_inline void count_seen(struct ktrace_flow *flow, const struct ktrace_flow_place *place,
+				       __u32 place_number, const struct ktrace_sighting *s)
 {
 	count_at(flow, place_number, s->gso_segs, s->len, s->time_ns);
-	if (!s->tunnel_kind)
-		note_ports(&s->tuple, place_number, s->time_ns);
+	note_ports(place, place_number, &s->tuple, s->time_ns);
 }
 
 /*
@@ -297,7 +299,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 	if (place) {
 		bool changed = is_changed(place, s, nfct);
 
-		set_place(place, s, nfct, generation);
+		set_place(place, s, scratch->kinds, nfct, generation);
 		if (!changed && !told) {
 			if (!(s->flags & KTRACE_EVERY)) {
 				COUNT(counted);
@@ -392,22 +394,21 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	if (place && place->generation == generation && !(place->state & PLACE_EVERY) && is_same_entry(place, nfct) &&
 	    !is_always_told(s)) {
 		COUNT(matched);
-		count_seen(flow, place_number, s);
+		count_seen(flow, place, place_number, s);
 		COUNT(counted);
 		return;
 	}
-	if (!is_matched(s, scratch, nfct)) {
+	if (!is_matched(s, scratch, nfct, place)) {
 		COUNT(unmatched);
 		return;
 	}
 	COUNT(matched);
 	note_wishes(s);
 	if (place) {
-		count_seen(flow, place_number, s);
+		count_seen(flow, place, place_number, s);
 		if (!is_always_told(s) && !(s->flags & KTRACE_EVERY) && !is_changed(place, s, nfct)) {
 			/* Before the filter and its pod's rate: there is nothing to ask and nothing to charge. */
-			place->generation = generation;
-			place->state &= ~PLACE_EVERY;
+			set_place(place, s, scratch->kinds, nfct, generation);
 			COUNT(counted);
 			return;
 		}
@@ -486,7 +487,7 @@ static __always_inline void see_untold(struct __sk_buff *skb)
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
 	place = place_again(flow, s);
 	if (place)
-		set_place(place, s, nfct, scratch->filtered.generation);
+		set_place(place, s, scratch->kinds, nfct, scratch->filtered.generation);
 	else if (!(s->flags & KTRACE_PROVISIONAL))
 		join_flow(flow, nfct, scratch->filtered.generation, 2);
 	if (s->flags & KTRACE_CONNTRACK && !(s->flags & KTRACE_CT_REMEMBERED))

@@ -2,10 +2,14 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { after, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { kernelTargets } from '../../src/agent/follow-set.ts';
+import { INTERFACE } from '../../src/event/layout.ts';
+import { addressBytes } from '../../src/util/address.ts';
+import { u32, u64 } from '../../src/util/bytes.ts';
 import { before } from '../support/evidence.ts';
 import { untilHolds } from '../support/until.ts';
 import { SKIP } from './lab-fixture.ts';
-import { Bench, followed, isAccounted } from './support/kernel.ts';
+import { Bench, followed, isAccounted, LOOPBACK } from './support/kernel.ts';
 import { type Net, twoNodes } from './support/net.ts';
 import { ethernet, IPV4, ipv4, udp } from './support/packets.ts';
 import { TracedNode } from './support/traced-node.ts';
@@ -109,21 +113,51 @@ suite('what comes in to the node’s own addresses', { skip: SKIP }, () => {
 });
 
 suite('a port that a translation was remembered under', { skip: SKIP }, () => {
+  const SERVER = '10.9.1.3';
   const PORT = 61_000;
+  const flows = (...addresses: string[]) => followed(addresses, { wantsEveryPacket: false, wantsBytes: false });
   let bench: Bench;
   before(() => {
-    bench = new Bench(followed([POD], { wantsEveryPacket: false, wantsBytes: false }), [UPLINK]);
+    bench = new Bench(flows(POD), [UPLINK]);
   });
   after(() => bench?.close());
 
   /** Spans of 69 s: their numbers are the same for as long as a test takes. */
   const spanNow = () => Number((process.hrtime.bigint() >> 36n) & 0x7fn);
+  const seenAt = (port: number) => bench.tracer.object.getGlobal('port_seen')[port];
   const setSeen = (span: number) => {
     const seen = Buffer.from(bench.tracer.object.getGlobal('port_seen'));
     seen[PORT] = 0x80 | (span & 0x7f);
     bench.tracer.object.setGlobal('port_seen', seen);
   };
-  const answer = ethernet(IPV4, ipv4({ src: WORLD, dst: UPLINK, proto: 17 }, udp({ sport: 53, dport: PORT }, Buffer.alloc(40))));
+  const datagram = (src: string, sport: number, dst: string, dport: number) =>
+    ethernet(IPV4, ipv4({ src, dst, proto: 17 }, udp({ sport, dport }, Buffer.alloc(40))));
+  const setKind = (kind: number) =>
+    bench.tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(kind), u32(0)]));
+  /** What the followed pod asked a port of the node, which asked the server's in its own name, so long ago. */
+  const remember = (serverPort: number, ageS: number) => {
+    const asked = tupleBytes(POD, 4000, UPLINK, 30_080);
+    const answered = tupleBytes(SERVER, serverPort, UPLINK, PORT);
+    const [confirmedAndTranslated, isReply] = [0x38, 1];
+    bench.tracer.object.mapUpdate(
+      'remembered',
+      Buffer.concat([answered, u32(17)]),
+      Buffer.concat([
+        asked,
+        answered,
+        u64(process.hrtime.bigint() - BigInt(ageS) * 1_000_000_000n),
+        u32(confirmedAndTranslated),
+        u32(isReply),
+      ]),
+    );
+  };
+  const change = (work: () => unknown) => {
+    const was = bench.stats();
+    work();
+    const is = bench.stats();
+    return { emitted: is.emitted - was.emitted, counted: is.counted - was.counted, unmatched: is.unmatched - was.unmatched };
+  };
+  const come = (packet: Buffer) => change(() => bench.run('ktrace_ingress', packet, LOOPBACK));
 
   for (const [when, after, isLookedAt] of [
     ['in the next span, by a clock that is ahead of the coarse one', 1, true],
@@ -134,11 +168,50 @@ suite('a port that a translation was remembered under', { skip: SKIP }, () => {
   ] as const) {
     test(`is ${isLookedAt ? '' : 'not '}looked at when that was ${when}`, () => {
       setSeen(spanNow() + after);
-      const was = bench.stats().unmatched;
-      bench.run('ktrace_ingress', answer);
-      assert.equal(bench.stats().unmatched - was, isLookedAt ? 1 : 0);
+      assert.equal(come(datagram(WORLD, 53, UPLINK, PORT)).unmatched, isLookedAt ? 1 : 0);
     });
   }
+
+  test('is kept by what is only counted, also at a pod’s interface: a server that is not followed answers the node', () => {
+    bench.tracer.setUplinks([]);
+    setKind(INTERFACE.pod);
+    remember(8080, 0);
+    setSeen(spanNow());
+    const answer = datagram(SERVER, 8080, UPLINK, PORT);
+    assert.deepEqual(come(answer), { emitted: 1, counted: 0, unmatched: 0 });
+    setSeen(spanNow() - 3);
+    assert.deepEqual(come(answer), { emitted: 0, counted: 1, unmatched: 0 });
+    assert.equal(seenAt(PORT), 0x80 | spanNow());
+  });
+
+  test('is not every port of what a followed pod’s own address says', () => {
+    setKind(INTERFACE.uplink);
+    const question = datagram(WORLD, 4000, POD, 8080);
+    assert.deepEqual([come(question).emitted, come(question).counted], [1, 1]);
+    assert.equal(seenAt(8080), 0);
+  });
+
+  test('has its connection counted on when targets change, however long nothing of it was told', () => {
+    bench.tracer.setUplinks([]);
+    setKind(INTERFACE.pod);
+    setSeen(spanNow());
+    const answer = datagram(SERVER, 8081, UPLINK, PORT);
+    remember(8081, 0);
+    assert.equal(come(answer).emitted, 1);
+    remember(8081, 31);
+    bench.tracer.setTargets(kernelTargets([flows(POD, WORLD)], [UPLINK]));
+    assert.deepEqual(come(answer), { emitted: 0, counted: 1, unmatched: 0 });
+    remember(8082, 31);
+    const unknown = datagram(SERVER, 8082, UPLINK, PORT);
+    assert.deepEqual(come(unknown), { emitted: 0, counted: 0, unmatched: 1 }, 'of a connection that is not known it is too old');
+  });
 });
+
+function tupleBytes(src: string, sport: number, dst: string, dport: number): Buffer {
+  const ports = Buffer.alloc(4);
+  ports.writeUInt16LE(sport, 0);
+  ports.writeUInt16LE(dport, 2);
+  return Buffer.concat([addressBytes(src)!, addressBytes(dst)!, ports]);
+}
 
 const said = (child: ChildProcess) => new Promise((resolve) => child.once('message', resolve));
