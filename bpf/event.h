@@ -158,7 +158,7 @@ struct ktrace_flow_count {
 enum ktrace_flow_counter {
 	KTRACE_COUNTED_POD_IN = 0,
 	KTRACE_COUNTED_POD_OUT = 1,
-	KTRACE_COUNTED_UPLINK = 2, /* before it has passed a pod's interface */
+	KTRACE_COUNTED_UPLINK = 2, /* as long as no pod's interface is known to have it, see flow.h */
 	KTRACE_COUNTERS = 3,
 };
 

@@ -102,13 +102,15 @@ static __always_inline void set_place(struct ktrace_flow_place *place, const str
 }
 
 /*
- * Who counts a packet of this flow: each pod's interface for itself; without any the uplink where it comes in, or else goes out. Other hooks leave even
- * the time alone, unless nobody counts. now_ns: 0 has the clock read, where it is needed.
+ * Who counts a packet of this flow: each pod's interface for itself; the uplink where it comes in, unless a pod's interface sends it on; else the uplink
+ * where it goes out, unless it has come from a pod's. A pod elsewhere on the node that sends under the same addresses changes nothing of the first.
+ * Other hooks leave even the time alone, unless nobody counts. now_ns: 0 has the clock read, where it is needed.
  */
 static __always_inline void inlined_count_at(struct ktrace_flow *flow, __u32 at, __u64 packets, __u64 bytes,
 					     __u64 now_ns)
 {
 	const struct ktrace_flow_place *places = flow->places;
+	__u32 pod_in = places[KTRACE_PLACE_POD_IN].ifindex, pod_out = places[KTRACE_PLACE_POD_OUT].ifindex;
 	__u32 uplink_in = places[KTRACE_PLACE_UPLINK_IN].ifindex;
 	struct ktrace_flow_count *count = 0;
 
@@ -116,11 +118,9 @@ static __always_inline void inlined_count_at(struct ktrace_flow *flow, __u32 at,
 		count = &flow->counts[KTRACE_COUNTED_POD_IN];
 	else if (at == KTRACE_PLACE_POD_OUT)
 		count = &flow->counts[KTRACE_COUNTED_POD_OUT];
-	else if (places[KTRACE_PLACE_POD_IN].ifindex || places[KTRACE_PLACE_POD_OUT].ifindex)
-		return;
-	else if (at == KTRACE_PLACE_UPLINK_IN || (at == KTRACE_PLACE_UPLINK_OUT && !uplink_in))
+	else if (at == KTRACE_PLACE_UPLINK_IN ? !pod_out : at == KTRACE_PLACE_UPLINK_OUT && !pod_in && !uplink_in)
 		count = &flow->counts[KTRACE_COUNTED_UPLINK];
-	else if (uplink_in || places[KTRACE_PLACE_UPLINK_OUT].ifindex)
+	else if (pod_in || pod_out || uplink_in || places[KTRACE_PLACE_UPLINK_OUT].ifindex)
 		return;
 	if (count) {
 		__sync_fetch_and_add(&count->packets, packets);

@@ -180,6 +180,34 @@ suite('a pod that sends under another one’s address', { skip: SKIP }, () => {
   });
   after(() => net?.close());
 
+  test('does not stop the counts of what comes in from another node to this one', async () => {
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [C] });
+    await net.serve('node1');
+    net.ip('b', `addr add ${C}/32 dev lo`);
+    const send = (pod: string, n: number) =>
+      net.exec(
+        pod,
+        'perl',
+        '-MSocket',
+        '-e',
+        `socket(my $s, AF_INET, SOCK_DGRAM, 0); bind($s, sockaddr_in(40056, inet_aton('${C}'))) or die $!;
+        for (1 .. ${n}) { send($s, 'x' x $_, 0, sockaddr_in(5353, inet_aton('192.168.77.1'))) or die $!; }`,
+      );
+    send('c', 3);
+    send('b', 1);
+    send('c', 4);
+    net.ip('b', `addr del ${C}/32 dev lo`);
+    const flow = await until(
+      'the flow is told with its counts',
+      () => node.events.filter(isFlow).find(({ state, src }) => state === 'update' && src.port === 40_056),
+      20_000,
+    );
+    // The answer to the forged one as well goes to whose the address is.
+    assert.deepEqual(flow.packets, { request: 7, reply: 8 });
+    const { stats } = await node.close();
+    assert.ok(isAccounted(stats), JSON.stringify(stats));
+  });
+
   test('hides nothing of that pod’s flow, whoever was first, and is not counted into it', async () => {
     const node = await TracedNode.following(net, { node: 'node1', addresses: [A] });
     const send = (pod: string, n: number) => net.exec(pod, ...datagrams(A, C, 5353, n));
