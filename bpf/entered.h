@@ -22,6 +22,8 @@
 #define ENTERED_IPV6 60
 #define ENTERED_ICMP 60
 #define ENTERED_ICMPV6 96
+/* Of a packet's headers NAT changes nothing behind these. */
+#define ENTERED_CHANGES 64
 /* A packet waits 3 s for its neighbour's address. */
 #define ENTERED_LASTS_NS 5000000000ULL
 /* The coarse clock is late by so much, at 100 Hz. */
@@ -235,10 +237,10 @@ __noinline int complete_entered(struct scratch *scratch)
 	len = entered->bytes_len - l3;
 	if (len > own->data_len)
 		len = own->data_len;
-	if (len > ENTERED_BYTES / 2)
-		len = ENTERED_BYTES / 2;
+	if (len > ENTERED_CHANGES)
+		len = ENTERED_CHANGES;
 	asm volatile("" : "+r"(len));
-	len &= ENTERED_BYTES - 1;
+	len &= 2 * ENTERED_CHANGES - 1;
 	if (bpf_probe_read_kernel(s->data, len, (void *)(unsigned long)(scratch->entered_from + l3)))
 		s->data_len = 0;
 	return 1;

@@ -195,7 +195,8 @@ struct {
 	__type(value, struct ktrace_stats);
 } stats SEC(".maps");
 
-#define ENTERED_BYTES 128
+/* A TCP header over IPv6, inside a tunnel over IPv6 that has 24 bytes of options. */
+#define ENTERED_BYTES 160
 /* Beside a tag: there is one, also when it is 0. */
 #define VLAN_PRESENT (1U << 16)
 /* A packet where it came in, see entered.h. */

@@ -45,24 +45,7 @@ suite('a packet that is not emitted where it comes in', { skip: SKIP }, () => {
   let net: Net;
   before(async () => {
     net = twoNodes();
-    for (const [node, uplink, other] of [
-      ['node1', 'fd00:77::1', 'fd00:77::2'],
-      ['node2', 'fd00:77::2', 'fd00:77::1'],
-    ] as const) {
-      net.exec(node, 'sysctl', '-qw', 'net.ipv6.conf.all.forwarding=1');
-      net.ip(node, `addr add ${uplink}/64 dev eth0 nodad; -6 route add default via ${other}`);
-    }
-    for (const [node, pod, address, gateway] of [
-      ['node1', 'a', CLIENT6, 'fd00:9:1::fe'],
-      ['node1', 'b', LOCAL6, 'fd00:9:1::fd'],
-      ['node2', 'c', REMOTE6, 'fd00:9:2::fe'],
-    ] as const) {
-      net.ip(node, `addr add ${gateway}/128 dev veth-${pod} nodad; -6 route add ${address}/128 dev veth-${pod}`);
-      net.ip(
-        pod,
-        `addr add ${address}/128 dev eth0 nodad; -6 route add ${gateway}/128 dev eth0; -6 route add default via ${gateway}`,
-      );
-    }
+    addIpv6(net);
     dnat('-A', SERVICE, 'tcp', 80, at(REMOTE, 8080));
     dnat('-A', SERVICE, 'udp', 53, at(REMOTE, 5353));
     dnat('-A', SERVICE6, 'tcp', 80, at(REMOTE6, 8080));
@@ -296,6 +279,14 @@ suite('a packet of a tunnel that is not emitted where it comes in', { skip: SKIP
       net.ip(node, `link add vx0 type vxlan id 7 dstport 8472 local 192.168.77.${own} remote 192.168.77.${other}`);
       net.ip(node, `addr add 192.168.88.${own}/24 dev vx0; link set vx0 up; route replace ${pods} via 192.168.88.${other}`);
     }
+    addIpv6(net);
+    for (const [node, own, other, pods] of [
+      ['node1', 1, 2, 'fd00:9:2::/64'],
+      ['node2', 2, 1, 'fd00:9:1::/64'],
+    ] as const) {
+      net.ip(node, `link add vx6 type vxlan id 8 dstport 8472 local fd00:77::${own} remote fd00:77::${other}`);
+      net.ip(node, `addr add fd00:88::${own}/64 dev vx6 nodad; link set vx6 up; -6 route add ${pods} via fd00:88::${other}`);
+    }
     await net.serve('c');
   });
   after(() => net.close());
@@ -317,7 +308,49 @@ suite('a packet of a tunnel that is not emitted where it comes in', { skip: SKIP
     const { stats } = await node.close();
     assert.ok(isAccounted(stats), JSON.stringify(stats));
   });
+
+  test('is told from the uplink on where its TCP header is far behind: over IPv6, in a tunnel over IPv6', async () => {
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [CLIENT6] });
+    const { port: sport, send } = await startSender(net, 'a', 'tcp', REMOTE6, 8080);
+    await send();
+    const rule = ['FORWARD', '-i', 'vx6', '-p', 'tcp', '-m', 'length', '--length', '250:400', '-j', 'DROP'];
+    net.exec('node1', 'ip6tables', '-I', ...rule);
+    await send(200);
+    await node.packet(
+      'the answer that is dropped',
+      ({ dst, verdict }) => dst.port === sport && verdict === 'dropped',
+      ({ hops, src, drop }) => {
+        const tunnel = { kind: 'vxlan', vni: 8, src: 'fd00:77::2', dst: 'fd00:77::1' };
+        assert.deepEqual([src.ip, drop?.reason], [REMOTE6, 'NETFILTER_DROP']);
+        assert.deepEqual(hops, [{ node: 'node1', if: 'eth0', dir: 'in', atNs: 0, tunnel }]);
+      },
+    );
+    const { stats } = await node.close();
+    assert.ok(isAccounted(stats), JSON.stringify(stats));
+  });
 });
+
+/** Gives the nodes and their pods IPv6 addresses, and ways between them. */
+function addIpv6(net: Net): void {
+  for (const [node, uplink, other] of [
+    ['node1', 'fd00:77::1', 'fd00:77::2'],
+    ['node2', 'fd00:77::2', 'fd00:77::1'],
+  ] as const) {
+    net.exec(node, 'sysctl', '-qw', 'net.ipv6.conf.all.forwarding=1');
+    net.ip(node, `addr add ${uplink}/64 dev eth0 nodad; -6 route add default via ${other}`);
+  }
+  for (const [node, pod, address, gateway] of [
+    ['node1', 'a', CLIENT6, 'fd00:9:1::fe'],
+    ['node1', 'b', LOCAL6, 'fd00:9:1::fd'],
+    ['node2', 'c', REMOTE6, 'fd00:9:2::fe'],
+  ] as const) {
+    net.ip(node, `addr add ${gateway}/128 dev veth-${pod} nodad; -6 route add ${address}/128 dev veth-${pod}`);
+    net.ip(
+      pod,
+      `addr add ${address}/128 dev eth0 nodad; -6 route add ${gateway}/128 dev eth0; -6 route add default via ${gateway}`,
+    );
+  }
+}
 
 function src(packet: PacketEvent, port: number): boolean {
   return packet.src.port === port;
