@@ -10,6 +10,7 @@
 #include "conntrack.h"
 #include "event.h"
 #include "maps.h"
+#include "tunnel.h"
 
 /* User space makes room every two seconds. */
 #define FLOWS_FULL_LASTS_NS 100000000ULL
@@ -19,6 +20,9 @@
 #define PLACE_EVERY 2 /* its packets have KTRACE_EVERY */
 #define PLACE_BEHIND 4 /* neither address is followed: its follower is behind a translation */
 #define PLACE_FLAGS 7
+
+/* With a place's number: the node itself has made the packet. */
+#define OF_NODE 0x100
 
 /* Which place of the flow is this hook's; KTRACE_PLACES: none. */
 static __always_inline __u32 inlined_place_at(const struct ktrace_flow *flow, __u32 ifindex, __u32 hook)
@@ -103,11 +107,11 @@ static __always_inline void set_place(struct ktrace_flow_place *place, const str
 
 /*
  * Who counts a packet of this flow: each pod's interface for itself; the uplink where it comes in, unless a pod's interface sends it on; else the uplink
- * where it goes out, unless it has come from a pod's. A pod elsewhere on the node that sends under the same addresses changes nothing of the first.
- * Other hooks leave even the time alone, unless nobody counts. now_ns: 0 has the clock read, where it is needed.
+ * where it goes out, unless it has come from either. A pod that sends under the same addresses changes nothing of what comes in, nor of what the node
+ * itself sends (is_nodes). Other hooks leave even the time alone, unless nobody counts. now_ns: 0 has the clock read, where it is needed.
  */
-static __always_inline void inlined_count_at(struct ktrace_flow *flow, __u32 at, __u64 packets, __u64 bytes,
-					     __u64 now_ns)
+static __always_inline void inlined_count_at(struct ktrace_flow *flow, __u32 at, bool is_nodes, __u64 packets,
+					     __u64 bytes, __u64 now_ns)
 {
 	const struct ktrace_flow_place *places = flow->places;
 	__u32 pod_in = places[KTRACE_PLACE_POD_IN].ifindex, pod_out = places[KTRACE_PLACE_POD_OUT].ifindex;
@@ -118,7 +122,8 @@ static __always_inline void inlined_count_at(struct ktrace_flow *flow, __u32 at,
 		count = &flow->counts[KTRACE_COUNTED_POD_IN];
 	else if (at == KTRACE_PLACE_POD_OUT)
 		count = &flow->counts[KTRACE_COUNTED_POD_OUT];
-	else if (at == KTRACE_PLACE_UPLINK_IN ? !pod_out : at == KTRACE_PLACE_UPLINK_OUT && !pod_in && !uplink_in)
+	else if (at == KTRACE_PLACE_UPLINK_IN ? !pod_out
+					      : at == KTRACE_PLACE_UPLINK_OUT && (is_nodes || (!pod_in && !uplink_in)))
 		count = &flow->counts[KTRACE_COUNTED_UPLINK];
 	else if (pod_in || pod_out || uplink_in || places[KTRACE_PLACE_UPLINK_OUT].ifindex)
 		return;
@@ -129,10 +134,11 @@ static __always_inline void inlined_count_at(struct ktrace_flow *flow, __u32 at,
 	flow->last_ns = now_ns ? now_ns : bpf_ktime_get_coarse_ns();
 }
 
-__noinline int count_at(struct ktrace_flow *flow, __u32 at, __u64 packets, __u64 bytes, __u64 now_ns)
+/* at_flags: the place, and OF_NODE. */
+__noinline int count_at(struct ktrace_flow *flow, __u32 at_flags, __u64 packets, __u64 bytes, __u64 now_ns)
 {
 	if (flow)
-		inlined_count_at(flow, at, packets, bytes, now_ns);
+		inlined_count_at(flow, at_flags & ~OF_NODE, at_flags & OF_NODE, packets, bytes, now_ns);
 	return 0;
 }
 
@@ -197,22 +203,24 @@ static __always_inline bool has_room(const struct ktrace_interface *interface, _
 	return now_ns >= flows_full_ns + FLOWS_FULL_LASTS_NS && (!interface || interface->flows < most);
 }
 
-static __always_inline void take_place(struct ktrace_flow *flow, __u32 at, const struct ktrace_sighting *s, __u32 kinds,
-				       unsigned long nfct, __u32 generation)
+static __always_inline void take_place(struct ktrace_flow *flow, __u32 at, bool is_nodes,
+				       const struct ktrace_sighting *s, __u32 kinds, unsigned long nfct,
+				       __u32 generation)
 {
 	struct ktrace_flow_place *place = &flow->places[at & (KTRACE_PLACES - 1)];
 
 	set_place(place, s, kinds, nfct, generation);
 	place->told_due = s->time_ns >> 10;
 	place->ifindex = s->ifindex;
-	count_at(flow, at, s->gso_segs, s->len, s->time_ns);
+	count_at(flow, is_nodes ? at | OF_NODE : at, s->gso_segs, s->len, s->time_ns);
 }
 
 /*
- * Gives this hook its place in the flow of the sighting in the scratch memory; without a flow opens it, where there is room. share: see has_room. A
- * function of its own, called for what is new alone; the keys of a look-up may not lie in its caller's memory before 6.2, so it finds that itself.
+ * Gives this hook its place in the flow of the sighting in the scratch memory; without a flow opens it, where there is room. share: see has_room;
+ * is_nodes: see count_at. A function of its own, called for what is new alone; the keys of a look-up may not lie in its caller's memory before 6.2, so it
+ * finds that itself.
  */
-__noinline int join_flow(struct ktrace_flow *flow, __u64 nfct, __u32 generation, __u32 share)
+__noinline int join_flow(struct ktrace_flow *flow, __u64 nfct, __u32 generation, __u32 share, bool is_nodes)
 {
 	__u32 zero = 0, at, taken_by;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
@@ -231,7 +239,7 @@ __noinline int join_flow(struct ktrace_flow *flow, __u64 nfct, __u32 generation,
 		}
 		__builtin_memset(&scratch->flow, 0, sizeof(scratch->flow));
 		scratch->flow.opened_at = s->ifindex;
-		take_place(&scratch->flow, at, s, scratch->kinds, nfct, generation);
+		take_place(&scratch->flow, at, is_nodes, s, scratch->kinds, nfct, generation);
 		if (!bpf_map_update_elem(&flows, &scratch->flow_key, &scratch->flow, BPF_NOEXIST)) {
 			if (interface)
 				__sync_fetch_and_add(&interface->flows, 1);
@@ -247,7 +255,7 @@ __noinline int join_flow(struct ktrace_flow *flow, __u64 nfct, __u32 generation,
 	}
 	taken_by = flow->places[at & (KTRACE_PLACES - 1)].ifindex;
 	if (!taken_by || taken_by == s->ifindex)
-		take_place(flow, at, s, scratch->kinds, nfct, generation);
+		take_place(flow, at, is_nodes, s, scratch->kinds, nfct, generation);
 	return 0;
 }
 

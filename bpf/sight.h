@@ -238,7 +238,8 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 		len = skb->len - l3 - inner;
 	if (is_end(place_number))
 		now_ns = bpf_ktime_get_coarse_ns();
-	inlined_count_at(flow, place_number, skb->gso_segs ? skb->gso_segs : 1, len, now_ns);
+	inlined_count_at(flow, place_number, is_nodes_own(skb, hook, inner), skb->gso_segs ? skb->gso_segs : 1, len,
+			 now_ns);
 	if (place_number == KTRACE_PLACE_POD_IN || place_number == KTRACE_PLACE_UPLINK_IN)
 		note_usual(skb, l3, inner, now_ns + COARSE_NS);
 	note_ports(place, place_number, &key.tuple, now_ns);
@@ -246,10 +247,12 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 }
 
 /* The same after a close look. */
-static __always_inline void count_seen(struct ktrace_flow *flow, const struct ktrace_flow_place *place,
-				       __u32 place_number, const struct ktrace_sighting *s)
+static __always_inline void count_seen(const struct __sk_buff *skb, const __u8 hook, struct ktrace_flow *flow,
+				       const struct ktrace_flow_place *place, __u32 place_number,
+				       const struct ktrace_sighting *s)
 {
-	count_at(flow, place_number, s->gso_segs, s->len, s->time_ns);
+	count_at(flow, is_nodes_own(skb, hook, s->tunnel_kind) ? place_number | OF_NODE : place_number, s->gso_segs,
+		 s->len, s->time_ns);
 	note_ports(place, place_number, &s->tuple, s->time_ns);
 }
 
@@ -308,7 +311,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 			s->flags |= KTRACE_NOTHING_NEW;
 		}
 	} else if (!(s->flags & KTRACE_PROVISIONAL)) {
-		join_flow(flow, nfct, generation, 1);
+		join_flow(flow, nfct, generation, 1, is_nodes_own(skb, s->hook, s->tunnel_kind));
 		/*
 		 * A remembered request was told at another hook: only its first packet, provisional here, was not counted at this one. The
 		 * first reply is new all the same.
@@ -394,7 +397,7 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	if (place && place->generation == generation && !(place->state & PLACE_EVERY) && is_same_entry(place, nfct) &&
 	    !is_always_told(s)) {
 		COUNT(matched);
-		count_seen(flow, place, place_number, s);
+		count_seen(skb, hook, flow, place, place_number, s);
 		COUNT(counted);
 		return;
 	}
@@ -405,7 +408,7 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	COUNT(matched);
 	note_wishes(s);
 	if (place) {
-		count_seen(flow, place, place_number, s);
+		count_seen(skb, hook, flow, place, place_number, s);
 		if (!is_always_told(s) && !(s->flags & KTRACE_EVERY) && !is_changed(place, s, nfct)) {
 			/* Before the filter and its pod's rate: there is nothing to ask and nothing to charge. */
 			set_place(place, s, scratch->kinds, nfct, generation);
@@ -489,7 +492,7 @@ static __always_inline void see_untold(struct __sk_buff *skb)
 	if (place)
 		set_place(place, s, scratch->kinds, nfct, scratch->filtered.generation);
 	else if (!(s->flags & KTRACE_PROVISIONAL))
-		join_flow(flow, nfct, scratch->filtered.generation, 2);
+		join_flow(flow, nfct, scratch->filtered.generation, 2, is_nodes_own(skb, s->hook, s->tunnel_kind));
 	if (s->flags & KTRACE_CONNTRACK && !(s->flags & KTRACE_CT_REMEMBERED))
 		remember(s, scratch);
 	COUNT(filtered);

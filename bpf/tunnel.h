@@ -44,6 +44,12 @@ static __always_inline enum opens opens_of(__u32 came_in)
 	return is_uplink(came_in) ? OPENS_TO_NODE : OPENS_NOTHING;
 }
 
+/* What goes out has been made by the node. A pod's in a tunnel has not, although no interface is known that it came in by. */
+static __always_inline bool is_nodes_own(const struct __sk_buff *skb, const __u8 hook, bool is_inside)
+{
+	return hook == KTRACE_HOOK_TC_EGRESS && !is_inside && !skb->ingress_ifindex;
+}
+
 static __always_inline enum opens opens_at(const struct __sk_buff *skb, const __u8 hook)
 {
 	if (!is_uplink(skb->ifindex))
