@@ -140,17 +140,36 @@ static __always_inline void remember_under(const struct ktrace_tuple *tuple, __u
 	bpf_map_update_elem(&remembered, &scratch->remembered_key, &scratch->remembered, BPF_ANY);
 }
 
+/* Whether the entry has another tuple for the answers than what was asked turned. IPVS leaves no mark in its status; an echo's id is in no place of a port. */
+static __always_inline bool has_translation(const struct ktrace_sighting *s, __u8 proto)
+{
+	const struct ktrace_tuple *asked = &s->ct_original, *answer = &s->ct_reply;
+	__u32 differs = (asked->sport ^ answer->dport) | (asked->dport ^ answer->sport);
+	int i;
+
+	if (s->ct_status & (IPS_SRC_NAT | IPS_DST_NAT))
+		return true;
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_SCTP)
+		return false;
+#pragma unroll
+	for (i = 0; i < 4; i++)
+		differs |= (asked->src[i] ^ answer->dst[i]) | (asked->dst[i] ^ answer->src[i]);
+	return differs;
+}
+
 /* Learns a final translation under both tuples that an untracked packet of it can have. */
 static __always_inline void remember(const struct ktrace_sighting *s, struct scratch *scratch)
 {
-	if (!(s->ct_status & (IPS_SRC_NAT | IPS_DST_NAT)) || !is_final(s->ct_status))
+	/* An error carries the entry of the flow it is about. */
+	__u8 proto = s->flags & KTRACE_QUOTED ? s->quoted_proto : s->proto;
+
+	if (!is_final(s->ct_status) || !has_translation(s, proto))
 		return;
 	scratch->remembered.original = s->ct_original;
 	scratch->remembered.reply = s->ct_reply;
 	scratch->remembered.status = s->ct_status;
 	scratch->remembered.seen_ns = s->time_ns;
-	/* An error carries the entry of the flow it is about. */
-	scratch->remembered_key.proto = s->flags & KTRACE_QUOTED ? s->quoted_proto : s->proto;
+	scratch->remembered_key.proto = proto;
 
 	remember_under(&s->ct_original, 0, scratch);
 	remember_under(&s->ct_reply, 1, scratch);

@@ -267,3 +267,38 @@ suite('translations', { skip: SKIP }, () => {
     await node.close();
   });
 });
+
+suite('a translation that leaves no mark in its conntrack entry, as of IPVS', { skip: SKIP }, () => {
+  let net: Net;
+  before(async () => {
+    net = twoNodes();
+    const nft = (line: string) => net.exec('node1', 'nft', line);
+    nft('add table ip ktt');
+    // Behind conntrack, and without it.
+    nft('add chain ip ktt there { type filter hook prerouting priority -150; }');
+    nft('add chain ip ktt back { type filter hook postrouting priority 50; }');
+    nft(
+      `add rule ip ktt there ct state new,established ip daddr ${SERVICE} udp dport 53 ip daddr set ${REMOTE} udp dport set 5353`,
+    );
+    nft(`add rule ip ktt back ip saddr ${REMOTE} udp sport 5353 ip saddr set ${SERVICE} udp sport set 53`);
+    const asked = ['-p', 'udp', '-s', CLIENT, '-d', SERVICE, '--sport', '40058', '--dport', '53'];
+    const answered = ['-r', REMOTE, '-q', CLIENT, '--reply-port-src', '5353', '--reply-port-dst', '40058'];
+    net.exec('node1', 'conntrack', '-I', ...asked, ...answered, '-t', '100');
+    await net.serve('c');
+  });
+  after(() => net.close());
+
+  test('is known where its packets come in, once it was seen: a client of a followed pod’s Service has its packets counted, not told each', async (t) => {
+    const serviceAddresses = [{ ip: SERVICE, port: 53, proto: 'udp' as const }];
+    const node = await TracedNode.following(net, { node: 'node1', addresses: [REMOTE], serviceAddresses });
+    const script = `socket(my $s, AF_INET, SOCK_DGRAM, 17) or die $!; bind($s, sockaddr_in(40058, INADDR_ANY)) or die $!; alarm 5;
+      for (1 .. 10) { send($s, 'x', 0, sockaddr_in(53, inet_aton('${SERVICE}'))) or die $!; recv($s, my $answer, 9, 0) or die $!; }`;
+    net.exec('a', 'perl', '-MSocket', '-e', script);
+    const asked = await node.packet('the first', ({ dst }) => dst.ip === SERVICE);
+    assert.deepEqual(nat(asked, 40_058), [`dnat ${SERVICE}:53 → ${REMOTE}:5353`]);
+    const { stats } = await node.close();
+    t.diagnostic(JSON.stringify(stats));
+    // The first question and the first answer, where they come in and where they go out.
+    assert.deepEqual([stats.emitted, stats.counted], [4, 36]);
+  });
+});
