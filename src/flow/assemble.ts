@@ -64,7 +64,7 @@ export class Assembler {
   readonly #options: Required<AssemblerOptions>;
   readonly #bySkb = new Map<bigint, OpenPacket>();
   readonly #byContent = new Map<string, OpenPacket>();
-  /** In the order they were last touched. */
+  /** In the order they were opened. */
   readonly #open = new Set<OpenPacket>();
   /** Emitted packets. Those that have ended are held for a shorter time, because what else is seen of them comes at once. */
   readonly #waiting = new HeldPackets();
@@ -133,7 +133,7 @@ export class Assembler {
   tick(nowMs: number): void {
     for (const packet of this.#open) {
       const quietMs = nowMs - packet.touchedMs;
-      if (quietMs >= this.#options.quietMs || (quietMs > 0 && this.#hasEnded(packet))) this.#tell(packet);
+      if (quietMs >= this.#options.quietMs || (quietMs > 0 && this.#isReady(packet))) this.#tell(packet);
     }
     const { amendMs } = this.#options;
     this.#forgetOld(this.#waiting, nowMs - amendMs);
@@ -206,6 +206,14 @@ export class Assembler {
     const key = contentKey(packet.fingerprint, tuple);
     packet.contentKeys.push(key);
     this.#byContent.set(key, packet);
+  }
+
+  /**
+   * Nothing more comes of it. Who began a conversation that conntrack does not know is told by the order of its packets alone: they wait, all as long,
+   * because nobody sees that a process has taken one.
+   */
+  #isReady(packet: OpenPacket): boolean {
+    return packet.conntrack !== undefined && this.#hasEnded(packet);
   }
 
   /** Dropped, handed to a pod, or sent out of the node. */

@@ -25,7 +25,9 @@ function pass(way: Partial<Sighting>[], fields: Partial<Sighting> = {}): Sightin
 
 test('a packet’s hops are told once, in order, with their tunnel and time', () => {
   const { assembler, told } = assembling();
-  for (const seen of pass(WAY_OUT)) assembler.add(seen, 0);
+  const ends = sighting().tuple;
+  const known = conntrack(ends, tuple(ends.dst, ends.dport, ends.src, ends.sport));
+  for (const seen of pass(WAY_OUT, { conntrack: known })) assembler.add(seen, 0);
   assembler.tick(0);
   assert.equal(told.length, 0, 'it may still go on');
   assembler.tick(1);
@@ -81,6 +83,26 @@ test('a packet that stays open is told when it has been quiet', () => {
   assembler.tick(120);
   assert.equal(told.length, 1);
   assert.equal(told[0]?.event.verdict, 'unknown');
+});
+
+test('what has left the node is told soon, but without conntrack no answer before the request that a process took', () => {
+  const [asked, answered] = [tuple('192.168.0.2', 40_000, '192.168.0.1', 53), tuple('192.168.0.1', 53, '192.168.0.2', 40_000)];
+  for (const [known, order] of [
+    [undefined, [53, 40_000]],
+    [conntrack(asked, answered, { isReply: true }), [40_000, 53]],
+  ] as const) {
+    const { assembler, told } = assembling({ quietMs: 20 });
+    assembler.add(sighting({ proto: 17, ifindex: UPLINK, entry: true, skb: 1n, tuple: asked }), 100);
+    assembler.add(
+      sighting({ proto: 17, ifindex: UPLINK, hook: 'tc-out', skb: 2n, ipId: 2, tuple: answered, conntrack: known }),
+      105,
+    );
+    for (const nowMs of [110, 115, 120, 125]) assembler.tick(nowMs);
+    assert.deepEqual(
+      told.map(({ event }) => event.dst.port),
+      order,
+    );
+  }
 });
 
 test('an entry hook begins a new packet, whatever the pointer', () => {
