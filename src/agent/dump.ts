@@ -15,7 +15,7 @@ import { BEGINNING, type Damage, type Places, type RecordBlock, readRecords } fr
 import { answerServices } from './services-answer.ts';
 import { SessionFilter } from './session-filter.ts';
 
-/** What makes no whole message is told after so long, with the next block that is wanted or at the end of the search. */
+/** What makes no whole message is told after so long. */
 const HELD_MS = 250;
 
 /** Most damaged pieces, and most known pods, that are reported. */
@@ -131,19 +131,43 @@ export class Dump {
 
   async #run(after: DumpPlace | undefined): Promise<void> {
     let before: Places = after?.before ?? BEGINNING;
-    for await (const { raw, lane, places } of this.#blocks(after?.before)) {
-      if (this.#isClosed) return;
-      const block = `${lane}:${places[lane].segment}:${places[lane].byte}`;
-      for (const { event, lines } of this.#eventsOf(raw, block === after?.block ? after.lines : 0)) {
-        this.#held.push({ event, bytes: JSON.stringify(event).length, place: { before, block, lines } });
+    const blocks = this.#blocks(after?.before);
+    try {
+      for (;;) {
+        const next = await this.#next(blocks);
+        if (this.#isClosed) return;
+        if (next.done === true) break;
+        const { raw, lane, places } = next.value;
+        const block = `${lane}:${places[lane].segment}:${places[lane].byte}`;
+        for (const { event, lines } of this.#eventsOf(raw, block === after?.block ? after.lines : 0)) {
+          this.#held.push({ event, bytes: JSON.stringify(event).length, place: { before, block, lines } });
+        }
+        before = places;
+        await this.#tell();
+        // Others on the loop come in between two blocks.
+        await new Promise((resolve) => setImmediate(resolve));
       }
-      before = places;
-      await this.#tell();
-      // Others on the loop come in between two blocks.
-      await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      await blocks.return(undefined);
     }
     await this.#tell(true);
     if (!this.#isClosed) this.#options.send({ type: 'dumped', ...this.#counts, damaged: this.#damaged });
+  }
+
+  /** The next block. What is held is told meanwhile, if that takes long: most of a recording may be of no interest here. */
+  async #next(blocks: AsyncGenerator<RecordBlock>): Promise<IteratorResult<RecordBlock>> {
+    const next = blocks.next();
+    if (this.#held.length === 0) return next;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(resolve, HELD_MS, 'late');
+    });
+    const first = await Promise.race([next, late]).finally(() => clearTimeout(timer));
+    if (first !== 'late') return first;
+    // It may fail meanwhile; that is told when it is waited for.
+    next.catch(() => undefined);
+    await this.#tell();
+    return next;
   }
 
   #blocks(after: Places | undefined): AsyncGenerator<RecordBlock> {
@@ -192,10 +216,7 @@ export class Dump {
     return passed;
   }
 
-  /**
-   * Whole messages, over the bounds of blocks: where a block ends tells how much else is in it. What makes no whole one waits for more, but not for long
-   * once there is another block.
-   */
+  /** Whole messages, over the bounds of blocks: where a block ends tells how much else is in it. What makes no whole one waits for more, but not for long. */
   async #tell(isEnd = false): Promise<void> {
     const { seal } = this.#options.recorder;
     for (;;) {

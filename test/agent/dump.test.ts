@@ -52,10 +52,14 @@ interface Asked {
   credits?: number;
   /** Breaks off when so many messages have come. */
   messages?: number;
+  /** Stands still, if it is not given: no message is due before it is whole. */
+  nowMs?: () => number;
+  onMessage?: () => void;
 }
 
 /** All that a dump tells. */
-function dump(recorder: Recorder, { access = VIEWER, after, credits = 100_000, messages = Infinity }: Asked = {}) {
+function dump(recorder: Recorder, asking: Asked = {}) {
+  const { access = VIEWER, after, credits = 100_000, messages = Infinity, nowMs = () => 0, onMessage } = asking;
   const request = { targets: [{ kind: 'all' } as const], owners: [], sinceMs: 0, untilMs: 8e15 };
   return new Promise<AgentMessage[]>((resolve, reject) => {
     const told: AgentMessage[] = [];
@@ -65,12 +69,12 @@ function dump(recorder: Recorder, { access = VIEWER, after, credits = 100_000, m
       access,
       vxlanPort: () => undefined,
       roomToSend: () => Promise.resolve(),
-      // Stands still: no message is due before it is whole.
-      nowMs: () => 0,
+      nowMs,
       stallMs: 60_000,
       stalled: () => reject(new Error('it stalled')),
       send: (message) => {
         told.push(message);
+        onMessage?.();
         if (message.type === 'dumped') resolve(told);
         if (message.type !== 'records') return;
         if (told.length < messages) return asked.credit(message.events.length);
@@ -139,6 +143,28 @@ suite('a dump', () => {
       assert.deepEqual(parts, whole);
     });
   }
+
+  test('tells what it has found while it searches on', async (t) => {
+    const directory = folder(t);
+    const earlier = await start(t, directory);
+    await record(earlier, 20, 0);
+    await earlier.close();
+    // Writes a file of its own, which cannot be read until something of the first was told.
+    const recorder = await start(t, directory);
+    await record(recorder, 20, 0);
+    let read = 0;
+    const found = Promise.withResolvers<void>();
+    t.mock.method(recorder.limiter, 'read', async () => void (read++ > 0 && (await found.promise)));
+    const told = await dump(recorder, {
+      nowMs: () => performance.now(),
+      onMessage: () => found.resolve(),
+    });
+    assert.deepEqual(
+      told.map((message) => (message.type === 'records' ? message.events.length : message.type)),
+      [20, 20, 'dumped'],
+    );
+    assert.equal(read, 2);
+  });
 
   test('passes over no lines of another block, where its own is gone or one of the other part comes first', async (t) => {
     const recorder = await start(t, folder(t));
