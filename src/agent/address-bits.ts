@@ -1,4 +1,4 @@
-import { addressBytes, addressText, isOfOneHost } from '../util/address.ts';
+import { addressBytes, addressText, isLocalScope } from '../util/address.ts';
 
 const BITS = 65_536;
 
@@ -22,7 +22,7 @@ export interface KnownAddress {
   bit: number;
   /** As events write it. */
   text: string;
-  isOfOneHost: boolean;
+  isLocalScope: boolean;
 }
 
 /** More than the kernel's `targets` has room for, with the node's own. */
@@ -43,7 +43,7 @@ export function addressOf(ip: string): KnownAddress {
     hex: Buffer.from(bytes).toString('hex'),
     bit: bitOf(bytes),
     text: addressText(new DataView(bytes.buffer), 0),
-    isOfOneHost: isOfOneHost(ip),
+    isLocalScope: isLocalScope(ip),
   };
   if (known.size >= MOST_KNOWN) known.clear();
   known.set(ip, address);

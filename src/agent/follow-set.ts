@@ -147,7 +147,7 @@ export function kernelTargets(
   const isFollowing = sets.some(({ addresses, serviceAddresses }) => addresses.size + serviceAddresses.length > 0);
   for (const ip of isFollowing ? ownAddresses : []) {
     const address = addressOf(ip);
-    if (address.isOfOneHost) continue;
+    if (address.isLocalScope) continue;
     addTo(targets, address, ADDRESS_BITS.node);
     setBit(targets.nodeBits, address.bit);
   }
@@ -238,7 +238,7 @@ function entriesOf(set: KernelSet): readonly KernelEntry[] {
 
 /** Whether two sets of own addresses are the same to the kernel, which is not given loopback and link-local ones. */
 export function isSameOwn(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
-  const isLocal = (ip: string) => addressOf(ip).isOfOneHost;
+  const isLocal = (ip: string) => addressOf(ip).isLocalScope;
   return one === other || (hasAll(one, other, isLocal) && hasAll(other, one, isLocal));
 }
 

@@ -11,7 +11,7 @@ export function canonicalIp(text: unknown): string | undefined {
 }
 
 /** Whether an address can belong to one host at all: not multicast, broadcast, loopback, link-local or unspecified. */
-export function isOneHost(ip: string): boolean {
+export function isHostAddress(ip: string): boolean {
   if (ip.includes(':')) return !/^(?:ff|fe[89ab]|::1?$)/.test(ip);
   const dot = ip.indexOf('.');
   const first = Number(ip.slice(0, dot));

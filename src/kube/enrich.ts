@@ -1,5 +1,5 @@
 import type { Endpoint, FlowEvent, Hop, PacketEvent, PodRef, QuotedFlow, Translation } from '../event/types.ts';
-import { isOneHost } from './addresses.ts';
+import { isHostAddress } from './addresses.ts';
 import type { Names, PodBehind, ServicePort } from './types.ts';
 import { servicePortName, walkedChains } from './walked-chains.ts';
 
@@ -107,7 +107,7 @@ function lastTo(nat: Translation[], isReply: boolean): Endpoint | undefined {
 function applySender({ hops, src }: PacketEvent, podOfHop: (hop: Hop) => PodBehind | undefined): void {
   const first = hops[0];
   const sender = first?.dir === 'in' ? podOfHop(first) : undefined;
-  if (sender && (sender.ips.includes(src.ip) || !isOneHost(src.ip))) setPod(src, sender.pod);
+  if (sender && (sender.ips.includes(src.ip) || !isHostAddress(src.ip))) setPod(src, sender.pod);
 }
 
 /** A bridge may flood a packet to several pods: it is the one's that has the address. */
@@ -134,7 +134,7 @@ function copyOwner(from: Endpoint, to: Endpoint): void {
 function fill(end: Endpoint, proto: string, names: Names, timeMs: number): void {
   const owner = names.ownerOf(end.ip, timeMs);
   if (!owner) {
-    const isWorld = isOneHost(end.ip) && !names.isClusterAddress?.(end.ip);
+    const isWorld = isHostAddress(end.ip) && !names.isClusterAddress?.(end.ip);
     if (isWorld && end.world) return;
     clear(end);
     if (isWorld) end.world = true;

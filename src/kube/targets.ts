@@ -1,6 +1,6 @@
 import type { ResolvedPod, Target } from '../event/target.ts';
 import type { PodRef } from '../event/types.ts';
-import { isOneHost, Ranges } from './addresses.ts';
+import { isHostAddress, Ranges } from './addresses.ts';
 import type { Changes } from './changes.ts';
 import { type NamesIndex, nodeIps } from './names-index.ts';
 import type { PodRecord } from './pod-book.ts';
@@ -92,7 +92,7 @@ export function isTouched(basis: Basis, isFollowed: (ip: string) => boolean, cha
   if (changes.isEverything) return true;
   const { nodes, isOwnNode, services, servicesBehind, passedOver, hasNodePorts } = basis;
   // Loopback and link-local addresses are neither targets nor used for node ports.
-  if ((isOwnNode || hasNodePorts) && some(changes.ownAddresses, isOneHost)) return true;
+  if ((isOwnNode || hasNodePorts) && some(changes.ownAddresses, isHostAddress)) return true;
   if (hasNodePorts && changes.nodes.size > 0) return true;
   return (
     some(changes.nodes, (node) => nodes.has(node)) ||
@@ -160,7 +160,7 @@ function addNode(name: string, index: NamesIndex, { addresses, ownAddresses, pas
   const pods = new Ranges(node?.podCidrs ?? []);
   for (const ip of index.localAddresses) {
     // kube-ipvs0 has the addresses of all Services: following a node does not mean those.
-    if (addresses.has(ip) || !isOneHost(ip)) continue;
+    if (addresses.has(ip) || !isHostAddress(ip)) continue;
     if (index.isServiceAddress(ip)) passedOver.add(ip);
     else (pods.has(ip) ? addresses : ownAddresses).add(ip);
   }
@@ -236,7 +236,7 @@ function serviceAddresses(services: Iterable<ServiceRecord>, index: NamesIndex):
 
 function nodePortIps(index: NamesIndex, portCount: number): Set<string> {
   const own = index.findNode(index.node);
-  const ips = new Set([...(own ? nodeIps(own) : []), ...index.localAddresses.filter(isOneHost)]);
+  const ips = new Set([...(own ? nodeIps(own) : []), ...index.localAddresses.filter(isHostAddress)]);
   for (const node of index.nodes()) {
     if ((ips.size + node.ips.length) * portCount > MAX_NODE_PORT_ADDRESSES) break;
     for (const ip of node.ips) ips.add(ip);

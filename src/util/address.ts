@@ -46,8 +46,8 @@ export function isUnicast(text: string): boolean {
   return range !== 'multicast' && range !== 'broadcast';
 }
 
-/** Loopback and link-local addresses: each host or link has its own of the same text. */
-export function isOfOneHost(text: string): boolean {
+/** Loopback or link-local: each host, or link, has its own of the same text. */
+export function isLocalScope(text: string): boolean {
   if (!ipaddr.isValid(text)) return false;
   const range = ipaddr.parse(text).range();
   return range === 'loopback' || range === 'linkLocal';
