@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
 import type { KtraceEvent } from '../event/types.ts';
+import { manyText } from '../util/many-text.ts';
 import { CaptureWriter, checkCaptureGoesTo } from './capture-writer.ts';
 import { GatedOutput } from './gated-output.ts';
 import { HtmlWriter } from './html-writer.ts';
@@ -7,6 +8,7 @@ import type { DumpFormat } from './output.ts';
 import { palette, wantsColor } from './render/colors.ts';
 import { createPrinter } from './render/printer.ts';
 import type { ReportFacts } from './report/facts.ts';
+import { Tally } from './tally.ts';
 
 export interface DumpOutputOptions {
   /** Undefined: nothing is printed. */
@@ -25,8 +27,8 @@ const PROGRESS_MS = 500;
 
 /** Prints the records of a dump, from nodes or from a file alike, so that both print the same. */
 export class DumpOutput {
-  /** Packets and conversations printed, or written. */
-  shown = 0;
+  /** Printed, or written. */
+  readonly shown = new Tally();
   readonly #print: ReturnType<typeof createPrinter> | undefined;
   readonly #capture: CaptureWriter | undefined;
   readonly #page: HtmlWriter | undefined;
@@ -75,7 +77,7 @@ export class DumpOutput {
       this.#capture !== undefined
         ? bytes !== undefined
         : this.#page !== undefined || this.#print === undefined || line !== undefined;
-    if (isData && !('amends' in event) && isShown) this.shown += 1;
+    if (isShown) this.shown.note(event);
     this.#progress(event);
     if (bytes !== undefined) await this.#stdout.bytes(bytes);
     if (line?.to === 'stderr') this.#talk(`${line.text}\n`);
@@ -116,7 +118,7 @@ export class DumpOutput {
     if (this.#stderr.isTTY !== true || performance.now() - this.#progressAtMs < PROGRESS_MS) return;
     this.#progressAtMs = performance.now();
     const time = event.kind === 'packet' ? event.time : event.kind === 'flow' ? event.endTime : '';
-    this.#stderr.write(`\r\x1b[Kktrace: ${this.shown} records, at ${time.slice(0, 19)}`);
+    this.#stderr.write(`\r\x1b[Kktrace: ${manyText(this.shown.records, 'record')}, at ${time.slice(0, 19)}`);
     this.#hasProgress = true;
   }
 

@@ -3,6 +3,7 @@ import type { AddressOwner, Target } from '../event/target.ts';
 import type { KtraceEvent, LostStage } from '../event/types.ts';
 import type { LookUp } from '../filter/resolve.ts';
 import { badArgument, EXIT, type KtraceError } from '../util/errors.ts';
+import { manyText } from '../util/many-text.ts';
 import { DumpFile, type Manifest } from './dump-file.ts';
 import { mergeRecordings } from './dump-merge.ts';
 import { DumpNode } from './dump-node.ts';
@@ -67,6 +68,7 @@ interface Gathering {
 
 /** Fetches what the nodes have, and merges it. */
 async function gather({ options, io, filter, recordings, ...gathering }: Gathering): Promise<number> {
+  const beganMs = performance.now();
   const { asked, answers } = recordings;
   const incident = options.incident === undefined ? undefined : findIncident(recordings, options.incident);
   const { targets, sinceMs, untilMs } = incident === undefined ? { ...options, ...gathering } : rangeOf(incident);
@@ -149,7 +151,7 @@ async function gather({ options, io, filter, recordings, ...gathering }: Gatheri
         await say('warn', 'KTRACE_N_AGENT_DOWN', `${failure.message}; what it recorded is missing in part`, node);
       }
       if (unreadable.error !== undefined) {
-        const text = `${unreadable.count} records of this node are left out: ${unreadable.error.message}`;
+        const text = `${manyText(unreadable.count, 'record')} of this node cannot be read: ${unreadable.error.message}`;
         await say('warn', 'KTRACE_N_EVENTS_INVALID', text, node);
       }
       for (const { name, at, bytes } of dumped?.damaged ?? []) {
@@ -166,13 +168,14 @@ async function gather({ options, io, filter, recordings, ...gathering }: Gatheri
       agentsUp: answers.length,
       pods: owners.length,
       addresses: owners.length,
-      counts: { ...counts, filtered: counts.filtered + filtered },
+      // What the nodes' filters left out did not come.
+      counts: { ...counts, captured: counts.captured + filtered, filtered: counts.filtered + filtered },
       lost,
       missing: [...missing],
       gaps: [...gaps],
       filter: filter.text,
     };
-    const summary = summaryText(status, output.shown);
+    const summary = summaryText(status, output.shown, (performance.now() - beganMs) / 1000);
     const ended = { ...manifest, missing: [...missing] };
     let isWithoutServices = false;
     if (file !== undefined && !io.interrupt.aborted) {
@@ -184,7 +187,7 @@ async function gather({ options, io, filter, recordings, ...gathering }: Gatheri
     await file?.end(ended, summary);
     output.describe({ manifest: ended, summary });
     await output.end();
-    if (!output.isGone) io.stderr.write(`ktrace: ${summary}${retold(broken)}\n`);
+    if (!output.isGone) for (const line of [...summary.split('\n'), ...retold(broken)]) io.stderr.write(`ktrace: ${line}\n`);
     if (io.interrupt.aborted) return EXIT.interrupted;
     return options.strict && (isIncomplete(status) || isWithoutServices) ? EXIT.incomplete : EXIT.ok;
   } finally {
@@ -209,9 +212,10 @@ function ownersOf(answers: readonly RecordedAnswer[], only: string | undefined):
   );
 }
 
-function retold(broken: readonly { node: string }[]): string {
-  if (broken.length === 0) return '';
-  return `; the transfer broke ${broken.length} times and went on (${[...new Set(broken.map(({ node }) => node))].join(', ')})`;
+function retold(broken: readonly { node: string }[]): string[] {
+  if (broken.length === 0) return [];
+  const nodes = [...new Set(broken.map(({ node }) => node))].map(escapeText);
+  return [`the transfer broke ${manyText(broken.length, 'time')} and went on (${nodes.join(', ')})`];
 }
 
 function utc(ms: number): string {

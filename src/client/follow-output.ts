@@ -5,9 +5,11 @@ import { Output } from './output.ts';
 import { type Palette, palette, wantsColor } from './render/colors.ts';
 import { createPrinter } from './render/printer.ts';
 import { eventText } from './render/text.ts';
+import { Tally } from './tally.ts';
 
 /** What a follow prints, as it comes: text and JSON by the line, a capture by the packet, so that who reads a pipe sees each at once. */
 export class FollowOutput {
+  readonly shown = new Tally();
   readonly #stderr: FollowIo['stderr'];
   readonly #output: Output;
   readonly #print: ReturnType<typeof createPrinter>;
@@ -40,6 +42,12 @@ export class FollowOutput {
 
   /** Whether the record is among the data now; what is told of the tracing itself goes to stderr in text, and beside a capture. */
   tell(event: KtraceEvent): boolean {
+    const isShown = this.#tell(event);
+    if (isShown) this.shown.note(event);
+    return isShown;
+  }
+
+  #tell(event: KtraceEvent): boolean {
     const bytes = this.#capture?.of(event);
     if (bytes !== undefined) this.#output.bytes(bytes);
     if (this.#capture !== undefined && (event.kind === 'packet' || event.kind === 'flow')) return bytes !== undefined;

@@ -192,12 +192,12 @@ interface Parts extends Surroundings {
   onBegin(following: Following, fail: (error: unknown) => void): unknown;
 }
 
-/** From here on something is followed; every way out tells the summary. */
+/** From here on something is followed. Every way out tells the summary once it has begun, that of a failure too; not where nobody reads any more. */
 async function follow({ options, io, targets, filter, filterText, watch, tokens, dial, onBegin }: Parts): Promise<number> {
   const timers: NodeJS.Timeout[] = [];
   const end = Promise.withResolvers<number>();
-  let shown = 0;
-  let packets = 0;
+  const startedMs = performance.now();
+  let hasBegun = false;
   const following = new Following({
     targets,
     units: options.packets ? 'packets' : 'flows',
@@ -211,6 +211,7 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
     tell: (event) => show(event),
     failed: (error) => end.reject(error),
     began: () => {
+      hasBegun = true;
       if (options.forMs !== undefined) timers.push(setTimeout(() => end.resolve(EXIT.ok), options.forMs));
     },
     nowMs: () => performance.timeOrigin + performance.now(),
@@ -219,7 +220,7 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
   const silence = new Silence({
     nowMs: () => performance.now(),
     say,
-    reason: (seconds) => silenceText(following.status(), seconds, shown),
+    reason: (seconds) => silenceText(following.status(), seconds, output.shown.records),
   });
   const handler = {
     full: () => {
@@ -234,15 +235,12 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
   };
   const output = new FollowOutput(options, io, handler);
   function show(event: KtraceEvent): void {
-    if (options.count !== undefined && packets >= options.count) return;
-    const isShown = output.tell(event);
+    if (options.count !== undefined && output.shown.packets >= options.count) return;
+    output.tell(event);
     if (event.kind !== 'packet' && event.kind !== 'flow') return;
     watch.peers(event);
     silence.ends();
-    if (!isShown || (event.kind === 'packet' && event.amends === true)) return;
-    shown++;
-    if (event.kind === 'packet') packets++;
-    if (packets === options.count) end.resolve(EXIT.ok);
+    if (output.shown.packets === options.count) end.resolve(EXIT.ok);
   }
   timers.push(setInterval(() => silence.look(), 500));
   const interrupted = (): void => end.resolve(EXIT.interrupted);
@@ -255,14 +253,18 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
   onBegin(following, (error) => end.reject(error));
   watch.start(following);
   try {
-    const code = await end.promise;
+    const [ended] = await Promise.allSettled([end.promise]);
     await following.close();
     await output.end();
-    if (code === READER_GONE) return EXIT.ok;
+    if (ended.status === 'fulfilled' && ended.value === READER_GONE) return EXIT.ok;
     const status = following.status();
-    say(summaryText(status, shown));
-    const undecided = undecidedText(status.undecided, options.snapBytes);
-    if (undecided !== undefined) say(undecided);
+    if (hasBegun) {
+      for (const line of summaryText(status, output.shown, (performance.now() - startedMs) / 1000).split('\n')) say(line);
+      const undecided = undecidedText(status.undecided, options.snapBytes);
+      if (undecided !== undefined) say(undecided);
+    }
+    if (ended.status === 'rejected') throw ended.reason;
+    const code = ended.value;
     return code === EXIT.ok && options.strict && isIncomplete(status) ? EXIT.incomplete : code;
   } finally {
     io.interrupt.removeEventListener('abort', interrupted);

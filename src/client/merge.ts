@@ -36,7 +36,10 @@ export const MERGE_DEFAULTS = { holdMs: 60, joinMs: 200, retainMs: 10_000, maxPa
 /** What became of the records that came in: `captured = told + joined + duplicates + amended + filtered + invalid`, and what is held still. */
 export interface MergeCounts {
   captured: number;
+  /** Of packets and flows, and what is told of the tracing itself. */
   told: number;
+  packets: number;
+  flows: number;
   /** Became part of a record with another node's. */
   joined: number;
   /** A conversation or packet that another node told already. */
@@ -67,6 +70,8 @@ export class Merge {
   readonly counts: MergeCounts = {
     captured: 0,
     told: 0,
+    packets: 0,
+    flows: 0,
     joined: 0,
     duplicates: 0,
     amended: 0,
@@ -167,6 +172,7 @@ export class Merge {
     const packet = known === undefined ? this.#joiner.add(part) : this.#joiner.replace(known, part);
     if (known !== undefined) this.counts.amended++;
     if (event.unanswered !== undefined && isKnownFate(packet, part)) {
+      if (known === undefined) this.#countJoined(packet);
       this.#options.consumed(node);
       return;
     }
@@ -198,8 +204,7 @@ export class Merge {
     if (packet !== waiting && this.#held.has(packet)) return;
     this.#expectations.settled(packet.parts);
     this.#tellCrossings(packet.parts);
-    this.counts.joined += packet.parts.length - 1 - packet.countedJoined;
-    packet.countedJoined = packet.parts.length - 1;
+    this.#countJoined(packet);
     this.counts.filtered -= packet.absorbed;
     packet.absorbed = 0;
     this.counts.undecided -= packet.absorbedUndecided;
@@ -211,8 +216,19 @@ export class Merge {
     const isAmending = packet.isTold || packet.parts[0]?.event.amends === true;
     const event = compose(packet.parts, packet.id);
     this.#options.tell(isAmending ? { ...event, amends: true } : event);
-    if (!packet.isTold) this.counts.told++;
+    if (!packet.isTold && isAmending) this.counts.amended++;
+    else if (!packet.isTold) this.#countTold('packets');
     packet.isTold = true;
+  }
+
+  #countTold(kind: 'packets' | 'flows'): void {
+    this.counts.told++;
+    this.counts[kind]++;
+  }
+
+  #countJoined(packet: Packet): void {
+    this.counts.joined += packet.parts.length - 1 - packet.countedJoined;
+    packet.countedJoined = packet.parts.length - 1;
   }
 
   /** Another node's part may make it match later: it is counted as filtered for as long as none does. */
@@ -269,7 +285,7 @@ export class Merge {
       this.counts.filtered++;
       return;
     }
-    this.counts.told++;
+    this.#countTold('flows');
     const { judged: _, ...shown } = event;
     this.#options.tell(shown);
   }

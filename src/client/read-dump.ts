@@ -1,5 +1,6 @@
 import type { KtraceEvent } from '../event/types.ts';
 import { EXIT, type KtraceError, messageOf } from '../util/errors.ts';
+import { countText, manyText } from '../util/many-text.ts';
 import { type Manifest, readDump } from './dump-file.ts';
 import { DumpOutput, type DumpOutputIo } from './dump-output.ts';
 import type { ReadFilter } from './follow-filter.ts';
@@ -39,8 +40,8 @@ export async function readDumpFile(
         counts.filtered += 1;
         if (outcome === 'beyond') counts.undecided += 1;
       }
-      if (printer.shown === count) {
-        printer.describe({ troubles: [`Only the first ${count} records were to be shown.`] });
+      if (printer.shown.records === count) {
+        printer.describe({ troubles: [`No more than ${manyText(count, 'record')} of it was to be shown.`] });
         break;
       }
     }
@@ -49,11 +50,11 @@ export async function readDumpFile(
     throw error;
   } finally {
     if (unreadable !== undefined && !printer.isGone) {
-      const text = `${counts.unreadable} records of this file are left out: ${unreadable.message}`;
+      const text = `${manyText(counts.unreadable, 'record')} of this file cannot be read: ${unreadable.message}`;
       await printer.tell({ v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_EVENTS_INVALID', text });
     }
     await printer.end();
-    if (counts.read > 0 && !printer.isGone) io.stderr.write(`ktrace: ${summaryOf(counts, printer.shown)}\n`);
+    if (counts.read > 0 && !printer.isGone) io.stderr.write(`ktrace: ${summaryOf(counts, printer.shown.records)}\n`);
   }
   return io.interrupt.aborted ? EXIT.interrupted : EXIT.ok;
 }
@@ -71,11 +72,14 @@ function summaryOf(
   shown: number,
 ): string {
   const parts = [
-    `${read} records read`,
-    `${shown} shown`,
-    ...(filtered > 0 ? [`${filtered} not matched by the filter`] : []),
-    ...(undecided > 0 ? [`${undecided} of them not decided, for want of captured bytes`] : []),
-    ...(unreadable > 0 ? [`${unreadable} unreadable`] : []),
+    `${manyText(read, 'record')} read`,
+    `${countText(shown)} shown`,
+    ...(filtered > 0
+      ? [
+          `${countText(filtered)} not matched by the filter${undecided > 0 ? ` (${countText(undecided)} not decided, for want of captured bytes)` : ''}`,
+        ]
+      : []),
+    ...(unreadable > 0 ? [`${countText(unreadable)} unreadable`] : []),
   ];
   return parts.join(', ');
 }

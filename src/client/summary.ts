@@ -1,32 +1,52 @@
+import { countText, manyText } from '../util/many-text.ts';
 import type { FollowStatus } from './following.ts';
 import { followNodesText } from './following-notice.ts';
+import type { MergeCounts } from './merge.ts';
 import { escapeText } from './render/escape.ts';
+import type { Tally } from './tally.ts';
 
 /** What a follow or a dump came to. */
 type Outcome = Pick<FollowStatus, 'counts' | 'lost' | 'agents' | 'missing' | 'gaps'> & Partial<Pick<FollowStatus, 'partly'>>;
 
-/** One line on what a follow came to. `shown` counts what was printed of packets and conversations. */
-export function summaryText({ counts, lost, agents, missing, gaps, partly = [] }: Outcome, shown: number): string {
+/** One line on what a follow or a dump showed, and one on what became of each record that came: its counts add up. */
+export function summaryText(outcome: Outcome, shown: Shown, seconds: number): string {
+  return `${shownText(outcome, shown, seconds)}\n${recordsText(outcome.counts)}`;
+}
+
+type Shown = Pick<Tally, 'packets' | 'dropped' | 'flows'>;
+
+function shownText({ lost, agents, missing, gaps, partly = [] }: Outcome, shown: Shown, seconds: number): string {
   const stages = Object.entries(lost).filter(([, count]) => count > 0);
   const total = stages.reduce((sum, [, count]) => sum + count, 0);
-  const byStage = stages.map(([stage, count]) => `${escapeText(stage)} ${count}`).join(', ');
+  const byStage = stages.map(([stage, count]) => `${escapeText(stage)} ${countText(count)}`).join(', ');
   const parts = [
-    `${counts.captured} captured`,
-    `${shown} shown`,
-    ...(counts.joined > 0 ? [`${counts.joined} joined to another node's`] : []),
-    ...(counts.duplicates > 0 ? [`${counts.duplicates} told by another node`] : []),
-    ...(counts.filtered > 0 ? [`${counts.filtered} not matched by the filter`] : []),
-    ...(counts.undecided > 0 ? [`${counts.undecided} of them not decided, for want of captured bytes`] : []),
-    ...(counts.invalid > 0 ? [`${counts.invalid} unreadable`] : []),
-    total === 0 ? '0 lost' : `${total} lost (${byStage})`,
+    `${manyText(shown.packets, 'packet')}${shown.dropped > 0 ? ` (${countText(shown.dropped)} dropped)` : ''}`,
+    manyText(shown.flows, 'flow'),
+    total === 0 ? '0 lost' : `${countText(total)} lost (${byStage})`,
   ];
   const nodes = [
-    `${agents} ${agents === 1 ? 'node' : 'nodes'}`,
+    `${manyText(agents, 'node')}, ${seconds.toFixed(1)} s`,
     ...(missing.length > 0 ? [`missing: ${missing.map(escapeText).join(', ')}`] : []),
     ...(partly.length > 0 ? [`not seen at all interfaces: ${partly.map(escapeText).join(', ')}`] : []),
     ...(gaps.length > 0 ? [`not known for a time: ${gaps.map(escapeText).join(', ')}`] : []),
   ];
   return `${parts.join(', ')}; ${nodes.join('; ')}`;
+}
+
+function recordsText(counts: MergeCounts): string {
+  const undecided = counts.undecided > 0 ? ` (${countText(counts.undecided)} not decided, for want of captured bytes)` : '';
+  const parts = [
+    [counts.packets, 'of packets'],
+    [counts.flows, 'of flows'],
+    [counts.told - counts.packets - counts.flows, 'of the tracing'],
+    [counts.joined, 'joined to another node’s'],
+    [counts.duplicates, 'told by another node'],
+    [counts.amended, 'told again'],
+    [counts.filtered, `not matched by the filter${undecided}`],
+    [counts.invalid, 'unreadable'],
+  ] as const;
+  const came = parts.filter(([count]) => count > 0).map(([count, what]) => `${countText(count)} ${what}`);
+  return `${manyText(counts.captured, 'record')}${came.length === 0 ? '' : `: ${came.join(', ')}`}`;
 }
 
 /** Was something lost, or a node missing or not seen in full (`--strict`)? */
@@ -42,10 +62,10 @@ export function silenceText(
   shown: number,
 ): string {
   const facts = [
-    agentsUp === agents ? `${agents} ${agents === 1 ? 'agent' : 'agents'}` : `${agentsUp} of ${agents} agents reached`,
-    `${pods} ${pods === 1 ? 'pod' : 'pods'} resolved`,
-    `${addresses} ${addresses === 1 ? 'address' : 'addresses'}`,
-    `${counts.captured} events since the start`,
+    agentsUp === agents ? manyText(agents, 'agent') : `${agentsUp} of ${agents} agents reached`,
+    `${manyText(pods, 'pod')} resolved`,
+    manyText(addresses, 'address', 'addresses'),
+    `${manyText(counts.captured, 'record')} since the start`,
     ...(filter === undefined ? [] : [`filter "${escapeText(filter)}"`]),
   ];
   const why = reason(agentsUp, pods, addresses, hostNetwork, filter !== undefined);

@@ -110,7 +110,7 @@ suite('a dump in a file', () => {
     );
     const lines = String(stdout.read()).trim().split('\n');
     assert.deepEqual([code, lines.map((line) => (JSON.parse(line) as FlowEvent).id)], [0, ['f0', 'f2', undefined]]);
-    assert.match(lines[2] ?? '', /KTRACE_N_EVENTS_INVALID.*2 records of this file are left out: Expected a flow event/);
+    assert.match(lines[2] ?? '', /KTRACE_N_EVENTS_INVALID.*2 records of this file cannot be read: Expected a flow event/);
     assert.equal(String(stderr.read()), 'ktrace: 4 records read, 2 shown, 2 unreadable\n');
   });
 

@@ -143,7 +143,10 @@ suite('fetching a recording', () => {
     assert.deepEqual([counts.captured, counts.invalid], [7, 4]);
     assert.match(node.unreadable.error?.message ?? '', /^Expected a flow event with all its fields, got/);
     const outcome = { counts, lost: {}, agents: 1, missing: [], gaps: [] };
-    assert.equal(summaryText(outcome, 3), '7 captured, 3 shown, 4 unreadable, 0 lost; 1 node');
+    assert.equal(
+      summaryText(outcome, { packets: 0, dropped: 0, flows: 3 }, 1.25),
+      '0 packets, 3 flows, 0 lost; 1 node, 1.3 s\n7 records: 3 of flows, 4 unreadable',
+    );
     assert.equal(isIncomplete(outcome), true);
   });
 

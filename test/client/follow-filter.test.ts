@@ -66,7 +66,7 @@ test('a packet is shown with all its parts when they match together, and no read
   assert.equal('judged' in (told[0] as object), false);
   assert.deepEqual(
     { ...merge.counts },
-    { captured: 2, told: 1, joined: 1, duplicates: 0, amended: 0, filtered: 0, undecided: 0, invalid: 0 },
+    { captured: 2, told: 1, packets: 1, flows: 0, joined: 1, duplicates: 0, amended: 0, filtered: 0, undecided: 0, invalid: 0 },
   );
 });
 
@@ -79,7 +79,7 @@ test('a packet that no part makes match is not shown, and counted', async () => 
   assert.deepEqual(told, []);
   assert.deepEqual(
     { ...merge.counts },
-    { captured: 2, told: 0, joined: 1, duplicates: 0, amended: 0, filtered: 1, undecided: 0, invalid: 0 },
+    { captured: 2, told: 0, packets: 0, flows: 0, joined: 1, duplicates: 0, amended: 0, filtered: 1, undecided: 0, invalid: 0 },
   );
 });
 
@@ -97,7 +97,7 @@ test('a part that comes late makes its packet match, which is then told for the 
   assert.equal((told[0] as unknown as { amends?: true }).amends, undefined);
   assert.deepEqual(
     { ...merge.counts },
-    { captured: 2, told: 1, joined: 1, duplicates: 0, amended: 0, filtered: 0, undecided: 0, invalid: 0 },
+    { captured: 2, told: 1, packets: 1, flows: 0, joined: 1, duplicates: 0, amended: 0, filtered: 0, undecided: 0, invalid: 0 },
   );
 });
 
@@ -112,7 +112,7 @@ test('a packet that was captured shorter than the filter reads is counted once, 
   assert.equal(merge.wantsBytes, 42);
   assert.deepEqual(
     { ...merge.counts },
-    { captured: 2, told: 0, joined: 1, duplicates: 0, amended: 0, filtered: 1, undecided: 1, invalid: 0 },
+    { captured: 2, told: 0, packets: 0, flows: 0, joined: 1, duplicates: 0, amended: 0, filtered: 1, undecided: 1, invalid: 0 },
   );
 });
 

@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { type FollowOptions, runFollow } from '../../src/client/follow.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import type { KtraceError } from '../../src/util/errors.ts';
+import { summaryOf } from '../support/summary.ts';
 import { until } from '../support/until.ts';
 import { flow, hop, packet, pod } from './events.ts';
 import { FakeAgent, rawServer } from './fake-agent.ts';
@@ -165,7 +166,8 @@ test('a follow through port-forwards prints what the agents tell, and leaves aft
   agents[1]?.emit(ping('host2', 'p3'), ping('host2', 'p4'));
   assert.equal(await done, 0);
   assert.equal(events().length, 4);
-  assert.match(stderr.text, /ktrace: 4 captured, 3 shown, 0 lost; 2 nodes\n$/);
+  assert.match(stderr.text, /\nktrace: 3 packets, 0 flows, 0 lost; 2 nodes, \d+\.\d s\nktrace: 4 records: 4 of packets\n$/);
+  summaryOf(stderr.text);
 });
 
 test('a filter that reads behind the headers is warned of at the start, and what it missed is told at the end', async (t) => {
@@ -235,9 +237,24 @@ test('an interrupt ends with the summary and 130, --for with 0', async (t) => {
   await until('it is subscribed', () => (agents[0] as FakeAgent).credits > 0);
   first.interrupt.abort();
   assert.equal(await first.done, 130);
-  assert.match(first.stderr.text, /0 captured, 0 shown, 0 lost; 1 node\n/);
+  assert.deepEqual(summaryOf(first.stderr.text), { packets: 0, dropped: 0, flows: 0, lost: 0, records: 0 });
   assert.equal(await run(t, kubeconfig, { forMs: 50 }).done, 0);
 });
+
+for (const output of ['json', 'pcapng'] as const) {
+  test(`a follow that fails on the way tells what it came to, and then why (${output})`, async (t) => {
+    const { agents, kubeconfig } = await cluster(t, ['host1']);
+    const { done, stdout, stderr, isFollowing } = run(t, kubeconfig, { output });
+    const agent = agents[0] as FakeAgent;
+    await isFollowing();
+    agent.emit({ ...ping('host1', 'p1'), headers: [ECHO] } as PacketEvent);
+    await until('it is told', () => stdout.chunks.length === 2);
+    agent.send({ type: 'error', code: 'KTRACE_E_NOT_AUTHORIZED', message: 'not any more' });
+    await assert.rejects(done, { code: 'KTRACE_E_NOT_AUTHORIZED' });
+    assert.deepEqual(summaryOf(stderr.text).packets, 1);
+    if (output === 'pcapng') assert.deepEqual(typesIn(stdout.chunks).at(-1), [STATISTICS]);
+  });
+}
 
 test('broken port-forwards are made again; with --strict what was lost on the way is 5', async (t) => {
   const { api, agents, kubeconfig } = await cluster(t, ['host1']);
@@ -282,7 +299,8 @@ test('a follow into a capture writes each packet at once, names before it, and w
   // Of the statistics: the number of the interface, 8 bytes of time, one option.
   assert.equal(last?.readBigUInt64LE(24), 7n);
   assert.match(stderr.text, /ktrace: 1 packets are not in the capture: none of their bytes are known\n/);
-  assert.match(stderr.text, /6 captured, 2 shown, 7 lost \(pod-rate 7\); 1 node\n$/);
+  assert.match(stderr.text, /ktrace: 2 packets, 0 flows, 7 lost \(pod-rate 7\); 1 node, .* s\n/);
+  assert.equal(summaryOf(stderr.text).records, 6);
 });
 
 test('a follow into a capture leaves after -c packets of it, and quietly when its reader does', async (t) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Following, type FollowingOptions } from '../../src/client/following.ts';
 import { isIncomplete, silenceText, summaryText } from '../../src/client/summary.ts';
+import { Tally } from '../../src/client/tally.ts';
 import type { KtraceEvent, NoticeEvent, PacketEvent } from '../../src/event/types.ts';
 import type { KtraceError } from '../../src/util/errors.ts';
 import { until } from '../support/until.ts';
@@ -126,7 +127,7 @@ test('what the agent could not keep is told as lost', async (t) => {
   await until('the loss is told', () => told.some(({ kind }) => kind === 'lost'));
   assert.deepEqual(following.status().lost, { 'client-socket': 128 });
   assert.equal(isIncomplete(following.status()), true);
-  assert.match(summaryText(following.status(), 0), /128 lost \(client-socket 128\)/);
+  assert.match(summaryText(following.status(), new Tally(), 0), /128 lost \(client-socket 128\)/);
 });
 
 test('an agent that was started anew, or forgot the stream, leaves a gap that is told', async (t) => {
@@ -218,7 +219,7 @@ test('a node that was not seen at all interfaces is named at the end, also when 
   const code = 'KTRACE_N_INTERFACES_INCOMPLETE';
   for (const level of ['warn', 'info'] as const) agent.emit({ v: 1, kind: 'notice', node: 'host1', level, code, text: 'x' });
   await until('both notices are told', () => codes().filter((each) => each === code).length === 2);
-  assert.match(summaryText(following.status(), 0), /1 node; not seen at all interfaces: host1$/);
+  assert.match(summaryText(following.status(), new Tally(), 0), /1 node, 0\.0 s; not seen at all interfaces: host1$/m);
   assert.equal(isIncomplete(following.status()), true);
 });
 

@@ -197,6 +197,31 @@ test('two nodes that miss the same answer tell it once, whenever the second one 
   assert.deepEqual(consumed, { host1: 2, host3: 2 });
 });
 
+test('every record is counted: also one that says what was told, of a packet whose first record a node’s filter kept back', () => {
+  const { merge, packets } = harness();
+  const { first, second } = syn();
+  merge.add('host1', { ...first, unanswered: { ms: 1000 } }, exact, 0);
+  merge.release(100);
+  merge.add('host3', { ...second, unanswered: { ms: 1000 }, amends: true }, exact, 101);
+  merge.release(1000);
+  assert.equal(packets().length, 1);
+  const { captured, told, joined, duplicates, amended, filtered, invalid } = merge.counts;
+  assert.equal(captured, told + joined + duplicates + amended + filtered + invalid);
+  assert.deepEqual([captured, told, joined], [2, 1, 1]);
+});
+
+test('what amends a packet that was told before this follow is told again, and counted so', () => {
+  const { merge, packets } = harness();
+  merge.add('host1', { ...syn().first, amends: true }, exact, 0);
+  merge.release(1000);
+  assert.deepEqual(
+    packets().map(({ amends }) => amends),
+    [true],
+  );
+  const { captured, told, packets: first, amended } = merge.counts;
+  assert.deepEqual([captured, told, first, amended], [1, 0, 0, 1]);
+});
+
 test('what is amended while it still waits is told once, as no amendment', () => {
   const { merge, packets } = harness();
   const { second } = syn();

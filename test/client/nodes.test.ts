@@ -273,7 +273,18 @@ test('near names are those that begin alike and those within a few mistakes, bes
 });
 
 test('a silence says what is known of its cause', () => {
-  const counts = { captured: 0, told: 0, joined: 0, duplicates: 0, amended: 0, filtered: 0, undecided: 0, invalid: 0 };
+  const counts = {
+    captured: 0,
+    told: 0,
+    packets: 0,
+    flows: 0,
+    joined: 0,
+    duplicates: 0,
+    amended: 0,
+    filtered: 0,
+    undecided: 0,
+    invalid: 0,
+  };
   const status = {
     agents: 3,
     agentsUp: 3,
@@ -288,7 +299,7 @@ test('a silence says what is known of its cause', () => {
   };
   assert.equal(
     silenceText(status, 10, 0),
-    'no packet matched in 10 s; 3 agents, 2 pods resolved, 4 addresses, 0 events since the start: they send and receive nothing new',
+    'no packet matched in 10 s; 3 agents, 2 pods resolved, 4 addresses, 0 records since the start: they send and receive nothing new',
   );
   assert.match(silenceText(status, 20, 112_802), /^nothing new in 20 s; .*: they send and receive nothing new$/);
   assert.match(

@@ -5,6 +5,7 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { before } from '../support/evidence.ts';
 import { type KtraceProcess, startFollow } from '../support/ktrace-process.ts';
+import { summaryOf } from '../support/summary.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 import { assertNothingTwice, endpoints, hopNames, isNamed, isRequestTo } from './support/events.ts';
 
@@ -359,7 +360,14 @@ suite('following the guestbook', { skip: SKIP }, () => {
     assert.ok(everything.stdout.endsWith('\n'));
     assert.equal(everything.events.length, everything.stdout.split('\n').length - 1);
     for (const event of everything.events) assert.equal(event.v, 1);
-    assert.match(everything.stderr, /^(ktrace: following .*\n)+ktrace: \d+ captured, \d+ shown, .*\b0 lost; 3 nodes\n$/);
+    assert.match(
+      everything.stderr,
+      /^(ktrace: following .*\n)+ktrace: .* lost; 3 nodes, \d+\.\d s\nktrace: [\d,]+ records: .*\n$/,
+    );
+    const ids = (kind: string) =>
+      new Set(everything.events.flatMap((event) => (event.kind === kind && 'id' in event ? [event.id] : [])));
+    const { packets, flows, lost } = summaryOf(everything.stderr);
+    assert.deepEqual([packets, flows, lost], [ids('packet').size, ids('flow').size, 0]);
     const isExpected = ({ code }: NoticeEvent) => code === 'KTRACE_N_NO_PROBES' || code === 'KTRACE_N_FOLLOWING';
     assert.deepEqual(
       everything.events.filter((event) => event.kind === 'lost' || (event.kind === 'notice' && !isExpected(event))),

@@ -10,6 +10,7 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { before } from '../support/evidence.ts';
 import { KtraceProcess, startFollow } from '../support/ktrace-process.ts';
+import { summaryOf } from '../support/summary.ts';
 import { until } from '../support/until.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 
@@ -67,8 +68,8 @@ suite('a follow into a capture', { skip: SKIP }, () => {
     if (hasTshark) assert.ok((await tshark('-e frame.number')).length > 2 * PINGS);
     for (const one of [capture, json]) assert.equal((await one.interrupt()).code, 130, one.stderr);
 
-    const shown = Number(/ (\d+) shown,/.exec(capture.stderr)?.[1]);
-    assert.match(capture.stderr, /\b0 lost\b/);
+    const { packets: shown, lost } = summaryOf(capture.stderr);
+    assert.equal(lost, 0);
     assert.equal(await tcpdump(''), shown);
     assert.equal(await tcpdump(LARGE.tcpdump), large().length);
     const types = blockTypes(readFileSync(file));

@@ -1,7 +1,8 @@
+import { countText, manyText } from '../../../util/many-text.ts';
 import type { Report } from '../../report/report.ts';
 import { BAR_KINDS, type BarKind } from '../../report/timeline.ts';
 import { html, type Markup } from './markup.ts';
-import { countText, manyText, noneMarkup } from './words.ts';
+import { noneMarkup } from './words.ts';
 
 const SIZE = { width: 1100, height: 190, left: 60, right: 1085, top: 12, bottom: 150, ticks: 6 };
 

@@ -1,3 +1,4 @@
+import { countText, manyText } from '../../../util/many-text.ts';
 import { type Conversation, isTroubled } from '../../report/conversations.ts';
 import { isSilent, type Peers } from '../../report/peers.ts';
 import type { Report } from '../../report/report.ts';
@@ -11,11 +12,9 @@ import {
   bothBytesText,
   bothText,
   type Clock,
-  countText,
   endMarkup,
   lastedText,
   leftOutMarkup,
-  manyText,
   noneMarkup,
   ownerMarkup,
   PLAIN,

@@ -1,9 +1,10 @@
+import { countText, manyText } from '../../../util/many-text.ts';
 import type { ReportFacts } from '../../report/facts.ts';
 import type { Report } from '../../report/report.ts';
 import { targetText } from '../../target-text.ts';
 import { noticeWords } from '../notice.ts';
 import { html, type Markup } from './markup.ts';
-import { countText, leftOutMarkup, manyText, momentText } from './words.ts';
+import { leftOutMarkup, momentText } from './words.ts';
 
 /** What the page is about: targets, time, nodes, filters, sums. */
 export function summaryMarkup(report: Report, { manifest, reading, summary }: ReportFacts): Markup {
@@ -15,7 +16,7 @@ export function summaryMarkup(report: Report, { manifest, reading, summary }: Re
     ['Nodes asked', manifest === undefined ? undefined : html`${manifest.nodes.join(', ') || 'none'}`],
     ['Filter', manifest?.filter === undefined ? undefined : html`<code>${manifest.filter}</code>`],
     ['Filter of this page', reading?.filter === undefined ? undefined : html`<code>${reading.filter}</code>`],
-    ['The dump came to', summary === undefined ? undefined : html`${summary}`],
+    ['The dump came to', summary === undefined ? undefined : html`${summary.replaceAll('\n', '; ')}`],
     ['Made', manifest === undefined ? undefined : html`${momentText(manifest.made)}`],
   ];
   const { begun, letGo } = conversations;

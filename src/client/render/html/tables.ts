@@ -1,9 +1,10 @@
 import type { PacketEvent } from '../../../event/types.ts';
+import { countText } from '../../../util/many-text.ts';
 import type { Report } from '../../report/report.ts';
 import { endpointText } from '../names.ts';
 import { protocolText } from '../protocol.ts';
 import { html, type Markup } from './markup.ts';
-import { type Clock, countText, endMarkup, leftOutMarkup, noneMarkup, ownerMarkup, PLAIN, tableMarkup } from './words.ts';
+import { type Clock, endMarkup, leftOutMarkup, noneMarkup, ownerMarkup, PLAIN, tableMarkup } from './words.ts';
 
 /** Drops by reason and place, and ICMP errors by who made them. */
 export function troublesMarkup(report: Report, clock: Clock): Markup {

@@ -1,4 +1,5 @@
 import type { Endpoint } from '../../../event/types.ts';
+import { countText } from '../../../util/many-text.ts';
 import { palette } from '../colors.ts';
 import { escapeText } from '../escape.ts';
 import { addressText, goneText, ownerText } from '../names.ts';
@@ -18,16 +19,6 @@ export function endMarkup(end: Endpoint): Markup {
 /** The same without the port, which an initiator takes anew each time. */
 export function ownerMarkup({ port: _, ...end }: Endpoint): Markup {
   return endMarkup(end);
-}
-
-/** `1,234,567`. */
-export function countText(count: number): string {
-  return String(count).replace(/\B(?=(\d{3})+$)/g, ',');
-}
-
-/** `1 packet`, `2 packets`. */
-export function manyText(count: number, one: string, many = `${one}s`): string {
-  return `${countText(count)} ${count === 1 ? one : many}`;
 }
 
 /** Both directions: `12 / 9`. */
