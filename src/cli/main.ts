@@ -1,35 +1,34 @@
+import { type Command, CommanderError } from 'commander';
+import { EXIT } from '../util/errors.ts';
+import { calledAs } from './command.ts';
 import { createProgram } from './program.ts';
 import { errorText, exitCodeOf } from './report-error.ts';
 
 /** Runs the command line and ends the process with its exit code. */
 export async function main(argv: string[]): Promise<void> {
-  let code: number;
+  let code = 0;
+  let command: Command | undefined;
+  const program = createProgram(
+    (result) => {
+      code = result;
+    },
+    (one) => {
+      command = one;
+    },
+  );
   try {
-    code = await runCommandLine(argv);
+    await program.parseAsync(argv, { from: 'user' });
   } catch (error) {
-    process.stderr.write(errorText(error, process.env['KTRACE_DEBUG'] === '1'));
-    code = exitCodeOf(error);
+    const isHelp = error instanceof CommanderError;
+    // The parser has printed help or the version, and ends with 0 where they were asked for.
+    code = isHelp ? (error.exitCode === 0 ? EXIT.ok : EXIT.usage) : exitCodeOf(error);
+    const called = code === EXIT.usage && command !== undefined ? calledAs(command) : undefined;
+    if (!isHelp) process.stderr.write(errorText(error, process.env['KTRACE_DEBUG'] === '1', called));
   }
   // What was written to a pipe may still be on its way.
   process.exitCode = code;
   await Promise.all([drained(process.stdout), drained(process.stderr)]);
   process.exit(code);
-}
-
-async function runCommandLine(argv: string[]): Promise<number> {
-  let code = 0;
-  const program = createProgram((result) => {
-    code = result;
-  });
-  try {
-    await program.parseAsync(argv, { from: 'user' });
-  } catch (error) {
-    const { code: kind, exitCode } = error as { code?: unknown; exitCode?: unknown };
-    // The parser has said already what was wrong; help and version end with 0, all else is a usage error.
-    if (typeof kind === 'string' && kind.startsWith('commander.')) return exitCode === 0 ? 0 : 2;
-    throw error;
-  }
-  return code;
 }
 
 function drained(stream: NodeJS.WriteStream): Promise<void> {

@@ -1,4 +1,5 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { CliCommand } from './command.ts';
 import { addCompletionCommands } from './completion-command.ts';
 import { addFilterCommands } from './filter-commands.ts';
 import { addGrantCommands } from './grant-command.ts';
@@ -8,33 +9,46 @@ import { readVersion } from './version.ts';
 
 /**
  * The command line. Each command's own modules are loaded when it runs, so that help is quick.
- * `done` takes the exit code of the command that ran.
+ * `done` takes the exit code of the command that ran; `running` the command that runs, or whose words are not understood.
  */
-export function createProgram(done: (code: number) => void): Command {
-  const program = new Command(process.env['KTRACE_CALLED'] || 'ktrace')
+export function createProgram(done: (code: number) => void, running: (command: Command) => void = () => undefined): Command {
+  const program = new CliCommand(process.env['KTRACE_CALLED'] || 'ktrace', running)
     .enablePositionalOptions()
     .description("See what happens to a pod's packets: which interface, which translation, which drop, by pod and Service name.")
     .version(readVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'show help of a command')
     .showSuggestionAfterError()
-    .configureHelp({ sortSubcommands: false, helpWidth: 110 })
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ktrace: ')) })
-    .exitOverride();
-  program.addHelpText(
-    'after',
-    '\nExit codes: 0 ok, 1 failure, 2 usage, 3 no agent reachable, 4 not authorized, 5 incomplete with --strict, 130 interrupted.',
-  );
+    .configureHelp({
+      sortSubcommands: false,
+      helpWidth: 110,
+      subcommandTerm: (command) => `${command.name()} ${command.usage()}`.trim(),
+    })
+    .exitOverride()
+    .hook('preAction', (_, command) => running(command));
+  program.addHelpText('after', ENVIRONMENT);
+  program.commandsGroup('Packets:');
   addFollow(program, done);
   addDump(program, done);
   addFilterCommands(program, done);
+  program.commandsGroup('A cluster with ktrace, and who may follow in it:');
   addInstallCommands(program, done);
   addGrantCommands(program, done);
+  program.commandsGroup('Without a cluster:');
+  addLabCommand(program, done);
+  program.commandsGroup('Run by Kubernetes:');
   addAgent(program, done);
   addGate(program, done);
   addHealthz(program, done);
-  addLabCommand(program, done);
+  program.commandsGroup('Others:');
   addCompletionCommands(program, done);
+  program.addHelpCommand(
+    program
+      .createCommand('help')
+      .argument('[command]')
+      .helpOption(false)
+      .description('show help of a command')
+      .helpGroup('Others:'),
+  );
   program
     .command('version')
     .description('print the version')
@@ -44,10 +58,21 @@ export function createProgram(done: (code: number) => void): Command {
   return program;
 }
 
+const ENVIRONMENT = `
+Environment:
+  KUBECONFIG         the kubeconfig; also several, as kubectl takes them
+  KTRACE_NAMESPACE   where ktrace is installed; default: ktrace
+  KTRACE_LAB_DIR     where labs keep their files
+  KTRACE_DEBUG=1     errors tell their place in the code
+  NO_COLOR           no colours
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 no agent reachable, 4 not authorized, 5 incomplete with --strict, 130 interrupted.`;
+
 function addFollow(program: Command, done: (code: number) => void): void {
   program
     .command('follow')
     .description('show packets of pods as they go: their hops, translations and drops')
+    .usage('[options] [KIND/NAME ...] [FILTER]')
     .argument(
       '[words...]',
       'targets as KIND/NAME (pod, deploy, sts, ds, job, svc, node, ns; without any, the namespace), then a filter',
@@ -114,6 +139,7 @@ function addDump(program: Command, done: (code: number) => void): void {
   program
     .command('dump')
     .description('show what the agents recorded, also of pods that are gone')
+    .usage('[options] [KIND/NAME ...] [FILTER]')
     .argument('[words...]', 'targets as KIND/NAME, as follow takes them, or incident/ID; then a filter')
     .option('--incidents', "list what went wrong with the targets' pods and is kept; with -o json as JSON")
     .option('--services', "list the targets' Services as they were, with addresses, ports and endpoints; with -o json as JSON")

@@ -1,10 +1,14 @@
 import { EXIT, KtraceError } from '../util/errors.ts';
 
-/** What a person reads of an error on stderr: what, what to do about it, and the code to look up. Never a stack, unless asked for. */
-export function errorText(error: unknown, isDebugging: boolean): string {
+/**
+ * What a person reads of an error on stderr: what, what to do about it, and the code to look up. Never a stack, unless asked for. `called`: the command
+ * whose help tells more.
+ */
+export function errorText(error: unknown, isDebugging: boolean, called?: string): string {
   const { message, hint, code } = error instanceof KtraceError ? error : unexpected(error);
   const [first, ...more] = printable(message).split('\n');
   const lines = [`ktrace: ${first} [${code}]`, ...more, ...(hint === undefined ? [] : [`  hint: ${printable(hint)}`])];
+  if (called !== undefined) lines.push(`  See ${called} --help`);
   if (isDebugging) for (let at: unknown = error; at instanceof Error; at = at.cause) lines.push(at.stack ?? at.message);
   return `${lines.join('\n')}\n`;
 }

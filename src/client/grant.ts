@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
 import { isDeepStrictEqual } from 'node:util';
 import { type Grant, type GrantObject, grantObjects } from '../access/grant-objects.ts';
-import { badArgument, KtraceError } from '../util/errors.ts';
+import { badArgument, EXIT, KtraceError } from '../util/errors.ts';
 import { type Api, ApiError, createApi, listAll } from './api.ts';
 import { hostNetworkText, podsOnHostNetwork } from './host-network.ts';
 import { collectionPath, objectPath, titleOf } from './kube-object.ts';
@@ -85,7 +85,9 @@ async function rejectOpenNodes(api: Api, ktraceNamespace: string): Promise<void>
 
 function grantOf({ namespace, admin, user, group, ktraceNamespace }: GrantOptions): Grant {
   if (admin === (namespace !== undefined))
-    throw badArgument('NAMESPACE', 'a namespace, or --admin for everything', namespace ?? '');
+    throw new KtraceError('KTRACE_E_ARGUMENT', 'Expected either a namespace, or --admin for everything', {
+      exitCode: EXIT.usage,
+    });
   if (namespace !== undefined && !/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(namespace))
     throw badArgument('NAMESPACE', 'the name of a namespace', namespace);
   const name = user ?? group ?? '';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -62,14 +62,23 @@ test('the version is that of the package', async () => {
 
 test('usage errors exit with 2, say what was wrong on stderr, and nothing on stdout', async () => {
   const cases: [string[], RegExp][] = [
-    [['folow'], /unknown command 'folow'\n\(Did you mean follow\?\)/],
-    [['follow', '--no-such-flag'], /unknown option/],
+    [
+      ['folow'],
+      /^ktrace: Unknown command 'folow' \[KTRACE_E_ARGUMENT\]\n {2}hint: Did you mean follow\?\n {2}See ktrace --help\n$/,
+    ],
+    [
+      ['follow', '--no-such-flag'],
+      /^ktrace: Unknown option '--no-such-flag' \[KTRACE_E_ARGUMENT\]\n {2}See ktrace follow --help\n$/,
+    ],
     [['follow', '-o', 'yaml'], /Allowed choices are text, wide, json/],
-    [['follow', '-c', '0'], /^ktrace: Expected a whole number of at least 1 for -c, got "0" \[KTRACE_E_ARGUMENT\]\n$/],
+    [
+      ['follow', '-c', '0'],
+      /^ktrace: Expected a whole number of at least 1 for -c, got "0" \[KTRACE_E_ARGUMENT\]\n {2}See ktrace follow --help\n$/,
+    ],
     [['follow', '--for', 'soon'], /Expected a duration such as 500ms, 10s, 2m or 1h for --for, got "soon"/],
     [
       ['follow', 'frontend'],
-      /^ktrace: Expected KIND\/NAME, got "frontend" \[KTRACE_E_KIND_MISSING\]\n {2}hint: For a pod write pod\/frontend\.\n$/,
+      /^ktrace: Expected KIND\/NAME, got "frontend" \[KTRACE_E_KIND_MISSING\]\n {2}hint: For a pod write pod\/frontend\.\n {2}See ktrace follow --help\n$/,
     ],
     [
       ['follow', 'pod/a', 'tcp', 'port', 'x'],
@@ -96,6 +105,11 @@ test('usage errors exit with 2, say what was wrong on stderr, and nothing on std
     [['dump', '--services', '-o', 'html'], /Expected text or json with --services for -o/],
     [['read', '/nowhere/x', '--services', '-o', 'html'], /Expected text or json with --services for -o/],
     [['read', '/nowhere/x', '--services', 'tcp'], /Expected no filter beside it for --services, got "tcp"/],
+    [
+      ['lab', 'up', '--nam', 'x'],
+      /^ktrace: Unknown option '--nam'.*\n {2}hint: Did you mean --name\?\n {2}See ktrace lab up --help\n$/,
+    ],
+    [['grant'], /^ktrace: Expected either a namespace, or --admin for everything \[/],
     [['agent', '--ring-bytes', '5000'], /Expected a power of two for --ring-bytes/],
     [['gate', '--port', 'x'], /--port/],
   ];
@@ -104,9 +118,37 @@ test('usage errors exit with 2, say what was wrong on stderr, and nothing on std
       const { code, stdout, stderr } = await ktrace(argv);
       assert.equal(code, 2, stderr);
       assert.match(stderr, text);
+      // One form for all, whoever found the mistake.
+      assert.match(stderr, /^ktrace: .* \[KTRACE_E_[A-Z_]+\]\n[\s\S]* {2}See ktrace [a-z ]*--help\n$/);
       assert.equal(stdout, '');
     }),
   );
+});
+
+test('the help has a user’s commands first, and names what is read of the environment', async () => {
+  const { stdout } = await ktrace(['--help']);
+  const groups = [...stdout.matchAll(/^(\S.*):$/gm)].map(([, group]) => group);
+  assert.deepEqual(groups, [
+    'Options',
+    'Packets',
+    'A cluster with ktrace, and who may follow in it',
+    'Without a cluster',
+    'Run by Kubernetes',
+    'Others',
+    'Environment',
+  ]);
+  const root = join(import.meta.dirname, '../../src');
+  const read = ['cli', 'client', 'lab'].flatMap((room) =>
+    readdirSync(join(root, room), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .flatMap(({ parentPath, name }) => [...readFileSync(join(parentPath, name), 'utf8').matchAll(/\benv\['([A-Z_]+)'\]/g)])
+      .map(([, name]) => name as string),
+  );
+  // The system's, the launcher's, and the agent's own.
+  const others = ['PATH', 'TERM', 'KUBERNETES_SERVICE_HOST', 'KTRACE_CALLED', 'KTRACE_NODE'];
+  const named = [...new Set(read)].filter((name) => !others.includes(name));
+  assert.ok(named.length >= 5, named.join());
+  for (const name of named) assert.match(stdout, new RegExp(`^  ${name}\\b`, 'm'));
 });
 
 test('without any kubeconfig, or with a broken one, the error says where was looked', async (t) => {

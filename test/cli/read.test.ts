@@ -71,7 +71,10 @@ describe('ktrace read', () => {
   test('refuses a mistake before it opens the file', async () => {
     const { code, stdout, stderr } = await ktrace('read', '/nowhere/some.pcap', 'tcp', 'port');
     assert.deepEqual([code, stdout], [2, '']);
-    assert.match(stderr, /^ktrace: Expected a port, got the end of the filter \[KTRACE_E_FILTER\]\n {2}tcp port\n {10}\^\n$/);
+    assert.match(
+      stderr,
+      /^ktrace: Expected a port, got the end of the filter \[KTRACE_E_FILTER\]\n {2}tcp port\n {10}\^\n {2}See ktrace read --help\n$/,
+    );
   });
 
   test('prints all that can be read of a damaged file, then what is wrong with it', async () => {
