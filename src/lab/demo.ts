@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { EXIT } from '../util/errors.ts';
 import { ktraceCommand, ktraceEnvironment } from './agents.ts';
 import type { Lab } from './lab.ts';
@@ -12,6 +12,8 @@ import { labUp } from './up.ts';
  * @returns the exit code: follow's own; an interrupt is a normal end
  */
 export async function runDemo(argv: readonly string[]): Promise<number> {
+  const said = answerTo(argv);
+  if (said !== undefined) return said;
   const say = (text: string) => void process.stderr.write(`demo: ${text}\n`);
   let isInterrupted = false;
   let interruptFollow: (() => void) | undefined;
@@ -38,10 +40,27 @@ export async function runDemo(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** What a follow says of arguments that it does not understand, or to --help, with its exit code; then no lab is needed. It looks at them before its kubeconfig. */
+function answerTo(argv: readonly string[]): number | undefined {
+  const { status, stdout, stderr } = spawnSync(ktraceCommand(), followWords('/nowhere', argv), { env: followEnvironment() });
+  if (status !== EXIT.ok && status !== EXIT.usage) return undefined;
+  process.stdout.write(stdout);
+  process.stderr.write(stderr);
+  return status;
+}
+
+function followWords(kubeconfig: string, argv: readonly string[]): string[] {
+  return ['follow', '-A', '--kubeconfig', kubeconfig, ...argv];
+}
+
+function followEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, ...ktraceEnvironment() };
+}
+
 function follow(lab: Lab, argv: readonly string[], onStart: (interrupt: () => void) => void): Promise<number> {
-  const child = spawn(ktraceCommand(), ['follow', '-A', '--kubeconfig', lab.kubeconfig, ...argv], {
+  const child = spawn(ktraceCommand(), followWords(lab.kubeconfig, argv), {
     stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...process.env, ...ktraceEnvironment() },
+    env: followEnvironment(),
     // Its own group: Ctrl-C reaches it once, from here, and it can print its summary before the lab goes.
     detached: true,
   });

@@ -55,6 +55,16 @@ test('a demo that has a time ends by itself, with 0', OPTIONS, async () => {
   assert.deepEqual(namespacesOf(lab), []);
 });
 
+test('a demo looks at its arguments before it brings a lab up', OPTIONS, async () => {
+  const { code, err, lab } = await demo(['--for', 'soon'], () => false);
+  assert.equal(code, 2, err);
+  assert.match(
+    err,
+    /^ktrace: Expected a duration .* for --for, got "soon" \[KTRACE_E_ARGUMENT\]\n {2}See ktrace follow --help\n$/,
+  );
+  assert.deepEqual(namespacesOf(lab), []);
+});
+
 test('an interrupted demo takes its lab down and exits 0', OPTIONS, async () => {
   const { code, err, lab } = await demo([], () => true);
   assert.equal(code, 0, err);
