@@ -30,10 +30,12 @@ export async function dumpCommand(
     output: file !== undefined && !isGiven('output') ? undefined : (flags['output'] as DumpOptions['output']),
     file,
     strict: flags['strict'] === true,
+    drops: flags['drops'] === true,
     color: flags['color'] as boolean | undefined,
   };
   // Mistakes in the words are told at once: what speaks to clusters takes a second to load.
-  const { filter } = readWords(options, 'default');
+  const { filter: written } = readWords(options, 'default');
+  const filter = options.drops === true ? `--drops ${written}`.trim() : written;
   if (flags['incidents'] === true) return listIncidents(options, filter, flags['services'] === true, isGiven('since'));
   if (flags['services'] === true) return listServices(options, filter);
   const { runDump } = await import('../client/dump.ts');

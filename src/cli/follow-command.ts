@@ -29,6 +29,8 @@ export async function followCommand(words: string[], flags: Record<string, unkno
     count: count === undefined ? undefined : parseCount('-c', count),
     forMs: duration === undefined ? undefined : parseDuration('--for', duration),
     strict: flags['strict'] === true,
+    drops: flags['drops'] === true,
+    readyFile: text('readyFile'),
     local: flags['local'] === true,
     color: flags['color'] as boolean | undefined,
   };

@@ -85,6 +85,7 @@ function addFollow(program: Command, done: (code: number) => void): void {
     .addOption(followOutput())
     .option('-F, --filter-file <file>', 'take the filter from a file, and again whenever the file changes')
     .option('--packets', 'every packet, not only those that say something new')
+    .option('--drops', 'only what is dropped; a filter narrows it further')
     .option(
       '-s, --snaplen <bytes>',
       'capture so many bytes from the IP header on, up to 1500 (default: the headers; needs its own grant)',
@@ -93,6 +94,7 @@ function addFollow(program: Command, done: (code: number) => void): void {
     .option('--for <duration>', 'leave after so long: 500ms, 10s, 2m, 1h')
     .option('--local', 'by an agent of its own on this node, for as long as it runs (root; no DaemonSet is needed)')
     .option('--strict', 'exit with 5 when something was lost or a node was missing')
+    .option('--ready-file <file>', 'is there as long as it follows: from when every agent that answers does, until it ends')
     .option('--color', 'colours, also where stdout is no terminal')
     .option('--no-color', 'no colours')
     .option('--ktrace-namespace <namespace>', 'where ktrace is installed', process.env['KTRACE_NAMESPACE'] || 'ktrace')
@@ -125,7 +127,7 @@ Examples:
   ktrace follow -l app=redis -o wide             pods by label, with addresses, chains and each hop's time
   ktrace follow node/host3 -o json | jq .drop    one JSON object a line
   ktrace follow deploy/frontend tcp port 6379 and svc redis-master
-  ktrace follow -A 'dropped and not reason NO_SOCKET'
+  ktrace follow -A --drops not reason NO_SOCKET
   ktrace follow ns/shop -F now.filter            the filter is changed by writing the file
   ktrace follow deploy/dns --packets -s 64 'udp[20:2] == 0x0377'   a filter on payload, with the right to see it
   ktrace follow -A --packets -c 100              the next hundred packets of all pods
@@ -143,6 +145,7 @@ function addDump(program: Command, done: (code: number) => void): void {
     .argument('[words...]', 'targets as KIND/NAME, as follow takes them, or incident/ID; then a filter')
     .option('--incidents', "list what went wrong with the targets' pods and is kept; with -o json as JSON")
     .option('--services', "list the targets' Services as they were, with addresses, ports and endpoints; with -o json as JSON")
+    .option('--drops', 'only what was dropped; a filter narrows it further')
     .option('--since <when>', 'from so long ago, 20m, or from a time, 2026-11-22T03:12:00Z', '15m')
     .option('--until <when>', 'to so long ago, or to a time; default: now')
     .option('-w, --write <file>', 'write a dump that ktrace read takes; prints only with -o')

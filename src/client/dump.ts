@@ -32,6 +32,8 @@ export interface DumpOptions extends DumpScope {
   /** A file to write. */
   file?: string | undefined;
   strict: boolean;
+  /** Only what was dropped. */
+  drops?: boolean;
   color?: boolean | undefined;
 }
 
@@ -51,7 +53,7 @@ export async function runDump(options: DumpOptions, io: DumpIo): Promise<number>
   }
   // Mistakes in the words are told before any cluster is asked.
   const { filter: filterText } = readWords(options, 'default');
-  const filter = await readFilter(filterText, io.lookUp);
+  const filter = await readFilter(filterText, io.lookUp, options.drops);
   const { sinceMs, untilMs } = options;
   return withRecordings({ ...options, services: { sinceMs, untilMs } }, io, (targets, recordings) =>
     gather({ options, io, targets, filter: new FollowFilter(filter), recordings }),

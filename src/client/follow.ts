@@ -19,6 +19,7 @@ import { startLocalAgent } from './local-agent.ts';
 import { MAX_NODES, NodeWatch } from './node-watch.ts';
 import type { OutputFormat } from './output.ts';
 import { forwardPort } from './port-forward.ts';
+import { ReadyFile } from './ready-file.ts';
 import { escapeText } from './render/escape.ts';
 import { Silence } from './silence.ts';
 import { pastHeadersText, undecidedText } from './snap-text.ts';
@@ -39,12 +40,16 @@ export interface FollowOptions {
   ktraceNamespace: string;
   output: OutputFormat;
   packets: boolean;
+  /** Of these, what was dropped. */
+  drops?: boolean;
   /** So many bytes of each packet are captured, from the IP header on, where its headers are fewer. */
   snapBytes?: number | undefined;
   /** Packets to show before leaving. */
   count?: number | undefined;
   forMs?: number | undefined;
   strict: boolean;
+  /** A file that is there as long as it follows. */
+  readyFile?: string | undefined;
   /** By an agent of its own on this node, instead of the cluster's. */
   local?: boolean;
   color?: boolean | undefined;
@@ -70,20 +75,28 @@ export async function runFollow(options: FollowOptions, io: FollowIo): Promise<n
   // Mistakes in the words are told before any cluster is asked.
   if (options.output === 'pcapng') checkCaptureGoesTo(io.stdout);
   const text = filterText(options);
-  const filter = await readFilter(text, io.lookUp);
+  const filter = await readFilter(text, io.lookUp, options.drops);
   const config = loadKubeConfig(
     options,
     kubeSurroundings(io.findLab, (text) => io.stderr.write(`ktrace: ${text}\n`)),
   );
   const { targets } = readWords(options, contextNamespace(config));
+  const readyFile = options.readyFile === undefined ? undefined : new ReadyFile(options.readyFile);
   for (const note of pastHeaders(filter, options.snapBytes)) io.stderr.write(`ktrace: ${note}\n`);
-  const surroundings = { options, io, config, targets, filter, filterText: text };
-  const api = createApi(config);
-  if (options.local === true) return followLocally({ ...surroundings, api });
-  const { ktraceNamespace, snapBytes } = options;
+  const surroundings = { options, io, config, targets, filter, filterText: text, readyFile, api: createApi(config) };
+  try {
+    return await (options.local === true ? followLocally(surroundings) : followRemotely(surroundings));
+  } finally {
+    readyFile?.close();
+  }
+}
+
+async function followRemotely(surroundings: Surroundings): Promise<number> {
+  const { api, targets } = surroundings;
+  const { ktraceNamespace, snapBytes } = surroundings.options;
   const credentials = new Credentials({ api, targets, ktraceNamespace, payloads: snapBytes !== undefined });
   try {
-    return await followAs(credentials, { ...surroundings, api });
+    return await followAs(credentials, surroundings);
   } catch (error) {
     throw await credentials.explain(error);
   } finally {
@@ -179,6 +192,7 @@ interface Surroundings {
   filter: ReadFilter | undefined;
   /** As it was written. */
   filterText: string;
+  readyFile: ReadyFile | undefined;
   api: Api;
 }
 
@@ -193,7 +207,18 @@ interface Parts extends Surroundings {
 }
 
 /** From here on something is followed. Every way out tells the summary once it has begun, that of a failure too; not where nobody reads any more. */
-async function follow({ options, io, targets, filter, filterText, watch, tokens, dial, onBegin }: Parts): Promise<number> {
+async function follow({
+  options,
+  io,
+  targets,
+  filter,
+  filterText,
+  readyFile,
+  watch,
+  tokens,
+  dial,
+  onBegin,
+}: Parts): Promise<number> {
   const timers: NodeJS.Timeout[] = [];
   const end = Promise.withResolvers<number>();
   const startedMs = performance.now();
@@ -235,6 +260,7 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
   };
   const output = new FollowOutput(options, io, handler);
   function show(event: KtraceEvent): void {
+    if (event.kind === 'notice' && event.following !== undefined) readyFile?.ready(event.text);
     if (options.count !== undefined && output.shown.packets >= options.count) return;
     output.tell(event);
     if (event.kind !== 'packet' && event.kind !== 'flow') return;
@@ -247,9 +273,7 @@ async function follow({ options, io, targets, filter, filterText, watch, tokens,
   io.interrupt.addEventListener('abort', interrupted);
   if (io.interrupt.aborted) interrupted();
   const filterFile =
-    options.filterFile === undefined
-      ? undefined
-      : followFilterFile(options.filterFile, filterText, following, io, options.snapBytes);
+    options.filterFile === undefined ? undefined : followFilterFile(options.filterFile, filterText, following, io, options);
   onBegin(following, (error) => end.reject(error));
   watch.start(following);
   try {
@@ -296,7 +320,7 @@ function followFilterFile(
   first: string,
   following: Following,
   { stderr, lookUp }: FollowIo,
-  snapBytes: number | undefined,
+  { snapBytes, drops }: FollowOptions,
 ): { close(): void } {
   let isCurrent = {};
   const say = (text: string): void => void stderr.write(`ktrace: ${text}\n`);
@@ -304,7 +328,7 @@ function followFilterFile(
   const change = async (text: string): Promise<void> => {
     const mine = {};
     isCurrent = mine;
-    const next = await readFilter(text, lookUp);
+    const next = await readFilter(text, lookUp, drops);
     // A name may take long to look up, and the file may be another one by then.
     if (isCurrent !== mine) return;
     following.setFilter(next);

@@ -25,12 +25,16 @@ export function readWords(
 }
 
 /**
- * A filter as agents take it: every qualifier written out, and addresses in place of hosts' names. Undefined when it has no words.
- * Throws KTRACE_E_FILTER, KTRACE_E_FILTER_HOST.
+ * A filter as agents take it: every qualifier written out, and addresses in place of hosts' names. Undefined when it has no words. `isOfDrops`: what it
+ * takes, if it was dropped. Throws KTRACE_E_FILTER, KTRACE_E_FILTER_HOST.
  */
-export async function readFilter(text: string, lookUp: LookUp): Promise<ReadFilter | undefined> {
+export async function readFilter(text: string, lookUp: LookUp, isOfDrops = false): Promise<ReadFilter | undefined> {
   const parsed = parseFilter(text, 'live');
-  if (parsed === undefined) return undefined;
-  const resolved = printFilter(await resolveNames(parsed, text, lookUp));
-  return { text: resolved, filter: new LiveFilter(resolved), pastHeaders: termsPastHeaders(parsed) };
+  const words = [
+    ...(parsed === undefined ? [] : [printFilter(await resolveNames(parsed, text, lookUp))]),
+    ...(isOfDrops ? ['dropped'] : []),
+  ];
+  if (words.length === 0) return undefined;
+  const all = words.length === 1 ? words.join() : words.map((one) => `(${one})`).join(' and ');
+  return { text: all, filter: new LiveFilter(all), pastHeaders: parsed === undefined ? [] : termsPastHeaders(parsed) };
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -239,6 +239,46 @@ test('an interrupt ends with the summary and 130, --for with 0', async (t) => {
   assert.equal(await first.done, 130);
   assert.deepEqual(summaryOf(first.stderr.text), { packets: 0, dropped: 0, flows: 0, lost: 0, records: 0 });
   assert.equal(await run(t, kubeconfig, { forMs: 50 }).done, 0);
+});
+
+test('--drops is a filter beside the filter; a mistake in that is shown at its place', async (t) => {
+  const { agents, kubeconfig } = await cluster(t, ['host1']);
+  for (const [words, asked] of [
+    [[], 'dropped'],
+    [['udp', 'or', 'icmp'], '(udp or icmp) and (dropped)'],
+  ] as const) {
+    const { interrupt, done, isFollowing } = run(t, kubeconfig, { words: [...words], drops: true });
+    await isFollowing();
+    const subscribe = agents[0]?.received.findLast(({ type }) => type === 'subscribe');
+    assert.equal(subscribe?.type === 'subscribe' && subscribe.filter?.text, asked);
+    interrupt.abort();
+    assert.equal(await done, 130);
+  }
+  const wrong = run(t, kubeconfig, { words: ['pod/frontend-88237173-jdfgg', 'tcp', 'port'], drops: true });
+  await assert.rejects(wrong.done, { message: /\n {2}tcp port\n {10}\^/ });
+});
+
+test('a ready file is there from when all agents follow until the end, and nobody’s file is touched', async (t) => {
+  const { agents, kubeconfig } = await cluster(t, ['host1']);
+  const directory = mkdtempSync(join(tmpdir(), 'ktrace-ready-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const readyFile = join(directory, 'ready');
+  const agent = agents[0] as FakeAgent;
+  agent.answers = false;
+  const { interrupt, done, isFollowing } = run(t, kubeconfig, { readyFile });
+  await until('it is asked', () => agent.received.some(({ type }) => type === 'subscribe'));
+  assert.equal(existsSync(readyFile), false);
+  agent.send({ type: 'subscribed', session: agent.session, resumed: false, missed: 0, resolved: agent.resolvedTo });
+  await isFollowing();
+  await until('the file is there', () => existsSync(readyFile));
+  assert.equal(readFileSync(readyFile, 'utf8'), 'following no pod yet on 1 node: host1\n');
+  await assert.rejects(run(t, kubeconfig, { readyFile }).done, { code: 'KTRACE_E_ARGUMENT', exitCode: 2 });
+  assert.ok(existsSync(readyFile));
+  interrupt.abort();
+  assert.equal(await done, 130);
+  assert.deepEqual(readdirSync(directory), []);
+  const nowhere = run(t, kubeconfig, { readyFile: join(directory, 'no', 'ready') });
+  await assert.rejects(nowhere.done, { message: /can be written to.* for --ready-file/ });
 });
 
 for (const output of ['json', 'pcapng'] as const) {
