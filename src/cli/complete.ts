@@ -1,5 +1,7 @@
 import type { Command, Option } from 'commander';
 import { COMPLETED_KINDS, type Names } from '../client/completion.ts';
+import type { KubeOptions } from '../client/kubeconfig.ts';
+import { clusterOptions } from './cluster-options.ts';
 
 /** What the shell does with the candidates, in kubectl's numbers (those of cobra). */
 export const DIRECTIVE = { default: 0, noSpace: 2, noFile: 4 } as const;
@@ -20,23 +22,22 @@ const NAMING_WORDS = new Set(['pod', 'svc', 'ns', 'node']);
 /** Those that take a file. */
 const FILE_OPTIONS = new Set(['--kubeconfig', '--filter-file', '--write']);
 
+/** Their `--user` is another one than the kubeconfig's. */
+const GRANTING = new Set(['grant', 'revoke']);
+
 /** Which options take names of the cluster. */
 const NAMED_OPTIONS: Record<string, string> = { '--namespace': 'ns', '--ktrace-namespace': 'ns', '--node': 'node' };
 
 /**
  * Candidates for the last of `words`, which is as far as the user has typed it. `names` asks the cluster that the words before mean
- * (`--context`, `--kubeconfig`).
+ * (`--context`, `--kubeconfig`, `--as`).
  */
-export async function complete(
-  program: Command,
-  words: string[],
-  names: (kube: { context?: string; kubeconfig?: string }) => Names,
-): Promise<Completion> {
+export async function complete(program: Command, words: string[], names: (kube: KubeOptions) => Names): Promise<Completion> {
   const typed = words.at(-1) ?? '';
   const before = words.slice(0, -1);
   const { command, depth } = commandOf(program, before);
   const given = before.slice(depth);
-  const cluster = () => names(kubeFlags(command, given));
+  const cluster = () => names(kubeOptions(command, given));
   const [option, value] = optionAt(command, given, typed);
   if (option !== undefined) return completeValue(option, value, typed, cluster);
   if (typed.startsWith('-')) return only(flagsOf(command), typed);
@@ -141,13 +142,25 @@ function namespaceOf(given: string[]): string | undefined {
   return undefined;
 }
 
-function kubeFlags(command: Command, given: string[]): { context?: string; kubeconfig?: string } {
-  const flags: { context?: string; kubeconfig?: string } = {};
-  for (const name of ['context', 'kubeconfig'] as const) {
-    if (valueOption(command, `--${name}`) === undefined) continue;
-    const at = given.indexOf(`--${name}`);
-    const value = at >= 0 ? given[at + 1] : given.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3);
-    if (value !== undefined) flags[name] = value;
+/** Of which cluster, and as whom, names are asked for. What is wrong with a flag is told when the command runs. */
+function kubeOptions(command: Command, given: string[]): KubeOptions {
+  try {
+    return clusterOptions(clusterFlags(command, given), { hasUser: !GRANTING.has(command.name()) });
+  } catch {
+    return {};
+  }
+}
+
+function clusterFlags(command: Command, given: string[]): Record<string, unknown> {
+  const flags: Record<string, unknown> = {};
+  for (const option of command.options) {
+    const name = option.attributeName();
+    for (const [at, word] of given.entries()) {
+      const isNext = word === option.long;
+      if (!isNext && !word.startsWith(`${option.long}=`)) continue;
+      const value = !option.required ? true : isNext ? given[at + 1] : word.slice(word.indexOf('=') + 1);
+      flags[name] = option.long === '--as-group' ? [...((flags[name] as string[] | undefined) ?? []), value] : value;
+    }
   }
   return flags;
 }

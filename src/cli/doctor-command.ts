@@ -3,6 +3,7 @@ import { defaultObject } from '../agent/object-path.ts';
 import { runDoctor, tellReports } from '../client/doctor.ts';
 import { findStandingLab } from '../lab/state.ts';
 import { readSettings } from '../util/settings.ts';
+import { clusterOptions } from './cluster-options.ts';
 import { interruption } from './interruption.ts';
 import { readVersion } from './version.ts';
 
@@ -20,9 +21,8 @@ export async function doctorCommand(flags: Record<string, unknown>): Promise<num
     });
     return tellReports([report], output, process.stdout);
   }
-  const text = (flag: string): string | undefined => flags[flag] as string | undefined;
   return runDoctor(
-    { kubeconfig: text('kubeconfig'), context: text('context'), ktraceNamespace: text('ktraceNamespace') ?? 'ktrace', output },
+    { ...clusterOptions(flags), output },
     { stdout: process.stdout, stderr: process.stderr, interrupt: interruption(), findLab: () => findStandingLab() },
   );
 }

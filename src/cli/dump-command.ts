@@ -3,6 +3,7 @@ import type { DumpOptions } from '../client/dump.ts';
 import { readWords } from '../client/words.ts';
 import { findStandingLab } from '../lab/state.ts';
 import { badArgument } from '../util/errors.ts';
+import { clusterOptions } from './cluster-options.ts';
 import { parseDuration } from './duration.ts';
 import { interruption } from './interruption.ts';
 
@@ -21,9 +22,7 @@ export async function dumpCommand(
     selectors: (flags['selector'] as string[] | undefined) ?? [],
     namespaces: (flags['namespace'] as string[] | undefined) ?? [],
     allNamespaces: flags['allNamespaces'] === true,
-    kubeconfig: text('kubeconfig'),
-    context: text('context'),
-    ktraceNamespace: text('ktraceNamespace') ?? 'ktrace',
+    ...clusterOptions(flags),
     sinceMs: parseMoment('--since', text('since') ?? '', nowMs),
     untilMs: text('until') === undefined ? nowMs : parseMoment('--until', text('until') ?? '', nowMs),
     incident,

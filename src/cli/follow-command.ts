@@ -4,6 +4,7 @@ import { readWords } from '../client/words.ts';
 import { CAPTURE } from '../event/layout.ts';
 import { findStandingLab } from '../lab/state.ts';
 import { badArgument } from '../util/errors.ts';
+import { clusterOptions } from './cluster-options.ts';
 import { parseCount, parseDuration } from './duration.ts';
 import { interruption } from './interruption.ts';
 import { readVersion } from './version.ts';
@@ -20,9 +21,7 @@ export async function followCommand(words: string[], flags: Record<string, unkno
     selectors: (flags['selector'] as string[] | undefined) ?? [],
     namespaces: (flags['namespace'] as string[] | undefined) ?? [],
     allNamespaces: flags['allNamespaces'] === true,
-    kubeconfig: text('kubeconfig'),
-    context: text('context'),
-    ktraceNamespace: text('ktraceNamespace') ?? 'ktrace',
+    ...clusterOptions(flags),
     output: flags['output'] as FollowOptions['output'],
     packets: flags['packets'] === true,
     snapBytes: snaplen === undefined ? undefined : parseSnapBytes(snaplen),
@@ -34,6 +33,8 @@ export async function followCommand(words: string[], flags: Record<string, unkno
     local: flags['local'] === true,
     color: flags['color'] as boolean | undefined,
   };
+  // Its agent asks the API server with what the kubeconfig has.
+  if (options.local === true && options.as !== undefined) throw badArgument('--as', 'no --local beside it', options.as);
   // Mistakes in the words are told at once: what speaks to clusters takes a second to load.
   readWords(options, 'default');
   const { runFollow } = await import('../client/follow.ts');

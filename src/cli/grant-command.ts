@@ -1,6 +1,10 @@
 import type { Command } from 'commander';
 import type { GrantOptions } from '../client/grant.ts';
 import { findStandingLab } from '../lab/state.ts';
+import { addClusterOptions, clusterOptions } from './cluster-options.ts';
+
+/** Their `--user` is who gets the right. */
+const GRANTEE = { hasUser: false };
 
 /** `ktrace grant` and `ktrace revoke`: who may see what. */
 export function addGrantCommands(program: Command, done: (code: number) => void): void {
@@ -8,7 +12,7 @@ export function addGrantCommands(program: Command, done: (code: number) => void)
     ['grant', 'let somebody see the packets of a namespace, or of all'],
     ['revoke', 'take back what a grant gave'],
   ] as const) {
-    program
+    const command = program
       .command(name)
       .description(description)
       .argument('[namespace]', 'the namespace to be seen')
@@ -17,19 +21,18 @@ export function addGrantCommands(program: Command, done: (code: number) => void)
       .option('--admin', 'everything: all namespaces, nodes, both ends of every packet')
       .option('--payloads', name === 'grant' ? 'what is behind the headers, too (follow --snaplen)' : 'the payloads alone')
       .option('--dry-run', 'print the objects as YAML, change nothing')
-      .option('--context <context>', 'the kubeconfig context')
-      .option('--kubeconfig <file>', 'the kubeconfig, instead of KUBECONFIG or ~/.kube/config')
-      .option('--ktrace-namespace <namespace>', 'where ktrace is installed', process.env['KTRACE_NAMESPACE'] || 'ktrace')
       .action(async (namespace: string | undefined, flags: Record<string, unknown>) => {
         const { runGrant, runRevoke } = await import('../client/grant.ts');
         const run = name === 'grant' ? runGrant : runRevoke;
         const { stdout, stderr } = process;
         done(await run(optionsOf(namespace, flags), { stdout, stderr, findLab: () => findStandingLab() }));
       });
+    addClusterOptions(command, GRANTEE);
   }
 }
 
 function optionsOf(namespace: string | undefined, flags: Record<string, unknown>): GrantOptions {
+  const { ktraceNamespace, ...kube } = clusterOptions(flags, GRANTEE);
   const text = (name: string): string | undefined => flags[name] as string | undefined;
   return {
     namespace,
@@ -38,8 +41,7 @@ function optionsOf(namespace: string | undefined, flags: Record<string, unknown>
     user: text('user'),
     group: text('group'),
     dryRun: flags['dryRun'] === true,
-    ktraceNamespace: text('ktraceNamespace') ?? 'ktrace',
-    kubeconfig: text('kubeconfig'),
-    context: text('context'),
+    ktraceNamespace,
+    kube,
   };
 }

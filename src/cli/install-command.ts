@@ -3,6 +3,7 @@ import { runStatus } from '../client/install/status.ts';
 import { runUninstall } from '../client/install/uninstall.ts';
 import { findStandingLab } from '../lab/state.ts';
 import { badArgument } from '../util/errors.ts';
+import { clusterOptions } from './cluster-options.ts';
 import { interruption } from './interruption.ts';
 
 /** Characters that a reference to an image has; the registry says the rest. */
@@ -14,7 +15,8 @@ export async function installCommand(name: 'install' | 'uninstall' | 'status', f
   const image = text('image');
   if (image !== undefined && !IMAGE.test(image))
     throw badArgument('--image', 'a reference such as registry.example/ktrace:0.1.0', image);
-  const ktraceNamespace = text('ktraceNamespace') ?? 'ktrace';
+  const cluster = clusterOptions(flags);
+  const { ktraceNamespace } = cluster;
   // 63 characters with what the agents' namespace has more.
   if (!/^[a-z0-9]([-a-z0-9]{0,54}[a-z0-9])?$/.test(ktraceNamespace))
     throw badArgument('--ktrace-namespace', 'the name of a namespace, of at most 56 characters', ktraceNamespace);
@@ -23,11 +25,6 @@ export async function installCommand(name: 'install' | 'uninstall' | 'status', f
     stderr: process.stderr,
     interrupt: interruption(),
     findLab: () => findStandingLab(),
-  };
-  const cluster = {
-    ktraceNamespace,
-    kubeconfig: text('kubeconfig'),
-    context: text('context'),
   };
   if (name === 'status') return runStatus({ ...cluster, output: flags['output'] as 'text' | 'json' }, io);
   const how = { wait: flags['wait'] !== false, timeoutMs: flags['timeoutMs'] as number, dryRun: flags['dryRun'] === true };

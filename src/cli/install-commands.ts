@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { addClusterOptions } from './cluster-options.ts';
 import { parseDuration } from './duration.ts';
 
 const INSTALL_EXAMPLES = `
@@ -12,7 +13,7 @@ It is a server-side apply: doing it again changes what differs, and what kubectl
 
 /** `ktrace install`, `uninstall` and `status`: ktrace in a cluster, without kubectl. */
 export function addInstallCommands(program: Command, done: (code: number) => void): void {
-  withCluster(program.command('install'))
+  addClusterOptions(program.command('install'))
     .description('put agents and gates on all nodes of a cluster')
     .option('--image <reference>', 'an image that the nodes can pull; without it the one that the manifests name')
     .option('--least-privilege', 'agents with four capabilities instead of privileged ones')
@@ -24,7 +25,7 @@ export function addInstallCommands(program: Command, done: (code: number) => voi
       const { installCommand } = await import('./install-command.ts');
       done(await installCommand('install', { ...flags, timeoutMs: parseDuration('--timeout', flags['timeout'] as string) }));
     });
-  withCluster(program.command('uninstall'))
+  addClusterOptions(program.command('uninstall'))
     .description('take away what install made, and nothing else')
     .option('--revoke-grants', 'and what ktrace grant made, in all namespaces')
     .option('--no-wait', 'do not wait until its pods have ended')
@@ -34,7 +35,7 @@ export function addInstallCommands(program: Command, done: (code: number) => voi
       const { installCommand } = await import('./install-command.ts');
       done(await installCommand('uninstall', { ...flags, timeoutMs: parseDuration('--timeout', flags['timeout'] as string) }));
     });
-  withCluster(program.command('doctor'))
+  addClusterOptions(program.command('doctor'))
     .description('what each node’s kernel allows, what is attached, what cannot be told; exits with 1 where nothing can')
     .option('--local', 'this machine, without an agent (root)')
     .addOption(new Option('-o, --output <format>', 'what is printed').choices(['text', 'json']).default('text'))
@@ -42,18 +43,11 @@ export function addInstallCommands(program: Command, done: (code: number) => voi
       const { doctorCommand } = await import('./doctor-command.ts');
       done(await doctorCommand(flags));
     });
-  withCluster(program.command('status'))
+  addClusterOptions(program.command('status'))
     .description('agent and gate of every node, and why one is not ready; exits with 1 when one is not')
     .addOption(new Option('-o, --output <format>', 'what is printed').choices(['text', 'json']).default('text'))
     .action(async (flags: Record<string, unknown>) => {
       const { installCommand } = await import('./install-command.ts');
       done(await installCommand('status', flags));
     });
-}
-
-function withCluster(command: Command): Command {
-  return command
-    .option('--context <context>', 'the kubeconfig context')
-    .option('--kubeconfig <file>', 'the kubeconfig, instead of KUBECONFIG or ~/.kube/config')
-    .option('--ktrace-namespace <namespace>', 'where ktrace is installed', process.env['KTRACE_NAMESPACE'] || 'ktrace');
 }

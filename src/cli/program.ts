@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { addClusterOptions } from './cluster-options.ts';
 import { CliCommand } from './command.ts';
 import { addCompletionCommands } from './completion-command.ts';
 import { addFilterCommands } from './filter-commands.ts';
@@ -69,7 +70,7 @@ Environment:
 Exit codes: 0 ok, 1 failure, 2 usage, 3 no agent reachable, 4 not authorized, 5 incomplete with --strict, 130 interrupted.`;
 
 function addFollow(program: Command, done: (code: number) => void): void {
-  program
+  const follow = program
     .command('follow')
     .description('show packets of pods as they go: their hops, translations and drops')
     .usage('[options] [KIND/NAME ...] [FILTER]')
@@ -80,8 +81,6 @@ function addFollow(program: Command, done: (code: number) => void): void {
     .option('-l, --selector <selector>', 'pods with these labels (again: or these)', collect)
     .option('-n, --namespace <namespace>', "the targets' namespace, instead of the context's (again: and this)", collect)
     .option('-A, --all-namespaces', 'all namespaces')
-    .option('--context <context>', 'the kubeconfig context')
-    .option('--kubeconfig <file>', 'the kubeconfig, instead of KUBECONFIG or ~/.kube/config')
     .addOption(followOutput())
     .option('-F, --filter-file <file>', 'take the filter from a file, and again whenever the file changes')
     .option('--packets', 'every packet, not only those that say something new')
@@ -97,12 +96,12 @@ function addFollow(program: Command, done: (code: number) => void): void {
     .option('--ready-file <file>', 'is there as long as it follows: from when every agent that answers does, until it ends')
     .option('--color', 'colours, also where stdout is no terminal')
     .option('--no-color', 'no colours')
-    .option('--ktrace-namespace <namespace>', 'where ktrace is installed', process.env['KTRACE_NAMESPACE'] || 'ktrace')
     .addHelpText('after', FOLLOW_EXAMPLES)
     .action(async (words: string[], flags: Record<string, unknown>) => {
       const { followCommand } = await import('./follow-command.ts');
       done(await followCommand(words, flags));
     });
+  addClusterOptions(follow);
 }
 
 /** A page sums up what is over: whoever asks a follow for one is told where to get it. */
@@ -138,7 +137,7 @@ A filter is tcpdump's language, and pod, ns, svc, node, label, iface, dropped, t
 A line: time, nodes, initiator -> peer (a reply is drawn <-), protocol, translation (=> to, <= from, as whom), interfaces, fate.`;
 
 function addDump(program: Command, done: (code: number) => void): void {
-  program
+  const dump = program
     .command('dump')
     .description('show what the agents recorded, also of pods that are gone')
     .usage('[options] [KIND/NAME ...] [FILTER]')
@@ -152,20 +151,18 @@ function addDump(program: Command, done: (code: number) => void): void {
     .option('-l, --selector <selector>', 'pods that had these labels (again: or these)', collect)
     .option('-n, --namespace <namespace>', "the targets' namespace, instead of the context's (again: and this)", collect)
     .option('-A, --all-namespaces', 'all namespaces')
-    .option('--context <context>', 'the kubeconfig context')
-    .option('--kubeconfig <file>', 'the kubeconfig, instead of KUBECONFIG or ~/.kube/config')
     .addOption(
       new Option('-o, --output <format>', 'what is printed').choices(['text', 'wide', 'json', 'pcapng', 'html']).default('text'),
     )
     .option('--strict', 'exit with 5 when something is missing: a node, a time, records that were lost')
     .option('--color', 'colours, also where stdout is no terminal')
     .option('--no-color', 'no colours')
-    .option('--ktrace-namespace <namespace>', 'where ktrace is installed', process.env['KTRACE_NAMESPACE'] || 'ktrace')
     .addHelpText('after', DUMP_EXAMPLES)
     .action(async (words: string[], flags: Record<string, unknown>, command: Command) => {
       const { dumpCommand } = await import('./dump-command.ts');
       done(await dumpCommand(words, flags, (name) => command.getOptionValueSource(name) === 'cli'));
     });
+  addClusterOptions(dump);
 }
 
 const DUMP_EXAMPLES = `

@@ -45,6 +45,7 @@ const JSON_TYPE = 'application/json';
 /** A patch is a server-side apply: the object as it shall be. JSON is YAML. */
 const CONTENT_TYPES: Record<string, string> = { PATCH: 'application/apply-patch+yaml' };
 
+/** `timeoutMs`: of one request; 0: any time. */
 export function createApi(config: KubeConfig, timeoutMs = 15_000): Api {
   const server = config.getCurrentCluster()?.server.replace(/\/+$/, '') ?? '';
   return {
@@ -65,11 +66,12 @@ export function createApi(config: KubeConfig, timeoutMs = 15_000): Api {
         cause,
       });
     }
-    const timeout = AbortSignal.timeout(timeoutMs);
+    const timeout = timeoutMs === 0 ? undefined : AbortSignal.timeout(timeoutMs);
+    const signals = [timeout, signal].filter((one) => one !== undefined);
     try {
       const { status, text } = await fetchText(
         new URL(server + path),
-        { ...options, signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]) },
+        { ...options, signal: AbortSignal.any(signals) },
         sent === undefined ? undefined : JSON.stringify(sent),
       );
       const body = parse(text);
@@ -79,7 +81,7 @@ export function createApi(config: KubeConfig, timeoutMs = 15_000): Api {
       return body;
     } catch (error) {
       if (error instanceof KtraceError) throw error;
-      throw unreachable(server, timeout.aborted ? `no answer within ${timeoutMs / 1000} s` : messageOf(error), error);
+      throw unreachable(server, timeout?.aborted === true ? `no answer within ${timeoutMs / 1000} s` : messageOf(error), error);
     }
   }
 }

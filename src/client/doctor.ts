@@ -6,15 +6,13 @@ import { createApi } from './api.ts';
 import { Credentials } from './credentials.ts';
 import { firstGates, type Gate } from './gates.ts';
 import { hostNetworkText, podsOnHostNetwork } from './host-network.ts';
-import { kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
+import { type KubeOptions, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
 import { askNode } from './node-question.ts';
 import { forwardPort } from './port-forward.ts';
 import { reportLines } from './render/doctor.ts';
 import { escapeText, safeJson } from './render/escape.ts';
 
-export interface DoctorOptions {
-  kubeconfig?: string | undefined;
-  context?: string | undefined;
+export interface DoctorOptions extends KubeOptions {
   ktraceNamespace: string;
   output: 'text' | 'json';
 }
@@ -46,7 +44,7 @@ export async function runDoctor(options: DoctorOptions, io: DoctorIo): Promise<n
     options,
     kubeSurroundings(io.findLab, (text) => io.stderr.write(`ktrace: ${text}\n`)),
   );
-  const api = createApi(config);
+  const api = createApi(config, options.requestTimeoutMs);
   const credentials = new Credentials({ api, targets: [{ kind: 'all' }], ktraceNamespace: options.ktraceNamespace });
   try {
     const [gates] = await Promise.all([firstGates(api, options.ktraceNamespace, io.interrupt), credentials.fresh()]);

@@ -6,19 +6,17 @@ import { createApi } from './api.ts';
 import { Credentials } from './credentials.ts';
 import { inTurns } from './doctor.ts';
 import { firstGates, type Gate } from './gates.ts';
-import { contextNamespace, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
+import { contextNamespace, type KubeOptions, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
 import { askRecorded, type NodeAccess, type RecordedAnswer } from './node-question.ts';
 import { forwardPort } from './port-forward.ts';
 import { readWords } from './words.ts';
 
 /** What is asked of which cluster. */
-export interface DumpScope {
+export interface DumpScope extends KubeOptions {
   words: string[];
   selectors: string[];
   namespaces: string[];
   allNamespaces: boolean;
-  kubeconfig?: string | undefined;
-  context?: string | undefined;
   ktraceNamespace: string;
   /** Asked for are also Services as they were between these times: where one is a target, or always. */
   services?: { sinceMs: number; untilMs: number; always?: boolean };
@@ -55,7 +53,7 @@ export async function withRecordings(
     kubeSurroundings(io.findLab, (text) => io.stderr.write(`ktrace: ${text}\n`)),
   );
   const { targets } = readWords(scope, contextNamespace(config));
-  const api = createApi(config);
+  const api = createApi(config, scope.requestTimeoutMs);
   const credentials = new Credentials({ api, targets, ktraceNamespace: scope.ktraceNamespace });
   try {
     const [gates] = await Promise.all([firstGates(api, scope.ktraceNamespace, io.interrupt), credentials.fresh()]);

@@ -14,7 +14,7 @@ import type { ReadFilter } from './follow-filter.ts';
 import { FollowOutput } from './follow-output.ts';
 import { Following } from './following.ts';
 import { firstGates } from './gates.ts';
-import { contextNamespace, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
+import { contextNamespace, type KubeOptions, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
 import { startLocalAgent } from './local-agent.ts';
 import { MAX_NODES, NodeWatch } from './node-watch.ts';
 import type { OutputFormat } from './output.ts';
@@ -27,7 +27,7 @@ import { isIncomplete, silenceText, summaryText } from './summary.ts';
 import { checkTargets, nodesOf } from './target-objects.ts';
 import { readFilter, readWords } from './words.ts';
 
-export interface FollowOptions {
+export interface FollowOptions extends KubeOptions {
   /** `KIND/NAME …`, then the filter's words. */
   words: string[];
   /** A file that the filter is read from, and again when it changes. */
@@ -35,8 +35,6 @@ export interface FollowOptions {
   selectors: string[];
   namespaces: string[];
   allNamespaces: boolean;
-  kubeconfig?: string | undefined;
-  context?: string | undefined;
   ktraceNamespace: string;
   output: OutputFormat;
   packets: boolean;
@@ -83,7 +81,16 @@ export async function runFollow(options: FollowOptions, io: FollowIo): Promise<n
   const { targets } = readWords(options, contextNamespace(config));
   const readyFile = options.readyFile === undefined ? undefined : new ReadyFile(options.readyFile);
   for (const note of pastHeaders(filter, options.snapBytes)) io.stderr.write(`ktrace: ${note}\n`);
-  const surroundings = { options, io, config, targets, filter, filterText: text, readyFile, api: createApi(config) };
+  const surroundings = {
+    options,
+    io,
+    config,
+    targets,
+    filter,
+    filterText: text,
+    readyFile,
+    api: createApi(config, options.requestTimeoutMs),
+  };
   try {
     return await (options.local === true ? followLocally(surroundings) : followRemotely(surroundings));
   } finally {

@@ -5,7 +5,7 @@ import { badArgument, EXIT, KtraceError } from '../util/errors.ts';
 import { type Api, ApiError, createApi, listAll } from './api.ts';
 import { hostNetworkText, podsOnHostNetwork } from './host-network.ts';
 import { collectionPath, objectPath, titleOf } from './kube-object.ts';
-import { kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
+import { type KubeOptions, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
 
 export interface GrantOptions {
   /** Undefined with `admin`. */
@@ -17,8 +17,8 @@ export interface GrantOptions {
   group: string | undefined;
   dryRun: boolean;
   ktraceNamespace: string;
-  kubeconfig: string | undefined;
-  context: string | undefined;
+  /** Who grants, and in which cluster. */
+  kube: KubeOptions;
 }
 
 export interface GrantIo {
@@ -102,9 +102,9 @@ async function printYaml(objects: readonly GrantObject[], { stdout }: GrantIo): 
   return 0;
 }
 
-function openApi({ kubeconfig, context }: GrantOptions, { findLab, stderr }: GrantIo): Api {
+function openApi({ kube }: GrantOptions, { findLab, stderr }: GrantIo): Api {
   const note = (text: string) => void stderr.write(`ktrace: ${text}\n`);
-  return createApi(loadKubeConfig({ kubeconfig, context }, kubeSurroundings(findLab, note)));
+  return createApi(loadKubeConfig(kube, kubeSurroundings(findLab, note)), kube.requestTimeoutMs);
 }
 
 async function put(api: Api, object: GrantObject): Promise<'created' | 'changed' | 'unchanged'> {

@@ -12,6 +12,15 @@ export interface KubeOptions {
   kubeconfig?: string | undefined;
   /** `--context`; undefined: the current one. */
   context?: string | undefined;
+  /** Names in the kubeconfig; undefined: the context's. */
+  cluster?: string | undefined;
+  user?: string | undefined;
+  /** Whom the API server shall take the user for, and the groups of that one. */
+  as?: string | undefined;
+  asGroups?: readonly string[] | undefined;
+  /** Milliseconds that one request may take; 0: any time; undefined: 15 s. */
+  requestTimeoutMs?: number | undefined;
+  insecureSkipTlsVerify?: boolean | undefined;
 }
 
 /** Where the environment says that a cluster is; every part can be given for a test. */
@@ -55,6 +64,7 @@ export function loadKubeConfig(options: KubeOptions, around: KubeSurroundings): 
     }
     config.setCurrentContext(options.context);
   }
+  chooseEnds(config, options);
   if (config.getCurrentCluster() === null) {
     const current = config.getCurrentContext();
     throw new KtraceError(
@@ -65,10 +75,59 @@ export function loadKubeConfig(options: KubeOptions, around: KubeSurroundings): 
       },
     );
   }
+  if (options.insecureSkipTlsVerify === true) skipVerify(config);
   allowPlainHttp(config);
   useProxyOfEnvironment(config, around.env);
   informPlugin(config);
+  impersonate(config, options);
   return config;
+}
+
+/** Another cluster or user than the context's: in a context that has both, and the same namespace. */
+function chooseEnds(config: KubeConfig, { cluster, user }: KubeOptions): void {
+  if (cluster === undefined && user === undefined) return;
+  const known = (what: string, name: string | undefined, names: string[]): void => {
+    if (name === undefined || names.includes(name)) return;
+    const hint = didYouMean(name, names) ?? (names.length === 0 ? undefined : `It has ${names.slice(0, 10).join(', ')}.`);
+    throw new KtraceError('KTRACE_E_KUBECONFIG', `The kubeconfig has no ${what} ${JSON.stringify(name)}`, {
+      ...(hint === undefined ? {} : { hint }),
+    });
+  };
+  known(
+    'cluster',
+    cluster,
+    config.getClusters().map(({ name }) => name),
+  );
+  known(
+    'user',
+    user,
+    config.getUsers().map(({ name }) => name),
+  );
+  const current = config.getContextObject(config.getCurrentContext());
+  const chosen = { ...current, cluster: cluster ?? current?.cluster ?? '', user: user ?? current?.user ?? '', name: 'as chosen' };
+  config.contexts = [...config.contexts.filter(({ name }) => name !== chosen.name), chosen];
+  config.setCurrentContext(chosen.name);
+}
+
+function skipVerify(config: KubeConfig): void {
+  const cluster = config.getCurrentCluster();
+  if (cluster === null) return;
+  const { caData: _, caFile: __, ...rest } = cluster;
+  config.clusters = config.clusters.map((other) => (other === cluster ? { ...rest, skipTLSVerify: true } : other));
+}
+
+/** The library sends the impersonated user that a kubeconfig names, and no groups; requests and websockets alike get their headers here. */
+function impersonate(config: KubeConfig, { as, asGroups }: KubeOptions): void {
+  if (as === undefined) return;
+  const apply = config.applyToHTTPSOptions.bind(config);
+  config.applyToHTTPSOptions = async (options) => {
+    await apply(options);
+    options.headers = {
+      ...options.headers,
+      'Impersonate-User': as,
+      ...(asGroups === undefined ? {} : { 'Impersonate-Group': [...asGroups] }),
+    };
+  };
 }
 
 /** The namespace that the context is in. */

@@ -64,9 +64,15 @@ describe('completion', () => {
       asked: [],
     });
     assert.deepEqual((await completed('follow', 'pod/')).candidates, ['pod/db-0']);
-    const inShop = await completed('follow', '-n', 'shop', '--context', 'work', 'pod/web-1', 'pod/w');
+    const inShop = await completed('follow', '-n', 'shop', '--context', 'work', '--as=jane', 'pod/web-1', 'pod/w');
     assert.deepEqual(inShop.candidates, ['pod/web-1', 'pod/web-2']);
-    assert.deepEqual(inShop.asked, [{ kind: 'pod', namespace: 'shop', context: 'work' }]);
+    const [{ kind, namespace, context, as } = {}] = inShop.asked as {
+      kind?: string;
+      namespace?: string;
+      context?: string;
+      as?: string;
+    }[];
+    assert.deepEqual([kind, namespace, context, as], ['pod', 'shop', 'work', 'jane']);
   });
 
   test("offers a filter's words behind the targets, and names behind those that take one", async () => {

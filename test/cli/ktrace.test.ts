@@ -109,6 +109,7 @@ test('usage errors exit with 2, say what was wrong on stderr, and nothing on std
       ['lab', 'up', '--nam', 'x'],
       /^ktrace: Unknown option '--nam'.*\n {2}hint: Did you mean --name\?\n {2}See ktrace lab up --help\n$/,
     ],
+    [['follow', '--local', '--as', 'jane'], /^ktrace: Expected no --local beside it for --as, got "jane" \[/],
     [['grant'], /^ktrace: Expected either a namespace, or --admin for everything \[/],
     [['agent', '--ring-bytes', '5000'], /Expected a power of two for --ring-bytes/],
     [['gate', '--port', 'x'], /--port/],

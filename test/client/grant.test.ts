@@ -8,6 +8,7 @@ import { Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { grantObjects } from '../../src/access/grant-objects.ts';
 import { type GrantOptions, runGrant, runRevoke } from '../../src/client/grant.ts';
+import type { KubeOptions } from '../../src/client/kubeconfig.ts';
 import { nodesOf } from '../../src/client/target-objects.ts';
 
 class Sink extends Writable {
@@ -25,7 +26,7 @@ interface Held {
 }
 
 /** An API server that holds whatever it is given, by path. */
-async function server(t: TestContext): Promise<{ objects: Map<string, Held>; writes: string[]; kubeconfig: string }> {
+async function server(t: TestContext): Promise<{ objects: Map<string, Held>; writes: string[]; kube: KubeOptions }> {
   const objects = new Map<string, Held>();
   const writes: string[] = [];
   const http = createServer(async (request, response) => {
@@ -68,7 +69,7 @@ async function server(t: TestContext): Promise<{ objects: Map<string, Held>; wri
     http.close();
     rmSync(directory, { recursive: true });
   });
-  return { objects, writes, kubeconfig };
+  return { objects, writes, kube: { kubeconfig } };
 }
 
 async function run(what: typeof runGrant, options: Partial<GrantOptions>): Promise<string> {
@@ -81,16 +82,15 @@ async function run(what: typeof runGrant, options: Partial<GrantOptions>): Promi
     group: undefined,
     dryRun: false,
     ktraceNamespace: 'ktrace',
-    kubeconfig: undefined,
-    context: undefined,
+    kube: {},
   };
   assert.equal(await what({ ...defaults, ...options }, { stdout, stderr, findLab: () => undefined }), 0);
   return stdout.text;
 }
 
 test('a grant makes the account, what it sees, and who may be it; again it changes nothing', async (t) => {
-  const { objects, writes, kubeconfig } = await server(t);
-  const first = await run(runGrant, { namespace: 'shop', user: 'jane', kubeconfig });
+  const { objects, writes, kube } = await server(t);
+  const first = await run(runGrant, { namespace: 'shop', user: 'jane', kube });
   assert.equal(first.trim().split('\n').length, 7);
   assert.ok(first.split('\n').every((line) => line === '' || line.endsWith(' created')));
   assert.deepEqual(objects.get('/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles/ktrace-viewer')?.rules, [
@@ -105,7 +105,7 @@ test('a grant makes the account, what it sees, and who may be it; again it chang
   ]);
   assert.ok([...objects.keys()].every((path) => !path.includes('cluster')));
   const before = structuredClone([...objects]);
-  const again = await run(runGrant, { namespace: 'shop', user: 'jane', kubeconfig });
+  const again = await run(runGrant, { namespace: 'shop', user: 'jane', kube });
   assert.ok(again.split('\n').every((line) => line === '' || line.endsWith(' unchanged')));
   assert.deepEqual([...objects], before);
   assert.ok(writes.every((write) => write.startsWith('POST')));
@@ -156,25 +156,25 @@ test("a grant lets its user ask where the namespace's targets are, with what the
 });
 
 test('nothing is granted where a pod of the same namespace is on its node’s network', async (t) => {
-  const { objects, writes, kubeconfig } = await server(t);
+  const { objects, writes, kube } = await server(t);
   const pod = '/api/v1/namespaces/ktrace/pods/ktrace-agent-x';
   objects.set(pod, { metadata: { name: 'ktrace-agent-x' }, spec: { hostNetwork: true } });
   for (const what of [{ namespace: 'shop' }, { admin: true }])
-    await assert.rejects(run(runGrant, { ...what, user: 'jane', kubeconfig }), {
+    await assert.rejects(run(runGrant, { ...what, user: 'jane', kube }), {
       code: 'KTRACE_E_UNSAFE_GRANT',
       message: /pods of namespace ktrace use their node's network \(ktrace-agent-x\)/,
     });
   assert.deepEqual(writes, []);
-  await run(runRevoke, { namespace: 'shop', user: 'jane', kubeconfig });
+  await run(runRevoke, { namespace: 'shop', user: 'jane', kube });
   objects.set(pod, { metadata: { name: 'ktrace-gate-x' }, spec: {} });
-  await run(runGrant, { namespace: 'shop', user: 'jane', kubeconfig });
+  await run(runGrant, { namespace: 'shop', user: 'jane', kube });
 });
 
 test('payloads are granted beside the packets, by an account of their own, and taken back with them or alone', async (t) => {
-  const { objects, kubeconfig } = await server(t);
-  await run(runGrant, { namespace: 'shop', user: 'jane', kubeconfig });
+  const { objects, kube } = await server(t);
+  await run(runGrant, { namespace: 'shop', user: 'jane', kube });
   const plain = [...objects.keys()];
-  await run(runGrant, { namespace: 'shop', user: 'jane', payloads: true, kubeconfig });
+  await run(runGrant, { namespace: 'shop', user: 'jane', payloads: true, kube });
   const roles = '/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles';
   assert.deepEqual(objects.get(`${roles}/ktrace-payload-viewer`)?.rules, [
     { apiGroups: ['ktrace.dev'], resources: ['flows'], verbs: ['get', 'watch'] },
@@ -185,14 +185,14 @@ test('payloads are granted beside the packets, by an account of their own, and t
     { apiGroups: [''], resources: ['serviceaccounts/token'], resourceNames: ['ktrace-payload-viewer'], verbs: ['create'] },
   ]);
   const both = [...objects.keys()];
-  await run(runRevoke, { namespace: 'shop', user: 'jane', payloads: true, kubeconfig });
+  await run(runRevoke, { namespace: 'shop', user: 'jane', payloads: true, kube });
   assert.deepEqual([...objects.keys()], plain, 'the payloads alone');
-  await run(runGrant, { namespace: 'shop', user: 'jane', payloads: true, kubeconfig });
+  await run(runGrant, { namespace: 'shop', user: 'jane', payloads: true, kube });
   assert.deepEqual([...objects.keys()].sort(), both.sort());
-  const said = await run(runRevoke, { namespace: 'shop', user: 'jane', kubeconfig });
+  const said = await run(runRevoke, { namespace: 'shop', user: 'jane', kube });
   assert.deepEqual([...objects.keys()], ['/apis/rbac.authorization.k8s.io/v1/namespaces/ktrace/roles/ktrace-connect']);
   assert.doesNotMatch(said, /not there/);
-  await run(runGrant, { admin: true, user: 'jane', payloads: true, kubeconfig });
+  await run(runGrant, { admin: true, user: 'jane', payloads: true, kube });
   assert.match(
     JSON.stringify(objects.get('/apis/rbac.authorization.k8s.io/v1/clusterroles/ktrace-payload-admin')?.rules),
     /payloads/,
@@ -201,40 +201,40 @@ test('payloads are granted beside the packets, by an account of their own, and t
 });
 
 test('a role that was widened by hand is put right, its labels left', async (t) => {
-  const { objects, kubeconfig } = await server(t);
-  await run(runGrant, { namespace: 'shop', user: 'jane', kubeconfig });
+  const { objects, kube } = await server(t);
+  await run(runGrant, { namespace: 'shop', user: 'jane', kube });
   const path = '/apis/rbac.authorization.k8s.io/v1/namespaces/ktrace/roles/ktrace-connect';
   const role = objects.get(path) as Held;
   objects.set(path, { ...role, metadata: { ...role.metadata, labels: { mine: 'x' } }, rules: [] });
-  assert.match(await run(runGrant, { namespace: 'shop', user: 'jane', kubeconfig }), /role\/ktrace-connect in ktrace changed/);
+  assert.match(await run(runGrant, { namespace: 'shop', user: 'jane', kube }), /role\/ktrace-connect in ktrace changed/);
   assert.deepEqual(objects.get(path)?.rules, role.rules);
   assert.deepEqual(objects.get(path)?.metadata.labels, { mine: 'x' });
 });
 
 test('a revoke takes one grant back and leaves others; the last takes the account along; again it changes nothing', async (t) => {
-  const { objects, kubeconfig } = await server(t);
-  await run(runGrant, { namespace: 'shop', user: 'jane', kubeconfig });
+  const { objects, kube } = await server(t);
+  await run(runGrant, { namespace: 'shop', user: 'jane', kube });
   const withJane = [...objects.keys()];
-  await run(runGrant, { namespace: 'shop', group: 'ops', kubeconfig });
-  await run(runRevoke, { namespace: 'shop', group: 'ops', kubeconfig });
+  await run(runGrant, { namespace: 'shop', group: 'ops', kube });
+  await run(runRevoke, { namespace: 'shop', group: 'ops', kube });
   assert.deepEqual([...objects.keys()], withJane);
-  await run(runRevoke, { namespace: 'shop', user: 'jane', kubeconfig });
+  await run(runRevoke, { namespace: 'shop', user: 'jane', kube });
   assert.deepEqual([...objects.keys()], ['/apis/rbac.authorization.k8s.io/v1/namespaces/ktrace/roles/ktrace-connect']);
-  const again = await run(runRevoke, { namespace: 'shop', user: 'jane', kubeconfig });
+  const again = await run(runRevoke, { namespace: 'shop', user: 'jane', kube });
   assert.ok(again.split('\n').every((line) => line === '' || line.endsWith(' not there')));
 });
 
 test('everything is granted by a cluster role, and what installs with ktrace outlives the last revoke', async (t) => {
-  const { objects, kubeconfig } = await server(t);
-  await run(runGrant, { admin: true, user: 'jane', kubeconfig });
+  const { objects, kube } = await server(t);
+  await run(runGrant, { admin: true, user: 'jane', kube });
   assert.ok(objects.has('/apis/rbac.authorization.k8s.io/v1/clusterroles/ktrace-admin'));
-  await run(runRevoke, { admin: true, user: 'jane', kubeconfig });
+  await run(runRevoke, { admin: true, user: 'jane', kube });
   assert.ok(objects.has('/api/v1/namespaces/ktrace/serviceaccounts/ktrace-admin'));
   assert.ok([...objects.keys()].every((path) => !/rolebindings\/ktrace-(connect|admin-token)/.test(path)));
 });
 
 test('a dry run prints YAML and asks no cluster', async () => {
-  const yaml = await run(runGrant, { namespace: 'shop', group: 'ops', dryRun: true, kubeconfig: '/nonexistent' });
+  const yaml = await run(runGrant, { namespace: 'shop', group: 'ops', dryRun: true, kube: { kubeconfig: '/nonexistent' } });
   assert.equal(yaml.split('---\n').length - 1, 7);
   assert.match(yaml, /kind: Group\n\s+name: ops/);
 });

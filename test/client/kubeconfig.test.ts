@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createApi } from '../../src/client/api.ts';
-import { type KubeSurroundings, loadKubeConfig } from '../../src/client/kubeconfig.ts';
+import { contextNamespace, type KubeOptions, type KubeSurroundings, loadKubeConfig } from '../../src/client/kubeconfig.ts';
 import { forwardPort } from '../../src/client/port-forward.ts';
 import { proxyFor } from '../../src/client/proxy.ts';
 import { connectProxy, type TlsApi, tlsApi, writeKubeconfig } from './tls-api.ts';
@@ -19,8 +19,13 @@ const AROUND: KubeSurroundings = {
 };
 
 /** Who the API server takes the kubeconfig's user for: once asked, and once through a port-forward, whose echo must come back. */
-async function whoIs(t: TestContext, kubeconfig: string | undefined, around: KubeSurroundings = AROUND): Promise<string[]> {
-  const config = loadKubeConfig({ kubeconfig }, around);
+async function whoIs(
+  t: TestContext,
+  kubeconfig: string | undefined,
+  around: KubeSurroundings = AROUND,
+  options: KubeOptions = {},
+): Promise<string[]> {
+  const config = loadKubeConfig({ kubeconfig, ...options }, around);
   const { user } = (await createApi(config).get('/whoami')) as { user: string };
   const abort = new AbortController();
   const connection = await forwardPort(config, { namespace: 'ktrace', name: 'gate' }, 7471, abort.signal);
@@ -67,6 +72,49 @@ test('a token is used, from the kubeconfig and from a file; without credentials 
   assert.deepEqual(await whoIs(t, writeKubeconfig(api, { tokenFile: 'token' })), ['from-a-file']);
   const config = loadKubeConfig({ kubeconfig: writeKubeconfig(api, {}) }, AROUND);
   await assert.rejects(createApi(config).get('/whoami'), { code: 'KTRACE_E_API_UNAUTHORIZED', exitCode: 4 });
+});
+
+test('somebody else is impersonated, with groups, in requests and port-forwards', async (t) => {
+  const api = await tlsApi(t);
+  const kubeconfig = writeKubeconfig(api, { token: 'mine', as: 'of-the-kubeconfig' });
+  assert.deepEqual(await whoIs(t, kubeconfig), ['mine']);
+  assert.deepEqual(await whoIs(t, kubeconfig, AROUND, { as: 'jane', asGroups: ['dev', 'ops'] }), ['mine']);
+  assert.deepEqual(api.impersonated, ['of-the-kubeconfig ()', 'of-the-kubeconfig ()', 'jane (dev, ops)', 'jane (dev, ops)']);
+});
+
+test("another cluster and user than the context's are taken, and those that the kubeconfig has not are refused", async (t) => {
+  const api = await tlsApi(t);
+  const kubeconfig = join(api.folder, 'several');
+  const wrong = { server: 'https://127.0.0.1:1' };
+  const right = { server: api.url, 'certificate-authority': 'ca.crt' };
+  const config = {
+    'current-context': 'one',
+    clusters: [
+      { name: 'one', cluster: wrong },
+      { name: 'two', cluster: right },
+    ],
+    users: [
+      { name: 'first', user: { token: 'first' } },
+      { name: 'second', user: { token: 'second' } },
+    ],
+    contexts: [{ name: 'one', context: { cluster: 'one', user: 'first', namespace: 'shop' } }],
+  };
+  writeFileSync(kubeconfig, JSON.stringify(config));
+  assert.deepEqual(await whoIs(t, kubeconfig, AROUND, { cluster: 'two' }), ['first']);
+  assert.deepEqual(await whoIs(t, kubeconfig, AROUND, { cluster: 'two', user: 'second' }), ['second']);
+  assert.equal(contextNamespace(loadKubeConfig({ kubeconfig, cluster: 'two' }, AROUND)), 'shop');
+  for (const [options, message, hint] of [
+    [{ cluster: 'tow' }, 'The kubeconfig has no cluster "tow"', /Did you mean two\?/],
+    [{ user: 'nobody' }, 'The kubeconfig has no user "nobody"', /It has first, second\./],
+  ] as const)
+    assert.throws(() => loadKubeConfig({ kubeconfig, ...options }, AROUND), { code: 'KTRACE_E_KUBECONFIG', message, hint });
+});
+
+test('any certificate is taken where that is asked for, and no other time', async (t) => {
+  const api = await tlsApi(t);
+  const kubeconfig = writeKubeconfig(api, { token: 'mine' }, { 'certificate-authority': 'client.crt' });
+  await assert.rejects(whoIs(t, kubeconfig), { code: 'KTRACE_E_API_UNREACHABLE' });
+  assert.deepEqual(await whoIs(t, kubeconfig, AROUND, { insecureSkipTlsVerify: true }), ['mine']);
 });
 
 test('an exec plugin is run for a token, once while the token is good, and again when it has ended', async (t) => {

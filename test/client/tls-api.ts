@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer as createProxy } from 'node:http';
+import { createServer as createProxy, type IncomingHttpHeaders } from 'node:http';
 import { createServer, type ServerOptions } from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -18,6 +18,8 @@ export interface TlsApi {
   folder: string;
   /** Who asked, by certificate or token, in order. */
   seen: string[];
+  /** Whom they wanted to be, with groups, of those who wanted that. */
+  impersonated: string[];
 }
 
 export async function tlsApi(t: TestContext): Promise<TlsApi> {
@@ -34,6 +36,11 @@ export async function tlsApi(t: TestContext): Promise<TlsApi> {
     rejectUnauthorized: false,
   };
   const seen: string[] = [];
+  const impersonated: string[] = [];
+  const note = (headers: IncomingHttpHeaders): void => {
+    const { 'impersonate-user': user, 'impersonate-group': groups } = headers;
+    if (user !== undefined) impersonated.push(`${user} (${groups ?? ''})`);
+  };
   const whose = (socket: TLSSocket, authorization = ''): string | undefined => {
     const named = socket.authorized ? socket.getPeerCertificate().subject.CN : undefined;
     const user = (Array.isArray(named) ? named[0] : named) ?? /^Bearer (.+)$/.exec(authorization)?.[1];
@@ -42,12 +49,14 @@ export async function tlsApi(t: TestContext): Promise<TlsApi> {
   };
   const server = createServer(options, (request, response) => {
     const user = whose(request.socket as TLSSocket, request.headers.authorization);
+    note(request.headers);
     const body = user === undefined ? { kind: 'Status', code: 401, reason: 'Unauthorized' } : { user };
     response.writeHead(user === undefined ? 401 : 200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   });
   const forwards = new WebSocketServer({ noServer: true, handleProtocols: () => 'v4.channel.k8s.io' });
   server.on('upgrade', (request, socket, head) => {
     if (whose(request.socket as TLSSocket, request.headers.authorization) === undefined) return void socket.destroy();
+    note(request.headers);
     forwards.handleUpgrade(request, socket, head, (client) => {
       for (const channel of [0, 1]) client.send(Buffer.from([channel, 0, 0]));
       client.on('message', (data: Buffer) => client.send(data));
@@ -60,7 +69,7 @@ export async function tlsApi(t: TestContext): Promise<TlsApi> {
     server.close();
   });
   const { port } = server.address() as AddressInfo;
-  return { url: `https://127.0.0.1:${port}`, port, folder, seen };
+  return { url: `https://127.0.0.1:${port}`, port, folder, seen, impersonated };
 }
 
 /** Another user's certificate, signed by the server's own authority. */

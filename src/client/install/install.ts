@@ -4,14 +4,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { EXIT, KtraceError } from '../../util/errors.ts';
 import { type Api, ApiError, createApi } from '../api.ts';
 import { type KubeObject, objectPath, titleOf } from '../kube-object.ts';
-import { kubeSurroundings, loadKubeConfig } from '../kubeconfig.ts';
+import { type KubeOptions, kubeSurroundings, loadKubeConfig } from '../kubeconfig.ts';
 import { escapeText } from '../render/escape.ts';
 import { applyManifest } from './apply.ts';
 import { deployFolder, type Manifest, renderManifests } from './manifests.ts';
 import { type Problem, problemsOf, problemText, type Readiness, readinessOf } from './readiness.ts';
 import { awaitGone, removeOurs } from './remove.ts';
 
-export interface InstallOptions {
+export interface InstallOptions extends KubeOptions {
   /** Undefined: the one that the manifests name. */
   image: string | undefined;
   leastPrivilege: boolean;
@@ -19,8 +19,6 @@ export interface InstallOptions {
   timeoutMs: number;
   dryRun: boolean;
   ktraceNamespace: string;
-  kubeconfig: string | undefined;
-  context: string | undefined;
 }
 
 export interface InstallIo {
@@ -53,12 +51,9 @@ export async function runInstall(options: InstallOptions, io: InstallIo): Promis
   return awaitReadiness(api, manifests, options, io);
 }
 
-export function openApi(
-  { kubeconfig, context }: Pick<InstallOptions, 'kubeconfig' | 'context'>,
-  { findLab, stderr }: InstallIo,
-): Api {
+export function openApi(options: KubeOptions, { findLab, stderr }: InstallIo): Api {
   const note = (text: string) => void stderr.write(`ktrace: ${text}\n`);
-  return createApi(loadKubeConfig({ kubeconfig, context }, kubeSurroundings(findLab, note)));
+  return createApi(loadKubeConfig(options, kubeSurroundings(findLab, note)), options.requestTimeoutMs);
 }
 
 /** What else is in a namespace would become privileged with it, and go with it at the end: only one of our own is taken. */

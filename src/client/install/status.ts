@@ -1,11 +1,12 @@
 import { agentNamespace } from '../../protocol/constants.ts';
 import { EXIT, KtraceError } from '../../util/errors.ts';
 import { type Api, ApiError, listAll } from '../api.ts';
+import type { KubeOptions } from '../kubeconfig.ts';
 import { escapeText, safeJson } from '../render/escape.ts';
 import { type InstallIo, type InstallOptions, openApi } from './install.ts';
 import { isReady, type Pod, podProblem, restartsOf } from './pod-problem.ts';
 
-export type StatusOptions = Pick<InstallOptions, 'ktraceNamespace' | 'kubeconfig' | 'context'> & {
+export type StatusOptions = Pick<InstallOptions, 'ktraceNamespace' | keyof KubeOptions> & {
   output: 'text' | 'json';
 };
 

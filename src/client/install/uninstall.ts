@@ -3,15 +3,13 @@ import { agentNamespace } from '../../protocol/constants.ts';
 import { EXIT } from '../../util/errors.ts';
 import { type Api, listAll } from '../api.ts';
 import { type KubeObject, titleOf } from '../kube-object.ts';
+import type { KubeOptions } from '../kubeconfig.ts';
 import { escapeText } from '../render/escape.ts';
 import { type InstallIo, type InstallOptions, openApi } from './install.ts';
 import { deployFolder, type Manifest, renderManifests } from './manifests.ts';
 import { awaitGone, removeOurs, stateOf } from './remove.ts';
 
-export type UninstallOptions = Pick<
-  InstallOptions,
-  'wait' | 'timeoutMs' | 'dryRun' | 'ktraceNamespace' | 'kubeconfig' | 'context'
-> & {
+export type UninstallOptions = Pick<InstallOptions, 'wait' | 'timeoutMs' | 'dryRun' | 'ktraceNamespace' | keyof KubeOptions> & {
   /** Take away what `ktrace grant` made in all namespaces, too. */
   revokeGrants: boolean;
 };
