@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import type { HookReport, Lack, NodeReport } from '../event/node-report.ts';
-import type { Interfaces } from './interfaces.ts';
+import { type Interfaces, type InterfacesLacking, NO_INTERFACES } from './interfaces.ts';
 import { PROBES } from './probe-plan.ts';
 import type { Tracer } from './tracer.ts';
 
@@ -24,14 +24,26 @@ export function diagnose(
 ): NodeReport {
   const hooks = tracer.hooks();
   const list = interfaces.list();
+  // While nobody follows nothing is attached, and nothing can have failed.
+  const lacking = interfaces.lacking();
+  const reason = list.length === 0 ? NO_INTERFACES : lacking?.isEverything ? `${NO_PACKETS}: ${lacking.text}` : undefined;
   return {
     ...machine(node, version, true),
     hooks,
     interfaces: list,
-    lacks: [...lacksOf(hooks), ...(symbols.areKnown ? [] : [NO_SYMBOLS])],
-    works: true,
-    ...(list.length === 0 ? { reason: 'there is no interface of a pod network here (yet)' } : {}),
+    lacks: [
+      ...(lacking === undefined || reason !== undefined ? [] : [packetsAt(lacking)]),
+      ...lacksOf(hooks),
+      ...(symbols.areKnown ? [] : [NO_SYMBOLS]),
+    ],
+    works: reason === undefined,
+    ...(reason === undefined ? {} : { reason }),
   };
+}
+
+function packetsAt({ text, failed }: InterfacesLacking): Lack {
+  const names = failed.map(({ name }) => name).sort();
+  return { what: `packets at ${names.join(', ')}`, why: text, remedy: INTERFACES_REMEDY };
 }
 
 /** A node where the programs could not even be loaded. */
@@ -62,6 +74,11 @@ export function capabilities(status = readFileSync('/proc/self/status', 'latin1'
   }));
 }
 
+/** What followers and doctor read where not one interface is attached. */
+export const NO_PACKETS = 'no packet is seen at any interface of this node';
+
+const INTERFACES_REMEDY =
+  'another program may hold what the agent needs there, or the kernel has no memory for it (docs/errors.md, KTRACE_N_INTERFACES_INCOMPLETE); the agent goes on trying while somebody follows';
 const DROPS_REMEDY = 'Linux 5.17 or later, with BTF';
 const CONNTRACK_REMEDY =
   'load nf_conntrack, on a kernel whose modules have BTF: the agent takes it up, at the latest when the next follow begins';

@@ -11,6 +11,16 @@ import { Reread, type Schedule, schedule } from './reread.ts';
 import { MAX_GENEVE_PORTS, MAX_UPLINKS, MAX_VXLAN_PORTS, type Tracer } from './tracer.ts';
 import { uplinksOf } from './uplinks.ts';
 
+/** Why nothing can be seen where there is nothing to attach to. */
+export const NO_INTERFACES = 'no interface of a pod network and no uplink is known on this node (yet)';
+
+/** What is not seen for want of interfaces. */
+export interface InterfacesLacking {
+  text: string;
+  isEverything: boolean;
+  failed: readonly NamedInterface[];
+}
+
 interface Known {
   link: Link;
   kind: InterfaceKind | undefined;
@@ -127,11 +137,10 @@ export class Interfaces {
   }
 
   /** What is not seen for want of interfaces, while it should be; undefined when all are attached. */
-  lacking(): { text: string; isEverything: boolean; failed: readonly NamedInterface[] } | undefined {
+  lacking(): InterfacesLacking | undefined {
     if (!this.#isActive) return undefined;
     const list = this.list();
-    if (list.length === 0)
-      return { text: 'no interface of a pod network and no uplink is known on this node (yet)', isEverything: true, failed: [] };
+    if (list.length === 0) return { text: NO_INTERFACES, isEverything: true, failed: [] };
     const text = this.#failed.text();
     if (text === undefined) return undefined;
     return { text, isEverything: list.every(({ attached }) => !attached), failed: this.#failed.list() };

@@ -17,7 +17,7 @@ import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { formatUnixNs } from '../util/time.ts';
 import { pipelineCounters } from './counters.ts';
-import { diagnose } from './doctor.ts';
+import { diagnose, NO_PACKETS } from './doctor.ts';
 import type { Counter, Feed, Follower, HookState, Sink } from './feed.ts';
 import { type FollowSetOptions, isWanted } from './follow-set.ts';
 import { Followers, type Following, type TargetChange } from './followers.ts';
@@ -351,9 +351,7 @@ export class Pipeline implements Feed {
       this.#notices.withdraw(code, { code, level: 'info', text: 'all interfaces of this node are attached now' });
       return;
     }
-    const what = lacking.isEverything
-      ? 'no packet is seen at any interface of this node'
-      : 'not all interfaces of this node are seen';
+    const what = lacking.isEverything ? NO_PACKETS : 'not all interfaces of this node are seen';
     const text = `${what}: ${lacking.text}; trying again`;
     const level = lacking.isEverything ? 'error' : 'warn';
     this.#notices.update({ code, level, text, ...podInterfaces(lacking.failed) });

@@ -29,7 +29,7 @@ export interface NodeReport {
   /** The pod network's, with what they are. */
   interfaces: { name: string; kind: string; attached: boolean }[];
   lacks: Lack[];
-  /** Packets at interfaces can be told: the main job. */
+  /** Packets at interfaces can be told: the main job. While nobody follows, nothing is known against it but that there is no interface. */
   works: boolean;
   /** Why it does not work. */
   reason?: string;

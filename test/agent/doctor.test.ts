@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { brokenNode, capabilities, diagnose } from '../../src/agent/doctor.ts';
 import type { Interfaces } from '../../src/agent/interfaces.ts';
 import type { Tracer } from '../../src/agent/tracer.ts';
 import type { HookReport } from '../../src/event/node-report.ts';
+import { link, openInterfaces } from './interfaces-fixture.ts';
 
 const TC: HookReport = { name: 'tc', backend: 'tcx', state: 'on' };
 
-function reportOf(hooks: HookReport[], names = ['veth1'], areKnown = true) {
-  const interfaces = { list: () => names.map((name) => ({ name, kind: 'pod', attached: true })) };
+function reportOf(hooks: HookReport[], areKnown = true, given?: Interfaces) {
+  const interfaces = given ?? { list: () => [{ name: 'veth1', kind: 'pod', attached: true }], lacking: () => undefined };
   return diagnose('host1', '0.1.0', {
     tracer: { hooks: () => hooks } as unknown as Tracer,
     interfaces: interfaces as unknown as Interfaces,
@@ -32,7 +33,7 @@ test('a node with all hooks lacks nothing', () => {
 });
 
 test('a node that hides its kernel’s addresses lacks the names, whatever capabilities there are', () => {
-  const { lacks, works } = reportOf([TC], ['veth1'], false);
+  const { lacks, works } = reportOf([TC], false);
   assert.equal(works, true);
   assert.match(lacks[0]?.what ?? '', /names of the kernel functions/);
   assert.match(lacks[0]?.remedy ?? '', /kptr_restrict/);
@@ -69,8 +70,42 @@ for (const [hook, what, remedy] of [
   });
 }
 
-test('a node without interfaces of a pod network says so', () => {
-  assert.match(reportOf([TC], []).reason ?? '', /no interface of a pod network/);
+for (const isActive of [true, false]) {
+  test(`a node without interfaces does not work, whether or not somebody follows (${isActive})`, (t) => {
+    const { interfaces } = openInterfaces(t);
+    interfaces.setActive(isActive);
+    const { works, reason } = reportOf([TC], true, interfaces);
+    assert.equal(works, false);
+    assert.match(reason ?? '', /^no interface of a pod network and no uplink is known on this node/);
+  });
+}
+
+/** What a node says of itself where these interfaces are refused. */
+function reportWhere(t: TestContext, refused: readonly number[], isActive = true) {
+  const links = [7, 8].map((ifindex) => link({ ifindex, name: `veth${ifindex}` }));
+  const { interfaces } = openInterfaces(t, { links, refusals: new Map(refused.map((ifindex) => [ifindex, 'ENOMEM'])) });
+  interfaces.setActive(isActive);
+  return reportOf([TC], true, interfaces);
+}
+
+test('a node where no interface can be attached does not work, and says why', (t) => {
+  const { works, reason, lacks } = reportWhere(t, [7, 8]);
+  assert.deepEqual(
+    [works, reason, lacks],
+    [false, "no packet is seen at any interface of this node: 2 pods' interfaces: ENOMEM", []],
+  );
+});
+
+test('a node where some interface cannot be attached works, and lacks the packets there', (t) => {
+  const { works, reason, lacks } = reportWhere(t, [7]);
+  assert.deepEqual([works, reason, lacks.length], [true, undefined, 1]);
+  assert.deepEqual([lacks[0]?.what, lacks[0]?.why], ['packets at veth7', "1 pod's interface: ENOMEM"]);
+  assert.match(lacks[0]?.remedy ?? '', /goes on trying/);
+});
+
+test('of a node where nobody follows, and nothing is attached, it is not said that it does not work', (t) => {
+  const { works, reason, lacks } = reportWhere(t, [7, 8], false);
+  assert.deepEqual([works, reason, lacks], [true, undefined, []]);
 });
 
 test('a node whose programs cannot be loaded does not work, and says why', () => {

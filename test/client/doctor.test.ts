@@ -55,6 +55,13 @@ test('a report tells hooks, interfaces, and what is missing once for each reason
   ]);
 });
 
+test('what is not attached is attached when somebody follows, unless it cannot be', () => {
+  const interfaces = [{ name: 'veth1', kind: 'pod', attached: false }];
+  const line = (report: NodeReport) => reportLines(report).find((one) => one.startsWith('  interfaces'));
+  assert.equal(line({ ...REPORT, interfaces }), '  interfaces: 1, attached when somebody follows');
+  assert.equal(line({ ...REPORT, interfaces, works: false, reason: 'ENOMEM' }), '  interfaces: 1, none attached');
+});
+
 test('exit code 0 when every node works, 1 when one does not or cannot be asked; JSON is one object a line', async () => {
   const silent = { v: 1, node: 'host2', works: false, reason: 'The gate cannot be reached' } as const;
   for (const [reports, code] of [

@@ -28,7 +28,7 @@ function wholeReport(report: NodeReport): string[] {
     ...(interfaces.length === 0
       ? []
       : [
-          `  interfaces: ${interfaces.length}, ${attached === 0 ? 'attached when somebody follows' : `${attached} attached`}`,
+          `  interfaces: ${interfaces.length}, ${attached > 0 ? `${attached} attached` : works ? 'attached when somebody follows' : 'none attached'}`,
           ...table(interfaces.map((one) => [one.name, one.kind, one.attached ? 'attached' : ''])),
         ]),
     ...(lacks.length === 0 ? [] : ['  cannot be told:', ...lackLines(lacks)]),
