@@ -425,7 +425,7 @@ export class Pipeline implements Feed {
   #refreshProbes(): void {
     const { tracer, log } = this.#options;
     if (!tracer.probes.refresh()) return;
-    log.info({ hooks: tracer.probes.hooks() }, 'a module was loaded: more can be told');
+    log.info({ hooks: tracer.probes.hooks() }, 'the kernel’s modules have changed, and with them what can be told');
     this.#tellLacks();
   }
 

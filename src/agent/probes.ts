@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { BpfObject, NativeModule } from '../native/types.ts';
 import { messageOf } from '../util/errors.ts';
 import type { HookState } from './feed.ts';
-import { listFunctions, PROBES, type Probe, resolveProbes } from './probe-plan.ts';
+import { listFunctions, PROBES, type Probe, resolveProbes, symbolsOf } from './probe-plan.ts';
 
 export type ProbeBackend = 'fentry' | 'kprobe';
 
@@ -24,6 +24,8 @@ interface State {
   probe: Probe;
   backend: ProbeBackend | 'none';
   reason: string | undefined;
+  /** It is not there because what it does never happens here. */
+  isExpected: boolean;
   object: BpfObject | undefined;
   handle: number | undefined;
   /** Refused by the kernel: loading it again would end the same way. */
@@ -49,6 +51,7 @@ export class Probes {
       probe,
       backend: 'none',
       reason: undefined,
+      isExpected: false,
       object: undefined,
       handle: undefined,
       isFinal: false,
@@ -67,17 +70,15 @@ export class Probes {
     }));
   }
 
-  /** What this kernel does not allow to trace, in one text; undefined when nothing is missing. A function whose module is not loaded is never called. */
+  /** What this kernel does not allow to trace, in one text; undefined when nothing is missing. */
   lacking(): string | undefined {
-    const missing = this.hooks().filter(
-      ({ state, reason = '' }) => state === 'unavailable' && !reason.includes('module is not loaded'),
-    );
+    const missing = this.#states.filter(({ object, isExpected }) => object === undefined && !isExpected);
     if (missing.length === 0) return undefined;
     const reasons = [...new Set(missing.map(({ reason = '' }) => reason.split('\n', 1)[0] ?? ''))].join('; ');
     const which =
       missing.length === this.#states.length
         ? "the kernel's own functions are"
-        : `${missing.map(({ name }) => name).join(', ')} is`;
+        : `${missing.map(({ probe }) => probe.name).join(', ')} ${missing.length === 1 ? 'is' : 'are'}`;
     return `${which} not seen, only interfaces and conntrack's entries: ${reasons} (ktrace doctor says what that costs)`;
   }
 
@@ -100,10 +101,10 @@ export class Probes {
     const modules = this.#readModules();
     if (modules === this.#modules) return false;
     this.#modules = modules;
-    const before = this.#objects.length;
+    const before = JSON.stringify(this.hooks());
     this.#load();
     if (this.#isActive) for (const state of this.#states) this.#attach(state);
-    return this.#objects.length !== before;
+    return JSON.stringify(this.hooks()) !== before;
   }
 
   close(): void {
@@ -146,7 +147,8 @@ export class Probes {
     for (const state of open) {
       const resolution = resolutions.get(state.probe);
       state.reason = undefined;
-      if (resolution === undefined || 'reason' in resolution) state.reason = resolution?.reason;
+      state.isExpected = false;
+      if (resolution === undefined || 'reason' in resolution) Object.assign(state, resolution);
       else wanted.set(state, { backend: first, positions: resolution.positions });
     }
     while (wanted.size > 0) {
@@ -225,10 +227,7 @@ export class Probes {
   }
 
   #listFunctions(probes: readonly Probe[]): ReturnType<typeof listFunctions> {
-    return listFunctions(
-      readOrEmpty(this.#options.kallsyms),
-      probes.map((probe) => probe.function),
-    );
+    return listFunctions(readOrEmpty(this.#options.kallsyms), symbolsOf(probes));
   }
 
   /** Names alone: their use counts change all the time. */

@@ -47,9 +47,14 @@ for (const [hook, what, remedy] of [
     /CAP_PERFMON/,
   ],
   [
-    { name: 'nat', reason: 'no function nf_nat_manip_pkt: … its module is not loaded, or' },
+    { name: 'nat', reason: 'the kernel has no function nf_nat_manip_pkt: its module is not loaded (nf_nat)' },
     /NAT rewrites/,
     /when the module is loaded/,
+  ],
+  [
+    { name: 'icmp-receive', reason: 'the kernel has no function icmp_rcv: it has another name here, or' },
+    /took an ICMP message in/,
+    /report the reason/,
   ],
   [
     { name: 'nat', reason: 'nf_nat_manip_pkt of module nf_nat has no type information (BTF), so' },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Interfaces } from '../../src/agent/interfaces.ts';
 import { COUNT_MS, followAll, openPipeline } from './pipeline-fixture.ts';
+import { EVERYTHING, openProbes, without } from './probes-fixture.ts';
 
 test('a follow whose start fails is refused with the kernel’s words, leaves nothing attached, and the next one is told', (t) => {
   let failures = 1;
@@ -64,6 +65,25 @@ test('what the kernel does not let be told is told when it is known, once, and n
   notices.length = 0;
   followAll(pipeline).follower.close();
   assert.deepEqual(followAll(pipeline).codes(), []);
+});
+
+test('functions that the kernel has under another name are told to who follows, and who follows later, until they are found', (t) => {
+  const { probes, kernel } = openProbes(t, { functions: without(/^nf_nat_manip_pkt$/) });
+  const { pipeline } = openPipeline(t, { tracer: { probes: probes as never, hooks: () => [] } });
+  const first = followAll(pipeline);
+  assert.deepEqual(
+    first.notices.map(({ code, level }) => [code, level]),
+    [['KTRACE_N_NO_PROBES', 'info']],
+  );
+  assert.match(first.notices[0]?.text ?? '', /^nat is not seen/);
+  assert.deepEqual(followAll(pipeline).codes(), ['KTRACE_N_NO_PROBES']);
+  kernel.lists(without(/^nf_nat/), ['overlay 1 0 - Live 0x0']);
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(followAll(pipeline).codes(), []);
+  kernel.lists(EVERYTHING, ['nf_nat 57344 1 xt_nat, Live 0x0']);
+  t.mock.timers.tick(COUNT_MS);
+  assert.equal(probes.hooks().find(({ name }) => name === 'nat')?.state, 'idle');
+  assert.deepEqual([followAll(pipeline).codes(), first.codes()], [[], ['KTRACE_N_NO_PROBES']]);
 });
 
 test('who follows, and who follows later, reads what is not attached, what changes of it, and that it is over', (t) => {

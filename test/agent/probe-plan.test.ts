@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { listFunctions, type Probe, resolveProbes } from '../../src/agent/probe-plan.ts';
+import { listFunctions, type Probe, resolveProbes, symbolsOf } from '../../src/agent/probe-plan.ts';
 import type { NativeModule } from '../../src/native/types.ts';
 
 const PROBE: Probe = { name: 'x', function: 'do_it', parameters: ['skb', ['code', 'reason']], tells: 'x' };
@@ -22,8 +22,29 @@ test('hidden addresses do not hide a function', () => {
   assert.deepEqual(resolved('0000000000000000 T do_it\n', [['skb', 'code']]), { at: [0, 1], module: undefined });
 });
 
+test('a function that is missing is expected to be where a part of the kernel is that has it', () => {
+  const probe: Probe = {
+    ...PROBE,
+    partOf: [
+      { name: 'nf_it', marker: 'set_it_up' },
+      { name: 'ipv6', marker: 'ipv6_rcv' },
+    ],
+  };
+  const symbols = symbolsOf([probe, PROBE]);
+  assert.deepEqual(symbols, ['do_it', 'set_it_up', 'ipv6_rcv']);
+  const btf = { functionParameters: () => ({}) } as unknown as NativeModule['btf'];
+  const resolve = (names: string[]) =>
+    resolveProbes([probe], listFunctions(names.map((name) => `ffffffff81000000 T ${name}\n`).join(''), symbols), btf).get(probe);
+  const reason = (part: string) => `the kernel has no function do_it: its module is not loaded (${part})`;
+  assert.deepEqual(resolve(['ipv6_rcv']), { reason: reason('nf_it'), isExpected: true });
+  assert.deepEqual(resolve(['set_it_up']), { reason: reason('ipv6'), isExpected: true });
+  const renamed = resolve(['set_it_up', 'ipv6_rcv']);
+  assert.ok(renamed !== undefined && 'reason' in renamed && !renamed.isExpected);
+  assert.match(renamed.reason, /another name/);
+});
+
 for (const [what, kallsyms, parameters, reason] of [
-  ['is missing', 'ffffffff81000000 T do_it_all\nffffffff81000000 D do_it\n', [], /no function do_it: .*module is not loaded/],
+  ['is missing', 'ffffffff81000000 T do_it_all\nffffffff81000000 D do_it\n', [], /no function do_it: it has another name here/],
   [
     'is there twice',
     'ffffffff81000000 t do_it\nffffffff82000000 t do_it\n',
