@@ -40,7 +40,7 @@ export interface AssemblerCounts {
   evicted: number;
   /** Emitted, and forgotten early because too many were held: later sightings of them begin another record. */
   forgotten: number;
-  /** Sightings of kernel functions whose packet was seen at no interface. Rewrites that still wait for their packet are not counted yet. */
+  /** Sightings of kernel functions whose packet was seen at no interface. Rewrites and errors that still wait for their packet are not counted yet. */
   unjoined: number;
 }
 
@@ -106,7 +106,7 @@ export class Assembler {
   /** A kernel function's sighting is no hop: it is joined to its packet, or waits until the packet is seen at an interface. */
   #addOfStack(sighting: Sighting, nowMs: number): void {
     if (sighting.hook === 'icmp-sent') {
-      this.#errorsMade.note(sighting);
+      this.counts.unjoined += this.#errorsMade.note(sighting);
       return;
     }
     const fingerprint = fingerprintOf(sighting);

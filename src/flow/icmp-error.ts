@@ -71,18 +71,33 @@ function originOf({ first, madeBy }: OpenPacket, view: NodeView): IcmpOrigin | u
   return own === undefined ? { node, seenBy: 'way' } : { node, ...placeOf(own, first, view), seenBy: 'address' };
 }
 
-/** Sightings of the kernel making an error, until the error is seen at an interface. Bounded; the oldest is forgotten first. */
+/** An error is seen at an interface within this time after it was made. */
+const WITHIN_NS = 100_000_000n;
+
+/** Sightings held at most, and of those about the packets of one sender: one whose packets are all refused must not push out what others are told. */
+const MOST = 256;
+const MOST_OF_SENDER = 32;
+
+/**
+ * Sightings of the kernel making an error, until the error is seen at an interface. The kernel is seen before it decides whether its rate limits let the
+ * error out, so many are never seen. Bounded; the oldest is forgotten first.
+ */
 export class ErrorsMade {
   readonly #recent: Sighting[] = [];
-  readonly #limit: number;
 
-  constructor(limit = 256) {
-    this.#limit = limit;
-  }
-
-  note(sighting: Sighting): void {
+  /** Gives how many were forgotten: too old for their error to come, or to make room. */
+  note(sighting: Sighting): number {
     this.#recent.push(sighting);
-    if (this.#recent.length > this.#limit) this.#recent.shift();
+    let forgotten = 0;
+    for (let oldest = this.#recent[0]; oldest !== undefined; oldest = this.#recent[0]) {
+      if (this.#recent.length <= MOST && sighting.timeNs - oldest.timeNs <= WITHIN_NS) break;
+      this.#recent.shift();
+      forgotten += 1;
+    }
+    const isOfSender = ({ tuple }: Sighting): boolean => tuple.src === sighting.tuple.src;
+    if (this.#recent.filter(isOfSender).length <= MOST_OF_SENDER) return forgotten;
+    this.#recent.splice(this.#recent.findIndex(isOfSender), 1);
+    return forgotten + 1;
   }
 
   /** Takes out the sighting of this error's making; undefined: it was not made here. */
@@ -92,9 +107,6 @@ export class ErrorsMade {
     return index < 0 ? undefined : this.#recent.splice(index, 1)[0];
   }
 }
-
-/** An error is seen at an interface within this time after it was made. */
-const WITHIN_NS = 100_000_000n;
 
 /** The error quotes the refused packet. NAT may have changed the quote meanwhile, so any address of the flow is accepted. */
 function isMakingOf({ sent, timeNs, proto, ipId, tuple }: Sighting, error: Sighting): boolean {

@@ -117,6 +117,33 @@ for (const [what, fields] of Object.entries<Partial<Sighting>>({
   });
 }
 
+/** The kernel makes so many errors about packets of these senders in turn, one a microsecond; none of them is seen at an interface. */
+function making(count: number, senderOf: (at: number) => string): ReturnType<typeof assembling> {
+  const opened = assembling();
+  for (let at = 0; at < count; at++) {
+    const ends = tuple(senderOf(at), 40_000, '10.244.2.10', 5353);
+    opened.assembler.add(sighting({ ...MADE, timeNs: 900n + BigInt(at) * 1000n, ipId: at, tuple: ends }), 0);
+  }
+  return opened;
+}
+
+test('errors that were made and are seen at no interface are counted as unjoined, when they are too many or too old', () => {
+  assert.equal(making(256, (at) => `10.0.0.${at}`).assembler.counts.unjoined, 0);
+  const { assembler } = making(300, (at) => `10.0.${at & 1}.${at >> 1}`);
+  assert.equal(assembler.counts.unjoined, 44);
+  assembler.add(sighting({ ...MADE, timeNs: 200_000_000n }), 0);
+  assert.equal(assembler.counts.unjoined, 300);
+});
+
+test('a sender whose packets are all refused does not push out what another’s error was made of', () => {
+  const { assembler, told } = making(300, (at) => (at === 0 ? '10.244.1.2' : '10.244.9.9'));
+  assert.equal(assembler.counts.unjoined, 299 - 32);
+  const quoted = { proto: 17, tuple: REQUEST };
+  assembler.add(unreachable({ ...AT_POD, timeNs: 400_000n, payloadHash: 0, conntrack: OF_FLOW, quoted }), 0);
+  assembler.flush();
+  assert.equal(told[0]?.event.icmp?.by?.seenBy, 'kprobe');
+});
+
 test('who made an error is told from its source where the kernel was not seen: the node’s own address, or a pod’s interface', () => {
   for (const [fields, by] of [
     [AT_POD, { node: 'host1', if: 'eth0', seenBy: 'address' }],
