@@ -141,6 +141,8 @@ export class Pipeline implements Feed {
 
   report(): NodeReport {
     const { version, tracer, interfaces, symbols } = this.#options;
+    // While nobody follows nothing else looks for modules.
+    this.guard.run('probes', () => this.#refreshProbes());
     return diagnose(this.node, version ?? '', { tracer, interfaces, symbols });
   }
 
@@ -173,6 +175,7 @@ export class Pipeline implements Feed {
   /** @throws KtraceError KTRACE_E_TRACING when tracing cannot be started; the follower is removed again then */
   follow(subscription: Subscription, sink: Sink, allowed: Scope): Follower {
     if (this.#ring === undefined) this.guard.run('reload', () => this.#reloadIfOutdated());
+    this.guard.run('probes', () => this.#refreshProbes());
     const following = this.#followers.add(subscription, sink, allowed);
     try {
       this.#followers.tellResolved(following);
@@ -426,7 +429,7 @@ export class Pipeline implements Feed {
     const { tracer, log } = this.#options;
     if (!tracer.probes.refresh()) return;
     log.info({ hooks: tracer.probes.hooks() }, 'the kernel’s modules have changed, and with them what can be told');
-    this.#tellLacks();
+    if (this.#ring !== undefined) this.#tellLacks();
   }
 
   #countFlows(): void {

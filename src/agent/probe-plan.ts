@@ -115,18 +115,19 @@ export function symbolsOf(probes: readonly Probe[]): string[] {
 /**
  * Resolves probes against the running kernel: the function must be there exactly once, and have the parameters that are asked for.
  * @param functions as {@link listFunctions} found them
+ * @param isLoaded whether a module is loaded to its end; before that its types are not there, and programs on its functions are refused
  */
 export function resolveProbes(
   probes: readonly Probe[],
   functions: FunctionList,
-  btf: NativeModule['btf'],
+  { btf, isLoaded }: { btf: NativeModule['btf']; isLoaded(module: string): boolean },
 ): Map<Probe, Resolution> {
   const present = probes.filter((probe) => functions.get(probe.function)?.length === 1);
   const parameters = btf.functionParameters(present.map((probe) => probe.function));
-  return new Map(probes.map((probe) => [probe, resolve(probe, functions, parameters[probe.function] ?? [])]));
+  return new Map(probes.map((probe) => [probe, resolve(probe, functions, parameters[probe.function] ?? [], isLoaded)]));
 }
 
-function resolve(probe: Probe, functions: FunctionList, known: string[][]): Resolution {
+function resolve(probe: Probe, functions: FunctionList, known: string[][], isLoaded: (module: string) => boolean): Resolution {
   const { function: name } = probe;
   const places = functions.get(name) ?? [];
   const [place] = places;
@@ -134,6 +135,8 @@ function resolve(probe: Probe, functions: FunctionList, known: string[][]): Reso
   const reason = (text: string): NoPlace => ({ reason: text, isExpected: false });
   if (places.length > 1) return reason(`${name} is ambiguous: the kernel has ${places.length} functions of this name`);
   const module = place === '' ? undefined : place;
+  if (module !== undefined && !isLoaded(module))
+    return { reason: `${name} is there, but its module is not loaded to its end (${module})`, isExpected: true };
   const own = known[0];
   if (own === undefined || known.length > 1) {
     const why =

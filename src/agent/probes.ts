@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import type { BpfObject, NativeModule } from '../native/types.ts';
 import { messageOf } from '../util/errors.ts';
 import type { HookState } from './feed.ts';
@@ -27,23 +28,36 @@ interface State {
   /** It is not there because what it does never happens here. */
   isExpected: boolean;
   object: BpfObject | undefined;
+  /** The module that the program is for, and as what it was listed then. */
+  module: { name: string; listed: string | undefined } | undefined;
   handle: number | undefined;
   /** Refused by the kernel: loading it again would end the same way. */
   isFinal: boolean;
 }
 
+/** How a probe is to be loaded. */
+interface Plan extends Pick<State, 'module'> {
+  backend: ProbeBackend;
+  positions: Uint8Array;
+}
+
+/** The loaded modules by name, each with its state and, where the kernel shows it, its address: `Live 0xffffffffc0a00000`. */
+type Modules = ReadonlyMap<string, string>;
+
 /**
  * The programs on the kernel's own functions. Each is resolved, loaded and attached for itself: what this kernel does not have, or refuses, costs
- * that probe's facts and is reported with its reason. A function of a module that is loaded later is picked up by {@link refresh}.
+ * that probe's facts and is reported with its reason. Modules that come and go later are picked up by {@link refresh}.
  */
 export class Probes {
   readonly #options: Required<ProbesOptions>;
   readonly #states: State[];
   /** Why there is no such backend at all. */
   readonly #refused: Partial<Record<ProbeBackend, string>> = {};
-  readonly #objects: BpfObject[] = [];
+  readonly #objects = new Set<BpfObject>();
+  /** Counted by programs of objects that are closed. */
+  #missesBefore = 0;
   #isActive = false;
-  #modules = '';
+  #modules: Modules;
 
   constructor(options: ProbesOptions) {
     this.#options = { kallsyms: '/proc/kallsyms', modules: '/proc/modules', ...options };
@@ -53,11 +67,12 @@ export class Probes {
       reason: undefined,
       isExpected: false,
       object: undefined,
+      module: undefined,
       handle: undefined,
       isFinal: false,
     }));
     this.#tryBackends();
-    this.#modules = this.#readModules();
+    this.#modules = this.#listModules();
     this.#load();
   }
 
@@ -84,7 +99,12 @@ export class Probes {
 
   /** The loaded programs with what the kernel counts of them. */
   programs(): { object: BpfObject; program: string }[] {
-    return this.#objects.flatMap((object) => object.programs().map((program) => ({ object, program })));
+    return [...this.#objects].flatMap((object) => object.programs().map((program) => ({ object, program })));
+  }
+
+  /** Runs that the kernel has refused since the start. */
+  recursionMisses(): number {
+    return [...this.#objects].reduce((sum, object) => sum + missesOf(object), this.#missesBefore);
   }
 
   setActive(isActive: boolean): void {
@@ -95,13 +115,18 @@ export class Probes {
     }
   }
 
-  /** Modules may have come: what was missing is looked for again. Cheap when none has. True when hooks have changed. */
+  /**
+   * Modules may have come, or gone: what was missing is looked for again, and what was attached to a module that is gone, or that was loaded again, is
+   * forgotten. Cheap when there is no such change. True when hooks have changed.
+   */
   refresh(): boolean {
-    if (!this.#states.some(({ object, isFinal }) => object === undefined && !isFinal)) return false;
-    const modules = this.#readModules();
-    if (modules === this.#modules) return false;
+    const modules = this.#listModules();
+    if (isDeepStrictEqual(modules, this.#modules)) return false;
     this.#modules = modules;
     const before = JSON.stringify(this.hooks());
+    for (const state of this.#states) {
+      if (state.module !== undefined && modules.get(state.module.name) !== state.module.listed) this.#forget(state);
+    }
     this.#load();
     if (this.#isActive) for (const state of this.#states) this.#attach(state);
     return JSON.stringify(this.hooks()) !== before;
@@ -110,7 +135,18 @@ export class Probes {
   close(): void {
     this.setActive(false);
     for (const object of this.#objects) object.close();
-    this.#objects.length = 0;
+    this.#objects.clear();
+  }
+
+  /** Detaches it; its program is unloaded with the last one of its object. */
+  #forget(state: State): void {
+    const { object } = state;
+    this.#detach(state);
+    Object.assign(state, { object: undefined, module: undefined, backend: 'none', reason: undefined });
+    if (object === undefined || this.#states.some((other) => other.object === object)) return;
+    this.#missesBefore += missesOf(object);
+    this.#objects.delete(object);
+    object.close();
   }
 
   #tryBackends(): void {
@@ -132,7 +168,8 @@ export class Probes {
   /** Resolves and loads what is not loaded yet, in one go; a program that is refused is tried by the other backend, then left out. */
   #load(): void {
     const open = this.#states.filter(({ object, isFinal }) => object === undefined && !isFinal);
-    const wanted = new Map<State, { backend: ProbeBackend; positions: Uint8Array }>();
+    if (open.length === 0) return;
+    const wanted = new Map<State, Plan>();
     const first = this.#refused.fentry === undefined ? 'fentry' : this.#refused.kprobe === undefined ? 'kprobe' : undefined;
     if (first === undefined) {
       for (const state of open) {
@@ -143,13 +180,21 @@ export class Probes {
     }
     const probes = open.map(({ probe }) => probe);
     const functions = this.#listFunctions(probes);
-    const resolutions = resolveProbes(probes, functions, this.#options.native.btf);
+    const { btf } = this.#options.native;
+    const isLoaded = (module: string) => this.#modules.get(module)?.startsWith('Live ') === true;
+    const resolutions = resolveProbes(probes, functions, { btf, isLoaded });
     for (const state of open) {
       const resolution = resolutions.get(state.probe);
       state.reason = undefined;
       state.isExpected = false;
-      if (resolution === undefined || 'reason' in resolution) Object.assign(state, resolution);
-      else wanted.set(state, { backend: first, positions: resolution.positions });
+      if (resolution === undefined) continue;
+      if ('reason' in resolution) {
+        Object.assign(state, resolution);
+        continue;
+      }
+      const { positions, module: name } = resolution;
+      const module = name === undefined ? undefined : { name, listed: this.#modules.get(name) };
+      wanted.set(state, { backend: first, positions, module });
     }
     while (wanted.size > 0) {
       const refused = this.#open(wanted);
@@ -168,9 +213,7 @@ export class Probes {
   }
 
   /** Loads all of these; gives the one that was refused, after which nothing is loaded. */
-  #open(
-    wanted: ReadonlyMap<State, { backend: ProbeBackend; positions: Uint8Array }>,
-  ): { state: State; reason: string } | undefined {
+  #open(wanted: ReadonlyMap<State, Plan>): { state: State; reason: string } | undefined {
     const { native, objectPath, shareMapsOf, config } = this.#options;
     const targets: Record<string, string> = {};
     const positions: Record<string, Uint8Array> = {};
@@ -189,10 +232,9 @@ export class Probes {
         shareMapsOf,
         moduleBtf: 'nf_conntrack',
       });
-      this.#objects.push(object);
-      for (const [state, { backend }] of wanted) {
-        state.object = object;
-        state.backend = backend;
+      this.#objects.add(object);
+      for (const [state, { backend, module }] of wanted) {
+        Object.assign(state, { object, backend, module });
         if (backend === 'kprobe') state.reason ??= this.#refused.fentry;
       }
       return undefined;
@@ -221,19 +263,26 @@ export class Probes {
   }
 
   #detach(state: State): void {
-    if (state.handle === undefined) return;
-    state.object?.detach(state.handle);
+    const { handle } = state;
+    if (handle === undefined) return;
     state.handle = undefined;
+    state.object?.detach(handle);
   }
 
   #listFunctions(probes: readonly Probe[]): ReturnType<typeof listFunctions> {
     return listFunctions(readOrEmpty(this.#options.kallsyms), symbolsOf(probes));
   }
 
-  /** Names alone: their use counts change all the time. */
-  #readModules(): string {
-    return readOrEmpty(this.#options.modules).replace(/ .*$/gm, '');
+  /** Without their use counts, which change all the time. */
+  #listModules(): Modules {
+    const lines = readOrEmpty(this.#options.modules).matchAll(/^(\S+) \S+ \S+ \S+ (\S+ \S+)/gm);
+    return new Map([...lines].map(([, name = '', listed = '']) => [name, listed]));
   }
+}
+
+/** Runs of an object's programs that the kernel has refused. */
+export function missesOf(object: BpfObject): number {
+  return object.programs().reduce((sum, program) => sum + Number(object.programInfo(program).recursionMisses), 0);
 }
 
 function refusal(kind: ProbeBackend, error: unknown): string {

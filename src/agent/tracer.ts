@@ -9,7 +9,7 @@ import { messageOf } from '../util/errors.ts';
 import type { HookState } from './feed.ts';
 import { KernelFlows } from './flow-table.ts';
 import { canFilter, knowsConntrack, type Loaded, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
-import { Probes, type ProbesOptions } from './probes.ts';
+import { missesOf, Probes, type ProbesOptions } from './probes.ts';
 import { openExpediting, type RcuExpedited } from './rcu.ts';
 
 /** Programs' names begin with this. Filters of an agent that was killed are found by it. */
@@ -418,11 +418,7 @@ export class Tracer {
 
   /** Program runs that the kernel skipped because a program was already running on that CPU. */
   recursionMisses(): number {
-    const own = this.object.programs().map((program) => ({ object: this.object, program }));
-    return [...own, ...this.probes.programs()].reduce(
-      (sum, { object, program }) => sum + Number(object.programInfo(program).recursionMisses),
-      this.#missesBefore,
-    );
+    return this.#missesBefore + missesOf(this.object) + this.probes.recursionMisses();
   }
 
   close(): void {

@@ -19,12 +19,13 @@ test('what fails while a follow runs ends nothing: the others go on, and followe
   t.mock.timers.tick(COUNT_MS);
   t.mock.timers.tick(COUNT_MS);
   assert.deepEqual(codes(), ['KTRACE_N_AGENT_FAULT']);
-  assert.match(notices[0]?.text ?? '', /batch: .*probes: E2; flow table: E1/);
+  assert.match(notices[0]?.text ?? '', /probes: E2; batch: .*; flow table: E1/);
   assert.deepEqual(
     [...pipeline.guard.failures],
     [
+      // When the follow began, too.
+      ['probes', 3],
       ['batch', 1],
-      ['probes', 2],
       ['flow table', 2],
     ],
   );

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import type { Interfaces } from '../../src/agent/interfaces.ts';
 import { COUNT_MS, followAll, openPipeline } from './pipeline-fixture.ts';
-import { EVERYTHING, openProbes, without } from './probes-fixture.ts';
+import { EVERYTHING, NAT_IN_MODULE, openProbes, without } from './probes-fixture.ts';
 
 test('a follow whose start fails is refused with the kernel’s words, leaves nothing attached, and the next one is told', (t) => {
   let failures = 1;
@@ -84,6 +84,29 @@ test('functions that the kernel has under another name are told to who follows, 
   t.mock.timers.tick(COUNT_MS);
   assert.equal(probes.hooks().find(({ name }) => name === 'nat')?.state, 'idle');
   assert.deepEqual([followAll(pipeline).codes(), first.codes()], [[], ['KTRACE_N_NO_PROBES']]);
+});
+
+/** A pipeline on a kernel where NAT's module has come while nobody followed; `state`: of the probe of it. */
+function withLateModule(t: TestContext) {
+  const { probes, kernel } = openProbes(t, { functions: without(/^nf_nat/) });
+  const { pipeline } = openPipeline(t, {
+    tracer: { probes: probes as never, hooks: () => probes.hooks() },
+    interfaces: { list: () => [], setActive: (isActive: boolean) => probes.setActive(isActive) },
+  });
+  const state = (hooks = pipeline.hooks()) => hooks.find(({ name }) => name === 'nat')?.state;
+  kernel.lists(NAT_IN_MODULE, ['nf_nat 57344 1 xt_nat, Live 0x0']);
+  assert.equal(state(), 'unavailable');
+  return { pipeline, state };
+}
+
+test('a module that came while nobody followed is taken up when doctor asks', (t) => {
+  const { pipeline, state } = withLateModule(t);
+  assert.equal(state(pipeline.report().hooks), 'idle');
+});
+
+test('a module that came while nobody followed is taken up before the first packet of a follow', (t) => {
+  const { pipeline, state } = withLateModule(t);
+  assert.deepEqual([followAll(pipeline).codes(), state()], [[], 'on']);
 });
 
 test('who follows, and who follows later, reads what is not attached, what changes of it, and that it is over', (t) => {

@@ -8,7 +8,7 @@ const PROBE: Probe = { name: 'x', function: 'do_it', parameters: ['skb', ['code'
 /** What is made of a kernel with these lines in kallsyms, whose types know these parameters of do_it. */
 function resolved(kallsyms: string, parameters: string[][]): unknown {
   const btf = { functionParameters: () => ({ do_it: parameters }) } as unknown as NativeModule['btf'];
-  const resolution = resolveProbes([PROBE], listFunctions(kallsyms, ['do_it']), btf).get(PROBE);
+  const resolution = resolveProbes([PROBE], listFunctions(kallsyms, ['do_it']), { btf, isLoaded: () => true }).get(PROBE);
   assert.ok(resolution);
   return 'reason' in resolution ? resolution.reason : { at: [...resolution.positions], module: resolution.module };
 }
@@ -34,7 +34,10 @@ test('a function that is missing is expected to be where a part of the kernel is
   assert.deepEqual(symbols, ['do_it', 'set_it_up', 'ipv6_rcv']);
   const btf = { functionParameters: () => ({}) } as unknown as NativeModule['btf'];
   const resolve = (names: string[]) =>
-    resolveProbes([probe], listFunctions(names.map((name) => `ffffffff81000000 T ${name}\n`).join(''), symbols), btf).get(probe);
+    resolveProbes([probe], listFunctions(names.map((name) => `ffffffff81000000 T ${name}\n`).join(''), symbols), {
+      btf,
+      isLoaded: () => true,
+    }).get(probe);
   const reason = (part: string) => `the kernel has no function do_it: its module is not loaded (${part})`;
   assert.deepEqual(resolve(['ipv6_rcv']), { reason: reason('nf_it'), isExpected: true });
   assert.deepEqual(resolve(['set_it_up']), { reason: reason('ipv6'), isExpected: true });

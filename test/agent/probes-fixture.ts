@@ -14,11 +14,14 @@ export const EVERYTHING: readonly string[] = [
   'ipv6_rcv',
 ];
 
+/** The same, with NAT's functions in a module. */
+export const NAT_IN_MODULE: readonly string[] = EVERYTHING.map((name) => (/^nf_nat/.test(name) ? `${name}\t[nf_nat]` : name));
+
 export const without = (pattern: RegExp): string[] => EVERYTHING.filter((name) => !pattern.test(name));
 
 /** A kernel whose answers a test decides. */
 export interface FakeKernel {
-  /** What /proc/kallsyms and /proc/modules have from now on. */
+  /** What /proc/kallsyms and /proc/modules have from now on. A function of a module is followed by it: `name\t[module]`. */
   lists(functions: readonly string[], modules?: readonly string[]): void;
   /** Functions whose module has no types yet. */
   untyped: Set<string>;
@@ -27,6 +30,8 @@ export interface FakeKernel {
   attachRefuses: Record<string, string>;
   attached: Set<string>;
   opened: BpfObjectOptions[];
+  /** Of the objects that are open: how often a run of theirs was refused. */
+  misses: Map<BpfObjectOptions, number>;
 }
 
 /** Probes on a kernel that loads and attaches everything but what it refuses, and remembers what is attached. */
@@ -43,6 +48,7 @@ export function openProbes(
     attachRefuses: {},
     attached: new Set(),
     opened: [],
+    misses: new Map(),
     ...more,
     lists(names, modules = []) {
       writeFileSync(join(folder, 'kallsyms'), names.map((name) => `ffffffff81000000 T ${name}\n`).join(''));
@@ -75,12 +81,16 @@ export function openProbes(
       kernel.opened.push(opened);
       for (const program of opened.only ?? [])
         fail(kernel.refuses[program], `load program ${program}`, 'R1 invalid mem access\nprocessed 9 insns');
+      kernel.misses.set(opened, 0);
       return {
         programs: () => opened.only ?? [],
+        programInfo: (program: string) => ({
+          recursionMisses: BigInt(program === opened.only?.[0] ? (kernel.misses.get(opened) ?? 0) : 0),
+        }),
         attachTracing: attach,
         attachKprobe: attach,
         detach: (handle: number) => kernel.attached.delete(handles[handle - 1] ?? ''),
-        close: () => {},
+        close: () => kernel.misses.delete(opened),
       } as unknown as BpfObject;
     },
   } as unknown as NativeModule;

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PROBES } from '../../src/agent/probe-plan.ts';
 import type { Probes } from '../../src/agent/probes.ts';
-import { EVERYTHING, openProbes, without } from './probes-fixture.ts';
+import { EVERYTHING, NAT_IN_MODULE, openProbes, without } from './probes-fixture.ts';
+
+const NAT_FUNCTIONS = ['nf_nat_manip_pkt', 'nf_nat_icmp_reply_translation', 'nf_nat_icmpv6_reply_translation'];
 
 const hook = (probes: Probes, name: string) => probes.hooks().find((one) => one.name === name);
 
@@ -62,6 +64,60 @@ test('a function of a module that is loaded later is taken up, and attached whil
   assert.deepEqual(hook(probes, 'nat'), { name: 'nat', backend: 'fentry', state: 'on' });
   assert.equal(kernel.attached.size, PROBES.length);
 });
+
+/** A line of /proc/modules. */
+const natModule = (state = 'Live', address = '0xffffffffc0a00000') => `nf_nat 57344 1 xt_nat, ${state} ${address}`;
+
+test('a module that is seen while it is loaded is waited for: its types and its functions are not there yet', (t) => {
+  for (const early of [{ untyped: new Set(NAT_FUNCTIONS) }, { refuses: { fentry_nat: 'ENXIO', kprobe: 'EPERM' } }]) {
+    const { probes, kernel } = openProbes(t, { functions: without(/^nf_nat/), ...early });
+    kernel.lists(NAT_IN_MODULE, [natModule('Loading')]);
+    probes.refresh();
+    assert.equal(hook(probes, 'nat')?.state, 'unavailable');
+    assert.equal(probes.lacking(), undefined);
+    kernel.untyped.clear();
+    kernel.refuses = {};
+    kernel.lists(NAT_IN_MODULE, [natModule()]);
+    assert.equal(probes.refresh(), true);
+    assert.deepEqual(hook(probes, 'nat'), { name: 'nat', backend: 'fentry', state: 'idle' });
+  }
+});
+
+test('use counts of modules change all the time: nothing is looked for again', (t) => {
+  const { probes, kernel } = openProbes(t, { functions: without(/^icmp_rcv$/) });
+  kernel.lists(EVERYTHING, [natModule()]);
+  assert.equal(probes.refresh(), true);
+  kernel.lists(without(/icmp_echo/), [natModule().replace(' 1 ', ' 2 ')]);
+  assert.equal(probes.refresh(), false);
+});
+
+for (const [what, between] of [
+  ['comes again', [] as string[]],
+  ['has come again when it is looked for', undefined],
+] as const) {
+  test(`a module that goes and ${what} is attached anew, and nothing is left of what was in it`, (t) => {
+    const { probes, kernel } = openProbes(t, { functions: without(/^nf_nat/), refuses: { fentry: 'EPERM' } });
+    probes.setActive(true);
+    kernel.lists(NAT_IN_MODULE, [natModule()]);
+    probes.refresh();
+    assert.equal(hook(probes, 'nat')?.state, 'on');
+    const before = kernel.opened.at(-1)!;
+    kernel.misses.set(before, 7);
+    if (between !== undefined) {
+      kernel.lists(without(/^nf_nat/), between);
+      assert.equal(probes.refresh(), true);
+      assert.match(hook(probes, 'nat')?.reason ?? '', /its module is not loaded/);
+      assert.deepEqual([hook(probes, 'nat')?.state, kernel.attached.has('kprobe_nat')], ['unavailable', false]);
+    }
+    kernel.lists(NAT_IN_MODULE, [natModule('Live', '0xffffffffc0b00000')]);
+    probes.refresh();
+    assert.deepEqual([hook(probes, 'nat')?.state, kernel.attached.size], ['on', PROBES.length]);
+    assert.ok(kernel.opened.at(-1) !== before && !kernel.misses.has(before));
+    assert.equal(probes.recursionMisses(), 7, 'what it has counted is not forgotten');
+    probes.setActive(false);
+    assert.equal(kernel.attached.size, 0);
+  });
+}
 
 for (const [what, functions, lacking] of [
   ['everything', EVERYTHING, undefined],
