@@ -3,9 +3,9 @@ import { isDeepStrictEqual } from 'node:util';
 import type { BpfObject, NativeModule } from '../native/types.ts';
 import { messageOf } from '../util/errors.ts';
 import type { HookState } from './feed.ts';
+import { listModules, type ModuleList } from './kernel-modules.ts';
+import { type ProbeBackend, type RefusedBackends, refusedBackends } from './probe-backends.ts';
 import { listFunctions, PROBES, type Probe, resolveProbes, symbolsOf } from './probe-plan.ts';
-
-export type ProbeBackend = 'fentry' | 'kprobe';
 
 export interface ProbesOptions {
   native: NativeModule;
@@ -23,26 +23,29 @@ export interface ProbesOptions {
 
 interface State {
   probe: Probe;
-  backend: ProbeBackend | 'none';
+  /** Why it is not loaded, or why not by the other backend. */
   reason: string | undefined;
   /** It is not there because what it does never happens here. */
   isExpected: boolean;
-  object: BpfObject | undefined;
-  /** The module that the program is for, and as what it was listed then. */
-  module: { name: string; listed: string | undefined } | undefined;
+  loaded: Loaded | undefined;
   handle: number | undefined;
+  /** Why it could not be attached when that was tried last. */
+  refusal: string | undefined;
   /** Refused by the kernel: loading it again would end the same way. */
   isFinal: boolean;
 }
 
 /** How a probe is to be loaded. */
-interface Plan extends Pick<State, 'module'> {
+interface Plan {
   backend: ProbeBackend;
   positions: Uint8Array;
+  /** The module that has the function, and as what it was listed then. */
+  module: { name: string; listed: string | undefined } | undefined;
 }
 
-/** The loaded modules by name, each with its state and, where the kernel shows it, its address: `Live 0xffffffffc0a00000`. */
-type Modules = ReadonlyMap<string, string>;
+interface Loaded extends Plan {
+  object: BpfObject;
+}
 
 /**
  * The programs on the kernel's own functions. Each is resolved, loaded and attached for itself: what this kernel does not have, or refuses, costs
@@ -52,44 +55,52 @@ export class Probes {
   readonly #options: Required<ProbesOptions>;
   readonly #states: State[];
   /** Why there is no such backend at all. */
-  readonly #refused: Partial<Record<ProbeBackend, string>> = {};
+  readonly #refused: RefusedBackends;
   readonly #objects = new Set<BpfObject>();
   /** Counted by programs of objects that are closed. */
   #missesBefore = 0;
   #isActive = false;
-  #modules: Modules;
+  #modules: ModuleList;
 
   constructor(options: ProbesOptions) {
     this.#options = { kallsyms: '/proc/kallsyms', modules: '/proc/modules', ...options };
     this.#states = PROBES.map((probe) => ({
       probe,
-      backend: 'none',
       reason: undefined,
       isExpected: false,
-      object: undefined,
-      module: undefined,
+      loaded: undefined,
       handle: undefined,
+      refusal: undefined,
       isFinal: false,
     }));
-    this.#tryBackends();
-    this.#modules = this.#listModules();
+    this.#refused = refusedBackends(options.native, options.backend);
+    this.#modules = listModules(readOrEmpty(this.#options.modules));
     this.#load();
   }
 
   hooks(): HookState[] {
-    return this.#states.map(({ probe, backend, reason, object, handle }) => ({
-      name: probe.name,
-      backend,
-      state: object === undefined ? 'unavailable' : handle === undefined ? 'idle' : 'on',
-      ...(reason === undefined ? {} : { reason }),
-    }));
+    return this.#states.map((state) => {
+      const { probe, loaded, handle, refusal } = state;
+      const reason = refusal ?? state.reason;
+      return {
+        name: probe.name,
+        ...(loaded === undefined || refusal !== undefined
+          ? { backend: 'none', state: 'unavailable' }
+          : { backend: loaded.backend, state: handle === undefined ? 'idle' : 'on' }),
+        ...(reason === undefined ? {} : { reason }),
+      };
+    });
   }
 
   /** What this kernel does not allow to trace, in one text; undefined when nothing is missing. */
   lacking(): string | undefined {
-    const missing = this.#states.filter(({ object, isExpected }) => object === undefined && !isExpected);
+    const missing = this.#states.filter(
+      ({ loaded, refusal, isExpected }) => (loaded === undefined && !isExpected) || refusal !== undefined,
+    );
     if (missing.length === 0) return undefined;
-    const reasons = [...new Set(missing.map(({ reason = '' }) => reason.split('\n', 1)[0] ?? ''))].join('; ');
+    const reasons = [...new Set(missing.map(({ refusal, reason = '' }) => (refusal ?? reason).split('\n', 1)[0] ?? ''))].join(
+      '; ',
+    );
     const which =
       missing.length === this.#states.length
         ? "the kernel's own functions are"
@@ -120,12 +131,13 @@ export class Probes {
    * forgotten. Cheap when there is no such change. True when hooks have changed.
    */
   refresh(): boolean {
-    const modules = this.#listModules();
+    const modules = listModules(readOrEmpty(this.#options.modules));
     if (isDeepStrictEqual(modules, this.#modules)) return false;
     this.#modules = modules;
     const before = JSON.stringify(this.hooks());
     for (const state of this.#states) {
-      if (state.module !== undefined && modules.get(state.module.name) !== state.module.listed) this.#forget(state);
+      const module = state.loaded?.module;
+      if (module !== undefined && modules.get(module.name) !== module.listed) this.#forget(state);
     }
     this.#load();
     if (this.#isActive) for (const state of this.#states) this.#attach(state);
@@ -138,36 +150,29 @@ export class Probes {
     this.#objects.clear();
   }
 
-  /** Detaches it; its program is unloaded with the last one of its object. */
+  /** Its function is gone. */
   #forget(state: State): void {
-    const { object } = state;
-    this.#detach(state);
-    Object.assign(state, { object: undefined, module: undefined, backend: 'none', reason: undefined });
-    if (object === undefined || this.#states.some((other) => other.object === object)) return;
+    const { loaded, handle } = state;
+    Object.assign(state, { loaded: undefined, handle: undefined, refusal: undefined, reason: undefined });
+    if (loaded === undefined) return;
+    try {
+      if (handle !== undefined) loaded.object.detach(handle);
+    } catch {
+      // What was attached went with the function, and the handle is freed all the same.
+    }
+    this.#unloadIfUnused(loaded.object);
+  }
+
+  #unloadIfUnused(object: BpfObject): void {
+    if (this.#states.some(({ loaded }) => loaded?.object === object)) return;
     this.#missesBefore += missesOf(object);
     this.#objects.delete(object);
     object.close();
   }
 
-  #tryBackends(): void {
-    const { native, backend } = this.#options;
-    const tries = { fentry: native.tryFentry, kprobe: native.tryKprobe };
-    for (const kind of ['fentry', 'kprobe'] as const) {
-      if (backend !== 'auto' && backend !== kind) {
-        this.#refused[kind] = 'switched off by --probes';
-        continue;
-      }
-      try {
-        tries[kind]();
-      } catch (error) {
-        this.#refused[kind] = refusal(kind, error);
-      }
-    }
-  }
-
   /** Resolves and loads what is not loaded yet, in one go; a program that is refused is tried by the other backend, then left out. */
   #load(): void {
-    const open = this.#states.filter(({ object, isFinal }) => object === undefined && !isFinal);
+    const open = this.#states.filter(({ loaded, isFinal }) => loaded === undefined && !isFinal);
     if (open.length === 0) return;
     const wanted = new Map<State, Plan>();
     const first = this.#refused.fentry === undefined ? 'fentry' : this.#refused.kprobe === undefined ? 'kprobe' : undefined;
@@ -233,9 +238,9 @@ export class Probes {
         moduleBtf: 'nf_conntrack',
       });
       this.#objects.add(object);
-      for (const [state, { backend, module }] of wanted) {
-        Object.assign(state, { object, backend, module });
-        if (backend === 'kprobe') state.reason ??= this.#refused.fentry;
+      for (const [state, plan] of wanted) {
+        state.loaded = { ...plan, object };
+        if (plan.backend === 'kprobe') state.reason ??= this.#refused.fentry;
       }
       return undefined;
     } catch (error) {
@@ -247,50 +252,55 @@ export class Probes {
     }
   }
 
+  /** What is refused stays loaded: the next follow tries again. What fentry does not take (the function's trampoline is full), a kprobe may. */
   #attach(state: State): void {
-    const { object, backend, probe } = state;
-    if (object === undefined || state.handle !== undefined) return;
-    const program = `${backend}_${probe.name.replaceAll('-', '_')}`;
-    try {
-      state.handle = backend === 'fentry' ? object.attachTracing(program) : object.attachKprobe(program, probe.function);
-    } catch (error) {
-      const { code = '' } = error as { code?: string };
-      state.reason = `${messageOf(error)}${code === 'EPERM' || code === 'EACCES' ? ': is perf_event_open refused to this process?' : ''}`;
-      state.object = undefined;
-      state.backend = 'none';
-      state.isFinal = code !== 'ENOENT';
-    }
+    const { loaded, handle } = state;
+    if (loaded === undefined || handle !== undefined) return;
+    const refusal = tryToAttach(state, loaded);
+    state.refusal = refusal;
+    if (refusal === undefined || loaded.backend === 'kprobe') return;
+    const other = this.#refused.kprobe ?? this.#attachKprobe(state, loaded, refusal);
+    state.refusal = other === undefined ? undefined : `${refusal}\n${other}`;
+  }
+
+  /** In place of the fentry that is refused; gives why not. */
+  #attachKprobe(state: State, fentry: Loaded, refusal: string): string | undefined {
+    const refused = this.#open(new Map([[state, { ...fentry, backend: 'kprobe' as const }]]));
+    if (refused !== undefined) return refused.reason;
+    state.reason = refusal;
+    this.#unloadIfUnused(fentry.object);
+    return tryToAttach(state, state.loaded ?? fentry);
   }
 
   #detach(state: State): void {
     const { handle } = state;
     if (handle === undefined) return;
     state.handle = undefined;
-    state.object?.detach(handle);
+    state.loaded?.object.detach(handle);
   }
 
   #listFunctions(probes: readonly Probe[]): ReturnType<typeof listFunctions> {
     return listFunctions(readOrEmpty(this.#options.kallsyms), symbolsOf(probes));
   }
+}
 
-  /** Without their use counts, which change all the time. */
-  #listModules(): Modules {
-    const lines = readOrEmpty(this.#options.modules).matchAll(/^(\S+) \S+ \S+ \S+ (\S+ \S+)/gm);
-    return new Map([...lines].map(([, name = '', listed = '']) => [name, listed]));
+/** Gives why it is refused. */
+function tryToAttach(state: State, { backend, object }: Loaded): string | undefined {
+  const { name, function: of } = state.probe;
+  const program = `${backend}_${name.replaceAll('-', '_')}`;
+  try {
+    state.handle = backend === 'fentry' ? object.attachTracing(program) : object.attachKprobe(program, of);
+    return undefined;
+  } catch (error) {
+    const { code = '' } = error as { code?: string };
+    const isForbidden = backend === 'kprobe' && (code === 'EPERM' || code === 'EACCES');
+    return `${messageOf(error)}${isForbidden ? ': is perf_event_open refused to this process?' : ''}`;
   }
 }
 
 /** Runs of an object's programs that the kernel has refused. */
 export function missesOf(object: BpfObject): number {
   return object.programs().reduce((sum, program) => sum + Number(object.programInfo(program).recursionMisses), 0);
-}
-
-function refusal(kind: ProbeBackend, error: unknown): string {
-  const { code } = error as { code?: string };
-  if (kind === 'kprobe' && code === 'ENODEV') return 'this kernel has no kprobes (CONFIG_KPROBES)';
-  if (kind === 'kprobe' && (code === 'EPERM' || code === 'EACCES'))
-    return `kprobe is refused to this process (${code}): perf_event_open needs CAP_PERFMON (CAP_SYS_ADMIN where kernel.perf_event_paranoid is above 2), and a seccomp profile that lets it through`;
-  return `${kind} is refused (${code ?? messageOf(error)}): not in this kernel (CONFIG_FUNCTION_TRACER, CONFIG_BPF_JIT), or not to this process`;
 }
 
 function readOrEmpty(path: string): string {

@@ -47,12 +47,65 @@ test('a program that the verifier refuses is tried as a kprobe, then costs itsel
   assert.equal(probes.hooks().filter(({ state }) => state === 'idle').length, PROBES.length - 1);
 });
 
-test('a probe that cannot be attached costs itself alone', (t) => {
+test('a probe that cannot be attached costs itself alone, and is attached when the next one follows', (t) => {
   const { probes, kernel } = openProbes(t, { refuses: { fentry: 'EPERM' }, attachRefuses: { kprobe_nat: 'EPERM' } });
   probes.setActive(true);
   assert.equal(kernel.attached.size, PROBES.length - 1);
-  assert.deepEqual(hook(probes, 'nat')?.state, 'unavailable');
+  const { backend, state, reason } = hook(probes, 'nat') ?? {};
+  assert.deepEqual([backend, state], ['none', 'unavailable']);
+  assert.match(reason ?? '', /^attach kprobe_nat: EPERM: is perf_event_open refused/);
+  assert.match(probes.lacking() ?? '', /^nat is not seen/);
+  probes.setActive(false);
+  assert.equal(hook(probes, 'nat')?.state, 'unavailable', 'nothing is known to have changed');
+  kernel.attachRefuses = {};
+  probes.setActive(true);
+  assert.deepEqual([hook(probes, 'nat')?.state, hook(probes, 'nat')?.backend, probes.lacking()], ['on', 'kprobe', undefined]);
+  assert.equal(kernel.opened.length, 1, 'it was loaded all the time');
 });
+
+test('a probe that fentry does not take when it is attached is attached as a kprobe, and says why', (t) => {
+  const { probes, kernel } = openProbes(t, { attachRefuses: { fentry_nat: 'E2BIG' } });
+  probes.setActive(true);
+  assert.equal(kernel.attached.size, PROBES.length);
+  assert.deepEqual(hook(probes, 'nat'), { name: 'nat', backend: 'kprobe', state: 'on', reason: 'attach fentry_nat: E2BIG' });
+  assert.deepEqual(kernel.opened.at(-1)?.only, ['kprobe_nat']);
+  assert.equal(probes.lacking(), undefined);
+  probes.setActive(false);
+  probes.setActive(true);
+  assert.deepEqual([hook(probes, 'nat')?.backend, kernel.opened.length, kernel.attached.size], ['kprobe', 2, PROBES.length]);
+});
+
+test('a program that nobody uses any more is unloaded, and what it has counted is kept', (t) => {
+  const attachRefuses = Object.fromEntries(PROBES.map(({ name }) => [`fentry_${name.replaceAll('-', '_')}`, 'E2BIG']));
+  const { probes, kernel } = openProbes(t, { attachRefuses });
+  const [first] = kernel.opened;
+  kernel.misses.set(first!, 3);
+  probes.setActive(true);
+  assert.ok(probes.hooks().every(({ backend, state }) => backend === 'kprobe' && state === 'on'));
+  assert.deepEqual([kernel.misses.has(first!), kernel.misses.size, probes.recursionMisses()], [false, PROBES.length, 3]);
+});
+
+for (const [what, refusals, reason] of [
+  ['loaded', { refuses: { kprobe_nat: 'EACCES' } }, /^attach fentry_nat: EBUSY\nload program kprobe_nat: EACCES\nR1 invalid/],
+  [
+    'attached',
+    { attachRefuses: { kprobe_nat: 'EPERM' } },
+    /^attach fentry_nat: EBUSY\nattach kprobe_nat: EPERM: is perf_event_open/,
+  ],
+  ['had at all', { refuses: { kprobe: 'ENODEV' } }, /^attach fentry_nat: EBUSY\nthis kernel has no kprobes/],
+] as const) {
+  test(`where a kprobe cannot be ${what} in place of a fentry, it costs itself alone, with both reasons, and is tried again`, (t) => {
+    const attachRefuses = { fentry_nat: 'EBUSY', ...('attachRefuses' in refusals ? refusals.attachRefuses : {}) };
+    const { probes, kernel } = openProbes(t, { ...refusals, attachRefuses });
+    probes.setActive(true);
+    assert.deepEqual([hook(probes, 'nat')?.state, kernel.attached.size], ['unavailable', PROBES.length - 1]);
+    assert.match(hook(probes, 'nat')?.reason ?? '', reason);
+    kernel.attachRefuses = {};
+    probes.setActive(false);
+    probes.setActive(true);
+    assert.deepEqual([hook(probes, 'nat')?.state, kernel.attached.size], ['on', PROBES.length]);
+  });
+}
 
 test('a function of a module that is loaded later is taken up, and attached while somebody follows', (t) => {
   const { probes, kernel } = openProbes(t, { functions: without(/^nf_nat/) });
