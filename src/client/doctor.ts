@@ -8,6 +8,7 @@ import { firstGates, type Gate } from './gates.ts';
 import { hostNetworkText, podsOnHostNetwork } from './host-network.ts';
 import { type KubeOptions, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
 import { askNode } from './node-question.ts';
+import { nodesIfAllowed } from './nodes.ts';
 import { forwardPort } from './port-forward.ts';
 import { reportLines } from './render/doctor.ts';
 import { escapeText, safeJson } from './render/escape.ts';
@@ -32,11 +33,14 @@ export interface SilentNode {
   reason: string;
 }
 
+const NO_GATE = 'The node has no gate, which is the way to its agent: ktrace status says what is there';
+
 /** Agents are asked so many at a time. */
 const AT_ONCE = 8;
 
 /**
- * `ktrace doctor`: every node as its agent sees it. Needs what following a node needs. Gives 0 when packets can be told on every node, 1 when not.
+ * `ktrace doctor`: every node as its agent sees it, and those that have none. Needs what following a node needs. Gives 0 when packets can be told on every
+ * node, 1 when not.
  * @throws KtraceError as a follow does: no agent (3), not authorized (4)
  */
 export async function runDoctor(options: DoctorOptions, io: DoctorIo): Promise<number> {
@@ -61,10 +65,12 @@ export async function runDoctor(options: DoctorOptions, io: DoctorIo): Promise<n
         return { v: 1, node: gate.node, works: false, reason: error.message };
       }
     };
-    const reports = await inTurns(
-      [...gates.values()].sort((a, b) => a.node.localeCompare(b.node)),
-      ask,
-    );
+    const asked = await inTurns([...gates.values()], ask);
+    const nodes = (await nodesIfAllowed(api, io)).map(({ metadata }) => metadata.name);
+    const missing = nodes
+      .filter((node) => !gates.has(node))
+      .map((node) => ({ v: 1, node, works: false, reason: NO_GATE }) as const);
+    const reports = [...asked, ...missing].sort((a, b) => a.node.localeCompare(b.node));
     const open = await podsOnHostNetwork(api, options.ktraceNamespace, io.interrupt);
     if (open.length > 0)
       io.stderr.write(`ktrace: ${escapeText(hostNetworkText(open, options.ktraceNamespace))}; move them: ktrace install\n`);

@@ -2,6 +2,7 @@ import { createServer as createHttpServer, type Server as HttpServer } from 'nod
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import type { NodeReport } from '../../src/event/node-report.ts';
 import type { Resolved } from '../../src/event/target.ts';
 import type { KtraceEvent } from '../../src/event/types.ts';
 import { STREAM_PATH, SUBPROTOCOL } from '../../src/protocol/constants.ts';
@@ -18,6 +19,8 @@ export class FakeAgent {
   clockMs = (): number => performance.timeOrigin + performance.now();
   /** What it answers to a `resume`: undefined, it does not know the session. */
   missed: number | undefined = 0;
+  /** What it answers to doctor; undefined: nothing. */
+  report: NodeReport | undefined;
   received: ClientMessage[] = [];
   /** Whether it answers a `subscribe`. */
   answers = true;
@@ -95,6 +98,7 @@ export class FakeAgent {
 
   #receive(message: ClientMessage): void {
     this.received.push(message);
+    if (message.type === 'doctor' && this.report !== undefined) this.send({ type: 'doctor', report: this.report });
     if (message.type === 'subscribe' && this.answers) this.#subscribe(message.resume);
     if (message.type === 'credit') {
       this.credits += message.events;

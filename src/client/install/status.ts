@@ -2,6 +2,7 @@ import { agentNamespace } from '../../protocol/constants.ts';
 import { EXIT, KtraceError } from '../../util/errors.ts';
 import { type Api, ApiError, listAll } from '../api.ts';
 import type { KubeOptions } from '../kubeconfig.ts';
+import { type Node, nodesIfAllowed } from '../nodes.ts';
 import { escapeText, safeJson } from '../render/escape.ts';
 import { type InstallIo, type InstallOptions, openApi } from './install.ts';
 import { isReady, type Pod, podProblem, restartsOf } from './pod-problem.ts';
@@ -32,11 +33,6 @@ interface NodeStatus {
   gate?: Part;
 }
 
-interface Node {
-  metadata: { name: string };
-  status?: { nodeInfo?: { kernelVersion?: string } };
-}
-
 /** `ktrace status`: agent and gate of every node, and why one is not ready. Exit code 0 when all are, 1 when not, 3 when nothing is installed. */
 export async function runStatus(options: StatusOptions, io: InstallIo): Promise<number> {
   const api = openApi(options, io);
@@ -49,7 +45,7 @@ export async function runStatus(options: StatusOptions, io: InstallIo): Promise<
       exitCode: EXIT.noAgent,
     });
   }
-  const nodes = statusOf(pods, await nodesOf(api, io), agents !== undefined);
+  const nodes = statusOf(pods, await nodesIfAllowed(api, io), agents !== undefined);
   if (options.output === 'json') io.stdout.write(`${nodes.map((node) => safeJson(node)).join('\n')}\n`);
   else printTable(nodes, io);
   return nodes.every(isWell) ? EXIT.ok : EXIT.failure;
@@ -70,16 +66,6 @@ async function agentsOf(api: Api, namespace: string, { interrupt, stderr }: Inst
       `ktrace: you may not list the pods of namespace ${escapeText(namespace)}: agents are told by their gates alone\n`,
     );
     return undefined;
-  }
-}
-
-async function nodesOf(api: Api, { interrupt, stderr }: InstallIo): Promise<Node[]> {
-  try {
-    return await listAll<Node>(api, '/api/v1/nodes', {}, interrupt);
-  } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 403) throw error;
-    stderr.write('ktrace: you may not list nodes: those without a pod of ktrace are not shown\n');
-    return [];
   }
 }
 
