@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Endpoint, FlowEvent, Hop, PacketEvent, PodRef, Translation } from '../../src/event/types.ts';
+import type { Endpoint, FlowEvent, Hop, PacketEvent, PodRef, QuotedFlow, Translation } from '../../src/event/types.ts';
 import { enrichFlow, enrichPacket } from '../../src/kube/enrich.ts';
 import type { NamesIndex } from '../../src/kube/names-index.ts';
 import { capturedIndex } from './build.ts';
@@ -261,6 +261,39 @@ describe('an end of a packet', () => {
     assert.equal(event.icmp?.about?.src.pod?.node, 'host1');
     assert.equal(event.icmp?.about?.dst.service?.port, 'dns-tcp');
   });
+
+  for (const dir of ['request', 'reply'] as const) {
+    it(`is told for a translated ${dir} that an ICMP error quotes, with Service, endpoint and chains before and after`, () => {
+      const [client, service, endpoint] = [end('10.244.0.2', 40000), end('10.98.9.147', 6379), end('10.244.1.2', 6379)];
+      const about: QuotedFlow =
+        dir === 'request'
+          ? { proto: 'tcp', src: client, dst: service, dir, nat: [dnat({ ...service }, { ...endpoint })] }
+          : { proto: 'tcp', src: endpoint, dst: client, dir, nat: [dnat({ ...endpoint }, { ...service })] };
+      const event = packet({ proto: 'icmp', icmp: { type: 3, code: 3, name: 'port-unreachable', about } });
+      enrichPacket(event, iptables, NOW);
+      const [from, to] = [pod(iptables, '10.244.0.2'), pod(iptables, '10.244.1.2')];
+      const redis = { namespace: 'default', name: 'redis-master', port: '' };
+      const ends = dir === 'request' ? [{ pod: from }, { service: redis }] : [{ pod: to }, { pod: from }];
+      assert.deepEqual(
+        [about.src, about.dst],
+        [
+          { ...about.src, ...ends[0] },
+          { ...about.dst, ...ends[1] },
+        ],
+      );
+      const [nat] = about.nat ?? [];
+      const [told, behind] = dir === 'request' ? [nat?.before, nat?.after] : [nat?.after, nat?.before];
+      assert.deepEqual(
+        [told, behind],
+        [
+          { ...service, service: redis },
+          { ...endpoint, pod: to },
+        ],
+      );
+      assert.equal(nat?.service, 'default/redis-master');
+      assert.deepEqual(nat?.chains, ['KUBE-SVC-GGJXVPNFZDFEEY5C', 'KUBE-SEP-OWLXRPYBS4VVMIHH']);
+    });
+  }
 
   it('has one owner only when it is told again', () => {
     const event = packet({ src: { ip: '10.244.0.2', port: 1, world: true } });
