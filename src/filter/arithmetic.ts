@@ -20,7 +20,7 @@ const INDEXED = new Set<string>([
   'ether',
 ] satisfies IndexedProtocol[]);
 /** `link`, `ppp` and `slip` mean the frame as `ether` does. */
-const FRAME_WORDS = ['ether', 'link', 'ppp', 'slip'];
+export const FRAME_WORDS: ReadonlySet<string> = new Set(['ether', 'link', 'ppp', 'slip']);
 /** Binding strength. `%` and `^` have none in libpcap's grammar: they take everything that follows as their right side. */
 const STRENGTH: Record<string, number> = { '|': 1, '&': 2, '<<': 3, '>>': 3, '+': 4, '-': 4, '*': 5, '/': 5 };
 const GREEDY = new Set(['%', '^']);
@@ -74,7 +74,7 @@ function parseUnary(cursor: Cursor): Arithmetic {
 /** `tcp[13]`, `ip[2:2]`. */
 function parseBytes(cursor: Cursor): Arithmetic {
   const { kind, text } = cursor.token;
-  const protocol = FRAME_WORDS.includes(text) ? 'ether' : text;
+  const protocol = FRAME_WORDS.has(text) ? 'ether' : text;
   if (kind !== 'word' || cursor.peek().text !== '[') throw cursor.expected('a number, "len" or bytes such as tcp[13]');
   if (!INDEXED.has(protocol)) {
     throw cursor.expected('a protocol whose bytes can be had', `One of ${[...INDEXED].join(', ')}.`);

@@ -1,10 +1,12 @@
+import { FRAME_WORDS } from './arithmetic.ts';
 import type { Expression, ProtocolWord } from './ast.ts';
 import type { Cursor } from './cursor.ts';
 import { parseIdentifiers } from './identifier.ts';
 import { parseFate } from './owner.ts';
 import { parseQualifiers, type Qualifiers, UNQUALIFIED } from './qualifiers.ts';
 
-const PROTOCOLS = new Set<string>([
+/** Protocols that stand for themselves. */
+export const PROTOCOL_WORDS: ReadonlySet<string> = new Set<string>([
   'ip',
   'ip6',
   'arp',
@@ -22,7 +24,6 @@ const PROTOCOLS = new Set<string>([
   'ah',
   'esp',
 ] satisfies ProtocolWord[]);
-const FRAME_WORDS = new Set(['ether', 'link', 'ppp', 'slip']);
 
 /** A primitive that begins with a word of the language; undefined, and nothing is taken, when a value stands there. */
 export function parsePrimitive(cursor: Cursor): { expression: Expression; qualifiers: Qualifiers } | undefined {
@@ -30,7 +31,7 @@ export function parsePrimitive(cursor: Cursor): { expression: Expression; qualif
   if (kind !== 'word') return undefined;
   const alone = parseWord(cursor, text) ?? parseFate(cursor);
   if (alone !== undefined) return { expression: alone, qualifiers: UNQUALIFIED };
-  const protocol = PROTOCOLS.has(text) ? text : FRAME_WORDS.has(text) ? 'ether' : undefined;
+  const protocol = PROTOCOL_WORDS.has(text) ? text : FRAME_WORDS.has(text) ? 'ether' : undefined;
   if (protocol !== undefined) cursor.take();
   const casting = parseCasting(cursor, protocol);
   if (casting !== undefined) return { expression: casting, qualifiers: UNQUALIFIED };

@@ -14,7 +14,8 @@ export interface Qualifiers {
 
 export const UNQUALIFIED: Qualifiers = { protocol: undefined, direction: 'either', type: 'none' };
 
-const TYPES = ['host', 'net', 'port', 'portrange', 'proto', 'pod', 'ns', 'svc', 'node', 'label'] as const;
+/** Words that say what the value behind them is. */
+export const TYPES = ['host', 'net', 'port', 'portrange', 'proto', 'pod', 'ns', 'svc', 'node', 'label'] as const;
 
 /** `[src|dst|src or dst|src and dst] [host|net|port|portrange|proto|pod|ns|svc|node|label]` behind an optional protocol. Undefined when neither stands here. */
 export function parseQualifiers(cursor: Cursor, protocol: string | undefined): Qualifiers | undefined {

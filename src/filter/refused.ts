@@ -54,6 +54,11 @@ const MISPLACED: Record<Place, Record<string, [reason: string, instead: string]>
   },
 };
 
+/** Is it a word of libpcap's that can say nothing about IP packets? */
+export function isMeaningless(text: string): boolean {
+  return Object.hasOwn(INSTEAD, text) || NOT_IP.has(text);
+}
+
 /** Words of libpcap's that can say nothing about IP packets are refused with the reason, as a name they would surprise. Throws KTRACE_E_FILTER. */
 export function rejectMeaningless(cursor: Cursor): void {
   const { kind, text } = cursor.token;

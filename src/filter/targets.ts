@@ -1,5 +1,6 @@
 import type { Target } from '../event/target.ts';
 import { badArgument, EXIT, KtraceError } from '../util/errors.ts';
+import { isWordOfFilter } from './language.ts';
 
 /** What the command line says about targets, before it is understood. */
 export interface TargetWords {
@@ -51,13 +52,8 @@ const GROUPS: Partial<Record<NamedKind, string>> = {
   job: 'batch',
 };
 
-/** What tcpdump's language begins an expression with; anything else that stands alone is rather a name without its kind. */
-const FILTER_STARTS = new Set(
-  (
-    'not and or host net port portrange src dst tcp udp icmp icmp6 sctp ip ip6 arp ether proto less greater gateway broadcast multicast inbound ' +
-    'outbound vlan len label iface dropped translated reason outer inner'
-  ).split(' '),
-);
+/** Kinds that are words of the filter's language, too: a name without its kind may stand behind them. */
+const KINDS_IN_FILTERS = new Set(['pod', 'svc', 'ns', 'node']);
 
 /** RFC 1123 names as Kubernetes allows them for these kinds (Services and pods are subsets of it). */
 const NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
@@ -67,7 +63,7 @@ const NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
  * Throws KTRACE_E_ARGUMENT, KTRACE_E_KIND_UNKNOWN, KTRACE_E_KIND_MISSING; all are usage errors.
  */
 export function parseTargets(input: TargetWords): { targets: Target[]; filterWords: string[] } {
-  const { names, filterWords } = splitWords(input.words);
+  const { names, filterWords } = splitWords(input.words, input.allNamespaces || input.selectors.length > 0);
   const namespaces = input.namespaces.length > 0 ? [...new Set(input.namespaces)] : [input.defaultNamespace];
   for (const namespace of namespaces) {
     if (!NAME.test(namespace)) throw badArgument('-n', 'the name of a namespace', namespace);
@@ -100,23 +96,24 @@ export function parseTargets(input: TargetWords): { targets: Target[]; filterWor
   return { targets: unique(targets), filterWords };
 }
 
-function splitWords(words: string[]): { names: { kind: NamedKind; name: string }[]; filterWords: string[] } {
+/** `hasTargets`: flags name what is followed, so that what is no `KIND/NAME` is the filter. */
+function splitWords(words: string[], hasTargets: boolean): { names: { kind: NamedKind; name: string }[]; filterWords: string[] } {
   const names: { kind: NamedKind; name: string }[] = [];
   for (const [index, word] of words.entries()) {
-    const target = readName(word, index === 0, words[index + 1]);
-    if (target === undefined) return { names, filterWords: words.slice(index) };
+    const target = readName(word);
+    if (target === undefined) {
+      if (index === 0) rejectBareWord(words, hasTargets);
+      return { names, filterWords: words.slice(index) };
+    }
     names.push(target);
   }
   return { names, filterWords: [] };
 }
 
 /** Undefined: the filter begins here. */
-function readName(word: string, isFirst: boolean, next: string | undefined): { kind: NamedKind; name: string } | undefined {
+function readName(word: string): { kind: NamedKind; name: string } | undefined {
   const slash = word.indexOf('/');
-  if (slash < 0) {
-    if (isFirst) rejectBareWord(word, next);
-    return undefined;
-  }
+  if (slash < 0) return undefined;
   const prefix = word.slice(0, slash);
   const name = word.slice(slash + 1);
   const kind = kindOf(prefix);
@@ -141,17 +138,26 @@ function kindOf(prefix: string): NamedKind | undefined {
   return GROUPS[kind] === group.join('.') ? kind : undefined;
 }
 
-function rejectBareWord(word: string, next: string | undefined): void {
-  if (Object.hasOwn(KINDS, word.toLowerCase()) && next !== undefined && NAME.test(next)) {
+/** A name without its kind, or with a blank between the two, where the filter would begin. */
+function rejectBareWord(words: string[], hasTargets: boolean): void {
+  const [word = '', next] = words;
+  const isKind = Object.hasOwn(KINDS, word.toLowerCase());
+  if (isKind && next !== undefined && NAME.test(next) && !isOwnerFilter(words, hasTargets)) {
+    const asFilter = KINDS_IN_FILTERS.has(word) ? `; a filter that begins with it is quoted: '${word} ${next}'` : '';
     throw usage(
       'KTRACE_E_KIND_MISSING',
       `Expected KIND/NAME, got ${JSON.stringify(`${word} ${next}`)}`,
-      `Write ${word}/${next} to follow it; a filter that begins with it is quoted: '${word} ${next}'.`,
+      `Write ${word}/${next} to follow it${asFilter}.`,
     );
   }
-  if (NAME.test(word) && !FILTER_STARTS.has(word)) {
-    throw usage('KTRACE_E_KIND_MISSING', `Expected KIND/NAME, got ${JSON.stringify(word)}`, `For a pod write pod/${word}.`);
-  }
+  if (!NAME.test(word) || isWordOfFilter(word)) return;
+  const hint = isKind ? `Write ${word}/NAME.` : `For a pod write pod/${word}.`;
+  throw usage('KTRACE_E_KIND_MISSING', `Expected KIND/NAME, got ${JSON.stringify(word)}`, hint);
+}
+
+/** Whether `pod web …` can only be a filter: `pod web` alone is rather meant as kubectl has it. */
+function isOwnerFilter([word = '', next = '', then = '']: string[], hasTargets: boolean): boolean {
+  return KINDS_IN_FILTERS.has(word) && (hasTargets || next === 'not' || ['and', 'or', '&&', '||'].includes(then));
 }
 
 function selectorTargets(selectors: string[], namespaces: string[] | undefined): Target[] {

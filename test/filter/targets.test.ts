@@ -68,10 +68,37 @@ test('words after the targets are the filter, a network with a slash among them'
     assert.deepEqual(parse([word]).filterWords, [word]);
 });
 
+test('a filter may begin with any word of the language, also with one that is refused with its reason', () => {
+  for (const text of [
+    ...'ip ip6 arp rarp tcp udp sctp icmp icmp6 igmp igrp pim vrrp carp ah esp'.split(' '),
+    'esp or ah',
+    'length > 5',
+    'pod shop/web',
+    'pod web and tcp',
+    'svc redis || svc db',
+    'ns shop or kube-system',
+    'node not host1',
+    'pod',
+    'link host 1:2:3:4:5:6',
+    'protochain 6',
+    'mpls',
+    'wlan host 1',
+    'ppp[0] = 1',
+  ]) {
+    assert.deepEqual(parse(text.split(' ')).filterWords, text.split(' '));
+  }
+  for (const more of [{ allNamespaces: true }, { selectors: ['app=web'] }])
+    assert.deepEqual(parse(['pod', 'web'], more).filterWords, ['pod', 'web']);
+});
+
 test('mistakes are usage errors that say what to write', () => {
   const cases: [string[], Partial<TargetWords>, string, RegExp][] = [
     [['frontend'], {}, 'KTRACE_E_KIND_MISSING', /pod\/frontend/],
     [['pod', 'frontend'], {}, 'KTRACE_E_KIND_MISSING', /pod\/frontend/],
+    [['pod', 'frontend', 'tcp'], {}, 'KTRACE_E_KIND_MISSING', /pod\/frontend to follow it; .*'pod frontend'/],
+    [['deploy', 'frontend', 'and', 'tcp'], {}, 'KTRACE_E_KIND_MISSING', /^Write deploy\/frontend to follow it\.$/],
+    [['pods'], {}, 'KTRACE_E_KIND_MISSING', /^Write pods\/NAME\.$/],
+    [['prot', 'tcp'], { allNamespaces: true }, 'KTRACE_E_KIND_MISSING', /pod\/prot/],
     [['cm/settings'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
     [['deployment.batch/web'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
     [['service.serving.knative.dev/web'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
