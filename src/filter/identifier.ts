@@ -5,6 +5,7 @@ import { type Token, tokenAt } from './lexer.ts';
 import { parsePort, parseProto } from './number-identifier.ts';
 import { OWNER_HINTS, parseOwner } from './owner.ts';
 import { protocolOf, type Qualifiers } from './qualifiers.ts';
+import { isMeaningless } from './refused.ts';
 
 const ADDRESS_PROTOCOLS: readonly (string | undefined)[] = [undefined, 'ip', 'ip6', 'arp', 'rarp'];
 /** Words that end an expression and therefore are no names. */
@@ -31,7 +32,7 @@ export function startsIdentifier({ token }: Cursor): boolean {
 /** A name of a host as it is written: with a backslash where the bare word would mean something else, or nothing. */
 export function hostNameText(name: string): string {
   const token = /^[a-z\d]/i.test(name) ? tokenAt(name, 0) : undefined;
-  const isWord = token?.kind === 'word' && token.end === name.length && !RESERVED.has(name);
+  const isWord = token?.kind === 'word' && token.end === name.length && !RESERVED.has(name) && !isMeaningless(name);
   return isWord ? name : `\\${name}`;
 }
 
@@ -103,6 +104,7 @@ function parseHost(cursor: Cursor, qualifiers: Qualifiers): Primitive {
     return { kind: 'ether-host', direction, address: macText(cursor.take().text) };
   }
   const protocol = protocolOf<AddressProtocol>(cursor, qualifiers, ADDRESS_PROTOCOLS, 'a host');
+  rejectWordAsHost(cursor);
   const token = cursor.take();
   switch (token.kind) {
     case 'number':
@@ -116,6 +118,16 @@ function parseHost(cursor: Cursor, qualifiers: Qualifiers): Primitive {
     default:
       return { kind: 'host-name', ...(protocol === undefined ? {} : { protocol }), direction, name: token.text, at: token.at };
   }
+}
+
+/** libpcap's words are no names of hosts, unless a backslash says so. */
+function rejectWordAsHost(cursor: Cursor): void {
+  const { kind, text } = cursor.token;
+  if (kind !== 'word' || !isMeaningless(text)) return;
+  throw cursor.failure(
+    `Expected a host, got ${JSON.stringify(text)}, which is a word of tcpdump's language`,
+    `Write "\\${text}" for a host of this name.`,
+  );
 }
 
 /** libpcap reads `host 10.1` as the network 10.1.0.0/16. */

@@ -30,7 +30,10 @@ function parseChain(cursor: Cursor, inherited: Qualifiers): Parsed {
   let left = parseOperand(cursor, inherited);
   for (;;) {
     const kind = cursor.is('and') ? 'and' : cursor.is('or') ? 'or' : undefined;
-    if (kind === undefined) return left;
+    if (kind === undefined) {
+      rejectMeaningless(cursor);
+      return left;
+    }
     cursor.take();
     const right = parseOperand(cursor, left.qualifiers);
     left = { expression: { kind, left: left.expression, right: right.expression }, qualifiers: right.qualifiers };

@@ -1,6 +1,6 @@
 import type { Direction, Owner } from './ast.ts';
 import type { Cursor } from './cursor.ts';
-import { rejectMisplaced } from './refused.ts';
+import { rejectMeaningless } from './refused.ts';
 
 export type OwnerWord = Owner['kind'];
 
@@ -20,7 +20,7 @@ export const TYPES = ['host', 'net', 'port', 'portrange', 'proto', 'pod', 'ns', 
 /** `[src|dst|src or dst|src and dst] [host|net|port|portrange|proto|pod|ns|svc|node|label]` behind an optional protocol. Undefined when neither stands here. */
 export function parseQualifiers(cursor: Cursor, protocol: string | undefined): Qualifiers | undefined {
   const direction = parseDirection(cursor);
-  rejectMisplaced(cursor);
+  rejectMeaningless(cursor);
   const type = TYPES.find((word) => cursor.is(word));
   if (type === undefined) return direction === undefined ? undefined : { protocol, direction, type: 'any' };
   if (type === 'proto' && direction !== undefined) {

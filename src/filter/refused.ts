@@ -1,22 +1,48 @@
 import type { Cursor, Place } from './cursor.ts';
 
-const INSTEAD: Record<string, [reason: string, instead: string]> = {
+type Refusal = [reason: string, instead: string];
+
+const PF = 'is a word for the logs of pf';
+const INSTEAD: Record<string, Refusal> = {
   gateway: ['libpcap has no "gateway" where it knows IPv6', 'Write "ether host MAC and not host ADDRESS".'],
-  protochain: ['"protochain" needs a loop, which no filter program may have', 'Write "ip6 proto N" for the first next header.'],
-  mpls: ['MPLS does not occur on the interfaces of pods', 'Leave it out.'],
-  pppoed: ['PPPoE does not occur on the interfaces of pods', 'Leave it out.'],
-  pppoes: ['PPPoE does not occur on the interfaces of pods', 'Leave it out.'],
-  geneve: ['a record does not have the port of a Geneve tunnel', 'Write "outer udp" for what is in a tunnel over UDP.'],
   vxlan: ['libpcap 1.10 has no such word', 'Write "udp port 4789" or "udp port 8472" for the tunnel itself.'],
   byte: ['"byte" is a form of old', 'Write "ether[INDEX] = VALUE".'],
-  ifindex: ['numbers of interfaces mean nothing in a file', 'Leave it out.'],
   mask: ['"mask" stands behind a network', 'Write "net 10.0.0.0 mask 255.0.0.0".'],
+  on: [`"on" ${PF}`, 'Write "iface NAME".'],
+  ifname: [`"ifname" ${PF}`, 'Write "iface NAME".'],
+};
+/** Words that tcpdump takes, and why ktrace does not. */
+const INSTEAD_IN: Record<Place, Record<string, Refusal>> = {
+  live: {
+    gateway: [
+      'libpcap has no "gateway" where it knows IPv6, and frames are not followed',
+      'Write "host" with an address, or "node NAME".',
+    ],
+    byte: ['"byte" is a form of old', 'Write "ip[INDEX] = VALUE".'],
+    protochain: ['"protochain" needs a loop, which no filter program may have', 'Write "ip6 proto N" for the first next header.'],
+    mpls: ['MPLS does not occur on the interfaces of pods', 'Leave it out.'],
+    pppoed: ['PPPoE does not occur on the interfaces of pods', 'Leave it out.'],
+    pppoes: ['PPPoE does not occur on the interfaces of pods', 'Leave it out.'],
+    geneve: ['a record does not have the port of a Geneve tunnel', 'Write "outer udp" for what is in a tunnel over UDP.'],
+    ifindex: ['an interface has another number on every node', 'Write "iface NAME".'],
+  },
+  file: {
+    protochain: [
+      '"protochain" needs a loop, which no program of ktrace has',
+      'Write "ip6 proto N" for the first next header, or use tcpdump.',
+    ],
+    mpls: ['ktrace does not read behind MPLS labels', 'Leave it out, or use tcpdump.'],
+    pppoed: ['PPPoE discovery has no IP packets', 'Leave it out, or use tcpdump.'],
+    pppoes: ['ktrace does not read behind PPPoE headers', 'Leave it out, or use tcpdump.'],
+    geneve: ['ktrace does not read "geneve"', 'Write "udp port 6081" for the tunnel itself, or use tcpdump.'],
+    ifindex: ['ktrace does not read "ifindex"', 'Write "iface NAME" where the file has names, or use tcpdump.'],
+  },
 };
 const NOT_IP = new Set(
   (
     'fddi tr wlan radio atalk aarp decnet lat sca moprc mopdl iso esis es-is isis is-is l1 l2 iih lsp snp csnp psnp clnp stp ipx netbeui type ' +
     'subtype direction dir address1 addr1 address2 addr2 address3 addr3 address4 addr4 ra ta lane llc metac bcc oam oamf4 oamf4ec oamf4sc sc ' +
-    'ilmic vpi vci connectmsg metaconnect on ifname rset ruleset rnr rulenum srnr subrulenum action fisu lssu lsu msu hfisu hlssu hmsu ' +
+    'ilmic vpi vci connectmsg metaconnect rset ruleset rnr rulenum srnr subrulenum action fisu lssu lsu msu hfisu hlssu hmsu ' +
     'sio opc dpc sls hsio hopc hdpc hsls'
   ).split(' '),
 );
@@ -28,7 +54,7 @@ const NOT_IN_FILES = 'a capture file says nothing of it';
 const ONLY_LIVE = 'Filter a follow by it, or write the address.';
 
 /** Words that have no meaning in one place: the reason, and what to write there. */
-const MISPLACED: Record<Place, Record<string, [reason: string, instead: string]>> = {
+const MISPLACED: Record<Place, Record<string, Refusal>> = {
   live: {
     ether: [FRAME, WRITE_HOST],
     link: [FRAME, WRITE_HOST],
@@ -56,17 +82,21 @@ const MISPLACED: Record<Place, Record<string, [reason: string, instead: string]>
 
 /** Is it a word of libpcap's that can say nothing about IP packets? */
 export function isMeaningless(text: string): boolean {
-  return Object.hasOwn(INSTEAD, text) || NOT_IP.has(text);
+  return [INSTEAD, INSTEAD_IN.live].some((words) => Object.hasOwn(words, text)) || NOT_IP.has(text);
 }
 
 /** Words of libpcap's that can say nothing about IP packets are refused with the reason, as a name they would surprise. Throws KTRACE_E_FILTER. */
 export function rejectMeaningless(cursor: Cursor): void {
   const { kind, text } = cursor.token;
   if (kind !== 'word') return;
-  const refusal = Object.hasOwn(INSTEAD, text) ? INSTEAD[text] : undefined;
-  if (refusal !== undefined) throw cursor.failure(`Expected a filter of IP packets: ${refusal[0]}`, refusal[1]);
-  if (NOT_IP.has(text))
-    throw cursor.failure(`Expected a filter of IP packets, got ${JSON.stringify(text)}, which is about other ones`);
+  if (NOT_IP.has(text)) {
+    const hint = cursor.place === 'file' ? 'Leave it out, or use tcpdump.' : 'Leave it out.';
+    throw cursor.failure(`Expected a filter of IP packets, got ${JSON.stringify(text)}, which is about other ones`, hint);
+  }
+  for (const words of [INSTEAD_IN[cursor.place ?? 'live'], INSTEAD]) {
+    const refusal = Object.hasOwn(words, text) ? words[text] : undefined;
+    if (refusal !== undefined) throw cursor.failure(`Expected a filter of IP packets: ${refusal[0]}`, refusal[1]);
+  }
   rejectMisplaced(cursor);
 }
 

@@ -26,6 +26,7 @@ describe('a filter', () => {
     ['host \\tcpflags or \\and', 'host \\tcpflags or host \\and'],
     ['host \\10.0.]0.1', 'host \\10.0.]0.1'],
     ['host \\web.example', 'host web.example'],
+    ['src \\gateway', 'src host \\gateway'],
   ] as const) {
     test(`${text} is understood as ${printed ?? 'a mistake'}`, () => {
       if (printed === undefined) assert.throws(() => parseFilter(text), KtraceError);
@@ -70,7 +71,9 @@ const MISTAKES: [filter: string, at: string, message: RegExp][] = [
   ['vlan 5000', '5000', /at most 4095/],
   ['src proto 6', 'proto', /no "src" or "dst"/],
   ['gateway x', 'gateway', /no "gateway"/],
-  ['ip protochain 6', 'protochain', /Expected|needs a loop/],
+  ['ip protochain 6', 'protochain', /needs a loop/],
+  ['tcp gateway x', 'gateway', /no "gateway"/],
+  ['(port 80 mpls)', 'mpls', /MPLS/],
   ['mpls', 'mpls', /MPLS/],
   ['wlan host 1', 'wlan', /which is about other ones/],
   ['tcp ; udp', ';', /got ";"/],
