@@ -121,7 +121,8 @@ export const PORTS: Readonly<Record<string, { port: number; protocol?: 'tcp' | '
   ldap: { port: 389 },
   https: { port: 443 },
   submission: { port: 587, protocol: 'tcp' },
-  syslog: { port: 514, protocol: 'udp' },
+  // An alias of `shell`, which is TCP's, beside UDP's own.
+  syslog: { port: 514 },
   ldaps: { port: 636 },
   'domain-s': { port: 853 },
   imaps: { port: 993, protocol: 'tcp' },
@@ -134,5 +135,5 @@ export const PORTS: Readonly<Record<string, { port: number; protocol?: 'tcp' | '
   postgresql: { port: 5432, protocol: 'tcp' },
   amqp: { port: 5672, protocol: 'tcp' },
   redis: { port: 6379, protocol: 'tcp' },
-  'http-alt': { port: 8080 },
+  'http-alt': { port: 8080, protocol: 'tcp' },
 };

@@ -9,6 +9,7 @@ import { compileFilter } from '../../src/filter/compile.ts';
 import { parseFilter } from '../../src/filter/parse.ts';
 import { printFilter } from '../../src/filter/print.ts';
 import { decide } from '../../src/filter/run.ts';
+import { ETHER_TYPES, IP_PROTOCOLS, PORTS } from '../../src/filter/words.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { SEED } from '../support/seed.ts';
 import { randomFilter } from './support/expressions.ts';
@@ -85,6 +86,30 @@ describe('the filter language and tcpdump', { skip: NO_TCPDUMP }, () => {
     });
   }
 
+  test('mean the same by every name of a port and a protocol, as far as this machine knows it', () => {
+    const frames = framesOfNames();
+    const path = join(folder, 'names.pcap');
+    writeFrames(path, 'ethernet', frames);
+    const filters = [
+      ...Object.keys(PORTS).map((name) => `port ${name}`),
+      ...['ip proto', 'ip6 proto', 'proto'].flatMap((word) => Object.keys(IP_PROTOCOLS).map((name) => `${word} \\${name}`)),
+      ...Object.keys(ETHER_TYPES).map((name) => `ether proto \\${name}`),
+    ];
+    const unknown = new Set<string>();
+    for (const filter of filters) {
+      const theirs = tcpdumpChoice(path, filter, []);
+      // Names are those of the machine's /etc/services and /etc/protocols for tcpdump, and a table's for us.
+      if (typeof theirs === 'string') {
+        assert.match(theirs, /unknown (port|ip proto)/, filter);
+        unknown.add(filter);
+        continue;
+      }
+      assert.ok(theirs.length > 0, filter);
+      assert.deepEqual(ourChoice(filter, 'ethernet', frames), theirs, filter);
+    }
+    assert.ok(unknown.size < filters.length / 2, `this machine knows no ${[...unknown].join(', ')}`);
+  });
+
   test('mean the same as their own text once printed', () => {
     const random = randomOf(SEED + 3);
     for (let count = 0; count < 3000; count++) {
@@ -101,6 +126,31 @@ describe('the filter language and tcpdump', { skip: NO_TCPDUMP }, () => {
 function framesOf(layer: LinkLayer, canBeCut: boolean, seed: number): Frame[] {
   const random = randomOf(seed);
   return Array.from({ length: PACKETS }, () => frame(random, layer, canBeCut));
+}
+
+/** Of each port that has a name every protocol with ports, of each protocol that has one a packet, in IPv4 and IPv6; of each type a frame. */
+function framesOfNames(): Frame[] {
+  const carried = [
+    ...Object.values(PORTS).flatMap(({ port }) => [6, 17, 132].map((proto) => ({ proto, port }))),
+    ...Object.values(IP_PROTOCOLS).map((proto) => ({ proto, port: 1 })),
+  ];
+  const packets = carried.flatMap(({ proto, port }) => {
+    const body = Buffer.alloc(20);
+    body.writeUInt16BE(1024, 0);
+    body.writeUInt16BE(port, 2);
+    const four = Buffer.from([0x45, 0, 0, 40, 0, 0, 0, 0, 64, proto, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    const six = Buffer.alloc(40);
+    six.set([0x60, 0, 0, 0, 0, 20, proto, 64]);
+    return [
+      { type: 0x0800, l3: Buffer.concat([four, body]) },
+      { type: 0x86dd, l3: Buffer.concat([six, body]) },
+    ];
+  });
+  const others = Object.values(ETHER_TYPES).map((type) => ({ type, l3: Buffer.alloc(46) }));
+  return [...packets, ...others].map(({ type, l3 }) => {
+    const bytes = Buffer.concat([Buffer.from([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, type >> 8, type & 255]), l3]);
+    return { bytes, wireBytes: bytes.length };
+  });
 }
 
 function ourChoice(filter: string, layer: LinkLayer, frames: Frame[]): number[] | string {
