@@ -15,8 +15,9 @@ const TUNNEL_PORTS = [8472, 4789, 6081];
 
 /** What `ktrace filter` prints. Names of hosts are left as they are: a program needs their addresses. Throws KTRACE_E_FILTER. */
 export function filterText(text: string, { disassemble: isProgram, link }: { disassemble?: true; link: LinkLayer }): string {
+  // Programs are made for files.
+  if (isProgram === true) return disassemble(compileFilter(parseFilter(text, 'file'), link));
   const expression = parseFilter(text);
-  if (isProgram === true) return disassemble(compileFilter(expression, link));
   if (expression === undefined) return 'every packet';
   return `${printFilter(expression)}\n${onFollow(text).join('\n')}`;
 }

@@ -52,7 +52,7 @@ export async function runRead(options: ReadOptions, io: ReadIo): Promise<number>
   if (format === 'pcapng' || format === 'html') throw badArgument(`-o ${format}`, 'a dump of ktrace to read', options.path);
   const text = options.words.join(' ');
   const parsed = parseFilter(text, 'file');
-  const expression = parsed === undefined ? undefined : await resolveNames(parsed, text, io.lookUp);
+  const expression = parsed === undefined ? undefined : await resolveNames(parsed, io.lookUp);
   const filter = new FileFilter(expression, (packet) => payloadOf(packet)?.bytes);
   const counts = { read: 0, shown: 0, other: 0 };
   const paint = palette(wantsColor(options.color, io.stdout.isTTY === true, io.env));

@@ -31,7 +31,7 @@ export function readWords(
 export async function readFilter(text: string, lookUp: LookUp, isOfDrops = false): Promise<ReadFilter | undefined> {
   const parsed = parseFilter(text, 'live');
   const words = [
-    ...(parsed === undefined ? [] : [printFilter(await resolveNames(parsed, text, lookUp))]),
+    ...(parsed === undefined ? [] : [printFilter(await resolveNames(parsed, lookUp))]),
     ...(isOfDrops ? ['dropped'] : []),
   ];
   if (words.length === 0) return undefined;

@@ -57,6 +57,31 @@ export function parseComparison(cursor: Cursor): Comparison | undefined {
   return text as Comparison;
 }
 
+/** Values that a program can keep at a time: the scratch words of classic BPF. */
+const SCRATCH_WORDS = 16;
+
+/** Arithmetic of two sides that needs more than a program can keep. `at`: where it begins. Throws KTRACE_E_FILTER. */
+export function rejectDeep(cursor: Cursor, at: number, left: Arithmetic, right: Arithmetic): void {
+  if (Math.max(wordsOf(left), 1 + wordsOf(right)) <= SCRATCH_WORDS) return;
+  cursor.isRefused = true;
+  const hint = 'A right side in parentheses is one deeper; write it to the left.';
+  throw cursor.failure(`Expected arithmetic that nests at most ${SCRATCH_WORDS} deep`, hint, at);
+}
+
+/** How many values are kept while it is computed: the left side's stays while the right one is. */
+function wordsOf(value: Arithmetic): number {
+  switch (value.kind) {
+    case 'operation':
+      return Math.max(wordsOf(value.left), 1 + wordsOf(value.right));
+    case 'negative':
+      return wordsOf(value.of);
+    case 'bytes':
+      return wordsOf(value.index);
+    default:
+      return 1;
+  }
+}
+
 function parseUnary(cursor: Cursor): Arithmetic {
   if (cursor.accept('-')) {
     return { kind: 'negative', of: cursor.nested(() => parseArithmetic(cursor, NEGATION_STRENGTH)) };

@@ -64,8 +64,8 @@ export type Primitive =
   | { kind: 'protocol'; protocol: ProtocolWord }
   /** `address` is an IPv4 or IPv6 address as it was written. */
   | { kind: 'host'; protocol?: AddressProtocol; direction: Direction; address: string }
-  /** A name that nobody has looked up yet: `resolveNames` makes hosts of it. `at` is where it stands in the filter. */
-  | { kind: 'host-name'; protocol?: AddressProtocol; direction: Direction; name: string; at: number }
+  /** A name that nobody has looked up yet: `resolveNames` makes hosts of it. */
+  | { kind: 'host-name'; protocol?: AddressProtocol; direction: Direction; name: string }
   | { kind: 'ether-host'; direction: Direction; address: string }
   /** `address/mask`, the mask as a number of bits or, as it may have holes, as an IPv4 address. */
   | { kind: 'net'; protocol?: AddressProtocol; direction: Direction; address: string; mask: number | string }

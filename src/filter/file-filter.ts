@@ -1,9 +1,10 @@
 import type { LinkLayer } from '../event/link-layer.ts';
 import type { Expression } from './ast.ts';
 import { compileFilter } from './compile.ts';
-import { filterFailure } from './failure.ts';
+import { find } from './find.ts';
 import { matchesGlob } from './globs.ts';
 import { innerPackets } from './inner.ts';
+import { failureAt } from './places.ts';
 import type { Instruction } from './program.ts';
 import { decide } from './run.ts';
 
@@ -26,10 +27,11 @@ export class FileFilter {
   constructor(expression: Expression | undefined, ipOf: (packet: FilePacket) => Uint8Array | undefined) {
     this.#expression = expression;
     this.#ipOf = ipOf;
-    if (expression !== undefined && !isOneProgram(expression) && has(expression, (one) => one.kind === 'vlan')) {
-      const message = 'Expected no "vlan" beside "inner", "outer" or "iface": what follows a vlan looks behind its tag';
-      throw filterFailure('vlan', 0, message, 'Leave one of them out.');
-    }
+    if (expression === undefined || isOneProgram(expression)) return;
+    const vlan = find(expression, ({ kind }) => kind === 'vlan');
+    if (vlan === undefined) return;
+    const message = 'Expected no "vlan" beside "inner", "outer" or "iface": what follows a vlan looks behind its tag';
+    throw failureAt(vlan, message, 'Leave one of them out.');
   }
 
   /** Throws KTRACE_E_FILTER where the packet's link layer cannot tell what is asked. */
@@ -60,7 +62,7 @@ export class FileFilter {
       case 'iface':
         return packet.interfaceName !== undefined && matchesGlob(node.pattern, packet.interfaceName);
       default:
-        throw filterFailure(node.kind, 0, `Expected a filter of capture files, got ${node.kind}`);
+        throw failureAt(node, `Expected a filter of capture files, got ${node.kind}`);
     }
   }
 
@@ -95,13 +97,7 @@ const oneProgram = new WeakMap<Expression, boolean>();
 function isOneProgram(node: Expression): boolean {
   const known = oneProgram.get(node);
   if (known !== undefined) return known;
-  const is = !has(node, ({ kind }) => kind === 'outer' || kind === 'inner' || kind === 'iface');
+  const is = find(node, ({ kind }) => kind === 'outer' || kind === 'inner' || kind === 'iface') === undefined;
   oneProgram.set(node, is);
   return is;
-}
-
-function has(node: Expression, isMeant: (one: Expression) => boolean): boolean {
-  if (isMeant(node)) return true;
-  if (node.kind === 'and' || node.kind === 'or') return has(node.left, isMeant) || has(node.right, isMeant);
-  return 'of' in node && has(node.of, isMeant);
 }

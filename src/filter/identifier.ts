@@ -1,39 +1,17 @@
 import { ipv4Text, ipv4Word, ipv6Words, maskWord, maskWords } from './address-words.ts';
 import type { AddressProtocol, Expression, Primitive } from './ast.ts';
 import type { Cursor } from './cursor.ts';
-import { type Token, tokenAt } from './lexer.ts';
+import { RESERVED } from './host-name.ts';
+import type { Token } from './lexer.ts';
 import { parsePort, parseProto } from './number-identifier.ts';
 import { OWNER_HINTS, parseOwner } from './owner.ts';
+import { notePlace } from './places.ts';
 import { protocolOf, type Qualifiers } from './qualifiers.ts';
 import { isMeaningless } from './refused.ts';
 
 const ADDRESS_PROTOCOLS: readonly (string | undefined)[] = [undefined, 'ip', 'ip6', 'arp', 'rarp'];
-/** Words that end an expression and therefore are no names. */
-const RESERVED = new Set([
-  'and',
-  'or',
-  'not',
-  'src',
-  'dst',
-  'host',
-  'net',
-  'port',
-  'portrange',
-  'proto',
-  'len',
-  'length',
-  'mask',
-]);
-
 export function startsIdentifier({ token }: Cursor): boolean {
   return token.kind !== 'end' && token.kind !== 'sign' && !(token.kind === 'word' && RESERVED.has(token.text));
-}
-
-/** A name of a host as it is written: with a backslash where the bare word would mean something else, or nothing. */
-export function hostNameText(name: string): string {
-  const token = /^[a-z\d]/i.test(name) ? tokenAt(name, 0) : undefined;
-  const isWord = token?.kind === 'word' && token.end === name.length && !RESERVED.has(name) && !isMeaningless(name);
-  return isWord ? name : `\\${name}`;
 }
 
 /** What stands behind `host`, `port` …: a value, `not` one, or several in parentheses. Throws KTRACE_E_FILTER. */
@@ -54,6 +32,13 @@ export function parseIdentifiers(cursor: Cursor, qualifiers: Qualifiers): Expres
 
 /** One value, which means what the qualifiers say. */
 export function parseIdentifier(cursor: Cursor, qualifiers: Qualifiers): Primitive {
+  const { at } = cursor.token;
+  const primitive = parseValue(cursor, qualifiers);
+  notePlace(primitive, cursor.text, at);
+  return primitive;
+}
+
+function parseValue(cursor: Cursor, qualifiers: Qualifiers): Primitive {
   if (!startsIdentifier(cursor)) throw cursor.expected(wanted(qualifiers), OWNER_HINTS[qualifiers.type]);
   switch (qualifiers.type) {
     case 'none':
@@ -116,7 +101,7 @@ function parseHost(cursor: Cursor, qualifiers: Qualifiers): Primitive {
     case 'mac':
       throw cursor.failure('Expected an IP address, got an Ethernet address', 'Write "ether host" before it.', token.at);
     default:
-      return { kind: 'host-name', ...(protocol === undefined ? {} : { protocol }), direction, name: token.text, at: token.at };
+      return { kind: 'host-name', ...(protocol === undefined ? {} : { protocol }), direction, name: token.text };
   }
 }
 

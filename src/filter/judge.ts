@@ -3,6 +3,7 @@ import { compileFilter } from './compile.ts';
 import { hasFate, isOwnedBy, type Told } from './ends.ts';
 import { filterFailure } from './failure.ts';
 import { parseFilter } from './parse.ts';
+import { failureAt } from './places.ts';
 import type { Instruction } from './program.ts';
 import { decide } from './run.ts';
 import { type Answer, combine, type Formula, isInherent, type Outcome, type Term, termsOf } from './terms.ts';
@@ -37,11 +38,11 @@ export class LiveFilter {
     const expression = parseFilter(text, 'live');
     if (expression === undefined) throw filterFailure(text, 0, 'Expected a filter, got no words');
     const { terms, formula } = termsOf(expression);
-    if (terms.length > MAX_TERMS)
-      throw filterFailure(text, 0, `Expected a filter of at most ${MAX_TERMS} different terms, got ${terms.length}`);
+    const tooMany = terms[MAX_TERMS]?.primitive;
+    if (tooMany !== undefined)
+      throw failureAt(tooMany, `Expected a filter of at most ${MAX_TERMS} different terms, got ${terms.length}`);
     for (const { primitive } of terms) {
-      if (primitive.kind === 'host-name')
-        throw filterFailure(text, primitive.at, `Expected an address, got the name ${primitive.name}`);
+      if (primitive.kind === 'host-name') throw failureAt(primitive, `Expected an address, got the name ${primitive.name}`);
     }
     this.formula = formula;
     this.#terms = terms.map(prepare);

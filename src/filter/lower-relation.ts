@@ -1,10 +1,8 @@
 import type { Arithmetic, IndexedProtocol, Primitive, ProtocolWord } from './ast.ts';
 import { all, type Condition, not, test } from './conditions.ts';
-import { filterFailure } from './failure.ts';
 import type { LinkView } from './link-layer.ts';
 import type { Alu, Step } from './program.ts';
 
-const SCRATCH_WORDS = 16;
 const ICMP6 = 58;
 const ALUS: Record<string, Alu> = {
   '+': 'add',
@@ -43,7 +41,6 @@ export function lowerRelation(
 }
 
 function evaluate(view: LinkView, value: Arithmetic, register: number, is: IsProtocol): Value {
-  if (register >= SCRATCH_WORDS) throw filterFailure('', 0, `Expected arithmetic that nests at most ${SCRATCH_WORDS} deep`);
   const store: Step = { op: 'store', m: register };
   switch (value.kind) {
     case 'number':

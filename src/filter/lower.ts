@@ -2,9 +2,10 @@ import type { LinkLayer } from '../event/link-layer.ts';
 import { ipv4Word, ipv6Words, maskWord, maskWords } from './address-words.ts';
 import type { AddressProtocol, Direction, Expression, Primitive, ProtocolWord } from './ast.ts';
 import { all, any, type Condition, not, test } from './conditions.ts';
-import { filterFailure } from './failure.ts';
 import { ETHERTYPE, LinkView } from './link-layer.ts';
 import { lowerRelation } from './lower-relation.ts';
+import { failureAt } from './places.ts';
+import { printFilter } from './print.ts';
 import type { LoadSize, Step } from './program.ts';
 
 const FRAGMENT_HEADER = 44;
@@ -47,7 +48,7 @@ function lowerIn(view: LinkView, expression: Expression): Condition {
       return not(lowerIn(view, expression.of));
     case 'outer':
     case 'inner':
-      throw filterFailure(expression.kind, 0, `Expected a filter without "${expression.kind}" for one program`);
+      throw manyPrograms(expression);
     default:
       return lowerPrimitive(view, expression);
   }
@@ -173,9 +174,9 @@ function portIn(direction: Direction, from: number, to: number, loadPort: (offse
 function lowerLink(view: LinkView, primitive: Primitive): Condition {
   switch (primitive.kind) {
     case 'ether-host':
-      return lowerFrameAddress(view, primitive.direction, primitive.address);
+      return lowerFrameAddress(view, primitive, primitive.direction, primitive.address);
     case 'broadcast':
-      if (primitive.protocol === 'ether') return lowerFrameAddress(view, 'dst', 'ff:ff:ff:ff:ff:ff');
+      if (primitive.protocol === 'ether') return lowerFrameAddress(view, primitive, 'dst', 'ff:ff:ff:ff:ff:ff');
       return all(
         view.isType(ETHERTYPE.ip),
         any(test([load(view, 4, 16)], 'jeq', 0), test([load(view, 4, 16)], 'jeq', ADDRESS_BITS)),
@@ -183,19 +184,30 @@ function lowerLink(view: LinkView, primitive: Primitive): Condition {
     case 'multicast':
       if (primitive.protocol === 'ip') return all(view.isType(ETHERTYPE.ip), test([load(view, 1, 16)], 'jge', 224));
       if (primitive.protocol === 'ip6') return all(view.isType(ETHERTYPE.ip6), test([load(view, 1, 24)], 'jeq', 255));
-      return all(needsEthernet(view, 'multicast'), test([{ op: 'load', size: 1, k: 0 }], 'jset', 1));
+      return all(needsEthernet(view, primitive), test([{ op: 'load', size: 1, k: 0 }], 'jset', 1));
     case 'vlan':
-      return lowerVlan(view, primitive.id);
+      return lowerVlan(view, primitive);
     case 'passage': {
       const isOutgoing = view.isOutgoing();
       if (isOutgoing === undefined) {
-        throw filterFailure(primitive.way, 0, `Expected packets that say which way they went, got ${LAYER_NAMES[view.layer]}`);
+        throw failureAt(primitive, `Expected packets that say which way they went, got ${LAYER_NAMES[view.layer]}`);
       }
       return primitive.way === 'outbound' ? isOutgoing : not(isOutgoing);
     }
     default:
-      throw filterFailure('', 0, `Expected a filter without names that were not looked up, got ${primitive.kind}`);
+      if (primitive.kind === 'host-name')
+        throw failureAt(
+          primitive,
+          `Expected an address, got the name ${primitive.name}`,
+          'A program has no names: give the address.',
+        );
+      throw manyPrograms(primitive);
   }
+}
+
+/** What no program decides by itself: those that apply the filter ask for it beside their programs. */
+function manyPrograms(expression: Expression): Error {
+  return failureAt(expression, `Expected what one program can decide, got "${expression.kind}"`, 'Leave it out.');
 }
 
 const LAYER_NAMES: Record<LinkLayer, string> = {
@@ -205,13 +217,13 @@ const LAYER_NAMES: Record<LinkLayer, string> = {
   sll2: 'packets of "any" device (Linux cooked v2)',
 };
 
-function needsEthernet(view: LinkView, what: string): Condition {
+function needsEthernet(view: LinkView, primitive: Primitive): Condition {
   if (view.layer === 'ethernet') return { kind: 'constant', value: true };
-  throw filterFailure(what, 0, `Expected Ethernet frames for ${JSON.stringify(what)}, got ${LAYER_NAMES[view.layer]}`);
+  throw failureAt(primitive, `Expected Ethernet frames for "${printFilter(primitive)}", got ${LAYER_NAMES[view.layer]}`);
 }
 
-function lowerFrameAddress(view: LinkView, direction: Direction, text: string): Condition {
-  needsEthernet(view, `ether host ${text}`);
+function lowerFrameAddress(view: LinkView, primitive: Primitive, direction: Direction, text: string): Condition {
+  needsEthernet(view, primitive);
   const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = text.split(':').map((digits) => Number.parseInt(digits, 16));
   const at = (offset: number) =>
     all(
@@ -225,8 +237,9 @@ function lowerFrameAddress(view: LinkView, direction: Direction, text: string): 
   );
 }
 
-function lowerVlan(view: LinkView, id: number | undefined): Condition {
-  needsEthernet(view, 'vlan');
+function lowerVlan(view: LinkView, primitive: Primitive & { kind: 'vlan' }): Condition {
+  const { id } = primitive;
+  needsEthernet(view, primitive);
   const isTagged = any(view.isType(ETHERTYPE.vlan), view.isType(ETHERTYPE.provider), view.isType(ETHERTYPE.qinq));
   const condition = id === undefined ? isTagged : all(isTagged, test([load(view, 2, 0)], 'jeq', id, 0x0fff));
   view.enterVlan();

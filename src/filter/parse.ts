@@ -1,7 +1,9 @@
-import { parseArithmetic, parseComparison, startsArithmetic } from './arithmetic.ts';
+import { parseArithmetic, parseComparison, rejectDeep, startsArithmetic } from './arithmetic.ts';
 import type { Expression } from './ast.ts';
 import { Cursor, type Place } from './cursor.ts';
+import { find } from './find.ts';
 import { parseIdentifier, startsIdentifier } from './identifier.ts';
+import { notePlace } from './places.ts';
 import { parsePrimitive } from './primitive.ts';
 import { type Qualifiers, UNQUALIFIED } from './qualifiers.ts';
 import { rejectMeaningless } from './refused.ts';
@@ -45,14 +47,20 @@ function parseOperand(cursor: Cursor, inherited: Qualifiers): Parsed {
     const { expression, qualifiers } = cursor.nested(() => parseOperand(cursor, inherited));
     return { expression: { kind: 'not', of: expression }, qualifiers };
   }
-  if (cursor.is('outer', 'inner')) return parseScope(cursor, inherited);
-  const relation = parseRelation(cursor);
-  if (relation !== undefined) return { expression: relation, qualifiers: UNQUALIFIED };
-  if (cursor.accept('(')) {
+  const { at } = cursor.token;
+  const relation = cursor.is('outer', 'inner') ? undefined : parseRelation(cursor);
+  if (relation === undefined && cursor.accept('(')) {
     const { expression } = cursor.nested(() => parseChain(cursor, inherited));
     cursor.expect(')', 'that closes the parenthesis');
     return { expression, qualifiers: inherited };
   }
+  const part = relation === undefined ? parsePart(cursor, inherited) : { expression: relation, qualifiers: UNQUALIFIED };
+  notePlace(part.expression, cursor.text, at);
+  return part;
+}
+
+function parsePart(cursor: Cursor, inherited: Qualifiers): Parsed {
+  if (cursor.is('outer', 'inner')) return parseScope(cursor, inherited);
   rejectMeaningless(cursor);
   const primitive = parsePrimitive(cursor);
   if (primitive !== undefined) return primitive;
@@ -86,13 +94,6 @@ const CLUSTER_WORDS: ReadonlySet<string> = new Set([
   'reason',
 ]);
 
-function find(expression: Expression, isMeant: (one: Expression) => boolean): Expression | undefined {
-  if (isMeant(expression)) return expression;
-  if (expression.kind === 'and' || expression.kind === 'or')
-    return find(expression.left, isMeant) ?? find(expression.right, isMeant);
-  return 'of' in expression ? find(expression.of, isMeant) : undefined;
-}
-
 /** Undefined, and nothing is taken, when what comes next is no comparison. */
 function parseRelation(cursor: Cursor): Expression | undefined {
   if (!startsArithmetic(cursor)) return undefined;
@@ -101,7 +102,11 @@ function parseRelation(cursor: Cursor): Expression | undefined {
   try {
     const left = parseArithmetic(cursor);
     const comparison = parseComparison(cursor);
-    if (comparison !== undefined) return { kind: 'relation', comparison, left, right: parseArithmetic(cursor) };
+    if (comparison !== undefined) {
+      const right = parseArithmetic(cursor);
+      rejectDeep(cursor, start.at, left, right);
+      return { kind: 'relation', comparison, left, right };
+    }
     if (isCertain) throw cursor.expected('a comparison (=, !=, <, <=, >, >=)');
   } catch (error) {
     // `(` may open an expression as well, and a number may be a port: what they are shows behind them.

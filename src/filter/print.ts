@@ -1,5 +1,5 @@
 import type { Arithmetic, Direction, Expression, Primitive } from './ast.ts';
-import { hostNameText } from './identifier.ts';
+import { hostNameText } from './host-name.ts';
 
 const DIRECTIONS: Record<Direction, string> = { either: '', src: 'src ', dst: 'dst ', both: 'src and dst ' };
 

@@ -35,6 +35,15 @@ async function ktrace(...args: string[]): Promise<Ended> {
   }
 }
 
+/** The filter is shown as it was written, with a caret under the place. */
+function assertPlace(stderr: string, filter: string, place: string): void {
+  const lines = stderr.split('\n');
+  const shown = lines.indexOf(`  ${filter}`);
+  assert.ok(shown >= 0, stderr);
+  const caret = (lines[shown + 1] ?? '').indexOf('^');
+  assert.ok(caret > 0 && lines[shown]?.slice(caret).startsWith(place), stderr);
+}
+
 describe('ktrace read', () => {
   test('shows the IP packets that tcpdump takes, cut ones too', { skip: NO_TCPDUMP }, async () => {
     for (const filter of ['tcp port 80 or 443', 'not host 10.0.0.1', 'icmp or icmp6']) {
@@ -75,6 +84,22 @@ describe('ktrace read', () => {
       stderr,
       /^ktrace: Expected a port, got the end of the filter \[KTRACE_E_FILTER\]\n {2}tcp port\n {10}\^\n {2}See ktrace read --help\n$/,
     );
+  });
+
+  test('shows the place of what the packets of the file cannot be asked', async () => {
+    const raw = join(folder, 'raw.pcap');
+    writeFrames(raw, 'raw', [frame(random, 'raw', false)]);
+    for (const [filter, place, message] of [
+      ['tcp or vlan 5', 'vlan 5', /Expected Ethernet frames for "vlan 5", got packets without a frame/],
+      ['not inbound', 'inbound', /Expected packets that say which way they went/],
+      ['udp or ether src (1:2:3:4:5:6 or 6:5:4:3:2:1)', '1:2', /Expected Ethernet frames for "ether src host 01:02:03:04:05:06"/],
+      ['inner tcp and (vlan 5)', 'vlan', /Expected no "vlan" beside "inner"/],
+    ] as const) {
+      const { code, stderr } = await ktrace('read', raw, filter);
+      assert.equal(code, 2, filter);
+      assert.match(stderr, message);
+      assertPlace(stderr, filter, place);
+    }
   });
 
   test('prints all that can be read of a damaged file, then what is wrong with it', async () => {
@@ -123,6 +148,20 @@ describe('ktrace filter', () => {
     assert.deepEqual((await said('icmp')).slice(1, 3), ['  in the kernel:  icmp', '  in user space:  nothing more']);
     assert.match((await said('not port 80'))[1] ?? '', /in the kernel: {2}nothing: each term may be true of a packet elsewhere/);
     assert.match((await said('ether broadcast'))[1] ?? '', /on a follow: {4}refused: .*frames are not what ktrace follows/);
+  });
+
+  test('-d shows the place of what no program decides', async () => {
+    for (const [filter, place, message] of [
+      ['tcp and dropped', 'dropped', /a capture file says nothing of it/],
+      ['tcp and (src host web)', 'src host web', /Expected an address, got the name web.*hint: .*give the address/s],
+      ['udp or inner tcp', 'inner tcp', /Expected what one program can decide, got "inner"/],
+      ['iface eth0', 'iface', /Expected what one program can decide, got "iface"/],
+    ] as const) {
+      const { code, stderr } = await ktrace('filter', '-d', filter);
+      assert.equal(code, 2, filter);
+      assert.match(stderr, message);
+      assertPlace(stderr, filter, place);
+    }
   });
 
   test('-d lists the program as tcpdump does', { skip: NO_TCPDUMP }, async () => {

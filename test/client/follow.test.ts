@@ -385,6 +385,10 @@ test('a reader that closes its end ends the follow quietly', async (t) => {
 
 test('mistakes and missing things are clear errors with their exit codes', async (t) => {
   const { api, kubeconfig } = await cluster(t, ['host1']);
+  const folder = mkdtempSync(join(tmpdir(), 'ktrace-wrong-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const wrong = join(folder, 'filter');
+  writeFileSync(wrong, 'tcp\nport x80\n');
   const cases: [Partial<FollowOptions>, string, number, RegExp][] = [
     [{ words: ['pod/frontend-88237173-jdfg'] }, 'KTRACE_E_POD_UNKNOWN', 1, /Did you mean pod\/frontend-88237173-jdfgg/],
     [{ words: ['pod/frontend'] }, 'KTRACE_E_POD_UNKNOWN', 1, /Did you mean/],
@@ -398,6 +402,7 @@ test('mistakes and missing things are clear errors with their exit codes', async
     [{ words: ['host', 'nobody.invalid'] }, 'KTRACE_E_FILTER_HOST', 2, /Give its address/],
     [{ words: ['tcp'], filterFile: '/nowhere/filter' }, 'KTRACE_E_ARGUMENT', 2, /^$/],
     [{ filterFile: '/nowhere/filter' }, 'KTRACE_E_ARGUMENT', 2, /^$/],
+    [{ filterFile: wrong, kubeconfig: '/nowhere/config' }, 'KTRACE_E_FILTER', 2, /Give its number/],
     [{ words: ['frontend'] }, 'KTRACE_E_KIND_MISSING', 2, /pod\/frontend/],
     [{ context: 'fak' }, 'KTRACE_E_CONTEXT_UNKNOWN', 1, /Did you mean fake/],
     [{ kubeconfig: '/nowhere/config' }, 'KTRACE_E_KUBECONFIG', 1, /^$/],

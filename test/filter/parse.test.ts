@@ -65,6 +65,7 @@ const MISTAKES: [filter: string, at: string, message: RegExp][] = [
   ['len > ', '', /Expected a number/],
   ['len > 1 / 0', '/', /divisor that is not 0/],
   ['len << 32 > 1', '<<', /at most 31 bits/],
+  [`tcp and ${'1 + ('.repeat(16)}1${')'.repeat(16)} = len`, '1 + (', /Expected arithmetic that nests at most 16 deep/],
   ['udplite[0] = 1', 'udplite', /protocol whose bytes can be had/],
   ['089 = len', '089', /octal/],
   ['len = 99999999999', '99999999999', /at most 32 bits/],
