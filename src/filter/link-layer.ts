@@ -6,8 +6,8 @@ const MAX_LENGTH = 1500;
 /** The type that Linux cooked headers have for 802.2 frames. */
 const COOKED_802_2 = 4;
 const COOKED_OUTGOING = 4;
-const TYPE_OFFSET: Record<LinkLayer, number> = { ethernet: 12, raw: 0, sll: 14, sll2: 0 };
-const PAYLOAD_OFFSET: Record<LinkLayer, number> = { ethernet: 14, raw: 0, sll: 16, sll2: 20 };
+const TYPE_OFFSET: Record<LinkLayer, number> = { ethernet: 12, raw: 0, ipv4: 0, ipv6: 0, sll: 14, sll2: 0 };
+const PAYLOAD_OFFSET: Record<LinkLayer, number> = { ethernet: 14, raw: 0, ipv4: 0, ipv6: 0, sll: 16, sll2: 20 };
 
 export const ETHERTYPE = {
   ip: 0x0800,
@@ -42,6 +42,8 @@ export class LinkView {
   isType(type: number): Condition {
     const offset = TYPE_OFFSET[this.layer] + 4 * this.#tags;
     if (this.layer === 'raw') return rawType(type);
+    if (this.layer === 'ipv4' || this.layer === 'ipv6')
+      return { kind: 'constant', value: type === (this.layer === 'ipv4' ? ETHERTYPE.ip : ETHERTYPE.ip6) };
     if (type > MAX_LENGTH || this.layer === 'sll2') return test([{ op: 'load', size: 2, k: offset }], 'jeq', type);
     if (this.layer === 'sll') {
       return all(

@@ -213,6 +213,8 @@ function manyPrograms(expression: Expression): Error {
 const LAYER_NAMES: Record<LinkLayer, string> = {
   ethernet: 'Ethernet frames',
   raw: 'packets without a frame',
+  ipv4: 'packets without a frame',
+  ipv6: 'packets without a frame',
   sll: 'packets of "any" device (Linux cooked)',
   sll2: 'packets of "any" device (Linux cooked v2)',
 };

@@ -25,8 +25,8 @@ const LAYERS: Record<number, LinkLayer> = {
   14: 'raw',
   101: 'raw',
   113: 'sll',
-  228: 'raw',
-  229: 'raw',
+  228: 'ipv4',
+  229: 'ipv6',
   276: 'sll2',
 };
 

@@ -17,6 +17,7 @@ export interface LinkPayload {
 
 /** The IP packet in a frame, behind its VLAN tags (of several the outer one is told), and how many bytes are in front of it; undefined when it is something else. */
 export function payloadOf({ layer, bytes }: Pick<CapturedPacket, 'layer' | 'bytes'>): LinkPayload | undefined {
+  if (layer === 'ipv4' || layer === 'ipv6') return { version: layer === 'ipv4' ? 4 : 6, bytes, offset: 0, vlan: undefined };
   if (layer === 'raw') {
     const version = (bytes[0] ?? 0) >> 4;
     return version === 4 || version === 6 ? { version, bytes, offset: 0, vlan: undefined } : undefined;

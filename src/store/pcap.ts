@@ -26,6 +26,7 @@ export async function* readPcap(reader: FileReader, magic: Buffer): AsyncGenerat
   if (header.length < HEADER_BYTES) throw damaged(reader.at, 'Expected a file header of 24 bytes, got the end of the file');
   const word = (bytes: Buffer, at: number) => (isLittle ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at));
   const layer = layerOf(word(header, 16) & LINK_TYPE_MASK);
+  const snapBytes = word(header, 12) || MAX_RECORD_BYTES;
   for (;;) {
     const at = reader.at;
     const record = await reader.take(RECORD_BYTES);
@@ -37,6 +38,8 @@ export async function* readPcap(reader: FileReader, magic: Buffer): AsyncGenerat
     const bytes = await reader.take(length);
     if (bytes.length < length) throw damaged(at, `Expected a packet of ${length} bytes, got ${bytes.length}`);
     const timeNs = BigInt(word(record, 0)) * 1_000_000_000n + BigInt(word(record, 4)) * unitNs;
-    yield { timeNs, layer, interfaceIndex: 0, interfaceName: undefined, bytes, wireBytes: word(record, 12) };
+    // libpcap cuts a record that is longer than its file says, too.
+    const kept = bytes.subarray(0, snapBytes);
+    yield { timeNs, layer, interfaceIndex: 0, interfaceName: undefined, bytes: kept, wireBytes: word(record, 12) };
   }
 }

@@ -21,6 +21,8 @@ import { type Frame, frame, writeFrames } from './support/traffic.ts';
 const LAYERS: LinkLayer[] = ['ethernet', 'raw', 'sll', 'sll2'];
 const PACKETS = 400;
 const RANDOM_FILTERS = 150;
+/** What libpcap refuses and ktrace takes: it looks at the index of a right side `ip[0]` as if it were the value (`gen_arth` in gencode.c, 1.10.3). */
+const KNOWN_REFUSALS = /division by zero|modulus by zero|shift by more than 31 bits/;
 
 const folder = mkdtempSync(join(tmpdir(), 'ktrace-filter-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -77,8 +79,14 @@ describe('the filter language and tcpdump', { skip: NO_TCPDUMP }, () => {
         const filter = randomFilter(random);
         const theirs = tcpdumpChoice(path, filter, ['-O']);
         const ours = ourChoice(filter, layer, frames);
-        if (typeof ours === 'string') assert.equal(typeof theirs, 'string', `${filter}: only we refuse it: ${ours}`);
-        if (typeof ours === 'string' || typeof theirs === 'string') continue;
+        if (typeof ours === 'string' || typeof theirs === 'string') {
+          const isKnown = typeof theirs === 'string' && KNOWN_REFUSALS.test(theirs);
+          assert.ok(
+            typeof ours === typeof theirs || isKnown,
+            `${filter}: only one refuses it: ${String(ours)}; ${String(theirs)}`,
+          );
+          continue;
+        }
         assert.deepEqual(ours, theirs, filter);
         compared += 1;
       }

@@ -5,6 +5,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
+import { DumpFile, type Manifest } from '../../src/client/dump-file.ts';
+import { packet } from '../client/events.ts';
+import { captureBytes } from '../filter/support/capture-bytes.ts';
+import { randomOf } from '../filter/support/random.ts';
+import { frame } from '../filter/support/traffic.ts';
+
+async function writeDump(path: string): Promise<void> {
+  const manifest: Manifest = { v: 1, made: '', targets: [], since: '', until: '', nodes: [], missing: [] };
+  const file = await DumpFile.create(path, manifest);
+  await file.add(packet({ id: '1', src: { ip: '10.0.0.1', port: 1024 }, dst: { ip: '10.0.0.2', port: 80 }, hops: [] }));
+  await file.end(manifest, '');
+  await file.close();
+}
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const folder = mkdtempSync(join(tmpdir(), 'ktrace-pack-'));
@@ -87,6 +100,15 @@ describe('the packed client', () => {
       (await run(join(installed, 'bin', 'kubectl-ktrace'), ['follow', '--help'])).stdout,
       /^Usage: kubectl ktrace follow/,
     );
+
+    const capture = join(folder, 'some.pcap');
+    const random = randomOf(7);
+    const frames = Array.from({ length: 50 }, () => frame(random, 'ethernet', false));
+    writeFileSync(capture, captureBytes({ kind: 'pcap', endian: 'LE', unit: 'us' }, 1, frames));
+    assert.match((await ktrace('read', capture, 'tcp or udp')).stderr, /^ktrace: 50 packets read, [1-9]\d* shown/);
+    const dump = join(folder, 'some.ktrace');
+    await writeDump(dump);
+    assert.match((await ktrace('read', dump, 'tcp')).stderr, /^ktrace: 1 record read, 1 shown/);
 
     const kubeconfig = join(folder, 'kubeconfig');
     const cluster = { name: 'c', cluster: { server: 'http://127.0.0.1:9' } };

@@ -13,7 +13,7 @@ export const IPV4 = ['10.0.0.1', '10.0.0.2', '10.244.1.5', '192.168.0.9', '224.0
 export const IPV6 = ['fe80::1', '2001:db8::1', '2001:db8::2', 'ff02::1'];
 export const PORTS = [53, 80, 443, 8080, 6379, 65535, 0];
 export const MACS = ['ff:ff:ff:ff:ff:ff', '0a:58:00:00:00:01', '01:00:5e:00:00:01', '02:00:00:00:00:09'];
-const LINK_TYPES: Record<LinkLayer, number> = { ethernet: 1, raw: 101, sll: 113, sll2: 276 };
+const LINK_TYPES: Record<LinkLayer, number> = { ethernet: 1, raw: 101, ipv4: 228, ipv6: 229, sll: 113, sll2: 276 };
 const [HOP_BY_HOP, ROUTING, DESTINATION] = [0, 43, 60] as const;
 const [TCP, UDP, SCTP, ICMP, ICMP6, FRAGMENT, IPIP] = [6, 17, 132, 1, 58, 44, 4] as const;
 
@@ -132,7 +132,7 @@ function transport(random: Random, proto: number): number[] {
 
 function linkHeader(random: Random, layer: LinkLayer, type: number): number[] {
   const way = random.pick([0, 1, 4]);
-  if (layer === 'raw') return [];
+  if (layer === 'raw' || layer === 'ipv4' || layer === 'ipv6') return [];
   if (layer === 'sll') return [...half(way), 0, 1, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0, ...half(type)];
   if (layer === 'sll2') return [...half(type), 0, 0, 0, 0, 0, 3, 0, 1, way, 6, 1, 2, 3, 4, 5, 6, 0, 0];
   const isTagged = random.below(6) === 0;
