@@ -3,14 +3,13 @@ import type { Expression } from '../filter/ast.ts';
 import { kernelPart, kernelPartText, unionOf } from '../filter/kernel-part.ts';
 import { kernelProgram } from '../filter/kernel-program.ts';
 import { parseFilter } from '../filter/parse.ts';
+import { USUAL_TUNNEL_PORTS } from '../filter/tunnel-ports.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import type { Tracer } from './tracer.ts';
 
 /** Parts that the kernel is given the union of; with more of them it leaves nothing out, and user space decides alone. */
 const MAX_PARTS = 8;
-/** Ports that tunnels of other nodes may have: VXLAN's of flannel, IANA and Weave, Geneve's. */
-const USUAL_TUNNEL_PORTS = [8472, 4789, 6784, 6081];
 
 /** The part of the followers' filters that the kernel decides, kept as they come, change and go. */
 export class KernelFilter {

@@ -8,10 +8,8 @@ import { parseFilter } from '../filter/parse.ts';
 import { termsPastHeaders } from '../filter/past-headers.ts';
 import { printFilter } from '../filter/print.ts';
 import { isInherent, type Term, termsOf } from '../filter/terms.ts';
+import { USUAL_TUNNEL_PORTS } from '../filter/tunnel-ports.ts';
 import { messageOf } from '../util/errors.ts';
-
-/** The tunnels' ports that are taken for the cluster's: flannel's, and IANA's for VXLAN and Geneve. */
-const TUNNEL_PORTS = [8472, 4789, 6081];
 
 /** What `ktrace filter` prints. Names of hosts are left as they are: a program needs their addresses. Throws KTRACE_E_FILTER. */
 export function filterText(text: string, { disassemble: isProgram, link }: { disassemble?: true; link: LinkLayer }): string {
@@ -30,7 +28,7 @@ function onFollow(text: string): string[] {
   } catch (error) {
     return [`  on a follow:    refused: ${messageOf(error).split('\n', 1)[0] ?? ''}`];
   }
-  const part = expression === undefined ? undefined : kernelPart(expression, TUNNEL_PORTS);
+  const part = expression === undefined ? undefined : kernelPart(expression, USUAL_TUNNEL_PORTS);
   const rest = expression === undefined ? [] : termsOf(expression).terms.filter((term) => !isInherent(term));
   return [
     `  in the kernel:  ${part === undefined ? 'nothing: each term may be true of a packet elsewhere' : kernelPartText(part)}`,

@@ -3,7 +3,7 @@ import type { Expression } from './ast.ts';
 import { compileFilter } from './compile.ts';
 import { find } from './find.ts';
 import { matchesGlob } from './globs.ts';
-import { innerPackets } from './inner.ts';
+import { type IpBytes, innerPackets } from './inner.ts';
 import { failureAt } from './places.ts';
 import type { Instruction } from './program.ts';
 import { decide } from './run.ts';
@@ -41,24 +41,18 @@ export class FileFilter {
 
   /** Undefined: a byte that was not captured ends it. */
   #ask(node: Expression, packet: FilePacket): boolean | undefined {
-    if (isOneProgram(node)) {
-      const found = decide(this.#program(node, packet.layer), viewOf(packet.bytes), packet.wireBytes, []);
-      return typeof found === 'number' ? undefined : found;
-    }
+    if (isOneProgram(node)) return this.#decide(node, packet.layer, { bytes: viewOf(packet.bytes), wireBytes: packet.wireBytes });
     switch (node.kind) {
       case 'and':
-      case 'or': {
-        const left = this.#ask(node.left, packet);
-        return left === undefined || left === (node.kind === 'or') ? left : this.#ask(node.right, packet);
-      }
-      case 'not': {
-        const of = this.#ask(node.of, packet);
-        return of === undefined ? undefined : !of;
-      }
+      case 'or':
+      case 'not':
+        return combine(node, (part) => this.#ask(part, packet));
       case 'outer':
         return this.#ask(node.of, packet);
-      case 'inner':
-        return this.#askInner(node.of, packet);
+      case 'inner': {
+        const ip = this.#ipOf(packet);
+        return this.#askInner(node.of, packet, ip === undefined ? [] : innerPackets(viewOf(ip)));
+      }
       case 'iface':
         return packet.interfaceName !== undefined && matchesGlob(node.pattern, packet.interfaceName);
       default:
@@ -66,16 +60,23 @@ export class FileFilter {
     }
   }
 
-  #askInner(node: Expression, packet: FilePacket): boolean | undefined {
-    const ip = this.#ipOf(packet);
+  /** Each primitive by itself, as on a follow: true when it is true of any of the packets inside. */
+  #askInner(node: Expression, packet: FilePacket, inside: readonly IpBytes[]): boolean | undefined {
+    if (node.kind === 'and' || node.kind === 'or' || node.kind === 'not')
+      return combine(node, (part) => this.#askInner(part, packet, inside));
+    if (node.kind === 'iface') return this.#ask(node, packet);
     let answer: boolean | undefined = false;
-    for (const { bytes, wireBytes } of ip === undefined ? [] : innerPackets(viewOf(ip))) {
-      const inside = Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
-      const found = this.#ask(node, { ...packet, layer: 'raw', bytes: inside, wireBytes });
+    for (const { bytes, wireBytes } of inside) {
+      const found = this.#decide(node, 'raw', { bytes, wireBytes });
       if (found === true) return true;
       if (found === undefined) answer = undefined;
     }
     return answer;
+  }
+
+  #decide(node: Expression, layer: LinkLayer, { bytes, wireBytes }: { bytes: DataView; wireBytes: number }): boolean | undefined {
+    const found = decide(this.#program(node, layer), bytes, wireBytes, []);
+    return typeof found === 'number' ? undefined : found;
   }
 
   #program(node: Expression, layer: LinkLayer): Instruction[] {
@@ -85,6 +86,19 @@ export class FileFilter {
     programs.set(node, program);
     return program;
   }
+}
+
+/** From left to right, no more than it takes; what is not known ends it. */
+function combine(
+  node: Expression & { kind: 'and' | 'or' | 'not' },
+  ask: (part: Expression) => boolean | undefined,
+): boolean | undefined {
+  if (node.kind === 'not') {
+    const of = ask(node.of);
+    return of === undefined ? undefined : !of;
+  }
+  const left = ask(node.left);
+  return left === undefined || left === (node.kind === 'or') ? left : ask(node.right);
 }
 
 function viewOf(bytes: Uint8Array): DataView {

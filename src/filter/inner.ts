@@ -1,3 +1,5 @@
+import { GENEVE_PORTS, VXLAN_PORTS } from './tunnel-ports.ts';
+
 /** An IP packet from its header on, as far as it was captured. */
 export interface IpBytes {
   bytes: DataView;
@@ -5,15 +7,17 @@ export interface IpBytes {
   wireBytes: number;
 }
 
-/** flannel's port, and IANA's (RFC 7348), which everybody else uses. */
-const VXLAN_PORTS = new Set([8472, 4789]);
-const ETHERTYPES = new Set([0x0800, 0x86dd]);
+const IP = 0x0800;
+const IP6 = 0x86dd;
+/** A frame, as the protocol of what is in Geneve. */
+const BRIDGED = 0x6558;
+const ETHERNET_BYTES = 14;
 const MAX_DEPTH = 4;
 const UDP = 17;
 const IPIP = 4;
 const IPV6_IN_IP = 41;
 
-/** The packets that travel inside a tunnel's packet: VXLAN on the usual ports, IPv4 and IPv6 in either. The outermost first. */
+/** The packets that travel inside a tunnel's packet: VXLAN and Geneve on the usual ports, IPv4 and IPv6 in either. The outermost first. */
 export function innerPackets(outer: DataView): IpBytes[] {
   const found: IpBytes[] = [];
   let at: DataView | undefined = outer;
@@ -30,12 +34,33 @@ function innerOf(ip: DataView): DataView | undefined {
   if (head === undefined) return undefined;
   const { protocol, bytes } = head;
   if (protocol === IPIP || protocol === IPV6_IN_IP) return behind(ip, bytes, protocol === IPIP ? 4 : 6);
-  // UDP, VXLAN with a valid network (RFC 7348 section 5), then a frame.
-  const frame = bytes + 16;
-  if (protocol !== UDP || frame + 14 > ip.byteLength) return undefined;
-  if (!VXLAN_PORTS.has(ip.getUint16(bytes + 2)) || (ip.getUint8(bytes + 8) & 0x08) === 0) return undefined;
-  const type = ip.getUint16(frame + 12);
-  return ETHERTYPES.has(type) ? behind(ip, frame + 14, type === 0x0800 ? 4 : 6) : undefined;
+  // UDP, then a header of at least 8 bytes.
+  if (protocol !== UDP || bytes + 16 > ip.byteLength) return undefined;
+  const port = ip.getUint16(bytes + 2);
+  if (VXLAN_PORTS.includes(port)) return inVxlan(ip, bytes + 8);
+  return GENEVE_PORTS.includes(port) ? inGeneve(ip, bytes + 8) : undefined;
+}
+
+/** RFC 7348 section 5: a frame, behind a header that says which network it is of. */
+function inVxlan(ip: DataView, at: number): DataView | undefined {
+  return (ip.getUint8(at) & 0x08) === 0 ? undefined : inFrame(ip, at + 8);
+}
+
+/** RFC 8926 section 3.4: options of any length, then a frame or, by some senders, IP itself; control messages carry neither. */
+function inGeneve(ip: DataView, at: number): DataView | undefined {
+  const [head, flags, type] = [ip.getUint8(at), ip.getUint8(at + 1), ip.getUint16(at + 2)];
+  if (head >> 6 !== 0 || (flags & 0x80) !== 0) return undefined;
+  const data = at + 8 + (head & 0x3f) * 4;
+  return type === BRIDGED ? inFrame(ip, data) : ofType(ip, data, type);
+}
+
+function inFrame(ip: DataView, at: number): DataView | undefined {
+  const end = at + ETHERNET_BYTES;
+  return end > ip.byteLength ? undefined : ofType(ip, end, ip.getUint16(end - 2));
+}
+
+function ofType(ip: DataView, at: number, type: number): DataView | undefined {
+  return type === IP || type === IP6 ? behind(ip, at, type === IP ? 4 : 6) : undefined;
 }
 
 /** Undefined for what is no IP, and for later fragments: their data is the middle of a packet. */

@@ -34,7 +34,7 @@ const INSTEAD_IN: Record<Place, Record<string, Refusal>> = {
     mpls: ['ktrace does not read behind MPLS labels', 'Leave it out, or use tcpdump.'],
     pppoed: ['PPPoE discovery has no IP packets', 'Leave it out, or use tcpdump.'],
     pppoes: ['ktrace does not read behind PPPoE headers', 'Leave it out, or use tcpdump.'],
-    geneve: ['ktrace does not read "geneve"', 'Write "udp port 6081" for the tunnel itself, or use tcpdump.'],
+    geneve: ['ktrace does not read "geneve"', 'Write "udp port 6081" for the tunnel itself, "inner X" for what is in it.'],
     ifindex: ['ktrace does not read "ifindex"', 'Write "iface NAME" where the file has names, or use tcpdump.'],
   },
 };

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { promisify } from 'node:util';
+import { USUAL_TUNNEL_PORTS } from '../../src/filter/tunnel-ports.ts';
 import { randomOf } from '../filter/support/random.ts';
 import { NO_TCPDUMP } from '../filter/support/tcpdump.ts';
 import { frame, writeFrames } from '../filter/support/traffic.ts';
@@ -141,6 +142,8 @@ describe('ktrace filter', () => {
     ]);
     assert.deepEqual((await said('icmp')).slice(1, 3), ['  in the kernel:  icmp', '  in user space:  nothing more']);
     assert.match((await said('not port 80'))[1] ?? '', /in the kernel: {2}nothing: each term may be true of a packet elsewhere/);
+    for (const port of USUAL_TUNNEL_PORTS)
+      assert.match((await said(`udp port ${port}`))[1] ?? '', /in the kernel: {2}nothing/, String(port));
     assert.match((await said('ether broadcast'))[1] ?? '', /on a follow: {4}refused: .*frames are not what ktrace follows/);
   });
 

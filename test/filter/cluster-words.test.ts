@@ -88,7 +88,7 @@ const MISTAKES: [filter: string, place: Place, at: string, message: RegExp, hint
   ['ip6 protochain 6', 'live', 'protochain', /needs a loop/, /ip6 proto N/],
   ['(ip6 protochain 6)', 'file', 'protochain', /needs a loop/, /ip6 proto N.*tcpdump/],
   ['dst geneve', 'live', 'geneve', /the port of a Geneve tunnel/, /outer udp/],
-  ['geneve 7', 'file', 'geneve', /ktrace does not read "geneve"/, /tcpdump/],
+  ['geneve 7', 'file', 'geneve', /ktrace does not read "geneve"/, /inner X/],
   ['tcp or ifindex 2', 'live', 'ifindex', /another number on every node/, /iface NAME/],
   ['ifindex 2', 'file', 'ifindex', /ktrace does not read "ifindex"/, /iface NAME.*tcpdump/],
   ['tcp mpls', 'live', 'mpls', /MPLS does not occur/, /Leave it out/],
