@@ -289,7 +289,7 @@ export class Connection implements Wire {
     const access = await this.#decide(recordedOf(question.targets), 'get');
     const recorder = this.#recorder();
     const { answerRecorded } = await import('./dump.ts');
-    const answer = await answerRecorded(recorder, question, access);
+    const answer = await answerRecorded(recorder, question, access, this.#options.feed.vxlanPort());
     if (!this.#isEnding) this.send(answer);
   }
 

@@ -26,6 +26,7 @@ export async function answerRecorded(
   recorder: Recorder,
   { targets, services }: Omit<Extract<ClientMessage, { type: 'recorded' }>, 'type'>,
   access: Access,
+  vxlanPort: number | undefined,
 ): Promise<Extract<AgentMessage, { type: 'recorded' }>> {
   recorder.flush();
   const damaged: Damage[] = [];
@@ -51,6 +52,7 @@ export async function answerRecorded(
     }),
     known: [...new Set(shown.map(({ pod }) => `${pod.namespace}/${pod.name}`))].slice(-MOST_TOLD),
     gaps: owners.gaps,
+    ...(vxlanPort === undefined ? {} : { vxlanPort }),
     ...servicesTold,
     damaged: [...recorder.incidents.damaged, ...damaged].slice(0, MOST_TOLD),
     incidents: recorder.incidents.list().filter(({ pod }) => isAllowed(access, pod) && selection.isPod(pod)),

@@ -20,6 +20,8 @@ export interface Manifest {
   /** Nodes that were asked, and those of them of which nothing came. */
   nodes: string[];
   missing: string[];
+  /** UDP port of the nodes' VXLAN, which filters ask the outer packets of tunnels for; a version before this one did not say it. */
+  vxlanPort?: number;
   end?: { records: number; summary: string };
 }
 
@@ -187,12 +189,13 @@ async function* linesOf(
 }
 
 /** Nothing depends on it but what is told of the dump: one that is not understood is passed over. */
-function isManifest({ made, since, until, targets, nodes, missing, filter, end }: Partial<Manifest>): boolean {
+function isManifest({ made, since, until, targets, nodes, missing, vxlanPort, filter, end }: Partial<Manifest>): boolean {
   const areTexts = (value: unknown): boolean => Array.isArray(value) && value.every((item) => typeof item === 'string');
   return (
     [made, since, until, filter ?? '', end?.summary ?? ''].every((value) => typeof value === 'string') &&
     areTexts(nodes) &&
     areTexts(missing) &&
+    ['undefined', 'number'].includes(typeof vxlanPort) &&
     Array.isArray(targets) &&
     targets.every((target) => areTexts(Object.values(target ?? [undefined])))
   );

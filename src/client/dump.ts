@@ -90,6 +90,7 @@ async function gather({ options, io, filter, recordings, ...gathering }: Gatheri
     until: new Date(untilMs).toISOString(),
     nodes: asked.map(({ access }) => access.node),
     missing: [...missing],
+    ...vxlanPortOf(answers),
   };
   const file = options.file === undefined ? undefined : await DumpFile.create(options.file, manifest);
   const output = new DumpOutput(options, io);
@@ -212,6 +213,12 @@ function ownersOf(answers: readonly RecordedAnswer[], only: string | undefined):
       .filter(({ uid }) => only === undefined || uid === only)
       .flatMap(({ uid, ips, fromMs, toMs }) => ips.map((ip) => ({ ip, uid, fromMs, ...(toMs === undefined ? {} : { toMs }) }))),
   );
+}
+
+/** A cluster's tunnels have one port. */
+function vxlanPortOf(answers: readonly RecordedAnswer[]): { vxlanPort?: number } {
+  const vxlanPort = answers.find((answer) => answer.vxlanPort !== undefined)?.vxlanPort;
+  return vxlanPort === undefined ? {} : { vxlanPort };
 }
 
 function retold(broken: readonly { node: string }[]): string[] {

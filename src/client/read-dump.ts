@@ -20,7 +20,11 @@ export async function readDumpFile(
   let unreadable: KtraceError | undefined;
   const printer = new DumpOutput({ output, color }, io);
   printer.describe({ reading: { filter: filter?.text } });
-  const onManifest = (manifest: Manifest): void => printer.describe({ manifest, summary: manifest.end?.summary });
+  let vxlanPort: number | undefined;
+  const onManifest = (manifest: Manifest): void => {
+    vxlanPort = manifest.vxlanPort;
+    printer.describe({ manifest, summary: manifest.end?.summary });
+  };
   const onUnreadable = (error: KtraceError): void => {
     counts.read += 1;
     counts.unreadable += 1;
@@ -34,7 +38,7 @@ export async function readDumpFile(
         break;
       }
       counts.read += 1;
-      const outcome = filter === undefined ? 'match' : judge(filter, event);
+      const outcome = filter === undefined ? 'match' : judge(filter, event, vxlanPort);
       if (outcome === 'match') await printer.tell(event);
       else {
         counts.filtered += 1;
@@ -60,10 +64,10 @@ export async function readDumpFile(
 }
 
 /** All parts of a packet are joined in a dump: nobody else has anything to tell of it. */
-function judge({ filter }: ReadFilter, event: KtraceEvent): 'match' | 'mismatch' | 'beyond' {
+function judge({ filter }: ReadFilter, event: KtraceEvent, vxlanPort: number | undefined): 'match' | 'mismatch' | 'beyond' {
   if (event.kind === 'lost' || event.kind === 'notice') return 'match';
   const captured = event.kind === 'packet' ? (event.headers ?? []).map((text) => Buffer.from(text, 'base64')) : [];
-  const { outcome } = filter.judge(event, { captured, isWhole: true });
+  const { outcome } = filter.judge(event, { captured, vxlanPort, isWhole: true });
   return outcome === 'match' || outcome === 'beyond' ? outcome : 'mismatch';
 }
 

@@ -149,6 +149,8 @@ export type AgentMessage =
       known: string[];
       gaps: { fromMs: number; toMs: number }[];
       damaged: { name: string; at: number; bytes: number }[];
+      /** UDP port of the node's VXLAN, where it has one; an older agent does not tell. */
+      vxlanPort?: number;
       /** Incidents of the targets' pods that may be seen; an older agent does not tell. */
       incidents?: Incident[];
       /** Those that may be seen, where it was asked for; so many more were too many for a message. */

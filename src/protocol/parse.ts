@@ -215,6 +215,7 @@ const AGENT_SHAPES: Record<AgentMessage['type'], Record<string, Check>> = {
     known: listOf('names', (item) => typeof item === 'string'),
     gaps: listOf('gaps', (item) => isObject(item) && areNumbers(item, 'fromMs', 'toMs')),
     damaged: listOf('damages', isDamage),
+    vxlanPort: optional(count),
     incidents: optional(listOf('incidents', isIncident)),
     services: optional(listOf('recorded Services', isRecordedService)),
     servicesCut: optional(count),

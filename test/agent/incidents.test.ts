@@ -200,17 +200,22 @@ describe('an incident', () => {
     for (const pod of [mine, secret]) recorder.incidents.report(trouble(pod));
     await until('both are kept', () => recorder.incidents.list().filter(({ isWhole }) => isWhole).length === 2);
     const shop = { accounts: ['jane'], allowed: new Set(['shop']) };
-    const asked = await answerRecorded(recorder, { targets: [{ kind: 'all' }] }, shop);
+    const asked = await answerRecorded(recorder, { targets: [{ kind: 'all' }] }, shop, undefined);
     assert.deepEqual(
       asked.incidents?.map(({ pod }) => pod.name),
       ['mine'],
     );
-    const both = await answerRecorded(recorder, { targets: [{ kind: 'all' }] }, ALL);
+    const both = await answerRecorded(recorder, { targets: [{ kind: 'all' }] }, ALL, undefined);
     const idOf = (name: string) => both.incidents?.find(({ pod }) => pod.name === name)?.id;
     assert.equal((await dump(recorder, idOf('mine'), shop)).length, 3);
     await assert.rejects(dump(recorder, idOf('secret'), shop), { code: 'KTRACE_E_INCIDENT_UNKNOWN' });
     await assert.rejects(dump(recorder, '00000000'), { code: 'KTRACE_E_INCIDENT_UNKNOWN' });
-    const ofPod = await answerRecorded(recorder, { targets: [{ kind: 'pod', namespace: 'bank', name: 'secret' }] }, ALL);
+    const ofPod = await answerRecorded(
+      recorder,
+      { targets: [{ kind: 'pod', namespace: 'bank', name: 'secret' }] },
+      ALL,
+      undefined,
+    );
     assert.deepEqual(
       ofPod.incidents?.map(({ pod }) => pod.name),
       ['secret'],

@@ -69,7 +69,7 @@ async function asked(
   access: Parameters<typeof answerRecorded>[2] = ALL,
   services = EVER,
 ): Promise<Record<string, string[]>> {
-  const answer = await answerRecorded(recorder, { targets, services }, access);
+  const answer = await answerRecorded(recorder, { targets, services }, access, undefined);
   assert.deepEqual(answer.damaged, []);
   assert.ok(answer.services !== undefined && answer.servicesCut === 0);
   return Object.fromEntries(
@@ -95,7 +95,7 @@ suite('Services in a recording', () => {
     assert.deepEqual(await asked(recording, [{ kind: 'pod', namespace: 'shop', name: 'a' }]), { web });
     assert.deepEqual(await asked(recording, [{ kind: 'pod', namespace: 'shop', name: 'b' }]), {});
     assert.deepEqual(await asked(recording, [{ kind: 'all' }], ALL, { sinceMs: 0, untilMs: 1 }), {});
-    const plain = await answerRecorded(recording.recorder, { targets: [{ kind: 'all' }] }, ALL);
+    const plain = await answerRecorded(recording.recorder, { targets: [{ kind: 'all' }] }, ALL, undefined);
     assert.ok(!('services' in plain));
   });
 
@@ -105,7 +105,7 @@ suite('Services in a recording', () => {
     await written(recording, 2);
     const jane = { accounts: ['jane'], allowed: new Set(['shop']) };
     assert.deepEqual(await asked(recording, [{ kind: 'all' }], jane), { web: ['10.0.0.1 a', '10.0.0.9 '] });
-    const answer = await answerRecorded(recording.recorder, { targets: [{ kind: 'all' }], services: EVER }, jane);
+    const answer = await answerRecorded(recording.recorder, { targets: [{ kind: 'all' }], services: EVER }, jane, undefined);
     for (const word of ['secret', 'bank', 'host2', 'vault']) assert.ok(!JSON.stringify(answer.services).includes(word), word);
   });
 
@@ -130,7 +130,7 @@ suite('Services in a recording', () => {
     putSlice(after.index, rawSlice('web-1', 'web', [{ ip: '10.0.0.1', pod: 'a', node: 'host1' }], 'shop'));
     await until('the second run has written', () => after.recorder.stores.services.segments().length > 1);
     const read = async () =>
-      (await answerRecorded(after.recorder, { targets: [{ kind: 'all' }], services: EVER }, ALL)).services ?? [];
+      (await answerRecorded(after.recorder, { targets: [{ kind: 'all' }], services: EVER }, ALL, undefined)).services ?? [];
     const ofWeb = async () => (await read()).find(({ name }) => name === 'web');
     await until('what the second run found', async () => (await ofWeb())?.endpoints.some(({ toMs }) => toMs === undefined));
     const web = await ofWeb();

@@ -315,6 +315,7 @@ describe('a websocket', () => {
     client.say({ type: 'doctor' });
     client.say({ type: 'recorded', targets: [{ kind: 'all' }] });
     await client.until(() => client.all('recorded').length === 1);
+    assert.equal(client.all('recorded')[0]?.vxlanPort, 8472);
     assert.deepEqual(await leftAlone(client), { code: 1008, error: 'KTRACE_E_HANDSHAKE' });
     const dumping = connect();
     await dumping.hello();

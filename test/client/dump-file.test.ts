@@ -114,6 +114,52 @@ suite('a dump in a file', () => {
     assert.equal(String(stderr.read()), 'ktrace: 4 records read, 2 shown, 2 unreadable\n');
   });
 
+  test('is asked before and after translation, outside and inside of a tunnel, as the nodes were', async (t) => {
+    const path = await written(t, false);
+    const service = { ip: '10.96.0.10', port: 6379, service: { namespace: 'default', name: 'redis-master', port: '' } };
+    const redis = pod('redis-0', '10.244.3.2', 'host3', 6380);
+    const tunnel = { kind: 'vxlan', vni: 1, src: '172.18.0.1', dst: '172.18.0.3' } as const;
+    const bytes = Buffer.from(
+      '4500002c0007400040060000' + '0af40102' + '0a60000a' + 'a22818eb' + '00000001000000006002ffff00000000',
+      'hex',
+    );
+    const record = packet({
+      ...{ id: 'p1', src: pod('frontend', '10.244.1.2', 'host1', 41_512), dst: service },
+      nat: [{ kind: 'dnat', before: service, after: redis, service: 'default/redis-master', seenBy: 'conntrack' }],
+      hops: [hop('host1', 'veth1', 'in', 0), hop('host1', 'flannel.1', 'out', 30_000, tunnel)],
+      headers: [bytes.toString('base64')],
+    });
+    const write = async (manifest: Manifest): Promise<void> => {
+      const file = await DumpFile.create(path, manifest);
+      await file.add(record);
+      await file.end(manifest, 'all');
+      await file.close();
+    };
+    const shown = async (filter: string): Promise<number> => {
+      const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+      const io = { stdout, stderr, env: {}, interrupt: new AbortController().signal, lookUp: () => Promise.resolve([]) };
+      assert.equal(await readDumpFile({ path, words: [filter], output: 'json' }, io), 0);
+      return String(stdout.read() ?? '').split('\n').length - 1;
+    };
+    await write({ ...MANIFEST, vxlanPort: 8472 });
+    for (const [filter, count] of [
+      ['dst host 10.96.0.10', 1],
+      ['not host 10.96.0.10', 0],
+      ['tcp dst port 6379 and tcp dst port 6380', 1],
+      ['dst host 10.244.3.2 and svc redis-master', 1],
+      ['src host 10.244.3.2', 0],
+      ['udp port 8472', 1],
+      ['outer dst port 8472 and inner tcp', 1],
+      ['outer host 172.18.0.3 and not inner host 172.18.0.3', 1],
+      ['inner udp', 0],
+      ['tcp[tcpflags] = tcp-syn and translated', 1],
+    ] as const)
+      assert.equal(await shown(filter), count, filter);
+    // Of a dump that does not say it the port is not known.
+    await write(MANIFEST);
+    assert.deepEqual([await shown('udp port 8472'), await shown('outer udp and host 10.96.0.10')], [0, 1]);
+  });
+
   test('tells where it is damaged, behind everything else of it', async (t) => {
     const path = await written(t);
     const bytes = readFileSync(path);

@@ -133,6 +133,24 @@ suite('what a lab has recorded', { skip: SKIP }, () => {
     assert.ok(large.length > 0);
   });
 
+  test('a filter is asked before and after translation and of tunnels, of nodes and of a file alike', async () => {
+    const file = join(folder, 'filtered.ktrace');
+    const all = await dump(`pod/${DEAD}`, '-w', file, '-o', 'json');
+    const nat = recordsIn(all.stdout).flatMap((event) => event.nat?.filter(({ kind }) => kind === 'dnat') ?? [])[0];
+    assert.ok(nat?.service !== undefined);
+    for (const filter of [
+      `dst host ${nat.before.ip}`,
+      `host ${nat.after.ip} and svc ${nat.service.split(':', 1)[0]}`,
+      'udp port 8472',
+      'outer dst port 8472 and inner tcp',
+    ]) {
+      const chosen = await records(`pod/${DEAD}`, filter);
+      assert.ok(chosen.length > 0, filter);
+      const read = recordsIn((await run('read', file, '-o', 'json', filter)).stdout);
+      assert.deepEqual(new Set(read.map(({ id }) => id)), new Set(chosen.map(({ id }) => id)), filter);
+    }
+  });
+
   test('a file holds what was printed, for its owner alone, and read prints it bit for bit', async () => {
     const file = join(folder, 'one.ktrace');
     for (const output of ['text', 'wide', 'json']) {

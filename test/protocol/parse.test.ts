@@ -172,6 +172,7 @@ describe('parseAgentMessage', () => {
     { type: 'events', seq: 1, events: [{ kind: 'packet' }, { kind: 'of the future' }] },
     { type: 'clock', clock: '1' },
     recorded,
+    { ...recorded, vxlanPort: 8472 },
     { ...recorded, incidents: [incident] },
     { ...recorded, services: [service], servicesCut: 0 },
     { type: 'error', code: 'KTRACE_E_X', message: 'm', hint: 'h' },
