@@ -202,7 +202,9 @@ export class Dump {
   #seen(event: KtraceEvent): KtraceEvent | undefined {
     const { request } = this.#options;
     const timeMs = timeOf(event);
-    if (timeMs < request.sinceMs || timeMs > request.untilMs) return undefined;
+    // A loss has a time of its own length: a disk that failed for an hour has lost some of each minute.
+    const beganMs = event.kind === 'lost' ? Date.parse(event.from) || timeMs : timeMs;
+    if (timeMs < request.sinceMs || beganMs > request.untilMs) return undefined;
     if (event.kind === 'lost') {
       if (event.pod !== undefined && !this.#selection.isPod(event.pod)) return undefined;
       return redact(event, this.#access.allowed);

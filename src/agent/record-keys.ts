@@ -1,6 +1,9 @@
 import { endsOf } from '../event/ends.ts';
 import type { FlowEvent, PacketEvent } from '../event/types.ts';
 
+/** By which losses that are charged to no pod are found: they are of all. */
+export const LOST_KEY = 'lost';
+
 /** By which a block is found: addresses, pods' uids, pods and Services by name. */
 export function* keysOf(event: PacketEvent | FlowEvent): Generator<string> {
   for (const { ip, pod, service } of endsOf(event)) {

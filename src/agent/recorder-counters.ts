@@ -11,7 +11,7 @@ export function recorderCounters(recorder: Recorder | undefined): Counter[] {
   return [
     {
       name: 'ktrace_recorder_records_total',
-      help: 'Records taken into the recording; what became of them is written, lost, or waiting.',
+      help: 'Packets and flows taken into the recording; what became of them is written, lost, or waiting.',
       type: 'counter',
       values: [{ labels: {}, value: counts.records }],
     },

@@ -8,7 +8,7 @@ import { PLAIN_VERSION } from '../store/block.ts';
 import { BlockBuilder, type BuiltBlock } from '../store/block-builder.ts';
 import { Dictionaries, twice } from '../store/dictionaries.ts';
 import type { NameLine, Recorded } from '../store/owners.ts';
-import { SegmentStore } from '../store/segment-store.ts';
+import { SegmentStore, type SegmentStoreOptions } from '../store/segment-store.ts';
 import type { ServiceLine } from '../store/services.ts';
 import { Shares } from '../store/shares.ts';
 import type { Logger } from '../util/log.ts';
@@ -17,12 +17,13 @@ import type { Feed, Follower, Sink } from './feed.ts';
 import { patched, withHeaders } from './headers.ts';
 import { Incidents, type IncidentsOptions } from './incidents.ts';
 import { LateNames } from './late-names.ts';
+import { LossSums } from './loss-sums.ts';
 import { PlaceSeal } from './place-seal.ts';
-import { PodCuts } from './pod-cuts.ts';
 import { type OwnPod, PodNames } from './pod-names.ts';
 import { ReadLimiter } from './read-limiter.ts';
 import type { RecordConfig } from './record-config.ts';
 import { keysOf, servicesOf } from './record-keys.ts';
+import { eventOf, RecordedLosses } from './recorded-losses.ts';
 import { ownersIn, servicesIn } from './recording.ts';
 import type { RememberedReading } from './remembered-reading.ts';
 import { ServiceNames } from './service-names.ts';
@@ -42,6 +43,8 @@ export interface RecorderOptions {
   log: Logger;
   /** For tests: shorter times around an incident. */
   incidents?: Pick<IncidentsOptions, 'beforeMs' | 'afterMs'>;
+  /** For tests: a disk that is slow or fails. */
+  write?: NonNullable<SegmentStoreOptions['write']>;
 }
 
 /** Parts of the budget: records within pods' shares, records over them, names of pods, Services with their endpoints. */
@@ -78,15 +81,16 @@ export class Recorder implements Sink {
   readonly #dictionaries = new Dictionaries();
   readonly #builders = { share: new BlockBuilder('records', this.#dictionaries), excess: new BlockBuilder('records') };
   readonly #shares: Shares;
-  readonly #cuts = new PodCuts();
+  /** To be told. */
+  readonly #losses = new LossSums();
+  /** To be recorded. */
+  readonly #recordedLosses: RecordedLosses;
   readonly #late: LateNames;
   readonly #podNames: PodNames;
   readonly #lastRunMs: number | undefined;
   readonly #beganMs: number;
   readonly #follower: Follower;
   readonly #timer: NodeJS.Timeout;
-  #lostCount = 0;
-  #lostSince: string | undefined;
   /** Of the parts that cannot be written, why. */
   readonly #troubles = new Map<RecordLane, string>();
 
@@ -102,6 +106,7 @@ export class Recorder implements Sink {
         segmentBytes: segmentBytesOf(lane, budgetBytes),
         queueBytes: QUEUE_BYTES,
         ...(lane === 'names' || lane === 'services' ? { version: PLAIN_VERSION } : {}),
+        ...(options.write === undefined ? {} : { write: options.write }),
         opening: () => recorder?.opening(lane) ?? [],
         onLost: (count) => recorder?.wasLost(count),
         onTrouble: (why) => recorder?.trouble(lane, why),
@@ -135,6 +140,7 @@ export class Recorder implements Sink {
     const { budgetBytes, ageMs } = options.config;
     this.#shares = new Shares({ budgetBytes: budgetBytes * PARTS.share, ageMs, excessPerSecond: EXCESS_PER_SECOND });
     this.#beganMs = this.#nowMs();
+    this.#recordedLosses = new RecordedLosses(options.feed.node, this.#dictionaries);
     const { isPodAddress, name } = options;
     this.#late = new LateNames({ isPodAddress, name, write: (event) => this.#write(event), nowMs: () => this.#nowMs() });
     const before = Object.values(stores).map(({ lastWrittenMs }) => lastWrittenMs ?? 0);
@@ -160,7 +166,7 @@ export class Recorder implements Sink {
 
   event(event: KtraceEvent, captured?: readonly Uint8Array[]): void {
     if (event.kind === 'notice' || (event.kind === 'lost' && OWN_STAGES.has(event.stage))) return;
-    if (event.kind === 'lost') this.#add('share', JSON.stringify(event), event.pod === undefined ? [] : [event.pod.uid]);
+    if (event.kind === 'lost') this.#recordedLosses.add(event);
     else {
       const whole = withHeaders(event, captured);
       if (!this.#late.take(whole)) this.#write(whole);
@@ -185,8 +191,7 @@ export class Recorder implements Sink {
   }
 
   wasLost(count: number): void {
-    this.#lostSince ??= this.#time();
-    this.#lostCount += count;
+    this.#lost('recorder', undefined, count);
   }
 
   /** A part of the recording cannot be written, with why; undefined: it can be again. The whole is recorded again when every part is. */
@@ -213,6 +218,9 @@ export class Recorder implements Sink {
 
   /** Hands all records to the disk. */
   flush(): void {
+    // Before records take what room there is. Where nothing can be written it would wait in the queue, and what is lost meanwhile would need another.
+    const losses = this.#troubles.has('share') ? undefined : this.#recordedLosses.take(this.#nowMs());
+    if (losses !== undefined) this.stores.share.append(losses);
     for (const lane of ['share', 'excess'] as const) this.#flushLane(lane);
   }
 
@@ -239,7 +247,7 @@ export class Recorder implements Sink {
     const lane = this.#shares.charge(owner?.uid ?? '', line.length * this.#builders.share.ratio, this.#nowMs());
     if (lane === 'cut') {
       this.counts.cut += 1;
-      this.#cuts.add(owner, this.#time());
+      this.#lost('recorder-share', owner, 1);
     } else this.#add(lane, line, keysOf(event));
   }
 
@@ -271,15 +279,9 @@ export class Recorder implements Sink {
   #tick(): void {
     const { lost } = this.#options;
     this.#late.release();
-    for (const event of this.#cuts.take(this.node, this.#time())) {
-      lost(event);
-      this.#add('share', JSON.stringify(event), event.pod === undefined ? [] : [event.pod.uid]);
-    }
-    if (this.#lostCount > 0) {
-      const event = this.#lostEvent();
-      lost(event);
-      // While nothing can be written this record would be lost too, and reported again.
-      if (!this.#troubles.has('share')) this.#add('share', JSON.stringify(event), []);
+    for (const loss of this.#losses.take()) {
+      this.#recordedLosses.add(loss);
+      lost(eventOf(this.node, loss));
     }
     this.#note('services', this.services.take(this.#nowMs()));
     this.flush();
@@ -296,20 +298,9 @@ export class Recorder implements Sink {
     utimes(newest.path, now, now).catch(() => undefined);
   }
 
-  #lostEvent(): LostEvent {
-    const to = this.#time();
-    const event: LostEvent = {
-      v: 1,
-      kind: 'lost',
-      node: this.node,
-      stage: 'recorder',
-      count: this.#lostCount,
-      from: this.#lostSince ?? to,
-      to,
-    };
-    this.#lostCount = 0;
-    this.#lostSince = undefined;
-    return event;
+  #lost(stage: LostStage, pod: PodRef | undefined, count: number): void {
+    const now = this.#time();
+    this.#losses.add({ stage, ...(pod && { pod }), count, from: now, to: now });
   }
 
   #note(lane: 'names' | 'services', lines: readonly (NameLine | ServiceLine)[]): void {

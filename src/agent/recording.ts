@@ -4,6 +4,7 @@ import type { NameLine, Recorded } from '../store/owners.ts';
 import { recordedOwners } from '../store/owners.ts';
 import { type Place, readSegments, type SegmentBlock } from '../store/segment-reader.ts';
 import { recordedServices, type ServiceLine } from '../store/services.ts';
+import { LOST_KEY } from './record-keys.ts';
 import type { Recorder } from './recorder.ts';
 import { RememberedReading } from './remembered-reading.ts';
 
@@ -81,10 +82,11 @@ export async function* readRecords(
   options: ReadRecordsOptions,
 ): AsyncGenerator<RecordBlock> {
   const { sinceMs, untilMs, keys, after, onDamage } = options;
+  const wanted = keys === undefined ? undefined : [...keys, LOST_KEY];
   const lane = (name: keyof Places): AsyncGenerator<SegmentBlock> =>
     readSegments(recorder.stores[name].segments(), after?.[name], {
       wants: ({ fromMs, toMs, bloom }) =>
-        toMs >= sinceMs && fromMs <= untilMs + LATE_MS && (keys === undefined || keys.some((key) => mayHold(bloom, key))),
+        toMs >= sinceMs && fromMs <= untilMs + LATE_MS && (wanted === undefined || wanted.some((key) => mayHold(bloom, key))),
       onDamage,
       onRead: (bytes) => recorder.limiter.read(bytes),
     });

@@ -8,7 +8,13 @@ const MAX_LINE_BYTES = 64 * 1024;
 /** A block that is ready, with what it holds. */
 export interface BuiltBlock {
   bytes: Buffer;
+  /** Records that are lost where it is not written. */
   count: number;
+  /** Unix milliseconds of what it tells; undefined where it is found by no time. */
+  fromMs?: number;
+  toMs?: number;
+  /** Called once: it is on disk, or will never be. */
+  ended?(isWritten: boolean): void;
 }
 
 /** Gathers lines in one buffer, of which no object is kept, and makes a block of them. */
@@ -66,7 +72,8 @@ export class BlockBuilder {
   take(): BuiltBlock {
     const raw = this.#buffer.subarray(0, this.#length);
     const content = { type: this.#type, raw, count: this.#count, fromMs: this.#fromMs, toMs: this.#toMs, keys: this.#keys };
-    const block = { bytes: encodeBlock(content, this.#dictionaries?.current), count: this.#count };
+    const { count, fromMs, toMs } = content;
+    const block = { bytes: encodeBlock(content, this.#dictionaries?.current), count, fromMs, toMs };
     this.#dictionaries?.learn(raw);
     this.#rawTotal += this.#length;
     this.#encodedTotal += block.bytes.length;

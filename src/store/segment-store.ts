@@ -103,7 +103,7 @@ export class SegmentStore {
   /** Takes a block; it is on disk when the next write has been synced. False: it found no room and is lost. */
   append(block: BuiltBlock): boolean {
     if (this.#isClosed || this.#queuedBytes + block.bytes.length > this.#options.queueBytes) {
-      this.#lose(block.count);
+      this.#lose(block);
       return false;
     }
     this.#queue.push(block);
@@ -130,7 +130,7 @@ export class SegmentStore {
     this.#work();
     await this.#working;
     this.#isClosed = true;
-    for (const { count } of this.#queue) this.#lose(count);
+    for (const block of this.#queue) this.#lose(block);
     this.#queue = [];
     await this.#shut();
   }
@@ -187,7 +187,10 @@ export class SegmentStore {
     current.bytes += wanted;
     current.endMs = this.#nowMs();
     this.counts.writtenBytes += wanted;
-    for (const { count } of taken) this.counts.writtenRecords += count;
+    for (const { count, ended } of taken) {
+      this.counts.writtenRecords += count;
+      ended?.(true);
+    }
     this.#succeeded();
     if (current.bytes >= segmentBytes) await this.#shut();
   }
@@ -268,9 +271,10 @@ export class SegmentStore {
     await this.#removeEmpty().catch(() => undefined);
   }
 
-  #lose(count: number): void {
+  #lose({ count, ended }: BuiltBlock): void {
     this.counts.lostRecords += count;
     if (count > 0) this.#options.onLost(count);
+    ended?.(false);
   }
 
   #nowMs(): number {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import { Recorder } from '../../src/agent/recorder.ts';
 import { readRecords } from '../../src/agent/recording.ts';
-import type { LostEvent, NoticeEvent } from '../../src/event/types.ts';
+import type { KtraceEvent, LostEvent, NoticeEvent } from '../../src/event/types.ts';
 import { createLog } from '../../src/util/log.ts';
 import { FakeFeed } from '../agent/fake-feed.ts';
 import { packet } from '../client/events.ts';
@@ -64,16 +64,21 @@ async function start(t: TestContext, folder: string): Promise<Recording> {
   return { recorder, notices, lost, record };
 }
 
-async function idsOf(recorder: Recorder): Promise<string[]> {
+/** Those of packets, and how many records the recording says are lost on the disk. */
+async function readingOf(recorder: Recorder): Promise<{ ids: string[]; lost: number }> {
   recorder.flush();
-  const ids: string[] = [];
+  const found = { ids: [] as string[], lost: 0 };
   const damaged: unknown[] = [];
   const options = { sinceMs: 0, untilMs: 8e15, keys: undefined, after: undefined, onDamage: (one: unknown) => damaged.push(one) };
   for await (const { raw } of readRecords(recorder, options)) {
-    for (const line of raw.toString().trimEnd().split('\n')) ids.push((JSON.parse(line) as { id?: string }).id ?? 'lost');
+    for (const line of raw.toString().trimEnd().split('\n')) {
+      const event = JSON.parse(line) as KtraceEvent;
+      if (event.kind === 'packet') found.ids.push(event.id);
+      else if (event.kind === 'lost' && event.stage === 'recorder') found.lost += event.count;
+    }
   }
   assert.deepEqual(damaged, []);
-  return ids;
+  return found;
 }
 
 suite('a recorder whose disk fails', { skip: SKIP }, () => {
@@ -95,8 +100,11 @@ suite('a recorder whose disk fails', { skip: SKIP }, () => {
     rmSync(join(folder, 'filler'));
     await until('it records again', () => notices.some(({ level }) => level === 'info'));
     record(1);
-    await until('the last is written', async () => (await idsOf(recorder)).length > 10);
-    assert.deepEqual((await idsOf(recorder)).slice(0, 2), ['p0', 'p1']);
+    await until('the last is written', async () => (await readingOf(recorder)).ids.length > 10);
+    assert.deepEqual((await readingOf(recorder)).ids.slice(0, 2), ['p0', 'p1']);
+    const lostRecords = () => Object.values(recorder.stores).reduce((sum, { counts }) => sum + counts.lostRecords, 0);
+    await until('what was lost is in the recording', async () => (await readingOf(recorder)).lost >= lostRecords());
+    assert.equal((await readingOf(recorder)).lost, lostRecords());
   });
 
   test('a disk that is read-only is told, and used again when it may be written', async (t) => {
