@@ -13,6 +13,7 @@ const LATE_MS = 150_000;
 
 /** A damaged piece of a recording. */
 export interface Damage {
+  /** Of the file in the recording's folder, of an incident's in that of incidents. */
   name: string;
   at: number;
   bytes: number;
@@ -68,7 +69,11 @@ async function* linesOf<Line>(
   lane: 'names' | 'services',
   onDamage: (damage: Damage) => void,
 ): AsyncGenerator<Line> {
-  const options = { wants: () => true, onDamage, onRead: (bytes: number) => recorder.limiter.read(bytes) };
+  const options = {
+    wants: () => true,
+    onDamage: inPart(lane, onDamage),
+    onRead: (bytes: number) => recorder.limiter.read(bytes),
+  };
   for await (const { raw } of readSegments(recorder.stores[lane].segments(), undefined, options)) {
     for (const line of raw.toString('utf8').split('\n')) if (line !== '') yield JSON.parse(line) as Line;
     // Others on the loop come in between two blocks.
@@ -87,7 +92,7 @@ export async function* readRecords(
     readSegments(recorder.stores[name].segments(), after?.[name], {
       wants: ({ fromMs, toMs, bloom }) =>
         toMs >= sinceMs && fromMs <= untilMs + LATE_MS && (wanted === undefined || wanted.some((key) => mayHold(bloom, key))),
-      onDamage,
+      onDamage: inPart(name, onDamage),
       onRead: (bytes) => recorder.limiter.read(bytes),
     });
   const lanes = { share: lane('share'), excess: lane('excess') };
@@ -103,6 +108,11 @@ export async function* readRecords(
     yield { raw: block.raw, lane: name, places: { ...places } };
     heads[name] = await next(lanes[name]);
   }
+}
+
+/** Files of all parts have names of one kind. */
+function inPart(lane: string, onDamage: (damage: Damage) => void): (damage: Damage) => void {
+  return (damage) => onDamage({ ...damage, name: `${lane}/${damage.name}` });
 }
 
 const START: Place = { segment: '', byte: 0 };

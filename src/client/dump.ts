@@ -5,6 +5,7 @@ import type { LookUp } from '../filter/resolve.ts';
 import { badArgument, EXIT, type KtraceError } from '../util/errors.ts';
 import { manyText } from '../util/many-text.ts';
 import { DumpFile, type Manifest } from './dump-file.ts';
+import { damaged, type Lack, lacksOf, missing as missingOf, utc } from './dump-lacks.ts';
 import { mergeRecordings } from './dump-merge.ts';
 import { DumpNode } from './dump-node.ts';
 import { type DumpScope, type Recordings, withRecordings } from './dump-nodes.ts';
@@ -60,16 +61,16 @@ export async function runDump(options: DumpOptions, io: DumpIo): Promise<number>
   );
 }
 
-interface Gathering {
-  options: DumpOptions;
-  io: DumpIo;
+export interface Gathering {
+  options: Omit<DumpOptions, keyof DumpScope>;
+  io: Omit<DumpIo, 'findLab' | 'lookUp'>;
   targets: Target[];
   filter: FollowFilter;
   recordings: Recordings;
 }
 
-/** Fetches what the nodes have, and merges it. */
-async function gather({ options, io, filter, recordings, ...gathering }: Gathering): Promise<number> {
+/** Fetches what the nodes have, and merges it. Gives the exit code; throws KtraceError. */
+export async function gather({ options, io, filter, recordings, ...gathering }: Gathering): Promise<number> {
   const beganMs = performance.now();
   const { asked, answers } = recordings;
   const incident = options.incident === undefined ? undefined : findIncident(recordings, options.incident);
@@ -100,6 +101,10 @@ async function gather({ options, io, filter, recordings, ...gathering }: Gatheri
   const names = new RecordedNames(asked);
   const say = (level: 'info' | 'warn', code: `KTRACE_N_${string}`, text: string, node: string) =>
     tell({ v: 1, kind: 'notice', node, level, code, text });
+  const lacks = async (node: string, { level, code, text, isGap }: Lack): Promise<void> => {
+    if (isGap) gaps.add(node);
+    await say(level, code, text, node);
+  };
   async function tell(event: KtraceEvent): Promise<void> {
     if (event.kind === 'lost') lost[event.stage] = (lost[event.stage] ?? 0) + event.count;
     if (file !== undefined) named.note(event);
@@ -127,14 +132,10 @@ async function gather({ options, io, filter, recordings, ...gathering }: Gatheri
         }),
     );
   try {
-    for (const { access, answer, error } of asked) {
+    for (const one of asked) {
+      const { answer, access } = one;
       const { node } = access;
-      if (error !== undefined) await say('warn', 'KTRACE_N_AGENT_DOWN', `${error.message}; what it recorded is missing`, node);
-      for (const gap of answer?.gaps ?? []) {
-        if (gap.toMs < sinceMs || gap.fromMs > untilMs) continue;
-        gaps.add(node);
-        await say('warn', 'KTRACE_N_RECORD_GAP', `nothing was recorded from ${utc(gap.fromMs)} to ${utc(gap.toMs)}`, node);
-      }
+      for (const lack of lacksOf(one, { sinceMs, untilMs })) await lacks(node, lack);
       if (answer !== undefined && answer.fromMs > sinceMs && incident?.node !== node) {
         await say('info', 'KTRACE_N_RECORD_BEGINS', `the recording begins at ${utc(answer.fromMs)}`, node);
       }
@@ -151,16 +152,13 @@ async function gather({ options, io, filter, recordings, ...gathering }: Gatheri
     for (const { node, dumped, failure, unreadable } of sources) {
       if (failure !== undefined) {
         missing.add(node);
-        await say('warn', 'KTRACE_N_AGENT_DOWN', `${failure.message}; what it recorded is missing in part`, node);
+        await lacks(node, missingOf(`${failure.message}; what it recorded is missing in part`));
       }
       if (unreadable.error !== undefined) {
         const text = `${manyText(unreadable.count, 'record')} of this node cannot be read: ${unreadable.error.message}`;
         await say('warn', 'KTRACE_N_EVENTS_INVALID', text, node);
       }
-      for (const { name, at, bytes } of dumped?.damaged ?? []) {
-        gaps.add(node);
-        await say('warn', 'KTRACE_N_RECORD_DAMAGED', `${bytes} bytes of ${name} at ${at} are damaged and were passed over`, node);
-      }
+      for (const damage of dumped?.damaged ?? []) await lacks(node, damaged(damage));
     }
     if (io.interrupt.aborted) {
       const text = 'the dump was interrupted: what comes after is missing';
@@ -225,8 +223,4 @@ function retold(broken: readonly { node: string }[]): string[] {
   if (broken.length === 0) return [];
   const nodes = [...new Set(broken.map(({ node }) => node))].map(escapeText);
   return [`the transfer broke ${manyText(broken.length, 'time')} and went on (${nodes.join(', ')})`];
-}
-
-function utc(ms: number): string {
-  return new Date(ms).toISOString();
 }
