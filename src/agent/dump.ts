@@ -53,9 +53,17 @@ export async function answerRecorded(
     known: [...new Set(shown.map(({ pod }) => `${pod.namespace}/${pod.name}`))].slice(-MOST_TOLD),
     gaps: owners.gaps,
     ...(vxlanPort === undefined ? {} : { vxlanPort }),
+    deleted: deletedOf(recorder),
     ...servicesTold,
     damaged: [...recorder.incidents.damaged, ...damaged].slice(0, MOST_TOLD),
     incidents: recorder.incidents.list().filter(({ pod }) => isAllowed(access, pod) && selection.isPod(pod)),
+  };
+}
+
+function deletedOf({ stores: { share, excess } }: Recorder): { share?: number; excess?: number } {
+  return {
+    ...(share.deletedToMs === undefined ? {} : { share: share.deletedToMs }),
+    ...(excess.deletedToMs === undefined ? {} : { excess: excess.deletedToMs }),
   };
 }
 

@@ -41,7 +41,7 @@ export class RecordedLosses {
     };
     const { fromMs, toMs } = content;
     const bytes = encodeBlock(content, this.#dictionaries.current);
-    return { bytes, count: 0, fromMs, toMs, ended: (isWritten) => this.#ended(losses, isWritten) };
+    return { bytes, count: 0, fromMs, toMs, ended: (segment) => this.#ended(losses, segment !== undefined) };
   }
 
   #ended(losses: readonly Loss[], isWritten: boolean): void {

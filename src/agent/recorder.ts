@@ -13,6 +13,7 @@ import type { ServiceLine } from '../store/services.ts';
 import { Shares } from '../store/shares.ts';
 import type { Logger } from '../util/log.ts';
 import { formatUnixNs } from '../util/time.ts';
+import { ExcessLosses } from './excess-losses.ts';
 import type { Feed, Follower, Sink } from './feed.ts';
 import { patched, withHeaders } from './headers.ts';
 import { Incidents, type IncidentsOptions } from './incidents.ts';
@@ -85,6 +86,7 @@ export class Recorder implements Sink {
   readonly #losses = new LossSums();
   /** To be recorded. */
   readonly #recordedLosses: RecordedLosses;
+  readonly #excess = new ExcessLosses();
   readonly #late: LateNames;
   readonly #podNames: PodNames;
   readonly #lastRunMs: number | undefined;
@@ -108,6 +110,7 @@ export class Recorder implements Sink {
         ...(lane === 'names' || lane === 'services' ? { version: PLAIN_VERSION } : {}),
         ...(options.write === undefined ? {} : { write: options.write }),
         opening: () => recorder?.opening(lane) ?? [],
+        ...(lane === 'excess' ? { onRotated: (segment) => recorder?.rotated(segment) } : {}),
         onLost: (count) => recorder?.wasLost(count),
         onTrouble: (why) => recorder?.trouble(lane, why),
       });
@@ -194,6 +197,11 @@ export class Recorder implements Sink {
     this.#lost('recorder', undefined, count);
   }
 
+  /** Records over pods' shares were deleted: what is recorded says so. Nobody who follows has missed anything. */
+  rotated(segment: string): void {
+    for (const loss of this.#excess.deleted(segment)) this.#recordedLosses.add(loss);
+  }
+
   /** A part of the recording cannot be written, with why; undefined: it can be again. The whole is recorded again when every part is. */
   trouble(lane: RecordLane, why: string | undefined): void {
     const { notice, withdraw, log } = this.#options;
@@ -248,7 +256,10 @@ export class Recorder implements Sink {
     if (lane === 'cut') {
       this.counts.cut += 1;
       this.#lost('recorder-share', owner, 1);
-    } else this.#add(lane, line, keysOf(event));
+      return;
+    }
+    if (lane === 'excess') this.#excess.add(owner, this.#time());
+    this.#add(lane, line, keysOf(event));
   }
 
   /** The pod through whose interface a packet came that has another source: the pod forwards it, or has forged the source. */
@@ -271,7 +282,10 @@ export class Recorder implements Sink {
   }
 
   #flushLane(lane: 'share' | 'excess'): void {
-    if (!this.#builders[lane].isEmpty) this.stores[lane].append(this.#builders[lane].take());
+    if (!this.#builders[lane].isEmpty) {
+      const block = this.#builders[lane].take();
+      this.stores[lane].append(lane === 'excess' ? this.#excess.follow(block) : block);
+    }
     const dictionary = lane === 'share' ? this.#dictionaries.due(this.#nowMs()) : undefined;
     if (dictionary !== undefined && this.stores.share.append(twice(dictionary))) this.#dictionaries.use(dictionary);
   }

@@ -5,7 +5,7 @@ import type { LookUp } from '../filter/resolve.ts';
 import { badArgument, EXIT, type KtraceError } from '../util/errors.ts';
 import { manyText } from '../util/many-text.ts';
 import { DumpFile, type Manifest } from './dump-file.ts';
-import { damaged, type Lack, lacksOf, missing as missingOf, utc } from './dump-lacks.ts';
+import { damaged, type Lack, lacksOf, missing as missingOf } from './dump-lacks.ts';
 import { mergeRecordings } from './dump-merge.ts';
 import { DumpNode } from './dump-node.ts';
 import { type DumpScope, type Recordings, withRecordings } from './dump-nodes.ts';
@@ -133,12 +133,8 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
     );
   try {
     for (const one of asked) {
-      const { answer, access } = one;
-      const { node } = access;
-      for (const lack of lacksOf(one, { sinceMs, untilMs })) await lacks(node, lack);
-      if (answer !== undefined && answer.fromMs > sinceMs && incident?.node !== node) {
-        await say('info', 'KTRACE_N_RECORD_BEGINS', `the recording begins at ${utc(answer.fromMs)}`, node);
-      }
+      const { node } = one.access;
+      for (const lack of lacksOf(one, { sinceMs, untilMs, isKept: incident?.node === node })) await lacks(node, lack);
     }
     const counts = await mergeRecordings(sources, {
       epochMs: Math.floor(sinceMs / 1000) * 1000,

@@ -151,6 +151,8 @@ export type AgentMessage =
       damaged: { name: string; at: number; bytes: number }[];
       /** UDP port of the node's VXLAN, where it has one; an older agent does not tell. */
       vxlanPort?: number;
+      /** Until when there were records, within pods' shares and over them, that are deleted for room or for their age. */
+      deleted?: { share?: number; excess?: number };
       /** Incidents of the targets' pods that may be seen; an older agent does not tell. */
       incidents?: Incident[];
       /** Those that may be seen, where it was asked for; so many more were too many for a message. */

@@ -103,6 +103,11 @@ const optional = ({ expected, holds }: Check): Check => ({
   expected,
   holds: (value) => value === undefined || holds(value),
 });
+const deleted: Check = {
+  expected: 'times in milliseconds',
+  holds: (value) =>
+    isObject(value) && [value['share'], value['excess']].every((time) => time === undefined || amount.holds(time)),
+};
 const resolved: Check = {
   expected: 'resolved pods and addresses',
   holds: (value) =>
@@ -216,6 +221,7 @@ const AGENT_SHAPES: Record<AgentMessage['type'], Record<string, Check>> = {
     gaps: listOf('gaps', (item) => isObject(item) && areNumbers(item, 'fromMs', 'toMs')),
     damaged: listOf('damages', isDamage),
     vxlanPort: optional(count),
+    deleted: optional(deleted),
     incidents: optional(listOf('incidents', isIncident)),
     services: optional(listOf('recorded Services', isRecordedService)),
     servicesCut: optional(count),

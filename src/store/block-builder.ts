@@ -13,8 +13,8 @@ export interface BuiltBlock {
   /** Unix milliseconds of what it tells; undefined where it is found by no time. */
   fromMs?: number;
   toMs?: number;
-  /** Called once: it is on disk, or will never be. */
-  ended?(isWritten: boolean): void;
+  /** Called once: it is on disk, in this segment; undefined: it will never be. */
+  ended?(segment: string | undefined): void;
 }
 
 /** Gathers lines in one buffer, of which no object is kept, and makes a block of them. */

@@ -1,4 +1,4 @@
-import { type FileHandle, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../util/errors.ts';
 import { FILE_HEADER_BYTES, fileHeader } from './block.ts';
@@ -20,6 +20,8 @@ export interface SegmentStoreOptions {
   opening?(): BuiltBlock[];
   /** Records that could not be written. */
   onLost(count: number): void;
+  /** A segment has been deleted to make room for others, not for its age. */
+  onRotated?(segment: string): void;
   /** The disk fails, with why; undefined: it takes blocks again. */
   onTrouble(why: string | undefined): void;
   /** How long a failing disk is left alone. */
@@ -47,6 +49,8 @@ interface Known {
 
 const NAME = /^(\d{14})-(\d{4})\.kseg$/;
 const RETRY_MS = 1000;
+/** A file beside the segments with the time up to which there were some that are deleted, Unix milliseconds. */
+const DELETED_FILE = 'deleted';
 
 /**
  * Append-only segments in a folder, oldest out first. Appending never waits: blocks stand in a bounded queue, one write is under way at a time,
@@ -62,6 +66,7 @@ export class SegmentStore {
   #current: Known | undefined;
   #working: Promise<void> | undefined;
   #failedAtMs: number | undefined;
+  #deletedToMs = 0;
   #isClosed = false;
   #serial = 0;
 
@@ -94,6 +99,11 @@ export class SegmentStore {
   /** When something was last written, as far as the files say. */
   get lastWrittenMs(): number | undefined {
     return this.#current?.endMs ?? this.#segments.findLast(hasBlocks)?.endMs;
+  }
+
+  /** Until when the last segment was written that is deleted, for room or for its age; undefined: none is. Also of earlier runs. */
+  get deletedToMs(): number | undefined {
+    return this.#deletedToMs === 0 ? undefined : this.#deletedToMs;
   }
 
   get isFailing(): boolean {
@@ -189,7 +199,7 @@ export class SegmentStore {
     this.counts.writtenBytes += wanted;
     for (const { count, ended } of taken) {
       this.counts.writtenRecords += count;
-      ended?.(true);
+      ended?.(current.name);
     }
     this.#succeeded();
     if (current.bytes >= segmentBytes) await this.#shut();
@@ -242,9 +252,14 @@ export class SegmentStore {
     const { budgetBytes, segmentBytes, ageMs } = this.#options;
     const oldest = this.#nowMs() - ageMs;
     for (let first = this.#segments[0]; first !== undefined; first = this.#segments[0]) {
-      if (first.endMs >= oldest && this.totalBytes + (this.#current === undefined ? segmentBytes : 0) <= budgetBytes) break;
+      const isOld = first.endMs < oldest;
+      if (!isOld && this.totalBytes + (this.#current === undefined ? segmentBytes : 0) <= budgetBytes) break;
       await this.#remove(first);
       this.counts.removedSegments += 1;
+      this.#deletedToMs = Math.max(this.#deletedToMs, Math.ceil(first.endMs));
+      if (!isOld) this.#options.onRotated?.(first.name);
+      // A disk that does not take it will say so where it takes no block; it is written with the next one.
+      await writeFile(this.#deletedPath, `${this.#deletedToMs}\n`, { mode: 0o600 }).catch(() => undefined);
     }
   }
 
@@ -258,6 +273,10 @@ export class SegmentStore {
     this.#segments = this.#segments.filter((one) => one !== segment);
   }
 
+  get #deletedPath(): string {
+    return join(this.#options.directory, DELETED_FILE);
+  }
+
   async #list(): Promise<void> {
     this.#segments = [];
     const { directory } = this.#options;
@@ -267,6 +286,8 @@ export class SegmentStore {
       const found = await stat(join(directory, name)).catch(() => undefined);
       if (found !== undefined) this.#segments.push({ name, bytes: found.size, endMs: found.mtimeMs });
     }
+    const deleted = await readFile(this.#deletedPath, 'utf8').catch(() => '');
+    this.#deletedToMs = Math.max(this.#deletedToMs, Number(deleted) || 0);
     // Power went, or the agent was killed, before their first block was there.
     await this.#removeEmpty().catch(() => undefined);
   }
@@ -274,7 +295,7 @@ export class SegmentStore {
   #lose({ count, ended }: BuiltBlock): void {
     this.counts.lostRecords += count;
     if (count > 0) this.#options.onLost(count);
-    ended?.(false);
+    ended?.(undefined);
   }
 
   #nowMs(): number {

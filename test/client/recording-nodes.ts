@@ -30,8 +30,8 @@ export interface Dumped {
 }
 
 /** An hour. */
-const SINCE_MS = EPOCH_MS - 1_800_000;
-const UNTIL_MS = EPOCH_MS + 1_800_000;
+export const SINCE_MS = EPOCH_MS - 1_800_000;
+export const UNTIL_MS = EPOCH_MS + 1_800_000;
 
 /** Dumps what these nodes have recorded, as JSON. */
 export async function dumpOf(

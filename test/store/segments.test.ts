@@ -137,8 +137,44 @@ suite('segments of a recording', () => {
     nowMs += 5000;
     store.tick();
     await until('removed', () => store.segments().length === 0);
-    assert.deepEqual(readdirSync(directory), []);
+    assert.deepEqual(
+      readdirSync(directory).filter((name) => name.endsWith('.kseg')),
+      [],
+    );
     await store.close();
+  });
+
+  test('until when something was recorded that is deleted is known, also by another start; what went for its age made no room', async (t) => {
+    const directory = folder(t);
+    let nowMs = Date.now();
+    const beganMs = nowMs;
+    const rotated: string[] = [];
+    const options = {
+      ...{ budgetBytes: 400, segmentBytes: 100, ageMs: 10_000, now: () => nowMs },
+      onRotated: (name: string) => rotated.push(name),
+    };
+    const { store } = await openStore(directory, options);
+    const write = async (line: string): Promise<void> => {
+      nowMs += 1000;
+      store.append(block(line));
+      await store.settled();
+    };
+    await write('one');
+    assert.equal(store.deletedToMs, undefined);
+    for (let at = 0; at < 10; at++) await write(`line ${at}`);
+    const [first] = store.segments();
+    assert.ok(rotated.length > 0 && rotated.every((name) => name < (first?.name ?? '')));
+    assert.ok(store.deletedToMs !== undefined && store.deletedToMs > beganMs && store.deletedToMs <= (first?.beginMs ?? 0));
+    const byBudget = rotated.length;
+    nowMs += 60_000;
+    await store.close();
+    const { store: again } = await openStore(directory, options);
+    assert.equal(again.deletedToMs, store.deletedToMs);
+    again.tick();
+    await until('removed', () => again.segments().length === 0);
+    assert.equal(rotated.length, byBudget);
+    assert.ok((again.deletedToMs ?? 0) >= (store.deletedToMs ?? Infinity));
+    await again.close();
   });
 
   test('a disk that is slow makes nobody wait, and what found no room is counted', async (t) => {
