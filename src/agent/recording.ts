@@ -88,10 +88,13 @@ export async function* readRecords(
 ): AsyncGenerator<RecordBlock> {
   const { sinceMs, untilMs, keys, after, onDamage } = options;
   const wanted = keys === undefined ? undefined : [...keys, LOST_KEY];
+  // Of a segment that is read at least every header is.
+  const isOfTime = ({ fromMs, toMs }: { fromMs: number; toMs: number }): boolean =>
+    toMs >= sinceMs && fromMs <= untilMs + LATE_MS;
   const lane = (name: keyof Places): AsyncGenerator<SegmentBlock> =>
-    readSegments(recorder.stores[name].segments(), after?.[name], {
+    readSegments(recorder.stores[name].segments().filter(isOfTime), after?.[name], {
       wants: ({ fromMs, toMs, bloom }) =>
-        toMs >= sinceMs && fromMs <= untilMs + LATE_MS && (wanted === undefined || wanted.some((key) => mayHold(bloom, key))),
+        isOfTime({ fromMs, toMs }) && (wanted === undefined || wanted.some((key) => mayHold(bloom, key))),
       onDamage: inPart(name, onDamage),
       onRead: (bytes) => recorder.limiter.read(bytes),
     });

@@ -38,6 +38,9 @@ export interface Segment {
   bytes: number;
   /** Unix milliseconds when it was begun. */
   beginMs: number;
+  /** What its blocks tell is between these, as far as it is known; Unix milliseconds. */
+  fromMs: number;
+  toMs: number;
 }
 
 interface Known {
@@ -45,10 +48,14 @@ interface Known {
   bytes: number;
   /** When it was last written. */
   endMs: number;
+  fromMs: number;
+  toMs: number;
 }
 
 const NAME = /^(\d{14})-(\d{4})\.kseg$/;
 const RETRY_MS = 1000;
+/** What an earlier run wrote tells nothing later than when it was written, but for a clock that was set meanwhile. */
+const CLOCK_SET_MS = 60_000;
 /** A file beside the segments with the time up to which there were some that are deleted, Unix milliseconds. */
 const DELETED_FILE = 'deleted';
 
@@ -84,11 +91,13 @@ export class SegmentStore {
   /** Segments, oldest first. One that is being begun has nothing to be read yet. */
   segments(): Segment[] {
     const all = this.#current === undefined ? this.#segments : [...this.#segments, this.#current];
-    return all.filter(hasBlocks).map(({ name, bytes }) => ({
+    return all.filter(hasBlocks).map(({ name, bytes, fromMs, toMs }) => ({
       path: join(this.#options.directory, name),
       name,
       bytes,
       beginMs: Number(NAME.exec(name)?.[1] ?? 0),
+      fromMs,
+      toMs,
     }));
   }
 
@@ -197,7 +206,9 @@ export class SegmentStore {
     current.bytes += wanted;
     current.endMs = this.#nowMs();
     this.counts.writtenBytes += wanted;
-    for (const { count, ended } of taken) {
+    for (const { count, fromMs = Infinity, toMs = -Infinity, ended } of taken) {
+      current.fromMs = Math.min(current.fromMs, fromMs);
+      current.toMs = Math.max(current.toMs, toMs);
       this.counts.writtenRecords += count;
       ended?.(current.name);
     }
@@ -221,7 +232,7 @@ export class SegmentStore {
     const name = `${String(this.#nowMs()).padStart(14, '0')}-${String(this.#serial).padStart(4, '0')}.kseg`;
     const file = await open(join(directory, name), 'ax', 0o600);
     this.#file = file;
-    this.#current = { name, bytes: 0, endMs: this.#nowMs() };
+    this.#current = { name, bytes: 0, endMs: this.#nowMs(), fromMs: Infinity, toMs: -Infinity };
     const blocks = [fileHeader(version), ...(opening?.() ?? []).map((block) => block.bytes)];
     const bytes = blocks.reduce((sum, { length }) => sum + length, 0);
     if ((await writeAndSync(file, blocks)) < bytes) throw new Error('ENOSPC: a new segment could not be begun');
@@ -284,7 +295,10 @@ export class SegmentStore {
     const names = await readdir(directory).catch(() => []);
     for (const name of names.filter((entry) => NAME.test(entry)).sort()) {
       const found = await stat(join(directory, name)).catch(() => undefined);
-      if (found !== undefined) this.#segments.push({ name, bytes: found.size, endMs: found.mtimeMs });
+      if (found === undefined) continue;
+      // How far back it tells of losses only its blocks know.
+      const times = { endMs: found.mtimeMs, fromMs: -Infinity, toMs: found.mtimeMs + CLOCK_SET_MS };
+      this.#segments.push({ name, bytes: found.size, ...times });
     }
     const deleted = await readFile(this.#deletedPath, 'utf8').catch(() => '');
     this.#deletedToMs = Math.max(this.#deletedToMs, Number(deleted) || 0);

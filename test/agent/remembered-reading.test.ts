@@ -12,7 +12,7 @@ interface Read {
 
 /** Gives how many readings there were until then. */
 function start(): Read {
-  const segment: Segment = { path: '/x/a', name: 'a', bytes: 100, beginMs: 0 };
+  const segment: Segment = { path: '/x/a', name: 'a', bytes: 100, beginMs: 0, fromMs: 0, toMs: 0 };
   const state = { nowMs: 0, readings: 0, tookMs: 0, fails: false };
   const reading = new RememberedReading({
     segments: () => [{ ...segment }],
