@@ -1,4 +1,4 @@
-import type { Asked } from './dump-nodes.ts';
+import type { Asked, Recordings } from './dump-nodes.ts';
 import type { RecordedAnswer } from './node-question.ts';
 
 /** Something that a node's part of a dump lacks, or may lack. */
@@ -46,6 +46,12 @@ function* deletedOf({ deleted, fromMs, pods }: RecordedAnswer, sinceMs: number, 
 
 function begins(level: 'info' | 'warn', text: string): Lack {
   return { level, code: 'KTRACE_N_RECORD_BEGINS', text, isGap: level === 'warn' };
+}
+
+/** Did the node record nothing at some time between these? */
+export function isInGap({ asked }: Pick<Recordings, 'asked'>, node: string, fromMs = Infinity, toMs = -Infinity): boolean {
+  const answer = asked.find(({ access }) => access.node === node)?.answer;
+  return answer?.gaps.some((gap) => gap.fromMs <= toMs && gap.toMs >= fromMs) === true;
 }
 
 /** A node that told nothing, or not all. */

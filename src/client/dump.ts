@@ -5,7 +5,7 @@ import type { LookUp } from '../filter/resolve.ts';
 import { badArgument, EXIT, type KtraceError } from '../util/errors.ts';
 import { manyText } from '../util/many-text.ts';
 import { DumpFile, type Manifest } from './dump-file.ts';
-import { damaged, type Lack, lacksOf, missing as missingOf } from './dump-lacks.ts';
+import { damaged, isInGap, type Lack, lacksOf, missing as missingOf } from './dump-lacks.ts';
 import { mergeRecordings } from './dump-merge.ts';
 import { DumpNode } from './dump-node.ts';
 import { type DumpScope, type Recordings, withRecordings } from './dump-nodes.ts';
@@ -138,7 +138,7 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
     }
     const counts = await mergeRecordings(sources, {
       epochMs: Math.floor(sinceMs / 1000) * 1000,
-      isFollowed: (node) => !missing.has(node),
+      isFollowed: (node, fromMs, toMs) => !missing.has(node) && !isInGap(recordings, node, fromMs, toMs),
       came: (event) => names.name(event),
       decide: (judged) => filter.decide(judged),
       tell,

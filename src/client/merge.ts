@@ -19,8 +19,8 @@ export interface MergeOptions {
   retainMs: number;
   /** Packets remembered at most, and events held at most; beyond, the oldest is forgotten or told at once. */
   maxPackets: number;
-  /** Is the node's agent connected? */
-  isFollowed(node: string): boolean;
+  /** Does the node tell what it sees? With times, in Unix milliseconds: all the time between them; where that is not known beforehand they say nothing. */
+  isFollowed(node: string, fromMs?: number, toMs?: number): boolean;
   /** Whether a record is shown, by what the nodes' parts of it say to the filter. */
   decide(judged: readonly (string | undefined)[]): 'match' | 'mismatch' | 'beyond';
   /** The event to show. */
@@ -96,7 +96,7 @@ export class Merge {
 
   constructor(options: MergeOptions) {
     this.#options = options;
-    this.#expectations = new Expectations(options.isFollowed);
+    this.#expectations = new Expectations((node) => options.isFollowed(node));
     this.#flowOwners = new FlowOwners(options.isFollowed);
   }
 
@@ -277,11 +277,12 @@ export class Merge {
   }
 
   #tellFlow(event: FlowEvent, node: string): void {
-    if (!this.#flowOwners.isShown(event, node)) {
+    const judged = this.#flowOwners.judgedIfShown(event, node);
+    if (judged === undefined) {
       this.counts.duplicates++;
       return;
     }
-    if (this.#options.decide(this.#flowOwners.judgedOf(event, node)) !== 'match') {
+    if (this.#options.decide(judged) !== 'match') {
       this.counts.filtered++;
       return;
     }

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import { FlowOwners } from '../../src/client/flows.ts';
+import type { FlowEvent } from '../../src/event/types.ts';
+import { EPOCH_MS, flow, pod as podAt } from './events.ts';
 import { dumpOf, SINCE_MS, UNTIL_MS } from './recording-nodes.ts';
 
 const DAMAGE = { name: 'names/00001764000000-0001.kseg', at: 16, bytes: 900 };
@@ -47,5 +50,63 @@ suite('what a dump lacks', () => {
     const damaged = [{ ...DAMAGE, name: '00000000000001-00000000.kinc' }];
     const { code, events } = await dumpOf(t, [{ node: 'host1', answer: { damaged } }]);
     assert.deepEqual([code, events], [0, []]);
+  });
+});
+
+suite('a conversation that two nodes recorded', () => {
+  const ends = { src: podAt('frontend', '10.244.1.2', 'host1', 41512), dst: podAt('redis', '10.244.3.2', 'host3', 6379) };
+  const at = (seconds: number) => new Date(EPOCH_MS + seconds * 1000).toISOString();
+  const told = (node: string, state: FlowEvent['state'], seconds: number) =>
+    flow({ id: node, node, state, startTime: at(0), endTime: at(seconds), ...ends });
+  const gap = (fromS: number, toS: number) => ({ gaps: [{ fromMs: EPOCH_MS + fromS * 1000, toMs: EPOCH_MS + toS * 1000 }] });
+  const shown = (events: readonly unknown[]) =>
+    (events as FlowEvent[]).filter(({ kind }) => kind === 'flow').map(({ node, state }) => `${node} ${state}`);
+
+  test('is told by the other end while the source’s node recorded nothing, and by the source’s again after that', async (t) => {
+    const { events } = await dumpOf(t, [
+      {
+        node: 'host1',
+        answer: gap(15, 35),
+        records: [told('host1', 'open', 0), told('host1', 'update', 10), told('host1', 'close', 40)],
+      },
+      {
+        node: 'host3',
+        records: [0, 10, 20, 30, 40].map((s) => told('host3', s === 0 ? 'open' : s < 40 ? 'update' : 'close', s)),
+      },
+    ]);
+    assert.deepEqual(shown(events), ['host1 open', 'host1 update', 'host3 update', 'host3 update', 'host1 close']);
+  });
+
+  test('has its end from the other end, where the source’s node could not tell it: it had not when its agent was killed', async (t) => {
+    const { events } = await dumpOf(t, [
+      { node: 'host1', answer: gap(15, 35), records: [told('host1', 'open', 0), told('host1', 'update', 10)] },
+      // The last packet was before: the end was told when nothing more had come for a while.
+      { node: 'host3', records: [told('host3', 'open', 0), told('host3', 'update', 10), told('host3', 'close', 12)] },
+    ]);
+    assert.deepEqual(shown(events), ['host1 open', 'host1 update', 'host3 close']);
+  });
+
+  test('is matched by what those nodes say of it that could have told it: as in a file, which has no more', () => {
+    const owners = new FlowOwners(
+      (node, fromMs, toMs) => node === 'host3' || fromMs > EPOCH_MS + 35_000 || toMs < EPOCH_MS + 15_000,
+    );
+    const judged = (node: string, state: FlowEvent['state'], seconds: number) => {
+      const event = { ...told(node, state, seconds), judged: node };
+      owners.learn(event, node);
+      return owners.judgedIfShown(event, node);
+    };
+    assert.deepEqual(judged('host1', 'update', 10), ['host1']);
+    assert.deepEqual(judged('host3', 'update', 10), undefined);
+    assert.deepEqual(judged('host3', 'close', 12), ['host3']);
+    assert.deepEqual(judged('host1', 'close', 40), ['host3', 'host1']);
+  });
+
+  test('has one end where both tell it, also shortly before one of them was killed', async (t) => {
+    const records = (node: string) => [told(node, 'open', 0), told(node, 'update', 10), told(node, 'close', 12)];
+    const { events } = await dumpOf(t, [
+      { node: 'host1', answer: gap(15, 35), records: records('host1') },
+      { node: 'host3', records: records('host3') },
+    ]);
+    assert.deepEqual(shown(events), ['host1 open', 'host1 update', 'host1 close']);
   });
 });
