@@ -26,8 +26,8 @@ const MAX_PACKETS = 20_000;
 export async function mergeRecordings(
   sources: readonly RecordSource[],
   options: Pick<MergeOptions, 'epochMs' | 'decide' | 'isFollowed'> & {
-    /** Called with each record of a node, before it is merged; may change it. */
-    came?(event: KtraceEvent): void;
+    /** Called with each record of a node, before it is merged; may change it. False: it is none of those that were asked for. */
+    came?(event: KtraceEvent, node: string): boolean;
     tell(event: KtraceEvent): Promise<void> | void;
     isInterrupted(): boolean;
   },
@@ -51,12 +51,12 @@ export async function mergeRecordings(
   };
   const heads = new Map<RecordSource, { event: KtraceEvent; timeMs: number }>();
   const pull = async (source: RecordSource): Promise<void> => {
-    const event = await source.next();
+    let event = await source.next();
+    while (event !== undefined && came?.(event, source.node) === false) event = await source.next();
     if (event === undefined) {
       heads.delete(source);
       return;
     }
-    came?.(event);
     heads.set(source, { event, timeMs: timeOf(event) });
   };
   await Promise.all(sources.map(pull));

@@ -10,6 +10,7 @@ import { mergeRecordings } from './dump-merge.ts';
 import { DumpNode } from './dump-node.ts';
 import { type DumpScope, type Recordings, withRecordings } from './dump-nodes.ts';
 import { DumpOutput } from './dump-output.ts';
+import { isOfPod } from './dump-pod.ts';
 import { FollowFilter } from './follow-filter.ts';
 import { findIncident, type NodeIncident } from './incidents.ts';
 import type { RecordedAnswer } from './node-question.ts';
@@ -139,7 +140,11 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
     const counts = await mergeRecordings(sources, {
       epochMs: Math.floor(sinceMs / 1000) * 1000,
       isFollowed: (node, fromMs, toMs) => !missing.has(node) && !isInGap(recordings, node, fromMs, toMs),
-      came: (event) => names.name(event),
+      came: (event, node) => {
+        names.name(event);
+        // A node is asked by the pod's name: another pod may have had it within the minute.
+        return incident === undefined || incident.node === node || isOfPod(event, incident.pod.uid, owners);
+      },
       decide: (judged) => filter.decide(judged),
       tell,
       isInterrupted: () => io.interrupt.aborted || output.isGone,

@@ -53,6 +53,67 @@ suite('what a dump lacks', () => {
   });
 });
 
+suite('an incident', () => {
+  const own = { namespace: 'shop', name: 'db-0', uid: 'u-old' };
+  const other = { ...own, uid: 'u-new' };
+  const client = podAt('web', '10.244.1.2', 'host1', 41512);
+  const incident = {
+    ...{ id: '00000001', pod: own, atMs: EPOCH_MS, fromMs: EPOCH_MS - 300_000, toMs: EPOCH_MS + 60_000 },
+    ...{ causes: [], records: 1, cut: 0, isWhole: true },
+  };
+  const to = (id: string, node: string, dst: FlowEvent['dst'], seconds = -10) => {
+    const time = new Date(EPOCH_MS + seconds * 1000).toISOString();
+    return flow({ id, node, src: { ...client, port: 1000 + id.length }, dst, startTime: time, endTime: time });
+  };
+
+  test('has the records of its pod alone, also from nodes that know another one by the same name', async (t) => {
+    const loss = (pod: typeof own, count: number) =>
+      ({
+        v: 1,
+        kind: 'lost',
+        node: 'host2',
+        stage: 'recorder-share',
+        pod,
+        count,
+        from: '2026-11-22T08:45:00Z',
+        to: '2026-11-22T08:45:01Z',
+      }) as const;
+    const dumped = await dumpOf(
+      t,
+      [
+        {
+          node: 'host1',
+          answer: {
+            incidents: [incident],
+            pods: [{ ...own, ips: ['10.244.3.2'], fromMs: 0, toMs: EPOCH_MS }],
+          },
+          records: [to('a', 'host1', { ip: '10.244.3.2', port: 1, pod: own })],
+        },
+        {
+          node: 'host2',
+          answer: { pods: [{ ...other, ips: ['10.244.3.9', '10.244.3.2'], fromMs: EPOCH_MS }] },
+          records: [
+            to('bb', 'host2', { ip: '10.244.3.2', port: 2, pod: own }),
+            // It could not name it: another node's pod.
+            to('ccc', 'host2', { ip: '10.244.3.2', port: 3 }),
+            to('dddd', 'host2', { ip: '10.244.3.9', port: 4, pod: other }, 5),
+            // The address is another one's by now.
+            to('eeeee', 'host2', { ip: '10.244.3.2', port: 5 }, 5),
+            loss(own, 3),
+            loss(other, 4),
+          ],
+        },
+      ],
+      { incident: '00000001' },
+    );
+    const told = dumped.events.map((event) =>
+      event.kind === 'lost' ? event.count : event.kind === 'flow' ? event.id : event.kind,
+    );
+    assert.deepEqual(told.sort(), [3, 'a', 'bb', 'ccc']);
+    assert.deepEqual([dumped.requests.get('host1')?.incident, dumped.requests.get('host2')?.incident], ['00000001', undefined]);
+  });
+});
+
 suite('a conversation that two nodes recorded', () => {
   const ends = { src: podAt('frontend', '10.244.1.2', 'host1', 41512), dst: podAt('redis', '10.244.3.2', 'host3', 6379) };
   const at = (seconds: number) => new Date(EPOCH_MS + seconds * 1000).toISOString();
