@@ -5,6 +5,7 @@ import { Output } from './output.ts';
 import { type Palette, palette, wantsColor } from './render/colors.ts';
 import { createPrinter } from './render/printer.ts';
 import { eventText } from './render/text.ts';
+import { SameNotices } from './same-notices.ts';
 import { Tally } from './tally.ts';
 
 /** What a follow prints, as it comes: text and JSON by the line, a capture by the packet, so that who reads a pipe sees each at once. */
@@ -12,7 +13,9 @@ export class FollowOutput {
   readonly shown = new Tally();
   readonly #stderr: FollowIo['stderr'];
   readonly #output: Output;
-  readonly #print: ReturnType<typeof createPrinter>;
+  readonly #lineOf: ReturnType<typeof createPrinter>;
+  /** For people; a program reads who says what. */
+  readonly #same: SameNotices | undefined;
   readonly #talk: Palette;
   readonly #capture: CaptureWriter | undefined;
   #isGone = false;
@@ -34,7 +37,8 @@ export class FollowOutput {
     });
     const paint = ({ isTTY }: { isTTY?: boolean }): Palette => palette(wantsColor(color, isTTY === true, env));
     this.#talk = paint(stderr);
-    this.#print = createPrinter(output === 'pcapng' ? 'text' : output, paint(stdout), this.#talk);
+    this.#lineOf = createPrinter(output === 'pcapng' ? 'text' : output, paint(stdout), this.#talk);
+    this.#same = output === 'json' ? undefined : new SameNotices((notice) => this.#print(notice));
     if (output !== 'pcapng') return;
     this.#capture = new CaptureWriter();
     this.#output.bytes(this.#capture.begin());
@@ -48,10 +52,21 @@ export class FollowOutput {
   }
 
   #tell(event: KtraceEvent): boolean {
+    if (this.#same !== undefined && event.kind === 'notice') {
+      if (event.node !== undefined) {
+        this.#same.add({ ...event, node: event.node });
+        return true;
+      }
+      this.#same.flush();
+    }
+    return this.#print(event);
+  }
+
+  #print(event: KtraceEvent): boolean {
     const bytes = this.#capture?.of(event);
     if (bytes !== undefined) this.#output.bytes(bytes);
     if (this.#capture !== undefined && (event.kind === 'packet' || event.kind === 'flow')) return bytes !== undefined;
-    const line = this.#print(event);
+    const line = this.#lineOf(event);
     // Who keeps the records in a file wants to see at the terminal that it has begun.
     if (line?.to === 'stdout' && event.kind === 'notice' && event.following !== undefined)
       this.#stderr.write(`ktrace: ${eventText(event, 'text', this.#talk)}\n`);
@@ -62,6 +77,7 @@ export class FollowOutput {
 
   /** Writes what stands at a capture's end, and waits until all has been handed over. */
   async end(): Promise<void> {
+    this.#same?.flush();
     if (this.#capture !== undefined && !this.#isGone) {
       this.#output.bytes(this.#capture.end());
       const without = this.#capture.withoutText();
