@@ -101,7 +101,7 @@ export class Dump {
   readonly #selection: DumpSelection;
   readonly #filter: SessionFilter | undefined;
   readonly #disguise = new Disguise();
-  readonly #counts = { told: 0, filtered: 0 };
+  readonly #counts = { told: 0, filtered: 0, undecided: 0, wantsBytes: 0 };
   readonly #damaged: Damage[] = [];
   readonly #held: Held[] = [];
   #toldAtMs: number;
@@ -223,9 +223,13 @@ export class Dump {
     const shown = redacted === event || !('id' in redacted) ? redacted : { ...redacted, id: this.#disguise.of(redacted.id) };
     if (this.#filter === undefined) return shown;
     const captured = event.kind === 'packet' ? (event.headers ?? []).map((text) => Buffer.from(text, 'base64')) : [];
-    const { passed } = this.#filter.pass(shown, event, captured);
-    if (passed === undefined) this.#counts.filtered += 1;
-    return passed;
+    const { passed, wantsBytes } = this.#filter.pass(shown, event, captured);
+    if (passed !== undefined) return passed;
+    this.#counts.filtered += 1;
+    if (wantsBytes === undefined) return undefined;
+    this.#counts.undecided += 1;
+    this.#counts.wantsBytes = Math.max(this.#counts.wantsBytes, wantsBytes);
+    return undefined;
   }
 
   /** Whole messages, over the bounds of blocks: where a block ends tells how much else is in it. What makes no whole one waits for more, but not for long. */

@@ -21,7 +21,7 @@ const MAX_PACKETS = 20_000;
 
 /**
  * Merges the recordings of several nodes into one stream in order of time, parts joined, as a follow would have told it: the time that passes is
- * that of the records.
+ * that of the records. `wantsBytes`: up to where the filter reads the undecided ones.
  */
 export async function mergeRecordings(
   sources: readonly RecordSource[],
@@ -31,7 +31,7 @@ export async function mergeRecordings(
     tell(event: KtraceEvent): Promise<void> | void;
     isInterrupted(): boolean;
   },
-): Promise<MergeCounts> {
+): Promise<{ counts: MergeCounts; wantsBytes: number }> {
   const { came, tell, isInterrupted, ...rest } = options;
   let told: KtraceEvent[] = [];
   const merge = new Merge({
@@ -76,7 +76,7 @@ export async function mergeRecordings(
   merge.release(nowMs, true);
   await drain();
   for (const { unreadable } of sources) merge.unreadable(unreadable.count);
-  return { ...merge.counts };
+  return { counts: { ...merge.counts }, wantsBytes: merge.wantsBytes };
 }
 
 function earliest<S>(heads: Map<S, { event: KtraceEvent; timeMs: number }>): [S, { event: KtraceEvent; timeMs: number }] {

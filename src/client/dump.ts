@@ -7,7 +7,7 @@ import { manyText } from '../util/many-text.ts';
 import { DumpFile, type Manifest } from './dump-file.ts';
 import { damaged, isInGap, type Lack, lacksOf, missing as missingOf } from './dump-lacks.ts';
 import { mergeRecordings } from './dump-merge.ts';
-import { DumpNode } from './dump-node.ts';
+import { type Dumped, DumpNode } from './dump-node.ts';
 import { type DumpScope, type Recordings, withRecordings } from './dump-nodes.ts';
 import { DumpOutput } from './dump-output.ts';
 import { isOfPod } from './dump-pod.ts';
@@ -19,6 +19,7 @@ import { RecordedNames } from './recorded-names.ts';
 import { unknownPods, unrecordedTime } from './recorded-range.ts';
 import { escapeText } from './render/escape.ts';
 import { endpointOwners, NamedServices } from './services.ts';
+import { recordedNotes, undecidedRecordsText } from './snap-text.ts';
 import { isIncomplete, summaryText } from './summary.ts';
 import { readFilter, readWords } from './words.ts';
 
@@ -56,6 +57,7 @@ export async function runDump(options: DumpOptions, io: DumpIo): Promise<number>
   // Mistakes in the words are told before any cluster is asked.
   const { filter: filterText } = readWords(options, 'default');
   const filter = await readFilter(filterText, io.lookUp, options.drops);
+  for (const note of recordedNotes(filter)) io.stderr.write(`ktrace: ${note}\n`);
   const { sinceMs, untilMs } = options;
   return withRecordings({ ...options, services: { sinceMs, untilMs } }, io, (targets, recordings) =>
     gather({ options, io, targets, filter: new FollowFilter(filter), recordings }),
@@ -137,7 +139,7 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
       const { node } = one.access;
       for (const lack of lacksOf(one, { sinceMs, untilMs, isKept: incident?.node === node })) await lacks(node, lack);
     }
-    const counts = await mergeRecordings(sources, {
+    const merged = await mergeRecordings(sources, {
       epochMs: Math.floor(sinceMs / 1000) * 1000,
       isFollowed: (node, fromMs, toMs) => !missing.has(node) && !isInGap(recordings, node, fromMs, toMs),
       came: (event, node) => {
@@ -149,7 +151,18 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
       tell,
       isInterrupted: () => io.interrupt.aborted || output.isGone,
     });
-    const filtered = sources.reduce((sum, { dumped }) => sum + (dumped?.filtered ?? 0), 0);
+    const atNodes = sources.flatMap(({ dumped }) => dumped ?? []);
+    const sum = (of: (dumped: Dumped) => number | undefined) => atNodes.reduce((all, one) => all + (of(one) ?? 0), 0);
+    const undecided = merged.counts.undecided + sum((one) => one.undecided);
+    // What the nodes' filters left out did not come.
+    const leftOut = sum(({ filtered }) => filtered);
+    const counts = {
+      ...merged.counts,
+      captured: merged.counts.captured + leftOut,
+      filtered: merged.counts.filtered + leftOut,
+      undecided,
+    };
+    const wantsBytes = Math.max(merged.wantsBytes, ...atNodes.map((one) => one.wantsBytes ?? 0));
     for (const { node, dumped, failure, unreadable } of sources) {
       if (failure !== undefined) {
         missing.add(node);
@@ -170,8 +183,7 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
       agentsUp: answers.length,
       pods: owners.length,
       addresses: owners.length,
-      // What the nodes' filters left out did not come.
-      counts: { ...counts, captured: counts.captured + filtered, filtered: counts.filtered + filtered },
+      counts,
       lost,
       missing: [...missing],
       gaps: [...gaps],
@@ -189,7 +201,11 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
     await file?.end(ended, summary);
     output.describe({ manifest: ended, summary });
     await output.end();
-    if (!output.isGone) for (const line of [...summary.split('\n'), ...retold(broken)]) io.stderr.write(`ktrace: ${line}\n`);
+    if (!output.isGone) {
+      const missed = undecidedRecordsText({ packets: undecided, wantsBytes });
+      for (const line of [...summary.split('\n'), ...retold(broken), ...(missed === undefined ? [] : [missed])])
+        io.stderr.write(`ktrace: ${line}\n`);
+    }
     if (io.interrupt.aborted) return EXIT.interrupted;
     return options.strict && (isIncomplete(status) || isWithoutServices) ? EXIT.incomplete : EXIT.ok;
   } finally {

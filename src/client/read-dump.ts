@@ -1,10 +1,12 @@
 import type { KtraceEvent } from '../event/types.ts';
+import type { Judged } from '../filter/judge.ts';
 import { EXIT, type KtraceError, messageOf } from '../util/errors.ts';
 import { countText, manyText } from '../util/many-text.ts';
 import { type Manifest, readDump } from './dump-file.ts';
 import { DumpOutput, type DumpOutputIo } from './dump-output.ts';
 import type { ReadFilter } from './follow-filter.ts';
 import type { ReadIo, ReadOptions } from './read.ts';
+import { recordedNotes, undecidedRecordsText } from './snap-text.ts';
 import { readFilter } from './words.ts';
 
 /**
@@ -16,7 +18,9 @@ export async function readDumpFile(
   io: Pick<ReadIo, 'interrupt' | 'lookUp'> & DumpOutputIo,
 ): Promise<number> {
   const filter = await readFilter(words.join(' '), io.lookUp);
+  for (const note of recordedNotes(filter)) io.stderr.write(`ktrace: ${note}\n`);
   const counts = { read: 0, filtered: 0, undecided: 0, unreadable: 0 };
+  let wantsBytes = 0;
   let unreadable: KtraceError | undefined;
   const printer = new DumpOutput({ output, color }, io);
   printer.describe({ reading: { filter: filter?.text } });
@@ -38,11 +42,14 @@ export async function readDumpFile(
         break;
       }
       counts.read += 1;
-      const outcome = filter === undefined ? 'match' : judge(filter, event, vxlanPort);
-      if (outcome === 'match') await printer.tell(event);
+      const judged = filter === undefined ? MATCH : judge(filter, event, vxlanPort);
+      if (judged.outcome === 'match') await printer.tell(event);
       else {
         counts.filtered += 1;
-        if (outcome === 'beyond') counts.undecided += 1;
+        if (judged.outcome === 'beyond' && judged.wantsBytes !== undefined) {
+          counts.undecided += 1;
+          wantsBytes = Math.max(wantsBytes, judged.wantsBytes);
+        }
       }
       if (printer.shown.records === count) {
         printer.describe({ troubles: [`No more than ${manyText(count, 'record')} of it was to be shown.`] });
@@ -58,17 +65,26 @@ export async function readDumpFile(
       await printer.tell({ v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_EVENTS_INVALID', text });
     }
     await printer.end();
-    if (counts.read > 0 && !printer.isGone) io.stderr.write(`ktrace: ${summaryOf(counts, printer.shown.records)}\n`);
+    if (counts.read > 0 && !printer.isGone) {
+      io.stderr.write(`ktrace: ${summaryOf(counts, printer.shown.records)}\n`);
+      const missed = undecidedRecordsText({ packets: counts.undecided, wantsBytes });
+      if (missed !== undefined) io.stderr.write(`ktrace: ${missed}\n`);
+    }
   }
   return io.interrupt.aborted ? EXIT.interrupted : EXIT.ok;
 }
 
+const MATCH = { outcome: 'match' } as const;
+
 /** All parts of a packet are joined in a dump: nobody else has anything to tell of it. */
-function judge({ filter }: ReadFilter, event: KtraceEvent, vxlanPort: number | undefined): 'match' | 'mismatch' | 'beyond' {
-  if (event.kind === 'lost' || event.kind === 'notice') return 'match';
+function judge(
+  { filter }: ReadFilter,
+  event: KtraceEvent,
+  vxlanPort: number | undefined,
+): Pick<Judged, 'outcome' | 'wantsBytes'> {
+  if (event.kind === 'lost' || event.kind === 'notice') return MATCH;
   const captured = event.kind === 'packet' ? (event.headers ?? []).map((text) => Buffer.from(text, 'base64')) : [];
-  const { outcome } = filter.judge(event, { captured, vxlanPort, isWhole: true });
-  return outcome === 'match' || outcome === 'beyond' ? outcome : 'mismatch';
+  return filter.judge(event, { captured, vxlanPort, isWhole: true });
 }
 
 function summaryOf(

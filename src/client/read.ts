@@ -16,6 +16,7 @@ import type { DumpFormat } from './output.ts';
 import { readDumpFile } from './read-dump.ts';
 import { palette, wantsColor } from './render/colors.ts';
 import { createPrinter } from './render/printer.ts';
+import { undecidedFileText } from './snap-text.ts';
 
 export interface ReadOptions {
   /** `-`: standard input. */
@@ -76,6 +77,8 @@ export async function runRead(options: ReadOptions, io: ReadIo): Promise<number>
     progress.stop();
     await output.end();
     if (counts.read > 0) io.stderr.write(`ktrace: ${summaryOf(counts)}\n`);
+    const missed = undecidedFileText(filter.shortages);
+    if (missed !== undefined) io.stderr.write(`ktrace: ${missed}\n`);
   }
   return io.interrupt.aborted ? EXIT.interrupted : EXIT.ok;
 }

@@ -1,4 +1,6 @@
 import { CAPTURE } from '../event/layout.ts';
+import type { ReadFilter } from './follow-filter.ts';
+import { escapeText } from './render/escape.ts';
 
 /** Why a term that reads up to byte `readsTo` of every packet matches nothing, and what would change it. */
 export function pastHeadersText(readsTo: number, snapBytes: number): string {
@@ -7,14 +9,42 @@ export function pastHeadersText(readsTo: number, snapBytes: number): string {
   return `it reads up to byte ${readsTo} from the IP header on at least, and ${captured}; ${remedy(readsTo, 'would capture them')}`;
 }
 
-/** What a filter on payload missed; undefined: nothing. */
-export function undecidedText(
-  { packets, wantsBytes }: { packets: number; wantsBytes: number },
-  snapBytes: number | undefined,
-): string | undefined {
-  if (packets === 0) return undefined;
+/** What of a filter no record can match: a recording holds no payload. */
+export function recordedNotes(filter: ReadFilter | undefined): string[] {
+  return (filter?.pastHeaders ?? []).map(
+    ({ term, readsTo }) =>
+      `"${escapeText(term)}" matches nothing: it reads up to byte ${readsTo} from the IP header on at least, and ${HEADERS_ALONE}`,
+  );
+}
+
+const HEADERS_ALONE = 'of a recorded packet there are the headers alone';
+
+/** Packets that a filter did not match for want of captured bytes, and up to where it reads them. */
+interface Shortages {
+  packets: number;
+  wantsBytes: number;
+}
+
+/** What a filter on payload missed among records; undefined: nothing. */
+export function undecidedRecordsText(shortages: Shortages): string | undefined {
+  return shortages.packets === 0 ? undefined : `${missedText(shortages, 'from the IP header on')}: ${HEADERS_ALONE}`;
+}
+
+/** What a filter missed of a capture file; undefined: nothing. */
+export function undecidedFileText(shortages: Shortages): string | undefined {
+  return shortages.packets === 0 ? undefined : missedText(shortages, 'of the packet as it lies in the file');
+}
+
+function missedText({ packets, wantsBytes }: Shortages, from: string): string {
   const were = packets === 1 ? '1 packet was' : `${packets} packets were`;
-  const missed = `${were} captured shorter than the filter reads, up to byte ${wantsBytes} from the IP header on, and not matched`;
+  return `${were} captured shorter than the filter reads, up to byte ${wantsBytes} ${from}, and not matched`;
+}
+
+/** What a filter on payload missed; undefined: nothing. */
+export function undecidedText(shortages: Shortages, snapBytes: number | undefined): string | undefined {
+  if (shortages.packets === 0) return undefined;
+  const { wantsBytes } = shortages;
+  const missed = missedText(shortages, 'from the IP header on');
   // Of a packet that is dropped what lies in one piece can be had; what was on its way when the follow began was captured for others.
   if (wantsBytes <= (snapBytes ?? 0))
     return `${missed}: no more could be had of them (dropped, or on their way when the follow began)`;

@@ -21,6 +21,10 @@ export interface FilePacket {
 export class FileFilter {
   readonly #expression: Expression | undefined;
   readonly #ipOf: (packet: FilePacket) => Uint8Array | undefined;
+  /** Packets that it did not take as bytes that it reads were not captured, and up to where it reads them, from the link layer on. */
+  readonly shortages = { packets: 0, wantsBytes: 0 };
+  /** Of the packet that is asked. */
+  #readTo = 0;
   readonly #programs = new Map<LinkLayer, Map<Expression, Instruction[]>>();
 
   /** `ipOf` gives a packet from its IP header on. Throws KTRACE_E_FILTER. */
@@ -36,12 +40,22 @@ export class FileFilter {
 
   /** Throws KTRACE_E_FILTER where the packet's link layer cannot tell what is asked. */
   takes(packet: FilePacket): boolean {
-    return this.#expression === undefined || (this.#ask(this.#expression, packet) ?? false);
+    if (this.#expression === undefined) return true;
+    this.#readTo = 0;
+    const answer = this.#ask(this.#expression, packet);
+    // A packet that ends before is none that was captured too short.
+    if (answer === undefined && this.#readTo > 0 && this.#readTo <= packet.wireBytes) {
+      this.shortages.packets += 1;
+      this.shortages.wantsBytes = Math.max(this.shortages.wantsBytes, this.#readTo);
+    }
+    return answer ?? false;
   }
 
   /** Undefined: a byte that was not captured ends it. */
   #ask(node: Expression, packet: FilePacket): boolean | undefined {
-    if (isOneProgram(node)) return this.#decide(node, packet.layer, { bytes: viewOf(packet.bytes), wireBytes: packet.wireBytes });
+    if (isOneProgram(node)) {
+      return this.#decide(node, packet.layer, { bytes: viewOf(packet.bytes), wireBytes: packet.wireBytes }, 0);
+    }
     switch (node.kind) {
       case 'and':
       case 'or':
@@ -66,17 +80,20 @@ export class FileFilter {
       return combine(node, (part) => this.#askInner(part, packet, inside));
     if (node.kind === 'iface') return this.#ask(node, packet);
     let answer: boolean | undefined = false;
-    for (const { bytes, wireBytes } of inside) {
-      const found = this.#decide(node, 'raw', { bytes, wireBytes });
+    for (const one of inside) {
+      const found = this.#decide(node, 'raw', one, one.bytes.byteOffset - packet.bytes.byteOffset);
       if (found === true) return true;
       if (found === undefined) answer = undefined;
     }
     return answer;
   }
 
-  #decide(node: Expression, layer: LinkLayer, { bytes, wireBytes }: { bytes: DataView; wireBytes: number }): boolean | undefined {
+  /** `from`: where in the packet its view begins. */
+  #decide(node: Expression, layer: LinkLayer, { bytes, wireBytes }: IpBytes, from: number): boolean | undefined {
     const found = decide(this.#program(node, layer), bytes, wireBytes, []);
-    return typeof found === 'number' ? undefined : found;
+    if (typeof found !== 'number') return found;
+    if (found > 0) this.#readTo = Math.max(this.#readTo, from + found);
+    return undefined;
   }
 
   #program(node: Expression, layer: LinkLayer): Instruction[] {

@@ -161,8 +161,18 @@ export type AgentMessage =
     }
   /** `after`, for `dump`, is where a transfer that breaks behind this message goes on; only the node's agents can read it. Every event costs one credit. */
   | { type: 'records'; after: string; events: KtraceEvent[] }
-  /** All has been told; `filtered` counts what the filter did not let pass of what may be seen. */
-  | { type: 'dumped'; told: number; filtered: number; damaged: { name: string; at: number; bytes: number }[] }
+  /**
+   * All has been told; `filtered` counts what the filter did not let pass of what may be seen. `undecided` packets among them have bytes that it reads,
+   * up to `wantsBytes` from the IP header on, and that were not recorded; an older agent does not tell.
+   */
+  | {
+      type: 'dumped';
+      told: number;
+      filtered: number;
+      undecided?: number;
+      wantsBytes?: number;
+      damaged: { name: string; at: number; bytes: number }[];
+    }
   /** Heartbeat, at least every 10 s when nothing else is sent; with the node's clock. */
   | { type: 'clock'; clock: string }
   /** The connection closes after this. */

@@ -48,6 +48,7 @@ async function record(recorder: Recorder, own: number, others: number): Promise<
 interface Asked {
   access?: Access;
   after?: string;
+  filter?: string;
   /** Credits given at once, and after that for each event that comes. */
   credits?: number;
   /** Breaks off when so many messages have come. */
@@ -59,13 +60,17 @@ interface Asked {
 
 /** All that a dump tells. */
 function dump(recorder: Recorder, asking: Asked = {}) {
-  const { access = VIEWER, after, credits = 100_000, messages = Infinity, nowMs = () => 0, onMessage } = asking;
+  const { access = VIEWER, after, filter, credits = 100_000, messages = Infinity, nowMs = () => 0, onMessage } = asking;
   const request = { targets: [{ kind: 'all' } as const], owners: [], sinceMs: 0, untilMs: 8e15 };
   return new Promise<AgentMessage[]>((resolve, reject) => {
     const told: AgentMessage[] = [];
     const asked = new Dump({
       recorder,
-      request: { ...request, ...(after === undefined ? {} : { after }) },
+      request: {
+        ...request,
+        ...(after === undefined ? {} : { after }),
+        ...(filter === undefined ? {} : { filter: { text: filter, revision: 1 } }),
+      },
       access,
       vxlanPort: () => undefined,
       roomToSend: () => Promise.resolve(),
@@ -119,6 +124,21 @@ suite('a dump', () => {
     }
     assert.deepEqual(told[1], told[0]);
     assert.deepEqual(told[2], told[0]);
+  });
+
+  test('counts the packets that a filter does not match for want of recorded bytes, and how far it reads', async (t) => {
+    const recorder = await start(t, folder(t));
+    const headers = [
+      Buffer.from('450003e800074000400600000a0000010a000002a22818eb00000001000000005002ffff00000000', 'hex').toString('base64'),
+    ];
+    for (const [at, verdict] of (['delivered', 'delivered', 'forwarded'] as const).entries())
+      recorder.event({ ...packetOf('shop', at), len: 1000, verdict, headers });
+    await recorder.settled();
+    const told = await dump(recorder, { filter: 'tcp[20:4] = 7 or tcp[100:2] = 1' });
+    // Another node may know more of the third one: its asker decides.
+    assert.deepEqual(idsIn(told).length, 1);
+    const { filtered, undecided, wantsBytes } = told.at(-1) as Extract<AgentMessage, { type: 'dumped' }>;
+    assert.deepEqual([filtered, undecided, wantsBytes], [2, 2, 122]);
   });
 
   for (const access of [VIEWER, ADMIN]) {

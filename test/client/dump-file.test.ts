@@ -135,12 +135,19 @@ suite('a dump in a file', () => {
       await file.end(manifest, 'all');
       await file.close();
     };
-    const shown = async (filter: string): Promise<number> => {
+    const asked = async (filter: string): Promise<{ stdout: string[]; stderr: string[] }> => {
       const [stdout, stderr] = [new PassThrough(), new PassThrough()];
       const io = { stdout, stderr, env: {}, interrupt: new AbortController().signal, lookUp: () => Promise.resolve([]) };
       assert.equal(await readDumpFile({ path, words: [filter], output: 'json' }, io), 0);
-      return String(stdout.read() ?? '').split('\n').length - 1;
+      const [out, err] = [stdout, stderr].map((stream) =>
+        String(stream.read() ?? '')
+          .split('\n')
+          .slice(0, -1),
+      );
+      return { stdout: out as string[], stderr: err as string[] };
     };
+    const shown = async (filter: string) => (await asked(filter)).stdout.length;
+    const told = async (filter: string) => (await asked(filter)).stderr;
     await write({ ...MANIFEST, vxlanPort: 8472 });
     for (const [filter, count] of [
       ['dst host 10.96.0.10', 1],
@@ -155,6 +162,24 @@ suite('a dump in a file', () => {
       ['tcp[tcpflags] = tcp-syn and translated', 1],
     ] as const)
       assert.equal(await shown(filter), count, filter);
+    // It has 60 bytes, of which 44 are recorded.
+    assert.deepEqual(
+      [await told('tcp[30] = 1'), await told('tcp[60] = 1'), await told('udp[30] = 1')],
+      [
+        [
+          'ktrace: 1 record read, 0 shown, 1 not matched by the filter (1 not decided, for want of captured bytes)',
+          'ktrace: 1 packet was captured shorter than the filter reads, up to byte 51 from the IP header on, and not matched: of a recorded packet there are the headers alone',
+        ],
+        [
+          'ktrace: "tcp[60] = 1" matches nothing: it reads up to byte 81 from the IP header on at least, and of a recorded packet there are the headers alone',
+          'ktrace: 1 record read, 0 shown, 1 not matched by the filter',
+        ],
+        [
+          'ktrace: "udp[30] = 1" matches nothing: it reads up to byte 51 from the IP header on at least, and of a recorded packet there are the headers alone',
+          'ktrace: 1 record read, 0 shown, 1 not matched by the filter',
+        ],
+      ],
+    );
     // Of a dump that does not say it the port is not known.
     await write(MANIFEST);
     assert.deepEqual([await shown('udp port 8472'), await shown('outer udp and host 10.96.0.10')], [0, 1]);

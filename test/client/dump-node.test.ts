@@ -128,7 +128,7 @@ suite('fetching a recording', () => {
       say(socket, DONE);
     });
     const told: KtraceEvent[] = [];
-    const counts = await mergeRecordings([node], {
+    const { counts } = await mergeRecordings([node], {
       epochMs: EPOCH_MS,
       isFollowed: () => true,
       decide: () => 'match',

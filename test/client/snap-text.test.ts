@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { undecidedText } from '../../src/client/snap-text.ts';
+import { undecidedFileText, undecidedRecordsText, undecidedText } from '../../src/client/snap-text.ts';
+
+test('what a filter missed among records and in a capture file is told with how far it reads', () => {
+  for (const text of [undecidedRecordsText, undecidedFileText]) assert.equal(text({ packets: 0, wantsBytes: 0 }), undefined);
+  assert.match(
+    undecidedRecordsText({ packets: 2, wantsBytes: 42 }) ?? '',
+    /^2 packets were .* up to byte 42 from the IP header on, .*the headers alone$/,
+  );
+  assert.match(undecidedFileText({ packets: 1, wantsBytes: 54 }) ?? '', /^1 packet was .* up to byte 54 of the packet/);
+});
 
 test('what a filter on payload missed is told with the snap length that would have decided it, where there is one', () => {
   assert.equal(undecidedText({ packets: 0, wantsBytes: 0 }, undefined), undefined);

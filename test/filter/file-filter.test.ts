@@ -94,6 +94,23 @@ describe('in a capture file', () => {
     assert.equal(takes('inner (not tcp port 81)', IN_VXLAN, toInner + 24), true);
   });
 
+  test('packets that were captured too short are counted, with how far the filter reads them', () => {
+    const shortages = (text: string, ip: number[], capturedBytes: number) => {
+      const filter = new FileFilter(parseFilter(text, 'file'), (one) => payloadOf(one)?.bytes);
+      const bytes = Buffer.from(frame(ip)).subarray(0, 14 + capturedBytes);
+      filter.takes({ layer: 'ethernet', bytes, wireBytes: 14 + ip.length, interfaceName: undefined });
+      return filter.shortages;
+    };
+    const toInner = IN_VXLAN.length - PLAIN.length;
+    const none = { packets: 0, wantsBytes: 0 };
+    assert.deepEqual(shortages('tcp port 80', PLAIN, 20), { packets: 1, wantsBytes: 14 + 22 });
+    assert.deepEqual(shortages('inner tcp[13] = 2', IN_VXLAN, toInner + 20), { packets: 1, wantsBytes: 14 + toInner + 34 });
+    // Captured as a whole, and shorter than the filter reads; and decided without the byte.
+    assert.deepEqual(shortages('tcp[100] = 1', PLAIN, PLAIN.length), none);
+    assert.deepEqual(shortages('tcp or tcp[13] = 2', PLAIN, 20), none);
+    assert.deepEqual(shortages('1 / (tcp[0] - tcp[0]) = 1', PLAIN, PLAIN.length), none);
+  });
+
   test('iface is the name that the file has, also behind inner', () => {
     assert.equal(takes('iface veth* and inner tcp', IN_VXLAN, undefined, 'veth1'), true);
     assert.equal(takes('inner (iface veth* and tcp)', IN_VXLAN, undefined, 'veth1'), true);
