@@ -21,6 +21,18 @@ import { type Frame, frame, writeFrames } from './support/traffic.ts';
 const LAYERS: LinkLayer[] = ['ethernet', 'raw', 'sll', 'sll2'];
 const PACKETS = 400;
 const RANDOM_FILTERS = 150;
+/** By these tcpdump takes some packets that end before a byte of theirs that the filter reads: its optimizer has removed or delayed the read. */
+const DIFFERING_WHERE_OPTIMIZED = new Set([
+  'net 0.0.0.0/0',
+  'net fe80::/10',
+  'net 2001:db8::/32',
+  'ip6 net ff00::/8',
+  'host (10.0.0.1 or 10.0.0.2)',
+  'host 10.0.0.1 or 10.0.0.2',
+  'port 80 or 443 or 8080',
+  '(vlan and udp) or ip',
+  'ip6 proto 60 or ip6 proto 44',
+]);
 /** What libpcap refuses and ktrace takes: it looks at the index of a right side `ip[0]` as if it were the value (`gen_arth` in gencode.c, 1.10.3). */
 const KNOWN_REFUSALS = /division by zero|modulus by zero|shift by more than 31 bits/;
 
@@ -28,6 +40,23 @@ const folder = mkdtempSync(join(tmpdir(), 'ktrace-filter-'));
 after(() => rmSync(folder, { recursive: true }));
 
 describe('the filter language and tcpdump', { skip: NO_TCPDUMP }, () => {
+  test('differ in cut packets, where tcpdump optimizes, by no more filters of the table than are known', () => {
+    const differing = new Set<string>();
+    for (const layer of ['ethernet', 'raw'] as const) {
+      const path = join(folder, `optimized-${layer}.pcap`);
+      writeFrames(path, layer, framesOf(layer, true, SEED + 4));
+      for (const filter of FILTERS) {
+        const [plain, optimized] = [['-O'], []].map((flags) => tcpdumpChoice(path, filter, flags));
+        // What no packet can match it refuses: nothing is chosen then.
+        const choice = typeof optimized === 'string' && /rejects all packets/.test(optimized) ? [] : optimized;
+        if (typeof plain !== 'string' && JSON.stringify(plain) !== JSON.stringify(choice)) differing.add(filter);
+      }
+    }
+    const unknown = [...differing].filter((filter) => !DIFFERING_WHERE_OPTIMIZED.has(filter));
+    assert.deepEqual(unknown, []);
+    assert.ok(differing.size > 0, 'nothing was compared');
+  });
+
   for (const layer of LAYERS) {
     test(`choose the same packets by ${FILTERS.length} filters (${layer})`, () => {
       const frames = framesOf(layer, false, SEED);
