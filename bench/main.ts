@@ -8,6 +8,7 @@ import { measureAttach } from './attach.ts';
 import { CASES, NODE_CASES } from './cases.ts';
 import { measureDelivery } from './delivery.ts';
 import { measureFilterCost } from './filter-cost.ts';
+import { measureJudging } from './judging.ts';
 import { type Load, nodeToNode, podToPod, startLoad } from './load.ts';
 import { measurePipeline } from './pipeline.ts';
 import { measureProgramCost } from './program-cost.ts';
@@ -16,7 +17,7 @@ import { measureResolving } from './resolve-again.ts';
 import { measureScale } from './scale.ts';
 import { measureThroughput } from './throughput.ts';
 
-const PARTS = ['cases', 'node', 'programs', 'filters', 'attach', 'delivery', 'pipeline', 'resolving', 'scale'];
+const PARTS = ['cases', 'node', 'programs', 'filters', 'judging', 'attach', 'delivery', 'pipeline', 'resolving', 'scale'];
 
 const { values } = parseArgs({
   options: {
@@ -88,6 +89,7 @@ async function measure(load: Load): Promise<void> {
   );
   set('programs', await run('programs', 'programs', () => measureProgramCost(lab, load, { rounds: isQuick ? 1 : 3, seconds })));
   set('filters', await run('filters', 'filters', async () => measureFilterCost({ rounds: isQuick ? 5 : 31 })));
+  set('judging', await run('judging', 'filters in user space', async () => measureJudging({ rounds: isQuick ? 5 : 31 })));
   set('pipeline', await run('pipeline', 'pipeline', () => measurePipeline(lab, load, { replaySeconds: isQuick ? 3 : 10 })));
   set('resolving', await run('resolving', 'changes of the cluster', () => measureResolving({ rounds: isQuick ? 5 : 31 })));
   const size = isQuick ? { pods: 50, services: 100 } : { pods: 250, services: 2000 };
