@@ -22,7 +22,7 @@ const INDEXED = new Set<string>([
 /** `link`, `ppp` and `slip` mean the frame as `ether` does. */
 export const FRAME_WORDS: ReadonlySet<string> = new Set(['ether', 'link', 'ppp', 'slip']);
 /** Binding strength. `%` and `^` have none in libpcap's grammar: they take everything that follows as their right side. */
-const STRENGTH: Record<string, number> = { '|': 1, '&': 2, '<<': 3, '>>': 3, '+': 4, '-': 4, '*': 5, '/': 5 };
+export const STRENGTH: Readonly<Record<string, number>> = { '|': 1, '&': 2, '<<': 3, '>>': 3, '+': 4, '-': 4, '*': 5, '/': 5 };
 const GREEDY = new Set(['%', '^']);
 const NEGATION_STRENGTH = 6;
 const COMPARISONS = new Set<string>(['=', '!=', '<', '<=', '>', '>='] satisfies Comparison[]);

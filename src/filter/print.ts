@@ -1,30 +1,77 @@
-import type { Arithmetic, Direction, Expression, Primitive } from './ast.ts';
+import { STRENGTH } from './arithmetic.ts';
+import type { Arithmetic, Direction, Expression, Operator, Primitive } from './ast.ts';
 import { hostNameText } from './host-name.ts';
 
 const DIRECTIONS: Record<Direction, string> = { either: '', src: 'src ', dst: 'dst ', both: 'src and dst ' };
 
+/** Deeper ones are written without parentheses that are there for the reader alone: the parser takes no more than 100. */
+const MOST_FOR_READERS = 40;
+
 /** A filter as text that parses to the same, every qualifier written out. */
 export function printFilter(expression: Expression): string {
+  return print(expression, nestingOf(expression) <= MOST_FOR_READERS);
+}
+
+function print(expression: Expression, isForReaders: boolean): string {
   switch (expression.kind) {
     case 'and':
-    case 'or':
-      return `${printOperand(expression.left, expression.kind)} ${expression.kind} ${printOperand(expression.right)}`;
+    case 'or': {
+      // Both operators bind alike, from the left; what mixes them gets parentheses for the reader.
+      const isPlain = expression.left.kind === expression.kind || !isForReaders;
+      const left = isPlain ? print(expression.left, isForReaders) : printOperand(expression.left, isForReaders);
+      return `${left} ${expression.kind} ${printOperand(expression.right, isForReaders)}`;
+    }
     case 'not':
     case 'outer':
     case 'inner':
-      return `${expression.kind} ${printOperand(expression.of)}`;
+      return `${expression.kind} ${printOperand(expression.of, isForReaders)}`;
+    case 'relation': {
+      const { left, comparison, right } = expression;
+      return `${printArithmetic(left, isForReaders)} ${comparison} ${printArithmetic(right, isForReaders)}`;
+    }
     default:
       return printPrimitive(expression);
   }
 }
 
-/** Both operators bind alike, from the left; what mixes them gets parentheses for the reader. */
-function printOperand(operand: Expression, chain?: 'and' | 'or'): string {
-  const isChained = operand.kind === chain;
-  return (operand.kind === 'and' || operand.kind === 'or') && !isChained ? `(${printFilter(operand)})` : printFilter(operand);
+function printOperand(operand: Expression, isForReaders: boolean): string {
+  const text = print(operand, isForReaders);
+  return operand.kind === 'and' || operand.kind === 'or' ? `(${text})` : text;
 }
 
-function printPrimitive(primitive: Primitive): string {
+/** How deep it is written for readers. */
+function nestingOf(expression: Expression): number {
+  switch (expression.kind) {
+    case 'and':
+    case 'or': {
+      const isPlain = expression.left.kind === expression.kind;
+      return Math.max(nestingOf(expression.left) + (isPlain ? 0 : 1), 1 + nestingOf(expression.right));
+    }
+    case 'not':
+    case 'outer':
+    case 'inner':
+      return 1 + nestingOf(expression.of);
+    case 'relation':
+      return Math.max(arithmeticNestingOf(expression.left), arithmeticNestingOf(expression.right));
+    default:
+      return 0;
+  }
+}
+
+function arithmeticNestingOf(value: Arithmetic): number {
+  switch (value.kind) {
+    case 'bytes':
+      return 1 + arithmeticNestingOf(value.index);
+    case 'negative':
+      return 1 + arithmeticNestingOf(value.of);
+    case 'operation':
+      return 1 + Math.max(arithmeticNestingOf(value.left), arithmeticNestingOf(value.right));
+    default:
+      return 0;
+  }
+}
+
+function printPrimitive(primitive: Exclude<Primitive, { kind: 'relation' }>): string {
   switch (primitive.kind) {
     case 'protocol':
       return primitive.protocol;
@@ -44,8 +91,6 @@ function printPrimitive(primitive: Primitive): string {
     }
     case 'proto':
       return `${head(primitive.protocol, 'either')}proto ${primitive.value}`;
-    case 'relation':
-      return `${printArithmetic(primitive.left)} ${primitive.comparison} ${printArithmetic(primitive.right)}`;
     case 'broadcast':
     case 'multicast':
       return `${primitive.protocol} ${primitive.kind}`;
@@ -77,21 +122,31 @@ function head(protocol: string | undefined, direction: Direction): string {
   return `${protocol === undefined ? '' : `${protocol} `}${DIRECTIONS[direction]}`;
 }
 
-function printArithmetic(value: Arithmetic): string {
+function printArithmetic(value: Arithmetic, isForReaders: boolean): string {
+  const side = (of: Arithmetic): string => {
+    const text = printArithmetic(of, isForReaders);
+    return of.kind === 'operation' || of.kind === 'negative' ? `(${text})` : text;
+  };
   switch (value.kind) {
     case 'number':
       return String(value.value);
     case 'length':
       return 'len';
     case 'bytes':
-      return `${value.protocol}[${printArithmetic(value.index)}${value.size === 1 ? '' : `:${value.size}`}]`;
+      return `${value.protocol}[${printArithmetic(value.index, isForReaders)}${value.size === 1 ? '' : `:${value.size}`}]`;
     case 'negative':
-      return `-${printSide(value.of)}`;
-    case 'operation':
-      return `${printSide(value.left)} ${value.operator} ${printSide(value.right)}`;
+      return `-${side(value.of)}`;
+    case 'operation': {
+      const isPlain = !isForReaders && bindsFirst(value.left, value.operator);
+      const left = isPlain ? printArithmetic(value.left, isForReaders) : side(value.left);
+      return `${left} ${value.operator} ${side(value.right)}`;
+    }
   }
 }
 
-function printSide(value: Arithmetic): string {
-  return value.kind === 'operation' || value.kind === 'negative' ? `(${printArithmetic(value)})` : printArithmetic(value);
+/** Whether a left side is read before the operator behind it, without parentheses. */
+function bindsFirst(left: Arithmetic, operator: Operator): boolean {
+  if (left.kind !== 'operation') return false;
+  const [first, second] = [STRENGTH[left.operator], STRENGTH[operator]];
+  return first !== undefined && second !== undefined && first >= second;
 }

@@ -39,6 +39,18 @@ describe('a filter', () => {
   });
 });
 
+test('a filter that is as long and as deep as may be can be read again once printed', () => {
+  const chain = Array.from({ length: 300 }, (_, at) => `${at === 0 ? '' : at % 2 === 0 ? ' and ' : ' or '}port ${at}`).join('');
+  const sum = `${Array.from({ length: 300 }, (_, at) => `${at === 0 ? '' : ` ${'+|*&-'[at % 5]} `}${at}`).join('')} = len`;
+  const right = `${'tcp and ('.repeat(98)}udp or icmp and ip${')'.repeat(98)}`;
+  const greedy = `${'1 + 2 % ('.repeat(7)}len * 2 + 3 & 4 | 5${')'.repeat(7)} = 1`;
+  for (const text of [chain, sum, right, greedy, `not (${chain}) or ${sum}`]) {
+    const expression = parseFilter(text);
+    assert.ok(expression !== undefined);
+    assert.deepEqual(parseFilter(printFilter(expression)), expression, text);
+  }
+});
+
 /** Filter, the place that the caret is under, and what the message says. */
 const MISTAKES: [filter: string, at: string, message: RegExp][] = [
   ['tcp port', '', /Expected a port, got the end of the filter/],
