@@ -28,7 +28,7 @@ const FLOORS = {
   lab: { least: 255, needs: ['root'] },
   vm: { least: 36, needs: ['root', 'vm'] },
 };
-const CAPABILITIES = ['root', 'vm'];
+const CAPABILITIES = ['root', 'vm', 'tcpdump'];
 /** They take longest: begun last, they would be waited for alone. */
 const FIRST = [
   'test/tooling/pack.test.ts',

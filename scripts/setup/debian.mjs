@@ -15,7 +15,6 @@ const PACKAGES = {
     'libbpf-dev',
     'libelf-dev',
     'zlib1g-dev',
-    'libpcap-dev',
   ],
   'looking into the kernel': ['bpftool', 'iproute2', 'ethtool', 'kmod', 'procps', 'util-linux'],
   'the lab: its network and what runs in its pods': [

@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
+import type { Expression } from '../../src/filter/ast.ts';
+import { compileFilter } from '../../src/filter/compile.ts';
+import { translate } from '../../src/filter/ebpf.ts';
+import type { KernelProgram } from '../../src/filter/ebpf-assembly.ts';
 import { kernelPart } from '../../src/filter/kernel-part.ts';
 import { kernelCode, kernelProgram } from '../../src/filter/kernel-program.ts';
 import { parseFilter } from '../../src/filter/parse.ts';
+import type { Instruction } from '../../src/filter/program.ts';
 import { randomOf } from '../filter/support/random.ts';
 import { FILTERS } from '../filter/support/table.ts';
 import { before } from '../support/evidence.ts';
@@ -21,18 +26,22 @@ suite('a filter in the kernel', { skip: SKIP }, () => {
   });
   after(() => bench.close());
 
-  test('decides as user space does, by every filter of the table that has a part for it', (t) => {
-    let loaded = 0;
+  test('decides as user space does, by every filter of the table that has a part for it, and by the whole of each', (t) => {
+    const loaded = { parts: 0, whole: 0 };
+    const compare = (text: string, classic: Instruction[], program: KernelProgram | undefined): boolean => {
+      if (program === undefined) return false;
+      bench.load(program);
+      for (const packet of bench.packets) assert.equal(bench.takes(packet), shouldTake(classic, packet), text);
+      return true;
+    };
     for (const text of FILTERS) {
       const part = partOf(text);
-      const program = part === undefined ? undefined : kernelProgram(part);
-      if (part === undefined || program === undefined) continue;
-      bench.load(program);
-      loaded += 1;
-      for (const packet of bench.packets) assert.equal(bench.takes(packet), shouldTake(kernelCode(part), packet), text);
+      if (part !== undefined && compare(text, kernelCode(part), kernelProgram(part))) loaded.parts += 1;
+      const whole = programOf(text);
+      if (whole !== undefined && compare(text, whole, translate(whole, { passesNewFlows: false }))) loaded.whole += 1;
     }
-    t.diagnostic(`${loaded} programs`);
-    assert.ok(loaded > 60, `only ${loaded} filters have a part for the kernel`);
+    t.diagnostic(JSON.stringify(loaded));
+    assert.ok(loaded.parts > 60 && loaded.whole > 120, JSON.stringify(loaded));
     assert.ok(isAccounted(bench.tracer.stats()), JSON.stringify(bench.tracer.stats()));
   });
 
@@ -58,11 +67,22 @@ suite('a filter in the kernel', { skip: SKIP }, () => {
   });
 });
 
-function partOf(text: string) {
+function partOf(text: string): Expression | undefined {
+  const expression = parsed(text);
+  return expression === undefined ? undefined : kernelPart(expression, []);
+}
+
+/** Of the whole filter, though a follow's is decided in part alone. */
+function programOf(text: string): Instruction[] | undefined {
+  const expression = parsed(text);
+  return expression === undefined ? undefined : compileFilter(expression, 'raw');
+}
+
+/** Words for frames have no meaning on a follow. */
+function parsed(text: string): Expression | undefined {
   try {
-    return kernelPart(parseFilter(text, 'live')!, []);
+    return parseFilter(text, 'live');
   } catch {
-    // Words for frames have no meaning on a follow.
     return undefined;
   }
 }

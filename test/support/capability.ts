@@ -1,5 +1,5 @@
-/** What a machine may lack for tests: rights over network and kernel; an emulated machine with the packages that it needs. */
-export type Capability = 'root' | 'vm';
+/** What a machine may lack for tests: rights over network and kernel; an emulated machine with the packages that it needs; tcpdump to be compared with. */
+export type Capability = 'root' | 'vm' | 'tcpdump';
 
 /**
  * For a test's `skip`: why it cannot run here. Throws where `KTRACE_REQUIRE` (names with commas between) wants the capability:

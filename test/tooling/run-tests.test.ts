@@ -52,7 +52,7 @@ test('a layer of which fewer tests ran than it has is a problem', () => {
 test('a capability that no test knows cannot be required', () => {
   const env = { ...process.env, KTRACE_REQUIRE: 'root,wings', NODE_TEST_CONTEXT: undefined };
   const { status, stderr } = spawnSync(process.execPath, [join(ROOT, 'scripts/test.mjs'), 'vm'], { env, encoding: 'utf8' });
-  assert.deepEqual([status, stderr], [2, 'Expected root, vm in KTRACE_REQUIRE, got wings\n']);
+  assert.deepEqual([status, stderr], [2, 'Expected root, vm, tcpdump in KTRACE_REQUIRE, got wings\n']);
 });
 
 test('a file that holds no test fails', () => {

@@ -1,6 +1,10 @@
 import { spawnSync } from 'node:child_process';
+import { capability } from '../../support/capability.ts';
 
-export const NO_TCPDUMP = spawnSync('tcpdump', ['--version']).status === 0 ? false : 'tcpdump is not installed';
+export const NO_TCPDUMP = capability(
+  'tcpdump',
+  spawnSync('tcpdump', ['--version']).status !== 0 && 'needs tcpdump to compare with',
+);
 
 /** Numbers of the packets that tcpdump takes of a file made by `writeFrames`; a text when it refuses the filter. `-O`: without its optimizer. */
 export function tcpdumpChoice(path: string, filter: string, flags: string[]): number[] | string {
