@@ -1,6 +1,7 @@
 import type { Command, Option } from 'commander';
 import { COMPLETED_KINDS, type Names } from '../client/completion.ts';
 import type { KubeOptions } from '../client/kubeconfig.ts';
+import { wordsOfFilter } from '../filter/language.ts';
 import { clusterOptions } from './cluster-options.ts';
 
 /** What the shell does with the candidates, in kubectl's numbers (those of cobra). */
@@ -12,11 +13,7 @@ export interface Completion {
   directive: number;
 }
 
-/** Words that a filter goes on with, everywhere and on a follow alone; values are not known. */
-const FILTER_WORDS =
-  'host net port portrange src dst proto tcp udp sctp icmp icmp6 ip ip6 and or not less greater inner outer iface'.split(' ');
-const CLUSTER_WORDS = ['pod', 'svc', 'ns', 'node', 'label', 'dropped', 'translated', 'reason'];
-/** Those that a name of the cluster stands behind. */
+/** Words of a filter that a name of the cluster stands behind. */
 const NAMING_WORDS = new Set(['pod', 'svc', 'ns', 'node']);
 
 /** Those that take a file. */
@@ -99,9 +96,11 @@ async function completeArgument(command: Command, given: string[], typed: string
     case 'revoke':
       return only(await cluster().ofKind('ns', typed, undefined), typed);
     case 'read':
-      return words(command, given).length === 0 ? { candidates: [], directive: DIRECTIVE.default } : only(FILTER_WORDS, typed);
+      return words(command, given).length === 0
+        ? { candidates: [], directive: DIRECTIVE.default }
+        : only(wordsOfFilter('file'), typed);
     case 'filter':
-      return only([...FILTER_WORDS, ...CLUSTER_WORDS], typed);
+      return only([...new Set([...wordsOfFilter('live'), ...wordsOfFilter('file')])], typed);
     case 'completion':
       return only(['bash', 'zsh', 'fish', 'powershell'], typed);
     default:
@@ -111,19 +110,31 @@ async function completeArgument(command: Command, given: string[], typed: string
 
 /** Targets come first, then the filter, in which some words have names of the cluster behind them. */
 async function completeFollow(command: Command, given: string[], typed: string, cluster: () => Names): Promise<Completion> {
-  const filter = words(command, given).filter((word) => !word.includes('/'));
+  const before = words(command, given);
+  const filter = before.filter((word) => !word.includes('/'));
   const namespace = namespaceOf(given);
   const last = given.at(-1) ?? '';
-  if (filter.length > 0 && NAMING_WORDS.has(last)) return only(await cluster().ofKind(last, typed, namespace), typed);
-  const candidates = [...FILTER_WORDS, ...CLUSTER_WORDS].filter((word) => word.startsWith(typed));
+  const isNaming = NAMING_WORDS.has(last);
+  // `pod web` alone is refused, as pod/web may have been meant.
+  const mayName = hasTarget(before, given) || filter.length > 1;
+  if (filter.length > 0 && isNaming) return only(mayName ? await cluster().ofKind(last, typed, namespace) : [], typed);
+  const candidates = wordsOfFilter('live').filter((word) => word.startsWith(typed) && (mayName || !NAMING_WORDS.has(word)));
   if (filter.length > 0) return only(candidates, typed);
   if (typed.includes('/')) return completeTarget(typed, namespace, cluster);
   const kinds = COMPLETED_KINDS.map((one) => `${one}/`).filter((one) => one.startsWith(typed));
   // A blank behind a kind would be in the way of its name.
   return {
-    candidates: [...kinds, ...candidates],
+    candidates: [...kinds, ...candidates.filter((word) => word !== 'and' && word !== 'or')],
     directive: DIRECTIVE.noFile | (candidates.length === 0 ? DIRECTIVE.noSpace : 0),
   };
+}
+
+/** Whether something says already what is followed. */
+function hasTarget(words: readonly string[], given: readonly string[]): boolean {
+  return (
+    words.some((word) => word.includes('/')) ||
+    given.some((word) => /^(?:-A|--all-namespaces|-l.*|--selector(?:=.*)?)$/s.test(word))
+  );
 }
 
 async function completeTarget(typed: string, namespace: string | undefined, cluster: () => Names): Promise<Completion> {

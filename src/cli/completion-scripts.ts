@@ -3,12 +3,22 @@ export const COMPLETION_SCRIPTS: Record<'bash' | 'zsh' | 'fish' | 'powershell', 
   bash: `# ktrace completion for bash. Load it now: source <(ktrace completion bash)
 # For every shell: ktrace completion bash > /etc/bash_completion.d/ktrace
 _ktrace() {
-  local IFS=$'\\n' line directive=0 candidates=()
-  local words=("\${COMP_WORDS[@]:1:COMP_CWORD}")
+  local IFS=$'\\n' line directive=0 candidates=() words=() at last=-1 current lead
+  # bash breaks --output=json into three words; what is completed is the last of them.
+  for (( at = 1; at <= COMP_CWORD; at++ )); do
+    current=\${COMP_WORDS[at]}
+    if (( last >= 0 )) && { [[ $current == = && \${words[last]} == --* && \${words[last]} != *=* ]] || [[ \${words[last]} == --*= ]]; }; then
+      words[last]+=$current
+    else
+      words[++last]=$current
+    fi
+  done
+  [[ $current == = ]] && current=
+  lead=\${words[last]%"$current"}
   while IFS= read -r line; do
     case $line in
       :*) directive=\${line#:} ;;
-      *) candidates+=("\${line%%$'\\t'*}") ;;
+      *) line=\${line%%$'\\t'*}; candidates+=("\${line#"$lead"}") ;;
     esac
   done < <("\${COMP_WORDS[0]}" __complete "\${words[@]}" 2>/dev/null)
   COMPREPLY=("\${candidates[@]}")
@@ -43,11 +53,14 @@ compdef _ktrace ktrace
 function __ktrace_complete
   set -l words (commandline -opc) (commandline -ct)
   for line in ($words[1] __complete $words[2..-1] 2>/dev/null)
-    string match -q ':*' -- $line; or echo $line
+    if not string match -q ':*' -- $line
+      echo $line
+    else if test (math "floor("(string sub -s 2 -- $line)" / 4) % 2") -eq 0
+      __fish_complete_path (commandline -ct)
+    end
   end
 end
-complete -c ktrace -f -n 'not __fish_seen_subcommand_from read' -a '(__ktrace_complete)'
-complete -c ktrace -n '__fish_seen_subcommand_from read' -a '(__ktrace_complete)'
+complete -c ktrace -f -a '(__ktrace_complete)'
 `,
   powershell: `# ktrace completion for PowerShell. Load it now: ktrace completion powershell | Out-String | Invoke-Expression
 Register-ArgumentCompleter -Native -CommandName ktrace -ScriptBlock {

@@ -1,6 +1,6 @@
 import type { Target } from '../event/target.ts';
 import { badArgument, EXIT, KtraceError } from '../util/errors.ts';
-import { isWordOfFilter } from './language.ts';
+import { isWordOfFilter, OWNER_WORDS } from './language.ts';
 
 /** What the command line says about targets, before it is understood. */
 export interface TargetWords {
@@ -51,9 +51,6 @@ const GROUPS: Partial<Record<NamedKind, string>> = {
   daemonset: 'apps',
   job: 'batch',
 };
-
-/** Kinds that are words of the filter's language, too: a name without its kind may stand behind them. */
-const KINDS_IN_FILTERS = new Set(['pod', 'svc', 'ns', 'node']);
 
 /** RFC 1123 names as Kubernetes allows them for these kinds (Services and pods are subsets of it). */
 const NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
@@ -143,7 +140,7 @@ function rejectBareWord(words: string[], hasTargets: boolean): void {
   const [word = '', next] = words;
   const isKind = Object.hasOwn(KINDS, word.toLowerCase());
   if (isKind && next !== undefined && NAME.test(next) && !isOwnerFilter(words, hasTargets)) {
-    const asFilter = KINDS_IN_FILTERS.has(word) ? `; a filter that begins with it is quoted: '${word} ${next}'` : '';
+    const asFilter = OWNER_WORDS.has(word) ? `; a filter that begins with it is quoted: '${word} ${next}'` : '';
     throw usage(
       'KTRACE_E_KIND_MISSING',
       `Expected KIND/NAME, got ${JSON.stringify(`${word} ${next}`)}`,
@@ -157,7 +154,7 @@ function rejectBareWord(words: string[], hasTargets: boolean): void {
 
 /** Whether `pod web …` can only be a filter: `pod web` alone is rather meant as kubectl has it. */
 function isOwnerFilter([word = '', next = '', then = '']: string[], hasTargets: boolean): boolean {
-  return KINDS_IN_FILTERS.has(word) && (hasTargets || next === 'not' || ['and', 'or', '&&', '||'].includes(then));
+  return OWNER_WORDS.has(word) && (hasTargets || next === 'not' || ['and', 'or', '&&', '||'].includes(then));
 }
 
 function selectorTargets(selectors: string[], namespaces: string[] | undefined): Target[] {
