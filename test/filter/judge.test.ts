@@ -118,6 +118,12 @@ describe('a filter asks a packet in every view', () => {
       assert.equal(judged.wantsBytes, wantsBytes);
     });
 
+  test('the length is that of the packet as the kernel handled it, however many it is on the wire', () => {
+    const joined = syn({ len: 14_520, segments: 10 });
+    assert.equal(ask('greater 14520 and less 14520', joined), 'match');
+    assert.equal(ask('len <= 1500', joined), 'mismatch');
+  });
+
   test('of a packet of which no bytes are known none were captured too short', () => {
     assert.equal(new LiveFilter('tcp[24] = 1').judge(syn(), { captured: [], isWhole: true }).wantsBytes, undefined);
   });
