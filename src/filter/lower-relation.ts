@@ -33,11 +33,52 @@ export function lowerRelation(
 ): Condition {
   const a = evaluate(view, left, 0, is);
   const b = evaluate(view, right, 1, is);
-  const steps: Step[] = [...a.steps, ...b.steps, { op: 'index-memory', m: 1 }, { op: 'load-memory', m: 0 }];
+  const direct = right.kind === 'number' ? straight(view, left) : undefined;
+  const k = direct !== undefined && right.kind === 'number' ? { k: right.value } : {};
+  const steps: Step[] = direct ?? [...a.steps, ...b.steps, { op: 'index-memory', m: 1 }, { op: 'load-memory', m: 0 }];
   const jump = comparison === '=' || comparison === '!=' ? 'jeq' : comparison === '>' || comparison === '<=' ? 'jgt' : 'jge';
   const isReversed = comparison === '!=' || comparison === '<=' || comparison === '<';
-  const compare: Condition = { kind: 'test', steps, jump };
+  const compare: Condition = { kind: 'test', steps, jump, ...k };
   return all(...a.conditions, ...b.conditions, isReversed ? not(compare) : compare);
+}
+
+/** Indexes up to here are added to the place from which they count: a larger one could wrap around. */
+const MOST_DIRECT_INDEX = 0xffff;
+
+/** The steps that leave a value in `A` without scratch words, reading the same bytes in the same order; undefined where it takes them. */
+function straight(view: LinkView, value: Arithmetic): Step[] | undefined {
+  switch (value.kind) {
+    case 'number':
+      return [{ op: 'load-number', k: value.value }];
+    case 'length':
+      return [{ op: 'load-length' }];
+    case 'negative': {
+      const of = straight(view, value.of);
+      return of === undefined ? undefined : [...of, { op: 'negate' }];
+    }
+    case 'operation': {
+      const left = value.right.kind === 'number' ? straight(view, value.left) : undefined;
+      if (left === undefined || value.right.kind !== 'number') return undefined;
+      return [...left, { op: 'alu', alu: ALUS[value.operator] as Alu, k: value.right.value }];
+    }
+    case 'bytes': {
+      const { protocol, index, size } = value;
+      if (index.kind !== 'number' || index.value > MOST_DIRECT_INDEX) return undefined;
+      const { base, isBehindHeader } = placeOf(view, protocol);
+      if (!isBehindHeader) return [{ op: 'load', size, k: base + index.value }];
+      return [
+        { op: 'index-header', k: view.payload },
+        { op: 'load-indirect', size, k: base + index.value },
+      ];
+    }
+  }
+}
+
+/** From where a protocol's bytes count, with an IPv4 header's length more where they are behind one. */
+function placeOf(view: LinkView, protocol: IndexedProtocol): { base: number; isBehindHeader: boolean } {
+  if (protocol === 'ether') return { base: 0, isBehindHeader: false };
+  if (protocol === 'icmp6') return { base: view.payload + 40, isBehindHeader: false };
+  return { base: view.payload, isBehindHeader: !['ip', 'ip6', 'arp', 'rarp'].includes(protocol) };
 }
 
 function evaluate(view: LinkView, value: Arithmetic, register: number, is: IsProtocol): Value {
@@ -88,27 +129,25 @@ function reach(
   register: number,
   is: IsProtocol,
 ): { before: Step[]; base: number; conditions: Condition[] } {
-  const toIndex: Step[] = [{ op: 'index-memory', m: register }];
+  const { base, isBehindHeader } = placeOf(view, protocol);
+  const before: Step[] = isBehindHeader
+    ? [{ op: 'index-header', k: view.payload }, { op: 'load-memory', m: register }, { op: 'alu', alu: 'add' }, { op: 'to-index' }]
+    : [{ op: 'index-memory', m: register }];
+  return { before, base, conditions: conditionsOf(view, protocol, ofIndex, is) };
+}
+
+function conditionsOf(view: LinkView, protocol: IndexedProtocol, ofIndex: Condition[], is: IsProtocol): Condition[] {
   switch (protocol) {
     case 'ether':
-      return { before: toIndex, base: 0, conditions: ofIndex };
+      return ofIndex;
     case 'ip':
     case 'ip6':
     case 'arp':
     case 'rarp':
-      return { before: toIndex, base: view.payload, conditions: [...ofIndex, is(protocol)] };
-    case 'icmp6': {
-      const isNext = test([{ op: 'load', size: 1, k: view.payload + 6 }], 'jeq', ICMP6);
-      return { before: toIndex, base: view.payload + 40, conditions: [...ofIndex, is('ip6'), isNext] };
-    }
-    default: {
-      const before: Step[] = [
-        { op: 'index-header', k: view.payload },
-        { op: 'load-memory', m: register },
-        { op: 'alu', alu: 'add' },
-        { op: 'to-index' },
-      ];
-      return { before, base: view.payload, conditions: [is('ip'), ...ofIndex, is(protocol), view.isFirstFragment()] };
-    }
+      return [...ofIndex, is(protocol)];
+    case 'icmp6':
+      return [...ofIndex, is('ip6'), test([{ op: 'load', size: 1, k: view.payload + 6 }], 'jeq', ICMP6)];
+    default:
+      return [is('ip'), ...ofIndex, is(protocol), view.isFirstFragment()];
   }
 }
