@@ -4,13 +4,14 @@ import { translate } from './ebpf.ts';
 import type { KernelProgram } from './ebpf-assembly.ts';
 import { readsBytes } from './kernel-part.ts';
 import type { Instruction } from './program.ts';
+import { shortened } from './shorten.ts';
 
 const FRAGMENT_OFFSET = 0x1fff;
 const IPV6_FRAGMENT = 44;
 
 /** The classic program of a kernel part (see `kernelPart`), on a packet from its IP header on. */
 export function kernelCode(part: Expression): Instruction[] {
-  return compileFilter(readsBytes(part) ? { kind: 'or', left: IS_FRAGMENT, right: part } : part, 'raw');
+  return shortened(compileFilter(readsBytes(part) ? { kind: 'or', left: IS_FRAGMENT, right: part } : part, 'raw'));
 }
 
 /**
