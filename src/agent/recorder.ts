@@ -93,6 +93,7 @@ export class Recorder implements Sink {
   readonly #beganMs: number;
   readonly #follower: Follower;
   readonly #timer: NodeJS.Timeout;
+  #isMarking = false;
   /** Of the parts that cannot be written, why. */
   readonly #troubles = new Map<RecordLane, string>();
 
@@ -307,9 +308,15 @@ export class Recorder implements Sink {
   /** Notes on disk that it runs, also when there is nothing to write. */
   #markAlive(): void {
     const newest = this.stores.names.segments().at(-1);
-    if (newest === undefined || this.#troubles.size > 0) return;
+    // A disk that does not answer is asked no more: each question would hold one of the threads that all files are read by.
+    if (newest === undefined || this.#troubles.size > 0 || this.#isMarking) return;
+    this.#isMarking = true;
     const now = new Date(this.#nowMs());
-    utimes(newest.path, now, now).catch(() => undefined);
+    utimes(newest.path, now, now)
+      .catch(() => undefined)
+      .finally(() => {
+        this.#isMarking = false;
+      });
   }
 
   #lost(stage: LostStage, pod: PodRef | undefined, count: number): void {

@@ -22,11 +22,13 @@ export interface SegmentStoreOptions {
   onLost(count: number): void;
   /** A segment has been deleted to make room for others, not for its age. */
   onRotated?(segment: string): void;
-  /** The disk fails, with why; undefined: it takes blocks again. */
+  /** The disk fails or is too slow, with why; undefined: it takes blocks again. */
   onTrouble(why: string | undefined): void;
   /** How long a failing disk is left alone. */
   retryMs?: number;
   now?(): number;
+  /** Milliseconds of a clock that is never stepped, in place of this machine's. */
+  elapsedMs?(): number;
   /** Writes and syncs; replaced in tests by a slow disk. */
   write?(file: FileHandle, blocks: Buffer[]): Promise<number>;
 }
@@ -54,6 +56,8 @@ interface Known {
 
 const NAME = /^(\d{14})-(\d{4})\.kseg$/;
 const RETRY_MS = 1000;
+/** A disk that has not answered for so long is too slow. */
+const SLOW_MS = 3000;
 /** What an earlier run wrote tells nothing later than when it was written, but for a clock that was set meanwhile. */
 const CLOCK_SET_MS = 60_000;
 /** A file beside the segments with the time up to which there were some that are deleted, Unix milliseconds. */
@@ -72,6 +76,9 @@ export class SegmentStore {
   #file: FileHandle | undefined;
   #current: Known | undefined;
   #working: Promise<void> | undefined;
+  /** When what is under way was begun. */
+  #stepAtMs = 0;
+  #isSlow = false;
   #failedAtMs: number | undefined;
   #deletedToMs = 0;
   #isClosed = false;
@@ -123,6 +130,7 @@ export class SegmentStore {
   append(block: BuiltBlock): boolean {
     if (this.#isClosed || this.#queuedBytes + block.bytes.length > this.#options.queueBytes) {
       this.#lose(block);
+      if (!this.#isClosed) this.#slow('slow: it takes less than is to be written');
       return false;
     }
     this.#queue.push(block);
@@ -131,10 +139,12 @@ export class SegmentStore {
     return true;
   }
 
-  /** Old segments go also where nothing is written; and a disk that failed is tried again. */
+  /** Old segments go also where nothing is written; a disk that failed is tried again, and one that does not answer is told. */
   tick(): void {
     if (this.#isClosed) return;
     this.#work();
+    const stepMs = this.#working === undefined ? 0 : this.#elapsedMs() - this.#stepAtMs;
+    if (stepMs > SLOW_MS) this.#slow(`slow: it has not answered for ${Math.floor(stepMs / 1000)} s`);
   }
 
   /** What was taken so far is on disk, or the disk fails. */
@@ -155,7 +165,9 @@ export class SegmentStore {
   }
 
   #work(): void {
-    this.#working ??= this.#drain()
+    if (this.#working !== undefined) return;
+    this.#stepAtMs = this.#elapsedMs();
+    this.#working = this.#drain()
       .catch((error: unknown) => this.#failed(error))
       .finally(() => {
         this.#working = undefined;
@@ -166,7 +178,10 @@ export class SegmentStore {
 
   async #drain(): Promise<void> {
     if (this.#failedAtMs !== undefined && this.#nowMs() - this.#failedAtMs < (this.#options.retryMs ?? RETRY_MS)) return;
-    while (this.#queue.length > 0) await this.#writeQueue();
+    while (this.#queue.length > 0) {
+      await this.#writeQueue();
+      this.#stepAtMs = this.#elapsedMs();
+    }
     await this.#prune();
     this.#succeeded();
   }
@@ -174,13 +189,29 @@ export class SegmentStore {
   async #failed(error: unknown): Promise<void> {
     if (this.#failedAtMs === undefined) this.#options.onTrouble(messageOf(error));
     this.#failedAtMs = this.#nowMs();
+    // It fails: that is why.
+    this.#isSlow = false;
     await this.#shut();
   }
 
   #succeeded(): void {
-    if (this.#failedAtMs === undefined) return;
+    // While the queue is filled faster than it is emptied it is slow still.
+    if (this.#isSlow && this.#queuedBytes > this.#options.queueBytes / 2) return;
+    if (this.#failedAtMs === undefined && !this.#isSlow) return;
     this.#failedAtMs = undefined;
+    this.#isSlow = false;
     this.#options.onTrouble(undefined);
+  }
+
+  /** Told once, and not of a disk that fails: that is why. */
+  #slow(why: string): void {
+    if (this.#isSlow || this.#failedAtMs !== undefined) return;
+    this.#isSlow = true;
+    this.#options.onTrouble(why);
+  }
+
+  #elapsedMs(): number {
+    return this.#options.elapsedMs?.() ?? performance.now();
   }
 
   async #writeQueue(): Promise<void> {

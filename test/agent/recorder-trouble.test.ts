@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
-import type { Recorder, RecordLane } from '../../src/agent/recorder.ts';
+import type { Recorder, RecorderOptions, RecordLane } from '../../src/agent/recorder.ts';
 import type { NoticeEvent } from '../../src/event/types.ts';
 import { fc } from '../support/fast-check.ts';
 import { until } from '../support/until.ts';
@@ -17,12 +17,13 @@ interface Told {
   standing(): string | undefined;
 }
 
-async function start(t: TestContext, directory: string): Promise<Told> {
+async function start(t: TestContext, directory: string, options: Pick<RecorderOptions, 'write'> = {}): Promise<Told> {
   const notices: Told['notices'] = [];
   let standing: string | undefined;
   const recorder = await startRecorder(t, {
     directory,
     budgetBytes: 64 * 1024 * 1024,
+    ...options,
     notice: (notice) => {
       notices.push(notice);
       standing = notice.text;
@@ -40,6 +41,25 @@ function folder(t: TestContext): string {
   t.after(() => rmSync(path, { recursive: true, force: true }));
   return path;
 }
+
+test('a disk that hangs is told within 5 s, and as over when it answers', async (t) => {
+  const gate = Promise.withResolvers<void>();
+  const { notices, standing } = await start(t, folder(t), {
+    write: async (file, blocks) => {
+      await gate.promise;
+      return (await file.writev(blocks)).bytesWritten;
+    },
+  });
+  const beganMs = performance.now();
+  await until('it is told', () => standing() !== undefined);
+  const tookMs = performance.now() - beganMs;
+  // The machine may be busy: what is proven is that nothing but time passes.
+  assert.ok(tookMs > 2500 && tookMs < 10_000, `${tookMs} ms`);
+  assert.match(standing() ?? '', /not recorded: slow: it has not answered for 3 s/);
+  gate.resolve();
+  await until('over', () => standing() === undefined);
+  assert.equal(notices.filter(({ level }) => level === 'info').length, 1);
+});
 
 const LANES: RecordLane[] = ['share', 'excess', 'names', 'services'];
 
