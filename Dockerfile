@@ -69,5 +69,7 @@ ENV NODE_OPTIONS=--max-semi-space-size=4
 ENV MALLOC_ARENA_MAX=2
 ENV MALLOC_MMAP_THRESHOLD_=131072
 ENV MALLOC_TRIM_THRESHOLD_=131072
+# Files are read and written by these. A recording's disk that hangs holds three.
+ENV UV_THREADPOOL_SIZE=8
 ENTRYPOINT ["ktrace"]
 CMD ["agent"]

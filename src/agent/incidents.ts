@@ -3,6 +3,7 @@ import type { Incident, PodTrouble } from '../event/incident.ts';
 import { type IncidentEntry, IncidentStore } from '../store/incident-store.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import type { Turns } from '../util/turns.ts';
 import { incidentRecords } from './incident-records.ts';
 import { placesOf, textOf } from './record-places.ts';
 import type { Recorder } from './recorder.ts';
@@ -13,6 +14,8 @@ export interface IncidentsOptions {
   /** All incidents together. */
   budgetBytes: number;
   recorder: Pick<Recorder, 'stores' | 'limiter'>;
+  /** Who shares the threads that files are written by. */
+  writing: Turns;
   /** When the events until now are in the recording. */
   settled(): Promise<void> | undefined;
   nowMs(): number;
@@ -47,7 +50,7 @@ export class Incidents {
   #isClosed = false;
 
   static async open(options: IncidentsOptions): Promise<Incidents> {
-    const incidents = new Incidents(options, await IncidentStore.open(options.directory, options.budgetBytes));
+    const incidents = new Incidents(options, await openStore(options));
     incidents.#goOn();
     return incidents;
   }
@@ -186,4 +189,8 @@ export class Incidents {
 
 function entryOf(incident: Incident, places: Places | undefined): IncidentEntry {
   return { incident, places: places === undefined ? undefined : textOf(places) };
+}
+
+function openStore({ directory, budgetBytes, writing, recorder }: IncidentsOptions): Promise<IncidentStore> {
+  return IncidentStore.open(directory, budgetBytes, { writing, reading: recorder.limiter.turns });
 }

@@ -13,6 +13,7 @@ import type { ServiceLine } from '../store/services.ts';
 import { Shares } from '../store/shares.ts';
 import type { Logger } from '../util/log.ts';
 import { formatUnixNs } from '../util/time.ts';
+import { Turns } from '../util/turns.ts';
 import { ExcessLosses } from './excess-losses.ts';
 import type { Feed, Follower, Sink } from './feed.ts';
 import { patched, withHeaders } from './headers.ts';
@@ -61,6 +62,8 @@ const SERVICE_BYTES = 64;
 const MAX_SEGMENT_BYTES = 16 * 1024 * 1024;
 const SYNC_MS = 1000;
 const QUEUE_BYTES = 2 * 1024 * 1024;
+/** A disk that hangs holds a thread for each request, and all files of the process are read and written by four, if nothing else is set. */
+const MOST_WRITES = 2;
 const EXCESS_PER_SECOND = 200;
 /** Closing does not wait longer than this for the disk. */
 const CLOSE_MS = 2000;
@@ -93,6 +96,7 @@ export class Recorder implements Sink {
   readonly #beganMs: number;
   readonly #follower: Follower;
   readonly #timer: NodeJS.Timeout;
+  readonly #writing: Turns;
   #isMarking = false;
   /** Of the parts that cannot be written, why. */
   readonly #troubles = new Map<RecordLane, string>();
@@ -100,6 +104,7 @@ export class Recorder implements Sink {
   static async start(options: RecorderOptions): Promise<Recorder> {
     const { directory, budgetBytes, ageMs } = options.config;
     let recorder: Recorder | undefined;
+    const writing = new Turns(MOST_WRITES);
     const open = (lane: RecordLane): Promise<SegmentStore> => {
       const part = budgetBytes * PARTS[lane];
       return SegmentStore.open({
@@ -108,6 +113,7 @@ export class Recorder implements Sink {
         ageMs,
         segmentBytes: segmentBytesOf(lane, budgetBytes),
         queueBytes: QUEUE_BYTES,
+        turns: writing,
         ...(lane === 'names' || lane === 'services' ? { version: PLAIN_VERSION } : {}),
         ...(options.write === undefined ? {} : { write: options.write }),
         opening: () => recorder?.opening(lane) ?? [],
@@ -123,20 +129,26 @@ export class Recorder implements Sink {
       directory: join(directory, 'incidents'),
       budgetBytes: budgetBytes * INCIDENTS_PART,
       recorder: { stores, limiter },
+      writing,
       settled: () => recorder?.settled(),
       nowMs: () => Number(options.feed.nowNs() / 1_000_000n),
       log: options.log,
       ...options.incidents,
     });
-    recorder = new Recorder(options, { stores, limiter, incidents, seal: await PlaceSeal.open(join(directory, 'places.key')) });
+    const seal = await writing.take(() => PlaceSeal.open(join(directory, 'places.key')));
+    recorder = new Recorder(options, { stores, limiter, incidents, seal, writing });
     return recorder;
   }
 
-  private constructor(options: RecorderOptions, parts: Pick<Recorder, 'stores' | 'limiter' | 'incidents' | 'seal'>) {
+  private constructor(
+    options: RecorderOptions,
+    parts: Pick<Recorder, 'stores' | 'limiter' | 'incidents' | 'seal'> & { writing: Turns },
+  ) {
     this.#options = options;
     const { stores } = parts;
     this.stores = stores;
     this.limiter = parts.limiter;
+    this.#writing = parts.writing;
     this.incidents = parts.incidents;
     this.seal = parts.seal;
     this.recordedOwners = ownersIn(parts);
@@ -312,7 +324,8 @@ export class Recorder implements Sink {
     if (newest === undefined || this.#troubles.size > 0 || this.#isMarking) return;
     this.#isMarking = true;
     const now = new Date(this.#nowMs());
-    utimes(newest.path, now, now)
+    this.#writing
+      .take(() => utimes(newest.path, now, now))
       .catch(() => undefined)
       .finally(() => {
         this.#isMarking = false;

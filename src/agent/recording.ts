@@ -73,6 +73,7 @@ async function* linesOf<Line>(
     wants: () => true,
     onDamage: inPart(lane, onDamage),
     onRead: (bytes: number) => recorder.limiter.read(bytes),
+    turns: recorder.limiter.turns,
   };
   for await (const { raw } of readSegments(recorder.stores[lane].segments(), undefined, options)) {
     for (const line of raw.toString('utf8').split('\n')) if (line !== '') yield JSON.parse(line) as Line;
@@ -97,6 +98,7 @@ export async function* readRecords(
         isOfTime({ fromMs, toMs }) && (wanted === undefined || wanted.some((key) => mayHold(bloom, key))),
       onDamage: inPart(name, onDamage),
       onRead: (bytes) => recorder.limiter.read(bytes),
+      turns: recorder.limiter.turns,
     });
   const lanes = { share: lane('share'), excess: lane('excess') };
   const places: Places = { ...(after ?? BEGINNING) };

@@ -51,6 +51,7 @@ const IMAGE_ENVIRONMENT = {
   MALLOC_ARENA_MAX: '2',
   MALLOC_MMAP_THRESHOLD_: '131072',
   MALLOC_TRIM_THRESHOLD_: '131072',
+  UV_THREADPOOL_SIZE: '8',
 };
 
 /** Starts a node's agent, as root in the node's namespace. */

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { EXIT, KtraceError } from '../util/errors.ts';
+import type { Turns } from '../util/turns.ts';
 import {
   BLOCK_HEADER_BYTES,
   BLOCK_MAGIC,
@@ -35,6 +36,8 @@ export interface ReadBlocksOptions {
   onDamage(damage: { name: string; at: number; bytes: number }): void;
   /** Called with the bytes that were read; a reader that must not be too fast waits in it. */
   onRead?(bytes: number): Promise<void> | void;
+  /** Who shares the threads that files are read by. */
+  turns?: Turns | undefined;
 }
 
 const WINDOW_BYTES = 64 * 1024;
@@ -45,7 +48,7 @@ const WINDOW_BYTES = 64 * 1024;
  */
 export async function* readBlocks(file: FileHandle, options: ReadBlocksOptions): AsyncGenerator<ReadBlock> {
   const { name, untilByte, wants, onDamage } = options;
-  const window = new Window(file, untilByte, options.onRead);
+  const window = new Window(file, untilByte, options);
   checkFile(name, await window.bytes(0, FILE_HEADER_BYTES));
   const dictionaries: FoundDictionaries = new Map();
   for await (const { header, at, endsAt, payloadAt } of headersIn(window, options.fromByte ?? FILE_HEADER_BYTES, untilByte)) {
@@ -153,15 +156,15 @@ async function nextBlock(window: Window, from: number, untilByte: number): Promi
 class Window {
   readonly #file: FileHandle;
   readonly #until: number;
-  readonly #onRead: ReadBlocksOptions['onRead'];
+  readonly #options: Pick<ReadBlocksOptions, 'onRead' | 'turns'>;
   #buffer = Buffer.alloc(WINDOW_BYTES);
   #start = 0;
   #length = 0;
 
-  constructor(file: FileHandle, until: number, onRead: ReadBlocksOptions['onRead']) {
+  constructor(file: FileHandle, until: number, options: Pick<ReadBlocksOptions, 'onRead' | 'turns'>) {
     this.#file = file;
     this.#until = until;
-    this.#onRead = onRead;
+    this.#options = options;
   }
 
   /** Up to so many bytes from there on; fewer at the end. They hold until the next call. */
@@ -175,14 +178,18 @@ class Window {
   async #fill(at: number, wanted: number): Promise<void> {
     if (wanted > this.#buffer.length) this.#buffer = Buffer.alloc(wanted);
     const want = Math.min(Math.max(wanted, WINDOW_BYTES), this.#until - at);
-    let length = 0;
-    while (length < want) {
-      const { bytesRead } = await this.#file.read(this.#buffer, length, want - length, at + length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
+    const { turns, onRead } = this.#options;
+    const read = async (): Promise<number> => {
+      let length = 0;
+      while (length < want) {
+        const { bytesRead } = await this.#file.read(this.#buffer, length, want - length, at + length);
+        if (bytesRead === 0) break;
+        length += bytesRead;
+      }
+      return length;
+    };
+    this.#length = await (turns === undefined ? read() : turns.take(read));
     this.#start = at;
-    this.#length = length;
-    await this.#onRead?.(length);
+    await onRead?.(this.#length);
   }
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Incident } from '../event/incident.ts';
+import type { Turns } from '../util/turns.ts';
 import { encodeBlock, fileHeader } from './block.ts';
 import { type ReadBlock, readBlocks } from './block-reader.ts';
 import { syncFolder } from './sync-folder.ts';
@@ -25,6 +26,16 @@ interface Kept extends IncidentEntry {
   bytes: number;
 }
 
+/** Who shares the threads that files are written and read by. */
+export interface DiskTurns {
+  writing?: Turns;
+  reading?: Turns;
+}
+
+function inTurn<T>(turns: Turns | undefined, what: () => Promise<T>): Promise<T> {
+  return turns === undefined ? what() : turns.take(what);
+}
+
 const NAME = /^(\d{14})-([0-9a-f]{8})\.kinc$/;
 
 /** So many incidents are kept, and of one pod: a pod that crashes again and again must not push out what happened to others. */
@@ -43,17 +54,19 @@ export class IncidentStore {
   /** What one incident's records may take, so that all that may be kept fit into the budget. */
   readonly mostBytes: number;
   readonly #directory: string;
+  readonly #turns: DiskTurns;
   #kept: Kept[] = [];
 
   /** Reads what is there already; throws nothing: a folder that cannot be read is found out when it is written to. */
-  static async open(directory: string, budgetBytes: number): Promise<IncidentStore> {
-    const store = new IncidentStore(directory, budgetBytes);
-    await store.#list();
+  static async open(directory: string, budgetBytes: number, turns: DiskTurns = {}): Promise<IncidentStore> {
+    const store = new IncidentStore(directory, budgetBytes, turns);
+    await inTurn(turns.reading, () => store.#list());
     return store;
   }
 
-  private constructor(directory: string, budgetBytes: number) {
+  private constructor(directory: string, budgetBytes: number, turns: DiskTurns) {
     this.#directory = directory;
+    this.#turns = turns;
     this.mostBytes = Math.max(0, Math.floor(budgetBytes / MOST_INCIDENTS) - MANIFEST_BYTES);
   }
 
@@ -75,15 +88,19 @@ export class IncidentStore {
     const { incident } = entry;
     const name = `${String(Math.floor(incident.atMs)).padStart(14, '0')}-${incident.id}.kinc`;
     const content = [fileHeader(), manifestBlock(entry), ...blocks];
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const path = join(this.#directory, name);
-    await writeWhole(`${path}.${randomBytes(4).toString('hex')}.tmp`, path, content);
+    await inTurn(this.#turns.writing, async () => {
+      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      const path = join(this.#directory, name);
+      await writeWhole(`${path}.${randomBytes(4).toString('hex')}.tmp`, path, content);
+    });
     const bytes = content.reduce((sum, { length }) => sum + length, 0);
     this.#kept = this.#kept.filter((one) => one.incident.id !== incident.id);
     this.#kept.push({ ...entry, name, bytes });
     this.#kept.sort((a, b) => (a.name < b.name ? -1 : 1));
-    await this.#prune(incident);
-    await syncFolder(this.#directory);
+    await inTurn(this.#turns.writing, async () => {
+      await this.#prune(incident);
+      await syncFolder(this.#directory);
+    });
   }
 
   /** The blocks of an incident's records behind a place in its file; none where it is gone. */
@@ -91,10 +108,11 @@ export class IncidentStore {
     const kept = this.#kept.find(({ incident }) => incident.id === id);
     if (kept === undefined) return;
     const { name, bytes } = kept;
-    const file = await open(join(this.#directory, name), 'r').catch(() => undefined);
+    const { reading: turns } = this.#turns;
+    const file = await inTurn(turns, () => open(join(this.#directory, name), 'r')).catch(() => undefined);
     if (file === undefined) return onDamage({ name, at: 0, bytes });
     try {
-      const options = { name, fromByte, untilByte: bytes, wants: isOfRecords, onDamage };
+      const options = { turns, name, fromByte, untilByte: bytes, wants: isOfRecords, onDamage };
       for await (const block of readBlocks(file, options)) yield block;
     } catch {
       onDamage({ name, at: 0, bytes });
@@ -107,7 +125,7 @@ export class IncidentStore {
   async blocksOf(id: string): Promise<Buffer[]> {
     const kept = this.#kept.find(({ incident }) => incident.id === id);
     if (kept === undefined) return [];
-    const content = await readFile(join(this.#directory, kept.name));
+    const content = await inTurn(this.#turns.reading, () => readFile(join(this.#directory, kept.name)));
     const blocks: Buffer[] = [];
     for await (const { at, endsAt } of this.read(id, undefined, (damage) => this.damaged.push(damage))) {
       blocks.push(content.subarray(at, endsAt));

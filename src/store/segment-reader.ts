@@ -16,11 +16,12 @@ export interface SegmentBlock extends ReadBlock {
 export async function* readSegments(
   segments: readonly Segment[],
   after: Place | undefined,
-  options: Pick<ReadBlocksOptions, 'wants' | 'onDamage' | 'onRead'>,
+  options: Pick<ReadBlocksOptions, 'wants' | 'onDamage' | 'onRead' | 'turns'>,
 ): AsyncGenerator<SegmentBlock> {
   for (const { name, path, bytes } of segments) {
     if (after !== undefined && name < after.segment) continue;
-    const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+    const begin = () => open(path, 'r');
+    const file = await (options.turns?.take(begin) ?? begin()).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') options.onDamage({ name, at: 0, bytes });
       return undefined;
     });

@@ -1,6 +1,7 @@
 import { type FileHandle, mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../util/errors.ts';
+import type { Turns } from '../util/turns.ts';
 import { FILE_HEADER_BYTES, fileHeader } from './block.ts';
 import type { BuiltBlock } from './block-builder.ts';
 import { syncFolder } from './sync-folder.ts';
@@ -24,6 +25,8 @@ export interface SegmentStoreOptions {
   onRotated?(segment: string): void;
   /** The disk fails or is too slow, with why; undefined: it takes blocks again. */
   onTrouble(why: string | undefined): void;
+  /** Who shares the threads that files are written by. */
+  turns?: Turns;
   /** How long a failing disk is left alone. */
   retryMs?: number;
   now?(): number;
@@ -87,7 +90,7 @@ export class SegmentStore {
   /** Reads what is there already; throws nothing: a folder that cannot be read is trouble like any other. */
   static async open(options: SegmentStoreOptions): Promise<SegmentStore> {
     const store = new SegmentStore(options);
-    await store.#list();
+    await store.#turn(() => store.#list());
     return store;
   }
 
@@ -161,7 +164,7 @@ export class SegmentStore {
     this.#isClosed = true;
     for (const block of this.#queue) this.#lose(block);
     this.#queue = [];
-    await this.#shut();
+    await this.#turn(() => this.#shut());
   }
 
   #work(): void {
@@ -179,10 +182,10 @@ export class SegmentStore {
   async #drain(): Promise<void> {
     if (this.#failedAtMs !== undefined && this.#nowMs() - this.#failedAtMs < (this.#options.retryMs ?? RETRY_MS)) return;
     while (this.#queue.length > 0) {
-      await this.#writeQueue();
+      await this.#turn(() => this.#writeQueue());
       this.#stepAtMs = this.#elapsedMs();
     }
-    await this.#prune();
+    await this.#turn(() => this.#prune());
     this.#succeeded();
   }
 
@@ -191,7 +194,7 @@ export class SegmentStore {
     this.#failedAtMs = this.#nowMs();
     // It fails: that is why.
     this.#isSlow = false;
-    await this.#shut();
+    await this.#turn(() => this.#shut());
   }
 
   #succeeded(): void {
@@ -208,6 +211,10 @@ export class SegmentStore {
     if (this.#isSlow || this.#failedAtMs !== undefined) return;
     this.#isSlow = true;
     this.#options.onTrouble(why);
+  }
+
+  #turn<T>(what: () => Promise<T>): Promise<T> {
+    return this.#options.turns === undefined ? what() : this.#options.turns.take(what);
   }
 
   #elapsedMs(): number {
