@@ -31,7 +31,7 @@ export interface ConnectionOptions {
   /** The client was authorized; called each time. @throws KtraceError KTRACE_E_BUSY */
   admit(connection: Connection, accounts: readonly string[]): void;
   /** Undefined: this agent records nothing. */
-  recorder: Recorder | undefined;
+  recorder(): Recorder | undefined;
   log: Logger;
   /** Milliseconds of a clock that is never stepped. */
   nowMs(): number;
@@ -323,7 +323,8 @@ export class Connection implements Wire {
   }
 
   #recorder(): Recorder {
-    const { recorder, feed } = this.#options;
+    const { feed } = this.#options;
+    const recorder = this.#options.recorder();
     if (recorder !== undefined) return recorder;
     throw new KtraceError('KTRACE_E_NOT_RECORDING', `The agent of node ${feed.node} records nothing`, {
       hint: 'Recording is switched on by KTRACE_RECORD, a folder on the node, in the agent’s environment.',

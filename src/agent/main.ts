@@ -24,6 +24,7 @@ import { type Naming, Pipeline } from './pipeline.ts';
 import type { OwnPod } from './pod-names.ts';
 import { Recorder } from './recorder.ts';
 import { recorderCounters } from './recorder-counters.ts';
+import { RecordingStart } from './recording-start.ts';
 import { startServer } from './server.ts';
 import { Tracer } from './tracer.ts';
 
@@ -91,8 +92,8 @@ export async function runAgent(config: AgentConfig): Promise<void> {
     });
     const exporting = await exportTo(config, pipeline, kube.index, log);
     if (exporting) closers.push(() => exporting.close());
-    const recorder = await record(config, { pipeline, kube, naming, interfaces }, log);
-    if (recorder) closers.push(() => recorder.close());
+    const recording = await record(config, { pipeline, kube, naming, interfaces }, log);
+    if (recording) closers.push(() => recording.close());
     const { counters: authorizationCounters, ...decide } =
       config.authorization === 'on'
         ? authorizer(access, closing.signal, log, config.recheckMs)
@@ -112,9 +113,9 @@ export async function runAgent(config: AgentConfig): Promise<void> {
         ...namesCounters(kube),
         ...authorizationCounters(),
         ...(exporting?.counters() ?? []),
-        ...recorderCounters(recorder),
+        ...recorderCounters(recording?.recorder),
       ],
-      ...(recorder === undefined ? {} : { recorder }),
+      recorder: () => recording?.recorder,
     });
     closers.push(() => server.close());
     log.info({ socket: config.socket, hooks: pipeline.hooks(), instance: pipeline.instance }, 'agent is up');
@@ -174,22 +175,26 @@ function record(
   { record: config }: AgentConfig,
   { pipeline, kube, naming, interfaces }: Recorded,
   log: Logger,
-): Promise<Recorder> | undefined {
+): Promise<RecordingStart> | undefined {
   if (config === undefined) return undefined;
-  const started = Recorder.start({
-    config,
-    incidents: config.incidentAfterMs === undefined ? {} : { afterMs: config.incidentAfterMs },
-    feed: pipeline,
-    ownPods: () => ownPods(kube.index.ownPods()),
-    isPodAddress: (ip) => interfaces.isPodAddress(ip),
-    name: (event) => nameAgain(naming, event),
-    services: () => kube.index.servicesWithSlices(),
-    notice: (notice) => pipeline.notice(notice),
-    withdraw: (code, by) => pipeline.withdraw(code, by),
-    lost: (event) => pipeline.lost(event),
-    log,
-  });
-  return started.then((recorder) => {
+  const notice = pipeline.notice.bind(pipeline);
+  const withdraw = pipeline.withdraw.bind(pipeline);
+  const start = () =>
+    Recorder.start({
+      config,
+      incidents: config.incidentAfterMs === undefined ? {} : { afterMs: config.incidentAfterMs },
+      feed: pipeline,
+      ownPods: () => ownPods(kube.index.ownPods()),
+      isPodAddress: (ip) => interfaces.isPodAddress(ip),
+      name: (event) => nameAgain(naming, event),
+      services: () => kube.index.servicesWithSlices(),
+      notice,
+      withdraw,
+      lost: (event) => pipeline.lost(event),
+      log,
+    });
+  const begin = async (): Promise<Recorder> => {
+    const recorder = await start();
     kube.onChange(() => {
       recorder.podsChanged();
       recorder.services.changed();
@@ -197,7 +202,8 @@ function record(
     kube.onTrouble((trouble) => recorder.incidents.report(trouble));
     log.info({ ...config }, 'recording');
     return recorder;
-  });
+  };
+  return RecordingStart.begin({ start: begin, notice, withdraw, log });
 }
 
 /** Pods with addresses of their own. */

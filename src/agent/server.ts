@@ -33,8 +33,8 @@ export interface ServerOptions {
   /** Everybody is vouched for, and has a client's place from the start, where this is not given. */
   vouch?: Vouch;
   limits?: Partial<Limits>;
-  /** What `dump` reads; nothing is recorded where this is not given. */
-  recorder?: Recorder;
+  /** What `dump` reads; nothing is recorded where this is not given, or gives nothing yet. */
+  recorder?: () => Recorder | undefined;
   /** Counters of what else runs in this process. */
   counters?: () => Counter[];
   /** Milliseconds of a clock that is never stepped, in place of this machine's. */
@@ -159,7 +159,7 @@ export class Server {
         vouch: vouch ?? (async () => true),
         isOpenToAll: vouch === undefined,
         admit: (admitted, accounts) => this.#admit(admitted, accounts),
-        recorder,
+        recorder: recorder ?? (() => undefined),
         log: log.child({ connection: this.#accepted }),
         nowMs: nowMs ?? (() => performance.now()),
         onError: (code) => this.#count(code),

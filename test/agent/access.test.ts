@@ -234,7 +234,8 @@ describe('a stream of somebody who may see a part', () => {
         const [target] = targets;
         return { accounts: ['alice'], allowed: target?.kind === 'namespace' ? new Set([target.name]) : 'all' };
       };
-      const { connect, feed } = await serve(t, { recheckMs: 10 }, { authorize, recorder: await emptyRecorder(t) });
+      const recorder = await emptyRecorder(t);
+      const { connect, feed } = await serve(t, { recheckMs: 10 }, { authorize, recorder: () => recorder });
       const [asking, widening] = [connect(), connect()];
       for (const client of [asking, widening]) {
         await client.subscribe({ targets: [{ kind: 'namespace', name: 'a' }] });

@@ -199,7 +199,7 @@ suite('a dump', () => {
   test('is ended by an agent whose client takes nothing of it, and not while it takes something', async (t) => {
     const recorder = await start(t, folder(t));
     await record(recorder, 20, 0);
-    const { connect, server } = await serve(t, { stallMs: 500 }, { recorder });
+    const { connect, server } = await serve(t, { stallMs: 500 }, { recorder: () => recorder });
     const question = { type: 'dump', targets: [{ kind: 'all' }], sinceMs: 0, untilMs: 8e15 };
     for (const credits of [0, 3]) {
       const idle = connect();

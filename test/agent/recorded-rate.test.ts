@@ -8,7 +8,7 @@ import { serve, temporaryDirectory } from './server-fixture.ts';
 test('a connection that asks again and again what is recorded is answered at its rate', async (t) => {
   const recorder = await startRecorder(t, { directory: await temporaryDirectory(t), budgetBytes: 64 * 1024 * 1024 });
   await until('names are recorded', () => recorder.stores.names.counts.writtenBytes > 0);
-  const { connect } = await serve(t, { recordedMs: 100 }, { recorder });
+  const { connect } = await serve(t, { recordedMs: 100 }, { recorder: () => recorder });
   const client = connect();
   await client.hello();
   const asked = DEFAULT_LIMITS.recorded + 3;
@@ -24,7 +24,7 @@ test('who asks what is recorded over many connections reads it once', async (t) 
   const recorder = await startRecorder(t, { directory: await temporaryDirectory(t), budgetBytes: 64 * 1024 * 1024 });
   await until('names are recorded', () => recorder.stores.names.counts.writtenBytes > 0);
   const read = t.mock.method(recorder.limiter, 'read');
-  const { connect } = await serve(t, {}, { recorder });
+  const { connect } = await serve(t, {}, { recorder: () => recorder });
   const readings: number[] = [];
   for (let at = 0; at < 5; at++) {
     const clients = Array.from({ length: 3 }, () => connect());

@@ -301,7 +301,7 @@ describe('a websocket', () => {
 
   it('is closed when nothing is asked for behind an answer', async (t) => {
     const recorder = await emptyRecorder(t);
-    const { connect, server } = await serve(t, { closingMs: NEVER_MS }, { recorder });
+    const { connect, server } = await serve(t, { closingMs: NEVER_MS }, { recorder: () => recorder });
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const leftAlone = async (client: StreamClient) => {
       while (client.closed === undefined) {

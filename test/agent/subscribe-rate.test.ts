@@ -45,7 +45,7 @@ function open(t: TestContext) {
     vouch: async () => true,
     isOpenToAll: true,
     admit: () => undefined,
-    recorder: undefined,
+    recorder: () => undefined,
     log: quiet,
     nowMs: () => nowMs,
     onError: () => undefined,
