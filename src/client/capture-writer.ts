@@ -9,6 +9,9 @@ import { eventText } from './render/text.ts';
 /** Addresses whose names have been told; beyond, they are told again. */
 const MAX_NAMES = 65_536;
 
+/** An interface's name for what is of none. */
+const STACK = 'stack';
+
 /** Nobody reads a capture off a screen. Throws KTRACE_E_ARGUMENT. */
 export function checkCaptureGoesTo({ isTTY }: { isTTY?: boolean }): void {
   if (isTTY === true) throw badArgument('-o pcapng', 'a file or a pipe', 'a terminal');
@@ -29,7 +32,10 @@ export class CaptureWriter {
 
   /** The bytes to write for a record; undefined when it is none of a capture's. A packet that is told again is in it already. */
   of(event: KtraceEvent): Buffer | undefined {
-    if (event.kind === 'lost') this.#lost.set(event.node, (this.#lost.get(event.node) ?? 0) + event.count);
+    if (event.kind === 'lost') {
+      this.#lost.set(event.node, (this.#lost.get(event.node) ?? 0) + event.count);
+      if (!Number.isNaN(Date.parse(event.to))) this.#note(unixNs(event.to));
+    }
     if (event.kind !== 'packet' || event.amends === true) return undefined;
     const [bytes] = event.headers ?? [];
     if (bytes === undefined) {
@@ -37,7 +43,7 @@ export class CaptureWriter {
       return undefined;
     }
     const timeNs = unixNs(event.time);
-    if (timeNs > this.#lastNs) this.#lastNs = timeNs;
+    this.#note(timeNs);
     const packet = this.#writer.packet({
       interface: interfaceOf(event),
       timeNs,
@@ -50,7 +56,7 @@ export class CaptureWriter {
     return names.length === 0 ? packet : Buffer.concat([this.#writer.names(names), packet]);
   }
 
-  /** What nodes lost, at the first of their interfaces. */
+  /** What nodes lost, at the first of their interfaces; of a node without a packet at one that stands for its stack. */
   end(): Buffer {
     const blocks: Buffer[] = [];
     const told = new Set<string>();
@@ -60,7 +66,14 @@ export class CaptureWriter {
       told.add(node);
       blocks.push(this.#writer.dropped(name, this.#lost.get(node) ?? 0, this.#lastNs));
     }
+    for (const [node, count] of this.#lost) {
+      if (!told.has(node)) blocks.push(this.#writer.dropped(`${node}/${STACK}`, count, this.#lastNs));
+    }
     return Buffer.concat(blocks);
+  }
+
+  #note(timeNs: bigint): void {
+    if (timeNs > this.#lastNs) this.#lastNs = timeNs;
   }
 
   /** What had no place in the capture; undefined: nothing. */
@@ -92,7 +105,7 @@ function nameOf({ pod, service, node }: Endpoint): string | undefined {
 
 function interfaceOf({ hops, nodes, drop }: PacketEvent): string {
   const [first] = hops;
-  return first === undefined ? `${nodes[0] ?? ''}/${drop?.if ?? 'stack'}` : `${first.node}/${first.if}`;
+  return first === undefined ? `${nodes[0] ?? ''}/${drop?.if ?? STACK}` : `${first.node}/${first.if}`;
 }
 
 function unixNs(time: string): bigint {

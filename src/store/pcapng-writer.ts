@@ -43,9 +43,7 @@ export class PcapngWriter {
   }
 
   packet({ interface: name, timeNs, isOutgoing, bytes, lengthBytes, comment }: WrittenPacket): Buffer {
-    const known = this.#interfaces.get(name);
-    const number = known ?? this.#interfaces.size;
-    this.#interfaces.set(name, number);
+    const { number, declared } = this.#interface(name);
     const head = Buffer.alloc(20);
     head.writeUInt32LE(number, 0);
     head.writeUInt32LE(Number(timeNs >> 32n), 4);
@@ -54,7 +52,7 @@ export class PcapngWriter {
     head.writeUInt32LE(LINK_HEADER_BYTES + Math.max(lengthBytes, bytes.length), 16);
     const said = Buffer.from(comment).subarray(0, MAX_COMMENT_BYTES);
     const packet = block(6, head, linkHeader(bytes, isOutgoing), padded(bytes), option(OPTION.comment, said), OPTION_END);
-    return known === undefined ? Buffer.concat([interfaceBlock(name), packet]) : packet;
+    return declared === undefined ? packet : Buffer.concat([declared, packet]);
   }
 
   /** Names of addresses, 4 or 16 bytes each. */
@@ -66,19 +64,29 @@ export class PcapngWriter {
     return block(4, ...parts, OPTION_END);
   }
 
-  /** How many packets an interface is known to miss. Only for one that a packet came from. */
+  /** How many packets an interface is known to miss. */
   dropped(name: string, count: number, timeNs: bigint): Buffer {
+    const { number, declared = Buffer.alloc(0) } = this.#interface(name);
     const head = Buffer.alloc(12);
-    head.writeUInt32LE(this.#interfaces.get(name) ?? 0, 0);
+    head.writeUInt32LE(number, 0);
     head.writeUInt32LE(Number(timeNs >> 32n), 4);
     head.writeUInt32LE(Number(timeNs & 0xffff_ffffn), 8);
     const value = Buffer.alloc(8);
     value.writeBigUInt64LE(BigInt(count));
-    return block(5, head, option(OPTION.dropped, value), OPTION_END);
+    return Buffer.concat([declared, block(5, head, option(OPTION.dropped, value), OPTION_END)]);
   }
 
   get interfaces(): Iterable<string> {
     return this.#interfaces.keys();
+  }
+
+  /** `declared`: its block, which comes before anything of it; undefined: it has been written. */
+  #interface(name: string): { number: number; declared?: Buffer } {
+    const known = this.#interfaces.get(name);
+    if (known !== undefined) return { number: known };
+    const number = this.#interfaces.size;
+    this.#interfaces.set(name, number);
+    return { number, declared: interfaceBlock(name) };
   }
 }
 

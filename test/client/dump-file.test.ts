@@ -218,3 +218,33 @@ test('a capture made of records has each packet once, with its bytes, interface 
     [1, 2].map(() => ['host1/veth1', BigInt(Date.parse('2026-11-22T08:45:00Z')) * 1_000_000n + 123_456_789n]),
   );
 });
+
+test('a capture has what each node lost, also where it has no packet of that node', () => {
+  const writer = new CaptureWriter();
+  const lost = (node: string, count: number, second: number): KtraceEvent => {
+    const to = `2026-11-22T08:45:0${second}.000000000Z`;
+    return { v: 1, kind: 'lost', node, stage: 'recorder', count, from: to, to };
+  };
+  for (const event of [lost('host1', 3, 1), lost('host2', 4, 2), lost('host1', 5, 3)]) assert.equal(writer.of(event), undefined);
+  const end = writer.end();
+  const blocks: Buffer[] = [];
+  for (let at = 0; at < end.length; at += end.readUInt32LE(at + 4)) blocks.push(end.subarray(at, at + end.readUInt32LE(at + 4)));
+  // An interface, then its statistics: the number of the interface, the time, an option with the count.
+  assert.deepEqual(
+    blocks.map((block) => block.readUInt32LE(0)),
+    [1, 5, 1, 5],
+  );
+  assert.deepEqual([blocks[0]?.includes('host1/stack'), blocks[2]?.includes('host2/stack')], [true, true]);
+  const timeNs = BigInt(Date.parse('2026-11-22T08:45:03Z')) * 1_000_000n;
+  assert.deepEqual(
+    [blocks[1], blocks[3]].map((block) => [
+      block?.readUInt32LE(8),
+      (BigInt(block?.readUInt32LE(12) ?? 0) << 32n) + BigInt(block?.readUInt32LE(16) ?? 0),
+      block?.readBigUInt64LE(24),
+    ]),
+    [
+      [0, timeNs, 8n],
+      [1, timeNs, 4n],
+    ],
+  );
+});
