@@ -50,12 +50,34 @@ describe('parseAgentConfig', () => {
     assert.equal(config.socket, '/run/ktrace/agent.sock');
   });
 
+  it('records a day within 512 MiB, where it is given a folder', () => {
+    const { record } = parseAgentConfig({ node: 'host1', record: '/var/lib/ktrace' }, {});
+    assert.deepEqual(record, { directory: '/var/lib/ktrace', budgetBytes: 536_870_912, ageMs: 86_400_000 });
+    const env = { KTRACE_RECORD: '/r', KTRACE_RECORD_BYTES: '16777216', KTRACE_RECORD_HOURS: '1' };
+    assert.deepEqual(parseAgentConfig({ node: 'host1' }, env).record, {
+      directory: '/r',
+      budgetBytes: 16_777_216,
+      ageMs: 3_600_000,
+    });
+  });
+
   const cases: [flags: Record<string, string | number>, env: Record<string, string>, message: string][] = [
     [{ attach: 'xdp' }, {}, 'Expected one of auto, tcx, clsact for --attach, got "xdp"'],
     [
       {},
       { KTRACE_PROXY_MODE: 'userspace' },
       'Expected one of auto, iptables, nftables, ipvs, none for KTRACE_PROXY_MODE, got "userspace"',
+    ],
+    [{ record: 'here' }, {}, 'Expected an absolute path for --record (or KTRACE_RECORD), got "here"'],
+    [
+      { record: '/r', recordBytes: 16_777_215 },
+      {},
+      'Expected a whole number from 16777216 to 9007199254740991 for --record-bytes, got "16777215"',
+    ],
+    [
+      {},
+      { KTRACE_RECORD: '/r', KTRACE_RECORD_HOURS: '0' },
+      'Expected a whole number from 1 to 8784 for KTRACE_RECORD_HOURS, got "0"',
     ],
     [{}, { KTRACE_MAX_CLIENTS: 'many' }, 'Expected a whole number from 1 to 1024 for KTRACE_MAX_CLIENTS, got "many"'],
     [{}, { KTRACE_FLOW_ENTRIES: '12' }, 'Expected a whole number from 1024 to 1048576 for KTRACE_FLOW_ENTRIES, got "12"'],
