@@ -1,5 +1,5 @@
 import type { Writable } from 'node:stream';
-import type { AddressOwner, Target } from '../event/target.ts';
+import type { Target } from '../event/target.ts';
 import type { KtraceEvent, LostStage } from '../event/types.ts';
 import type { LookUp } from '../filter/resolve.ts';
 import { badArgument, EXIT, type KtraceError } from '../util/errors.ts';
@@ -10,6 +10,7 @@ import { mergeRecordings } from './dump-merge.ts';
 import { type Dumped, DumpNode } from './dump-node.ts';
 import { type DumpScope, type Recordings, withRecordings } from './dump-nodes.ts';
 import { DumpOutput } from './dump-output.ts';
+import { ownersOf } from './dump-owners.ts';
 import { isOfPod } from './dump-pod.ts';
 import { FollowFilter } from './follow-filter.ts';
 import { findIncident, type NodeIncident } from './incidents.ts';
@@ -18,7 +19,7 @@ import type { DumpFormat } from './output.ts';
 import { RecordedNames } from './recorded-names.ts';
 import { unknownPods, unrecordedTime } from './recorded-range.ts';
 import { escapeText } from './render/escape.ts';
-import { endpointOwners, NamedServices } from './services.ts';
+import { NamedServices } from './services.ts';
 import { recordedNotes, undecidedRecordsText } from './snap-text.ts';
 import { isIncomplete, summaryText } from './summary.ts';
 import { readFilter, readWords } from './words.ts';
@@ -99,7 +100,7 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
   const file = options.file === undefined ? undefined : await DumpFile.create(options.file, manifest);
   const output = new DumpOutput(options, io);
   output.describe({ manifest });
-  const owners = [...ownersOf(answers, incident?.pod.uid), ...endpointOwners(recordings, targets)];
+  const { owners, left } = ownersOf(recordings, { targets, sinceMs, untilMs, uid: incident?.pod.uid });
   const named = new NamedServices();
   const names = new RecordedNames(asked);
   const say = (level: 'info' | 'warn', code: `KTRACE_N_${string}`, text: string, node: string) =>
@@ -135,6 +136,10 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
         }),
     );
   try {
+    if (left > 0) {
+      const text = `these targets had ${left} more addresses than agents take: nodes that could not name the pods that had those first leave out what they saw of them`;
+      await tell({ v: 1, kind: 'notice', level: 'warn', code: 'KTRACE_N_OWNERS_LEFT_OUT', text });
+    }
     for (const one of asked) {
       const { node } = one.access;
       for (const lack of lacksOf(one, { sinceMs, untilMs, isKept: incident?.node === node })) await lacks(node, lack);
@@ -207,7 +212,7 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
         io.stderr.write(`ktrace: ${line}\n`);
     }
     if (io.interrupt.aborted) return EXIT.interrupted;
-    return options.strict && (isIncomplete(status) || isWithoutServices) ? EXIT.incomplete : EXIT.ok;
+    return options.strict && (isIncomplete(status) || isWithoutServices || left > 0) ? EXIT.incomplete : EXIT.ok;
   } finally {
     await file?.close();
     await output.end();
@@ -219,15 +224,6 @@ export async function gather({ options, io, filter, recordings, ...gathering }: 
 function rangeOf({ pod, fromMs, toMs }: NodeIncident): { targets: Target[]; sinceMs: number; untilMs: number } {
   const { namespace, name } = pod;
   return { targets: [{ kind: 'pod', namespace, name }], sinceMs: fromMs, untilMs: toMs };
-}
-
-/** Who of the targets (or this one pod) had which address when, on all nodes: by this a node knows the other end of what it saw. */
-function ownersOf(answers: readonly RecordedAnswer[], only: string | undefined): AddressOwner[] {
-  return answers.flatMap(({ pods }) =>
-    pods
-      .filter(({ uid }) => only === undefined || uid === only)
-      .flatMap(({ uid, ips, fromMs, toMs }) => ips.map((ip) => ({ ip, uid, fromMs, ...(toMs === undefined ? {} : { toMs }) }))),
-  );
 }
 
 /** A cluster's tunnels have one port. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { FlowOwners } from '../../src/client/flows.ts';
+import type { RecordedPod, Target } from '../../src/event/target.ts';
 import type { FlowEvent } from '../../src/event/types.ts';
 import { EPOCH_MS, flow, pod as podAt } from './events.ts';
 import { dumpOf, SINCE_MS, UNTIL_MS } from './recording-nodes.ts';
@@ -50,6 +51,46 @@ suite('what a dump lacks', () => {
     const damaged = [{ ...DAMAGE, name: '00000000000001-00000000.kinc' }];
     const { code, events } = await dumpOf(t, [{ node: 'host1', answer: { damaged } }]);
     assert.deepEqual([code, events], [0, []]);
+  });
+});
+
+suite('who had which address', () => {
+  const pods = (count: number, fromMs: (at: number) => number) =>
+    Array.from({ length: count }, (_, at) => ({
+      namespace: 'shop',
+      name: `p${at}`,
+      uid: `u${at}`,
+      ips: [`10.1.${(at >> 8) & 255}.${at & 255}`],
+      fromMs: fromMs(at),
+    }));
+  const SHOP: Target[] = [{ kind: 'namespace', name: 'shop' }];
+
+  test('is asked of the latest of more than agents take, which is told, and --strict ends with 5', async (t) => {
+    // The newest first, with uids as Kubernetes makes them.
+    const many = pods(65_540, (at) => EPOCH_MS - at).map((one) => ({ ...one, uid: one.uid.padStart(36, '-') }));
+    const { code, events, requests } = await dumpOf(t, [{ node: 'host1', answer: { pods: many } }], {}, SHOP);
+    const owners = requests.get('host1')?.owners ?? [];
+    assert.ok(owners.length > 30_000 && owners.length < 65_536, `${owners.length}`);
+    assert.equal(owners.at(-1)?.fromMs, EPOCH_MS);
+    assert.equal(owners[0]?.fromMs, EPOCH_MS - owners.length + 1);
+    assert.deepEqual(
+      events.map((event) => event.kind === 'notice' && event.code),
+      ['KTRACE_N_OWNERS_LEFT_OUT'],
+    );
+    assert.equal(code, 5);
+  });
+
+  test('is asked of those of that time alone, and of nobody where all is asked for', async (t) => {
+    const early = { ...pods(1, () => 0)[0], uid: 'early', toMs: SINCE_MS - 3_600_000 } as RecordedPod;
+    const late = { ...pods(1, () => UNTIL_MS + 1)[0], uid: 'late' } as RecordedPod;
+    const nodes = [{ node: 'host1', answer: { pods: [early, ...pods(2, () => 0), late] } }];
+    const some = await dumpOf(t, nodes, {}, SHOP);
+    assert.deepEqual(
+      some.requests.get('host1')?.owners.map(({ uid }) => uid),
+      ['u0', 'u1'],
+    );
+    const all = await dumpOf(t, nodes);
+    assert.deepEqual([all.requests.get('host1')?.owners, all.code], [[], 0]);
   });
 });
 

@@ -11,6 +11,7 @@ import type { DumpRequest } from '../../src/event/target.ts';
 import type { KtraceEvent } from '../../src/event/types.ts';
 import { SUBPROTOCOL } from '../../src/protocol/constants.ts';
 import type { AgentMessage, ClientMessage } from '../../src/protocol/messages.ts';
+import { parseClientMessage } from '../../src/protocol/parse.ts';
 import { EPOCH_MS } from './events.ts';
 
 /** A node whose agent records: what it answers, and which records a dump of it has. */
@@ -64,7 +65,8 @@ async function serve(t: TestContext, node: RecordingNode, onDump: (request: Dump
     const say = (message: AgentMessage) => socket.send(JSON.stringify(message));
     say({ type: 'hello', node: node.node, instance: 'i', version: '0', clock: String(Date.now() * 1e6) });
     socket.on('message', (data) => {
-      const message = JSON.parse(String(data)) as ClientMessage;
+      if ((JSON.parse(String(data)) as ClientMessage).type !== 'dump') return;
+      const message = parseClientMessage(String(data));
       if (message.type !== 'dump') return;
       onDump(message);
       const { records = [], damaged = [] } = node;
