@@ -167,16 +167,12 @@ export class Dump {
   /** The next block. What is held is told meanwhile, if that takes long: most of a recording may be of no interest here. */
   async #next(blocks: AsyncGenerator<RecordBlock>): Promise<IteratorResult<RecordBlock>> {
     const next = blocks.next();
-    if (this.#held.length === 0) return next;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<'late'>((resolve) => {
-      timer = setTimeout(resolve, HELD_MS, 'late');
-    });
-    const first = await Promise.race([next, late]).finally(() => clearTimeout(timer));
-    if (first !== 'late') return first;
     // It may fail meanwhile; that is told when it is waited for.
-    next.catch(() => undefined);
-    await this.#tell();
+    const there = next.then(
+      () => true,
+      () => true,
+    );
+    while (this.#held.length > 0 && !this.#isClosed && !(await within(there, HELD_MS))) await this.#tell();
     return next;
   }
 
@@ -261,6 +257,15 @@ export class Dump {
     clearTimeout(timer);
     await this.#options.roomToSend();
   }
+}
+
+/** Whether it resolves within this time, in milliseconds. */
+async function within(there: Promise<boolean>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(resolve, ms, false);
+  });
+  return Promise.race([there, late]).finally(() => clearTimeout(timer));
 }
 
 /** How many of these are one message. */

@@ -175,13 +175,16 @@ suite('a dump', () => {
     let read = 0;
     const found = Promise.withResolvers<void>();
     t.mock.method(recorder.limiter, 'read', async () => void (read++ > 0 && (await found.promise)));
+    let messages = 0;
+    // A client that gives few credits has what was found in several messages, before the search goes on.
     const told = await dump(recorder, {
+      credits: 8,
       nowMs: () => performance.now(),
-      onMessage: () => found.resolve(),
+      onMessage: () => void (++messages === 3 && found.resolve()),
     });
     assert.deepEqual(
       told.map((message) => (message.type === 'records' ? message.events.length : message.type)),
-      [20, 20, 'dumped'],
+      [8, 8, 4, 8, 8, 4, 'dumped'],
     );
     assert.equal(read, 2);
   });
