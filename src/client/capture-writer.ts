@@ -3,6 +3,7 @@ import type { Endpoint, KtraceEvent, PacketEvent } from '../event/types.ts';
 import { PcapngWriter } from '../store/pcapng-writer.ts';
 import { addressBytes } from '../util/address.ts';
 import { badArgument } from '../util/errors.ts';
+import { manyText } from '../util/many-text.ts';
 import { palette } from './render/colors.ts';
 import { eventText } from './render/text.ts';
 
@@ -79,7 +80,7 @@ export class CaptureWriter {
   /** What had no place in the capture; undefined: nothing. */
   withoutText(): string | undefined {
     if (this.#without === 0) return undefined;
-    return `${this.#without} packets are not in the capture: none of their bytes are known`;
+    return `${manyText(this.#without, 'packet is', 'packets are')} not in the capture: no bytes are known`;
   }
 
   #newNames(event: PacketEvent): { address: Uint8Array; name: string }[] {

@@ -266,8 +266,15 @@ async function follow({
     gone: () => end.resolve(READER_GONE),
   };
   const output = new FollowOutput(options, io, handler);
+  const isReady = (text: string): void => {
+    try {
+      readyFile?.ready(text);
+    } catch (error) {
+      end.reject(error);
+    }
+  };
   function show(event: KtraceEvent): void {
-    if (event.kind === 'notice' && event.following !== undefined) readyFile?.ready(event.text);
+    if (event.kind === 'notice' && event.following !== undefined) isReady(event.text);
     if (options.count !== undefined && output.shown.packets >= options.count) return;
     output.tell(event);
     if (event.kind !== 'packet' && event.kind !== 'flow') return;

@@ -19,11 +19,15 @@ export class ReadyFile {
     }
   }
 
-  /** With what is followed, as a line. */
+  /** With what is followed, as a line. Throws KTRACE_E_ARGUMENT when it cannot be written now. */
   ready(text: string): void {
     if (this.#isReady) return;
-    writeFileSync(this.#unready, `${text}\n`);
-    renameSync(this.#unready, this.#path);
+    try {
+      writeFileSync(this.#unready, `${text}\n`);
+      renameSync(this.#unready, this.#path);
+    } catch (error) {
+      throw badArgument('--ready-file', `a path that can be written to (${messageOf(error)})`, this.#path);
+    }
     this.#isReady = true;
   }
 

@@ -38,7 +38,7 @@ function recordsText(counts: MergeCounts): string {
   const parts = [
     [counts.packets, 'of packets'],
     [counts.flows, 'of flows'],
-    [counts.told - counts.packets - counts.flows, 'of the tracing'],
+    [counts.told - counts.packets - counts.flows, 'notices and losses'],
     [counts.joined, 'joined to another node’s'],
     [counts.duplicates, 'told by another node'],
     [counts.amended, 'told again'],

@@ -338,7 +338,7 @@ test('a follow into a capture writes each packet at once, names before it, and w
   for (const text of ['a.default', 'b.default', 'host1/veth1', 'delivered']) assert.ok(first?.includes(text), text);
   // Of the statistics: the number of the interface, 8 bytes of time, one option.
   assert.equal(last?.readBigUInt64LE(24), 7n);
-  assert.match(stderr.text, /ktrace: 1 packets are not in the capture: none of their bytes are known\n/);
+  assert.match(stderr.text, /ktrace: 1 packet is not in the capture: no bytes are known\n/);
   assert.match(stderr.text, /ktrace: 2 packets, 0 flows, 7 lost \(pod-rate 7\); 1 node, .* s\n/);
   assert.equal(summaryOf(stderr.text).records, 6);
 });
