@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { after, suite, test } from 'node:test';
 import { loadNative } from '../../src/native/load.ts';
 import { compile } from '../native/support.ts';
@@ -11,7 +11,15 @@ import { type NodeOptions, type NodeState, TracedNode, way } from './support/tra
 
 const VETHS = 250;
 
-const list = <T>(what: string): T[] => JSON.parse(execFileSync('bpftool', ['-j', what, 'list'], { encoding: 'utf8' })) as T[];
+/** The kernel's list. Of a link that another process is just making it says nothing yet (EAGAIN), and bpftool gives up there: then it is asked again. */
+function list<T>(what: string): T[] {
+  for (let again = 0; again < 100; again++) {
+    const { status, stdout, stderr } = spawnSync('bpftool', ['-j', what, 'list'], { encoding: 'utf8' });
+    if (status === 0) return JSON.parse(stdout) as T[];
+    if (!stdout.includes('Resource temporarily unavailable')) assert.fail(`bpftool ${what} list: ${stdout}${stderr}`);
+  }
+  assert.fail(`bpftool ${what} list: the kernel has a link that is never made`);
+}
 
 suite('attachments of a node', { skip: SKIP }, () => {
   let net: Net;
