@@ -6,6 +6,7 @@ import { badArgument } from '../util/errors.ts';
 import { clusterOptions } from './cluster-options.ts';
 import { parseDuration } from './duration.ts';
 import { interruption } from './interruption.ts';
+import { textStyle } from './text-options.ts';
 
 /** `ktrace dump`: the flags as the parser gives them; `isGiven`: whether one was written. Gives the exit code. */
 export async function dumpCommand(
@@ -30,7 +31,7 @@ export async function dumpCommand(
     file,
     strict: flags['strict'] === true,
     drops: flags['drops'] === true,
-    color: flags['color'] as boolean | undefined,
+    ...textStyle(flags),
   };
   // Mistakes in the words are told at once: what speaks to clusters takes a second to load.
   const { filter: written } = readWords(options, 'default');

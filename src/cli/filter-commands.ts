@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { LinkLayer } from '../event/link-layer.ts';
+import { addTextOptions } from './text-options.ts';
 
 const READ_EXAMPLES = `
 Examples:
@@ -18,7 +19,7 @@ Examples:
 
 /** `ktrace read` and `ktrace filter`: the filter language on files, where no cluster and no kernel is needed. */
 export function addFilterCommands(program: Command, done: (code: number) => void): void {
-  program
+  const read = program
     .command('read')
     .description('show what a dump holds, or the packets of a pcap or pcapng file, chosen by a filter')
     .argument('<file>', 'the dump or capture file; - for a capture on standard input')
@@ -30,13 +31,12 @@ export function addFilterCommands(program: Command, done: (code: number) => void
     )
     .option('--services', 'list the Services that a dump tells of, instead of its records')
     .option('-c, --count <packets>', 'leave after so many packets')
-    .option('--color', 'colours, also where stdout is no terminal')
-    .option('--no-color', 'no colours')
     .addHelpText('after', READ_EXAMPLES)
     .action(async (path: string, words: string[], flags: Record<string, unknown>) => {
       const { readCommand } = await import('./read-command.ts');
       done(await readCommand(path, words, flags));
     });
+  addTextOptions(read);
   program
     .command('filter')
     .description('explain a filter: how it is understood and what decides it')

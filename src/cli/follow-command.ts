@@ -7,6 +7,7 @@ import { badArgument } from '../util/errors.ts';
 import { clusterOptions } from './cluster-options.ts';
 import { parseCount, parseDuration } from './duration.ts';
 import { interruption } from './interruption.ts';
+import { textStyle } from './text-options.ts';
 import { readVersion } from './version.ts';
 
 /** `ktrace follow`: the flags as the parser gives them; the exit code. */
@@ -31,7 +32,7 @@ export async function followCommand(words: string[], flags: Record<string, unkno
     drops: flags['drops'] === true,
     readyFile: text('readyFile'),
     local: flags['local'] === true,
-    color: flags['color'] as boolean | undefined,
+    ...textStyle(flags),
   };
   // Its agent asks the API server with what the kubeconfig has.
   if (options.local === true && options.as !== undefined) throw badArgument('--as', 'no --local beside it', options.as);

@@ -6,6 +6,7 @@ import { addFilterCommands } from './filter-commands.ts';
 import { addGrantCommands } from './grant-command.ts';
 import { addInstallCommands } from './install-commands.ts';
 import { addLabCommand } from './lab-command.ts';
+import { addTextOptions } from './text-options.ts';
 import { readVersion } from './version.ts';
 
 /**
@@ -94,13 +95,12 @@ function addFollow(program: Command, done: (code: number) => void): void {
     .option('--local', 'by an agent of its own on this node, for as long as it runs (root; no DaemonSet is needed)')
     .option('--strict', 'exit with 5 when something was lost or a node was missing')
     .option('--ready-file <file>', 'is there as long as it follows: from when every agent that answers does, until it ends')
-    .option('--color', 'colours, also where stdout is no terminal')
-    .option('--no-color', 'no colours')
     .addHelpText('after', FOLLOW_EXAMPLES)
     .action(async (words: string[], flags: Record<string, unknown>) => {
       const { followCommand } = await import('./follow-command.ts');
       done(await followCommand(words, flags));
     });
+  addTextOptions(follow);
   addClusterOptions(follow);
 }
 
@@ -134,7 +134,9 @@ Examples:
   sudo -E ktrace follow --local pod/web          on this node alone, where ktrace is not installed
 
 A filter is tcpdump's language, and pod, ns, svc, node, label, iface, dropped, translated, reason, outer, inner.
-A line: time, nodes, initiator -> peer (a reply is drawn <-), protocol, translation (=> to, <= from, as whom), interfaces, fate.`;
+A line: time, nodes, initiator -> peer (a reply is drawn <-, a conversation that was counted <>), protocol, translation (=> to, <= from,
+as whom), fate; ✓ arrived. Interfaces are shown where a packet dies, and of every packet in a pipe, with --no-trunc and with -o wide.
+docs/output.md explains each kind of line.`;
 
 function addDump(program: Command, done: (code: number) => void): void {
   const dump = program
@@ -155,13 +157,12 @@ function addDump(program: Command, done: (code: number) => void): void {
       new Option('-o, --output <format>', 'what is printed').choices(['text', 'wide', 'json', 'pcapng', 'html']).default('text'),
     )
     .option('--strict', 'exit with 5 when something is missing: a node, a time, records that were lost')
-    .option('--color', 'colours, also where stdout is no terminal')
-    .option('--no-color', 'no colours')
     .addHelpText('after', DUMP_EXAMPLES)
     .action(async (words: string[], flags: Record<string, unknown>, command: Command) => {
       const { dumpCommand } = await import('./dump-command.ts');
       done(await dumpCommand(words, flags, (name) => command.getOptionValueSource(name) === 'cli'));
     });
+  addTextOptions(dump);
   addClusterOptions(dump);
 }
 

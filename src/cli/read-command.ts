@@ -3,6 +3,7 @@ import { type ReadOptions, runRead } from '../client/read.ts';
 import { badArgument } from '../util/errors.ts';
 import { parseCount } from './duration.ts';
 import { interruption } from './interruption.ts';
+import { textStyle } from './text-options.ts';
 
 /** `ktrace read`: the flags as the parser gives them; the exit code. */
 export async function readCommand(path: string, words: string[], flags: Record<string, unknown>): Promise<number> {
@@ -13,7 +14,7 @@ export async function readCommand(path: string, words: string[], flags: Record<s
     words,
     output: flags['output'] as ReadOptions['output'],
     count: count === undefined ? undefined : parseCount('-c', count),
-    color: flags['color'] as boolean | undefined,
+    ...textStyle(flags),
   };
   return runRead(options, {
     stdin: process.stdin,

@@ -5,19 +5,18 @@ import { CaptureWriter, checkCaptureGoesTo } from './capture-writer.ts';
 import { GatedOutput } from './gated-output.ts';
 import { HtmlWriter } from './html-writer.ts';
 import type { DumpFormat } from './output.ts';
-import { palette, wantsColor } from './render/colors.ts';
-import { createPrinter } from './render/printer.ts';
+import { createPrinter, printerOptions, type TextStyle } from './render/printer.ts';
 import type { ReportFacts } from './report/facts.ts';
 import { Tally } from './tally.ts';
+import { onlyNamespace } from './target-text.ts';
 
-export interface DumpOutputOptions {
+export interface DumpOutputOptions extends TextStyle {
   /** Undefined: nothing is printed. */
   output: DumpFormat | undefined;
-  color?: boolean | undefined;
 }
 
 export interface DumpOutputIo {
-  stdout: Writable & { isTTY?: boolean };
+  stdout: Writable & { isTTY?: boolean; columns?: number };
   stderr: Writable & { isTTY?: boolean };
   env: Readonly<Record<string, string | undefined>>;
 }
@@ -34,26 +33,28 @@ export class DumpOutput {
   readonly #page: HtmlWriter | undefined;
   readonly #stdout: GatedOutput;
   readonly #stderr: DumpOutputIo['stderr'];
+  /** The one namespace that the dump is of. */
+  #here: string | undefined;
   #progressAtMs = 0;
   #hasProgress = false;
   #hasBegun = false;
   #hasEnded = false;
 
   /** Throws KTRACE_E_ARGUMENT where a capture or a page would go to a terminal. */
-  constructor({ output, color }: DumpOutputOptions, { stdout, stderr, env }: DumpOutputIo) {
+  constructor({ output, ...style }: DumpOutputOptions, io: DumpOutputIo) {
+    const { stdout, stderr } = io;
     if (output === 'pcapng') checkCaptureGoesTo(stdout);
     this.#stdout = new GatedOutput(stdout);
     this.#stderr = stderr;
     this.#capture = output === 'pcapng' ? new CaptureWriter() : undefined;
     this.#page = output === 'html' ? new HtmlWriter(stdout) : undefined;
-    const paints = [stdout, stderr].map(({ isTTY }) => palette(wantsColor(color, isTTY === true, env)));
+    const format = output === 'pcapng' || output === 'html' ? 'text' : output;
     this.#print =
-      output === undefined
+      format === undefined
         ? undefined
         : createPrinter(
-            output === 'pcapng' || output === 'html' ? 'text' : output,
-            paints[0] ?? palette(false),
-            paints[1] ?? palette(false),
+            format,
+            printerOptions(style, io, () => this.#here),
           );
   }
 
@@ -61,8 +62,9 @@ export class DumpOutput {
     return this.#stdout.isGone;
   }
 
-  /** What a page tells of the dump beside its records; the other outputs have no place for it. */
+  /** What a page tells of the dump beside its records; of the other outputs only a terminal heeds what it is of. */
   describe(facts: Partial<ReportFacts>): void {
+    if (facts.manifest !== undefined) this.#here = onlyNamespace(facts.manifest.targets);
     this.#page?.describe(facts);
   }
 

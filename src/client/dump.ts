@@ -19,13 +19,14 @@ import type { DumpFormat } from './output.ts';
 import { RecordedNames } from './recorded-names.ts';
 import { unknownPods, unrecordedTime } from './recorded-range.ts';
 import { escapeText } from './render/escape.ts';
+import type { TextStyle } from './render/printer.ts';
 import { NamedServices } from './services.ts';
 import { recordedNotes, undecidedRecordsText } from './snap-text.ts';
 import { isIncomplete, summaryText } from './summary.ts';
 import { readFilter, readWords } from './words.ts';
 
 /** Its words: `KIND/NAME …`, then the filter's. */
-export interface DumpOptions extends DumpScope {
+export interface DumpOptions extends DumpScope, TextStyle {
   /** What is kept of this incident, instead of what is recorded of the targets and between the times. */
   incident?: string | undefined;
   /** Unix milliseconds. */
@@ -38,11 +39,10 @@ export interface DumpOptions extends DumpScope {
   strict: boolean;
   /** Only what was dropped. */
   drops?: boolean;
-  color?: boolean | undefined;
 }
 
 export interface DumpIo {
-  stdout: Writable & { isTTY?: boolean };
+  stdout: Writable & { isTTY?: boolean; columns?: number };
   stderr: Writable & { isTTY?: boolean };
   interrupt: AbortSignal;
   env: Readonly<Record<string, string | undefined>>;

@@ -2,8 +2,8 @@ import type { KtraceEvent } from '../event/types.ts';
 import { CaptureWriter, checkCaptureGoesTo } from './capture-writer.ts';
 import type { FollowIo, FollowOptions } from './follow.ts';
 import { Output } from './output.ts';
-import { type Palette, palette, wantsColor } from './render/colors.ts';
-import { createPrinter } from './render/printer.ts';
+import type { Palette } from './render/colors.ts';
+import { createPrinter, printerOptions, type TextStyle } from './render/printer.ts';
 import { eventText } from './render/text.ts';
 import { SameNotices } from './same-notices.ts';
 import { Tally } from './tally.ts';
@@ -20,12 +20,16 @@ export class FollowOutput {
   readonly #capture: CaptureWriter | undefined;
   #isGone = false;
 
-  /** Begins a capture. Throws KTRACE_E_ARGUMENT where one would go to a terminal. `handler` is that of {@link Output}. */
+  /**
+   * Begins a capture. Throws KTRACE_E_ARGUMENT where one would go to a terminal. `here`: the one namespace that is followed; `handler` is that of
+   * {@link Output}.
+   */
   constructor(
-    { output, color }: Pick<FollowOptions, 'output' | 'color'>,
-    { stdout, stderr, env }: Pick<FollowIo, 'stdout' | 'stderr' | 'env'>,
+    { output, here, ...style }: TextStyle & Pick<FollowOptions, 'output'> & { here?: string | undefined },
+    io: Pick<FollowIo, 'stdout' | 'stderr' | 'env'>,
     handler: ConstructorParameters<typeof Output>[1],
   ) {
+    const { stdout, stderr } = io;
     if (output === 'pcapng') checkCaptureGoesTo(stdout);
     this.#stderr = stderr;
     this.#output = new Output(stdout, {
@@ -35,9 +39,9 @@ export class FollowOutput {
         handler.gone(error);
       },
     });
-    const paint = ({ isTTY }: { isTTY?: boolean }): Palette => palette(wantsColor(color, isTTY === true, env));
-    this.#talk = paint(stderr);
-    this.#lineOf = createPrinter(output === 'pcapng' ? 'text' : output, paint(stdout), this.#talk);
+    const printing = printerOptions(style, io, () => here);
+    this.#talk = printing.stderrPaint;
+    this.#lineOf = createPrinter(output === 'pcapng' ? 'text' : output, printing);
     this.#same = output === 'json' ? undefined : new SameNotices((notice) => this.#print(notice));
     if (output !== 'pcapng') return;
     this.#capture = new CaptureWriter();

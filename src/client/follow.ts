@@ -21,13 +21,15 @@ import type { OutputFormat } from './output.ts';
 import { forwardPort } from './port-forward.ts';
 import { ReadyFile } from './ready-file.ts';
 import { escapeText } from './render/escape.ts';
+import type { TextStyle } from './render/printer.ts';
 import { Silence } from './silence.ts';
 import { pastHeadersText, undecidedText } from './snap-text.ts';
 import { isIncomplete, silenceText, summaryText } from './summary.ts';
 import { checkTargets, nodesOf } from './target-objects.ts';
+import { onlyNamespace } from './target-text.ts';
 import { readFilter, readWords } from './words.ts';
 
-export interface FollowOptions extends KubeOptions {
+export interface FollowOptions extends KubeOptions, TextStyle {
   /** `KIND/NAME …`, then the filter's words. */
   words: string[];
   /** A file that the filter is read from, and again when it changes. */
@@ -50,11 +52,10 @@ export interface FollowOptions extends KubeOptions {
   readyFile?: string | undefined;
   /** By an agent of its own on this node, instead of the cluster's. */
   local?: boolean;
-  color?: boolean | undefined;
 }
 
 export interface FollowIo {
-  stdout: Writable & { isTTY?: boolean };
+  stdout: Writable & { isTTY?: boolean; columns?: number };
   stderr: Writable & { isTTY?: boolean };
   /** Aborted when the user interrupts. */
   interrupt: AbortSignal;
@@ -265,7 +266,7 @@ async function follow({
     },
     gone: () => end.resolve(READER_GONE),
   };
-  const output = new FollowOutput(options, io, handler);
+  const output = new FollowOutput({ ...options, here: onlyNamespace(targets) }, io, handler);
   const isReady = (text: string): void => {
     try {
       readyFile?.ready(text);

@@ -14,7 +14,7 @@ import { readFilter } from './words.ts';
  * that could be read was printed.
  */
 export async function readDumpFile(
-  { path, words, output, count, color }: ReadOptions,
+  { path, words, count, ...style }: ReadOptions,
   io: Pick<ReadIo, 'interrupt' | 'lookUp'> & DumpOutputIo,
 ): Promise<number> {
   const filter = await readFilter(words.join(' '), io.lookUp);
@@ -22,7 +22,7 @@ export async function readDumpFile(
   const counts = { read: 0, filtered: 0, undecided: 0, unreadable: 0 };
   let wantsBytes = 0;
   let unreadable: KtraceError | undefined;
-  const printer = new DumpOutput({ output, color }, io);
+  const printer = new DumpOutput(style, io);
   printer.describe({ reading: { filter: filter?.text } });
   let vxlanPort: number | undefined;
   const onManifest = (manifest: Manifest): void => {

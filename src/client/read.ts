@@ -14,11 +14,10 @@ import { GatedOutput } from './gated-output.ts';
 import { Initiators } from './initiators.ts';
 import type { DumpFormat } from './output.ts';
 import { readDumpFile } from './read-dump.ts';
-import { palette, wantsColor } from './render/colors.ts';
-import { createPrinter } from './render/printer.ts';
+import { createPrinter, printerOptions, type TextStyle } from './render/printer.ts';
 import { undecidedFileText } from './snap-text.ts';
 
-export interface ReadOptions {
+export interface ReadOptions extends TextStyle {
   /** `-`: standard input. */
   path: string;
   /** The filter's words. */
@@ -27,12 +26,11 @@ export interface ReadOptions {
   output: DumpFormat;
   /** Packets to show before leaving. */
   count?: number | undefined;
-  color?: boolean | undefined;
 }
 
 export interface ReadIo {
   stdin: Readable;
-  stdout: Writable & { isTTY?: boolean };
+  stdout: Writable & { isTTY?: boolean; columns?: number };
   stderr: Writable & { isTTY?: boolean };
   /** Aborted when the user interrupts. */
   interrupt: AbortSignal;
@@ -56,8 +54,7 @@ export async function runRead(options: ReadOptions, io: ReadIo): Promise<number>
   const expression = parsed === undefined ? undefined : await resolveNames(parsed, io.lookUp);
   const filter = new FileFilter(expression, (packet) => payloadOf(packet)?.bytes);
   const counts = { read: 0, shown: 0, other: 0 };
-  const paint = palette(wantsColor(options.color, io.stdout.isTTY === true, io.env));
-  const print = createPrinter(format, paint, paint);
+  const print = createPrinter(format, printerOptions(options, io));
   const output = new GatedOutput(io.stdout);
   const progress = startProgress(io, counts);
   const initiators = new Initiators();

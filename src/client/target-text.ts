@@ -1,5 +1,16 @@
 import type { Target } from '../event/target.ts';
 
+/** The namespace that all targets are in; undefined where there are several, or a node. */
+export function onlyNamespace(targets: readonly Target[]): string | undefined {
+  const [first, ...others] = targets.map(namespaceOf);
+  return others.every((namespace) => namespace === first) ? first : undefined;
+}
+
+function namespaceOf(target: Target): string | undefined {
+  if (target.kind === 'namespace') return target.name;
+  return 'namespace' in target ? target.namespace : undefined;
+}
+
 /** A target in words, for people. */
 export function targetText(target: Target): string {
   switch (target.kind) {

@@ -14,6 +14,8 @@ import { byId, MANIFEST, pageText, parsed, withText } from './html-page.ts';
 import { RENDER_TABLE } from './render-table.ts';
 
 const EVENTS = RENDER_TABLE.map(([, event]) => event);
+const packets = EVENTS.filter((event) => event.kind === 'packet');
+const dropped = packets.filter(({ drop }) => drop !== undefined).length;
 const HOSTILE = `'"><img src=http://192.0.2.1/ onerror=alert(1)><script>alert(2)</script></style></title><!--&amp;\u202e\u0000`;
 const SECTIONS = ['summary', 'missing', 'timeline', 'peers', 'troubles', 'translations', 'paths', 'packets'];
 const TAGS =
@@ -219,7 +221,7 @@ suite('a dump as a page', () => {
     assert.ok(dumped.text().length > 100_000 && dumped.text().includes('came from host2'));
     assert.equal(await readPage(path), dumped.text());
     const filtered = parsed(await readPage(path, 'dropped'));
-    assert.match(byId(filtered, 'summary').text, /Filter of this pagedropped.*2dropped/s);
+    assert.match(byId(filtered, 'summary').text, new RegExp(`Filter of this pagedropped.*${dropped + 1}dropped`, 's'));
   });
 
   test('passes over what a file says of itself where that is not understood, and says that its end is missing', async (t) => {
@@ -233,7 +235,7 @@ suite('a dump as a page', () => {
     await file.close();
     const page = parsed(await readPage(path));
     assert.deepEqual(page.errors, []);
-    assert.match(byId(page, 'summary').text, /14packets with a record/);
+    assert.match(byId(page, 'summary').text, new RegExp(`${packets.length}packets with a record`));
     const whole = readFileSync(path);
     writeFileSync(path, whole.subarray(0, whole.length - 10));
     const half = collector();

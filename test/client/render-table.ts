@@ -4,6 +4,12 @@ import { flow, hop, packet, pod } from './events.ts';
 const frontend = pod('frontend-88237173-jdfgg', '10.244.1.2', 'host1', 41512, { app: 'guestbook' });
 const master = pod('redis-master-343230949-2qrp7', '10.244.3.2', 'host3', 6379);
 const service: Endpoint = { ip: '10.96.0.10', port: 6379, service: { namespace: 'default', name: 'redis-master', port: '' } };
+const dns: Endpoint = { ip: '10.96.0.10', port: 53, service: { namespace: 'kube-system', name: 'kube-dns', port: 'dns' } };
+const coredns: Endpoint = {
+  ...{ ip: '10.244.1.9', port: 53 },
+  pod: { namespace: 'kube-system', name: 'coredns-5d78c9869d-7xk2p', uid: 'u7', labels: {}, node: 'host1' },
+};
+const web: Endpoint = { ip: '10.96.0.20', port: 80, service: { namespace: 'default', name: 'web', port: '' } };
 const bare = ({ port: _, ...endpoint }: Endpoint): Endpoint => endpoint;
 const dnat: Translation = {
   kind: 'dnat',
@@ -206,6 +212,50 @@ export const RENDER_TABLE: [string, KtraceEvent][] = [
       hops: [hop('host1', 'veth1a2b', 'in', 0)],
       drop: { reason: 'NETFILTER_DROP', at: 'nf_hook_slow', if: 'veth1a2b' },
       verdict: 'dropped',
+    }),
+  ],
+  [
+    'one to a port nobody listens on',
+    packet({
+      ...{ id: '9n', time, src: frontend, dst: { ...master, port: 6390 }, hops: across, verdict: 'dropped' },
+      tcp: { flags: 'S', seq: 1, ack: 0 },
+      drop: { reason: 'NO_SOCKET', at: 'tcp_v4_rcv' },
+    }),
+  ],
+  [
+    'the reset that says so',
+    packet({
+      ...{ id: '9r', time, dir: 'reply', src: { ...master, port: 6390 }, dst: frontend, hops: back, verdict: 'delivered' },
+      tcp: { flags: 'RA', seq: 0, ack: 2 },
+    }),
+  ],
+  [
+    'a lookup through a Service of another namespace, on one node',
+    packet({
+      ...{ id: '9d', time, proto: 'udp', len: 84, src: frontend, dst: dns, verdict: 'delivered' },
+      nat: [{ kind: 'dnat', before: dns, after: coredns, service: 'kube-system/kube-dns:dns', seenBy: 'conntrack' }],
+      hops: [hop('host1', 'veth1a2b', 'in', 0), hop('host1', 'veth5', 'out', 15_000)],
+    }),
+  ],
+  [
+    'a connection to a Service, whose endpoint has another port and whose client is masqueraded',
+    packet({
+      ...{ id: '9m', time, src: frontend, dst: web, tcp: { flags: 'S', seq: 1, ack: 0 }, hops: across, verdict: 'delivered' },
+      nat: [
+        { kind: 'dnat', before: web, after: { ...master, port: 8080 }, service: 'default/web', seenBy: 'kprobe' },
+        { kind: 'snat', before: frontend, after: { ip: '10.244.1.0', port: 41512, node: 'host1' }, seenBy: 'kprobe' },
+      ],
+    }),
+  ],
+  [
+    'its reply',
+    packet({
+      ...{ id: '9w', time, dir: 'reply', src: { ...master, port: 8080 }, dst: frontend, hops: back, verdict: 'delivered' },
+      tcp: { flags: 'SA', seq: 1, ack: 2 },
+      nat: [
+        { kind: 'snat', before: { ip: '10.244.1.0', port: 41512, node: 'host1' }, after: frontend, seenBy: 'kprobe' },
+        { kind: 'dnat', before: { ...master, port: 8080 }, after: web, service: 'default/web', seenBy: 'kprobe' },
+      ],
     }),
   ],
   [

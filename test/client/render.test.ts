@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { palette, wantsColor } from '../../src/client/render/colors.ts';
 import { escapeText, safeJson } from '../../src/client/render/escape.ts';
 import { createPrinter } from '../../src/client/render/printer.ts';
-import { durationText } from '../../src/client/render/units.ts';
+import { clockText, durationText, TIMESTAMPS } from '../../src/client/render/units.ts';
 import type { KtraceEvent } from '../../src/event/types.ts';
 import { fc } from '../support/fast-check.ts';
 import { RENDER_TABLE } from './render-table.ts';
@@ -21,7 +21,7 @@ function golden(name: string, actual: string): void {
 
 for (const format of ['text', 'wide', 'json'] as const) {
   test(`every kind of event as ${format}, from the same table`, () => {
-    const print = createPrinter(format, plain, plain);
+    const print = createPrinter(format, { stdoutPaint: plain, stderrPaint: plain });
     const lines = RENDER_TABLE.map(([title, event]) => {
       const line = print(event);
       return `# ${title}\n${line === undefined ? '(nothing)' : `${line.to} ${line.text}`}\n`;
@@ -30,9 +30,76 @@ for (const format of ['text', 'wide', 'json'] as const) {
   });
 }
 
+for (const columns of [80, 120, 200]) {
+  test(`every kind of event on a terminal of ${columns} columns, of which one namespace is followed`, () => {
+    const print = createPrinter('text', {
+      ...{ stdoutPaint: plain, stderrPaint: plain },
+      screen: { columns: () => columns, here: () => 'default' },
+    });
+    const lines = RENDER_TABLE.flatMap(([, event]) => {
+      const line = print(event);
+      return line?.to === 'stdout' ? line.text.split('\n') : [];
+    });
+    assert.deepEqual(
+      lines.filter((line) => [...line].length > columns),
+      [],
+    );
+    golden(`terminal-${columns}.txt`, `${lines.join('\n')}\n`);
+  });
+}
+
+test('a terminal whose width is not known, or is changed', () => {
+  let columns: number | undefined;
+  const printers = [undefined, { columns: () => columns, here: () => undefined }].map((screen) =>
+    createPrinter('text', { stdoutPaint: plain, stderrPaint: plain, screen }),
+  );
+  const [, event] = RENDER_TABLE.find(([title]) => title === 'a drop with its reason') ?? [];
+  const texts = () => printers.map((print) => print(event as KtraceEvent)?.text ?? '');
+  for (columns of [undefined, 0]) assert.equal(texts()[1], texts()[0]);
+  columns = 60;
+  assert.ok(
+    texts()[1]
+      ?.split('\n')
+      .every((line) => line.length <= 60),
+  );
+});
+
+test('a name is colored by what it is, what the cluster made of it is dimmed, and a drop is red', () => {
+  const painted = { ...palette(false), pod: (text: string) => `<pod ${text}>`, dim: (text: string) => `<dim ${text}>` };
+  const stdoutPaint = { ...painted, service: (text: string) => `<svc ${text}>`, bad: (text: string) => `<bad ${text}>` };
+  const screen = { columns: () => 1000, here: () => 'default' };
+  const print = createPrinter('text', { stdoutPaint, stderrPaint: plain, screen });
+  const textOf = (title: string): string => print(RENDER_TABLE.find(([name]) => name === title)?.[1] as KtraceEvent)?.text ?? '';
+  const pod = (name: string, hash: string): string => `<pod ${name}><dim <pod ${hash}>>`;
+  const [frontend, master] = [pod('frontend', '-88237173-jdfgg'), pod('redis-master', '-343230949-2qrp7')];
+  assert.equal(
+    textOf('a SYN to a Service, translated, across two nodes'),
+    `<dim 08:45:00.123> host1>host3 ${frontend}:41512 -> <svc svc redis-master>:6379 tcp S => ${master} ✓`,
+  );
+  assert.match(textOf('a drop with its reason'), /tcp S <dim veth1a2b> <bad DROPPED NETFILTER_DROP at nf_hook_slow>$/);
+  assert.match(textOf('IPv6, merged segments, a fragment, told again'), /<pod web-0>:5000/);
+});
+
+test('times by the local clock, with their date, with their zone, and in UTC', () => {
+  const time = '2026-11-22T23:45:00.5Z';
+  const zone = process.env['TZ'];
+  const texts = (name: string): string[] => {
+    process.env['TZ'] = name;
+    return TIMESTAMPS.map((timestamps) => clockText(time, timestamps));
+  };
+  try {
+    assert.deepEqual(texts('Asia/Kolkata'), [
+      ...['05:15:00.500', '2026-11-23 05:15:00.500', '2026-11-23T05:15:00.500+05:30', '2026-11-22T23:45:00.500Z'],
+    ]);
+    assert.equal(texts('America/New_York')[2], '2026-11-22T18:45:00.500-05:00');
+  } finally {
+    process.env['TZ'] = zone;
+  }
+});
+
 test('colours are added and nothing else', () => {
-  const colored = createPrinter('text', palette(true), palette(true));
-  const bare = createPrinter('text', plain, plain);
+  const colored = createPrinter('text', { stdoutPaint: palette(true), stderrPaint: palette(true) });
+  const bare = createPrinter('text', { stdoutPaint: plain, stderrPaint: plain });
   for (const [, event] of RENDER_TABLE) {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are escape sequences.
     assert.equal(colored(event)?.text.replace(/\u001b\[\d+m/g, ''), bare(event)?.text);
@@ -40,7 +107,7 @@ test('colours are added and nothing else', () => {
 });
 
 test('a JSON line is exactly the event', () => {
-  const print = createPrinter('json', plain, plain);
+  const print = createPrinter('json', { stdoutPaint: plain, stderrPaint: plain });
   for (const [, event] of RENDER_TABLE) assert.deepEqual(JSON.parse(print(event)?.text ?? ''), event);
 });
 
@@ -73,7 +140,7 @@ test('hostile names in every place of an event stay on one line', () => {
     return value;
   };
   for (const format of ['text', 'wide', 'json'] as const) {
-    const print = createPrinter(format, plain, plain);
+    const print = createPrinter(format, { stdoutPaint: plain, stderrPaint: plain });
     for (const [title, event] of RENDER_TABLE) {
       const text = print(infect(event) as KtraceEvent)?.text ?? '';
       assert.doesNotMatch(text, /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u, `${format}: ${title}`);

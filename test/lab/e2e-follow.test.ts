@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, suite, test } from 'node:test';
+import { stripVTControlCharacters } from 'node:util';
 import type { Endpoint, Hop, NoticeEvent, PacketEvent } from '../../src/event/types.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { removeLab } from '../../src/lab/remove.ts';
 import { before } from '../support/evidence.ts';
-import { type KtraceProcess, startFollow } from '../support/ktrace-process.ts';
+import { KtraceProcess, startFollow } from '../support/ktrace-process.ts';
 import { summaryOf } from '../support/summary.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';
 import { assertNothingTwice, endpoints, hopNames, isNamed, isRequestTo } from './support/events.ts';
@@ -319,6 +321,56 @@ suite('following the guestbook', { skip: SKIP }, () => {
     assert.match(wide.stdout, /host3\/eth0 in \+[\d.]+(µs|ms) \(vxlan 1 192\.168\.60\.11>192\.168\.60\.13\)/);
   });
 
+  test('on a terminal of 120 columns each kind of packet has the line that docs/output.md shows, and none is wider', async () => {
+    const shown = terminalFollow(lab, 120, 'ns/default', '--color');
+    running.push(shown);
+    const lines = (): string[] => stripVTControlCharacters(shown.stdout).split(/\r?\n/);
+    await shown.until('it is following', () => lines().some((line) => line.startsWith('ktrace: following ')));
+    // Nobody listens there: the stack answers with an ICMP error.
+    await lab.exec(`pod/${JDFGG}`, ['bash', '-c', `echo > /dev/udp/${lab.pod(MASTER).ip}/9`]);
+    const pod = 'frontend-88237173-[a-z0-9]{5}';
+    const kinds: [string, string][] = [
+      ['a lookup', `${pod}:\\d+ +-> svc kube-system/kube-dns:53 +udp \\d+ => coredns-5d78c9869d-7xk2p ✓$`],
+      ['its answer', `${pod}:\\d+ +<- svc kube-system/kube-dns:53 +udp \\d+ <= coredns-5d78c9869d-7xk2p ✓$`],
+      ['a connection', `host1>host3 ${pod}:\\d+ +-> svc redis-master:6379 +tcp S => ${MASTER} ✓$`],
+      ['its answer', `host3>host1 ${pod}:\\d+ +<- svc redis-master:6379 +tcp SA <= ${MASTER} ✓$`],
+      ['a ping', `host1>host3 ${pod} +-> ${MASTER} +icmp echo-request seq \\d+ ✓$`],
+      ['its answer', `host3>host1 ${pod} +<- ${MASTER} +icmp echo-reply seq \\d+ [\\d.]+(µs|ms) ✓$`],
+      ['no answer', `host2 +${pod} +-> svc redis-master +icmp echo-request seq \\d+ as node host2$`],
+      ['a drop by a rule', `host2 +${pod}:\\d+ +-> redis-slave-132015689-890b2:6380 +tcp S$`],
+      ['where it was dropped', '^ {13}veth[0-9a-f]{8}>cni0 DROPPED NETFILTER_DROP at [a-z_]+$'],
+      ['a port without a listener', `host1>host3 ${pod}:\\d+ +-> ${MASTER}:6390 +tcp S$`],
+      ['where it was refused', '^ {13}veth.*eth0 \\| eth0>.*veth[0-9a-f]{8} DROPPED NO_SOCKET at tcp_v[46]_\\w+$'],
+      ['a reset', `host3>host1 ${pod}:\\d+ +<- ${MASTER}:6390 +tcp RA ✓$`],
+      ['an ICMP error', `host3>host1 ${JDFGG} +<- ${MASTER} +icmp port-unreachable ✓`],
+      ['what it is about', `^ {13}about udp ${JDFGG}:\\d+ -> ${MASTER}:9 by host3/veth[0-9a-f]{8}$`],
+      ['a conversation', `${pod}:\\d+ +<> svc redis-master:6379 +tcp`],
+      ['its counts', 'flow closed: \\d+/\\d+ packets, [\\d.]+k?B/[\\d.]+k?B in [\\d.]+(ms|s)$'],
+    ];
+    const documented = readFileSync(new URL('../../docs/output.md', import.meta.url), 'utf8')
+      .replaceAll(/^ {4}/gm, '')
+      .split('\n');
+    for (const [kind, line] of kinds)
+      assert.ok(
+        documented.some((one) => new RegExp(line).test(one)),
+        `${kind} in docs/output.md`,
+      );
+    const missing = (): string[] =>
+      kinds.filter(([, line]) => !lines().some((one) => new RegExp(line).test(one))).map(([kind]) => kind);
+    await shown
+      .until('a line of each kind', () => missing().length === 0)
+      .catch((error: Error) => {
+        throw new Error(`${error.message}\nmissing: ${missing().join(', ')}`);
+      });
+    const records = lines().filter((line) => /^(\d\d:\d\d:\d\d\.\d{3}| {13})/.test(line));
+    assert.deepEqual(
+      records.filter((line) => [...line].length > 120),
+      [],
+    );
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are escape sequences.
+    assert.match(shown.stdout, /\u001b\[1m\u001b\[31mDROPPED NETFILTER_DROP/);
+  });
+
   test('an echo without an answer is said in text, with the hop where it was last seen', async () => {
     const one = follow('pod/frontend-88237173-mzmjf');
     const line = / icmp echo-request id \d+ seq \d+ as node host2 .* no answer in 1\.0s, last seen host2 eth0 out$/m;
@@ -383,6 +435,12 @@ suite('following the guestbook', { skip: SKIP }, () => {
     for (const key of ['skb', 'pointer', 'identity']) assert.ok(!keys.has(key));
   });
 });
+
+/** A follow whose output is a terminal, so wide. */
+function terminalFollow(lab: Lab, columns: number, ...argv: string[]): KtraceProcess {
+  const before = ['sh', '-c', `exec script -qefc "stty cols ${columns} rows 50; exec $*" /dev/null`, 'sh'];
+  return new KtraceProcess(['follow', '--kubeconfig', lab.kubeconfig, ...argv], { before });
+}
 
 function isSynToMaster(packet: PacketEvent): boolean {
   return isV4(packet) && isRequestTo(packet, 'redis-master') && packet.tcp?.flags === 'S';

@@ -2,12 +2,27 @@ import type { Endpoint } from '../../event/types.ts';
 import type { Palette } from './colors.ts';
 import { escapeText } from './escape.ts';
 
-/** Whom an endpoint belongs to: `default/web`, `svc default/web`, `node host1`; undefined for an address that has no name. */
-export function ownerText({ pod, service, node }: Endpoint, paint: Palette): string | undefined {
-  if (pod !== undefined) return paint.pod(escapeText(`${pod.namespace}/${pod.name}`));
-  if (service !== undefined) return paint.service(escapeText(`svc ${service.namespace}/${service.name}`));
+/**
+ * Whom an endpoint belongs to: `default/web`, `svc default/web`, `node host1`; undefined for an address that has no name.
+ * @param here the namespace that goes without saying
+ */
+export function ownerText({ pod, service, node }: Endpoint, paint: Palette, here?: string): string | undefined {
+  if (pod !== undefined) return podText(escapeText(nameText(pod, here)), paint);
+  if (service !== undefined) return paint.service(escapeText(`svc ${nameText(service, here)}`));
   if (node !== undefined) return paint.node(escapeText(`node ${node}`));
   return undefined;
+}
+
+function nameText({ namespace, name }: { namespace: string; name: string }, here: string | undefined): string {
+  return namespace === here ? name : `${namespace}/${name}`;
+}
+
+/** What the cluster puts behind the workload's name: a ReplicaSet's hash, and five letters without vowels. */
+const GENERATED = /(-[0-9bcdfghjklmnpqrstvwxz]{6,10})?-[2-9bcdfghjklmnpqrstvwxz]{5}$/;
+
+function podText(name: string, paint: Palette): string {
+  const at = name.search(GENERATED);
+  return at <= 0 ? paint.pod(name) : `${paint.pod(name.slice(0, at))}${paint.dim(paint.pod(name.slice(at)))}`;
 }
 
 /** ` (gone 10s)` for a pod that the address had lost by then; without a time ` (gone)`. Else nothing. */
@@ -21,9 +36,10 @@ export function goneText({ pod }: Endpoint, paint: Palette, time?: string): stri
 /**
  * The name with its port, e.g. `default/web:80`, else the address: `192.0.2.1:443`.
  * @param time the packet's, RFC 3339
+ * @param here the namespace that goes without saying
  */
-export function endpointText(endpoint: Endpoint, paint: Palette, time?: string): string {
-  const owner = ownerText(endpoint, paint);
+export function endpointText(endpoint: Endpoint, paint: Palette, time?: string, here?: string): string {
+  const owner = ownerText(endpoint, paint, here);
   if (owner === undefined) return addressText(endpoint);
   return `${owner}${endpoint.port === undefined ? '' : `:${endpoint.port}`}${goneText(endpoint, paint, time)}`;
 }

@@ -6,34 +6,50 @@ import { durationText } from './units.ts';
 
 /** The protocol with its essentials: `tcp SA`, `udp len 61`, `icmp echo-reply id 7 seq 1 433µs`. */
 export function protocolText(event: PacketEvent, paint: Palette): string {
-  const words = [escapeText(event.proto), ...essentials(event, paint)];
-  if (event.fragment !== undefined) words.push(`fragment ${event.fragment.offset}${event.fragment.more ? '+' : ''}`);
-  if (event.vlan !== undefined) words.push(`vlan ${event.vlan.id}`);
-  if (event.segments !== undefined) words.push(`x${event.segments}`);
-  return words.join(' ');
+  const { icmp, len } = event;
+  const id = icmp?.id === undefined ? [] : [`id ${icmp.id}`];
+  const about = icmp === undefined ? [] : quotedParts(icmp, paint, event.time);
+  return [escapeText(event.proto), ...essentials(event, [`len ${len}`], id, paint), ...about, ...frameWords(event)].join(' ');
 }
 
-function essentials(event: PacketEvent, paint: Palette): string[] {
-  if (event.tcp !== undefined) return [escapeText(event.tcp.flags)];
-  if (event.icmp !== undefined) return icmpWords(event.icmp, paint, event.time);
-  return [`len ${event.len}`];
+/** The same for a narrow line: `udp 61`, an echo without its id; what an ICMP error is about is left to {@link quotedParts}. */
+export function shortProtocolText(event: PacketEvent, paint: Palette): string {
+  return [escapeText(event.proto), ...essentials(event, [String(event.len)], [], paint), ...frameWords(event)].join(' ');
 }
 
-function icmpWords(icmp: IcmpFacts, paint: Palette, time: string): string[] {
-  const words = [escapeText(icmp.name)];
-  if (icmp.id !== undefined) words.push(`id ${icmp.id}`);
+function essentials({ tcp, icmp }: PacketEvent, length: string[], id: string[], paint: Palette): string[] {
+  if (tcp !== undefined) return [escapeText(tcp.flags)];
+  if (icmp === undefined) return length;
+  const words = [escapeText(icmp.name), ...id];
   if (icmp.seq !== undefined) words.push(`seq ${icmp.seq}`);
   if (icmp.mtu !== undefined) words.push(`mtu ${icmp.mtu}`);
   if (icmp.rttUs !== undefined) words.push(paint.good(durationText(icmp.rttUs)));
-  if (icmp.about !== undefined) {
-    const { proto, src, dst, dir, nat = [] } = icmp.about;
-    words.push(`about ${escapeText(proto)} ${endpointText(src, paint, time)} -> ${endpointText(dst, paint, time)}`);
+  return words;
+}
+
+function frameWords({ fragment, vlan, segments }: PacketEvent): string[] {
+  return [
+    ...(fragment === undefined ? [] : [`fragment ${fragment.offset}${fragment.more ? '+' : ''}`]),
+    ...(vlan === undefined ? [] : [`vlan ${vlan.id}`]),
+    ...(segments === undefined ? [] : [`x${segments}`]),
+  ];
+}
+
+/**
+ * What an ICMP error is about, in parts that a line may be broken between: the quoted packet's ends, what NAT had done to it, who made the error.
+ * @param here the namespace that goes without saying
+ */
+export function quotedParts({ about, by }: IcmpFacts, paint: Palette, time: string, here?: string): string[] {
+  const parts: string[] = [];
+  if (about !== undefined) {
+    const { proto, src, dst, dir, nat = [] } = about;
+    const ends = [src, dst].map((end) => endpointText(end, paint, time, here));
+    parts.push(`about ${escapeText(proto)} ${ends.join(' -> ')}`);
     for (const { kind, after } of nat) {
       const sign = kind === 'snat' ? 'as' : dir === 'reply' ? '<=' : '=>';
-      words.push(`${paint.translation(sign)} ${endpointText(after, paint, time)}`);
+      parts.push(`${paint.translation(sign)} ${endpointText(after, paint, time, here)}`);
     }
   }
-  if (icmp.by !== undefined)
-    words.push(`by ${escapeText(icmp.by.node)}${icmp.by.if === undefined ? '' : `/${escapeText(icmp.by.if)}`}`);
-  return words;
+  if (by !== undefined) parts.push(`by ${escapeText(by.node)}${by.if === undefined ? '' : `/${escapeText(by.if)}`}`);
+  return parts;
 }

@@ -1,33 +1,25 @@
-import type {
-  Endpoint,
-  FlowEvent,
-  Hop,
-  KtraceEvent,
-  LostEvent,
-  NoticeEvent,
-  PacketEvent,
-  Translation,
-} from '../../event/types.ts';
+import type { Endpoint, FlowEvent, Hop, KtraceEvent, PacketEvent, Translation } from '../../event/types.ts';
 import type { Palette } from './colors.ts';
 import { escapeText } from './escape.ts';
+import { fateText, hopsText } from './fate.ts';
 import { endpointText, fullEndpointText } from './names.ts';
-import { noticeWords } from './notice.ts';
 import { protocolText } from './protocol.ts';
-import { bytesText, clockText, durationText, unansweredText } from './units.ts';
+import { lostText, noticeText } from './talk.ts';
+import { bytesText, clockText, durationText, type Timestamps } from './units.ts';
 
 /** How much a line tells: `text` the names, `wide` addresses, chains, and each hop with node and time too. */
 export type Detail = 'text' | 'wide';
 
 /**
- * One line for an event, or undefined for one that adds nothing to what was printed. The initiator is left, a reply is drawn `<-`.
- * Everything from outside is escaped.
+ * One line for an event, with all that its detail has, or undefined for one that adds nothing to what was printed. The initiator is left, a reply
+ * is drawn `<-`, a conversation `<>`. Everything from outside is escaped.
  */
-export function eventText(event: KtraceEvent, detail: Detail, paint: Palette): string | undefined {
+export function eventText(event: KtraceEvent, detail: Detail, paint: Palette, timestamps?: Timestamps): string | undefined {
   switch (event.kind) {
     case 'packet':
-      return packetText(event, detail, paint);
+      return packetText(event, detail, paint, timestamps);
     case 'flow':
-      return event.state === 'open' ? undefined : flowText(event, detail, paint);
+      return event.state === 'open' ? undefined : flowText(event, detail, paint, timestamps);
     case 'lost':
       return lostText(event, paint);
     case 'notice':
@@ -37,27 +29,30 @@ export function eventText(event: KtraceEvent, detail: Detail, paint: Palette): s
   }
 }
 
-function packetText(event: PacketEvent, detail: Detail, paint: Palette): string {
+function packetText(event: PacketEvent, detail: Detail, paint: Palette, timestamps?: Timestamps): string {
   const words = [
-    paint.dim(clockText(event.time)),
+    paint.dim(clockText(event.time, timestamps)),
     event.nodes.map((node) => paint.node(escapeText(node))).join('>'),
-    endsText(event, detail, paint),
+    endsText(event, event.dir === 'reply' ? '<-' : '->', detail, paint),
     protocolText(event, paint),
     event.cut === true ? paint.warning('cut short') : '',
     ...translationWords(event, detail, paint),
     paint.dim(detail === 'wide' ? wideHops(event.hops) : hopsText(event.hops)),
-    outcomeText(event, paint),
+    fateText(event, paint, false),
   ];
   return words.filter((word) => word !== '').join(' ');
 }
 
-function endsText(event: Told & { src: Endpoint; dst: Endpoint }, detail: Detail, paint: Palette): string {
+function endsText(event: Told & { src: Endpoint; dst: Endpoint }, sign: string, detail: Detail, paint: Palette): string {
   const text = detail === 'wide' ? fullEndpointText : endpointText;
   const time = timeOf(event);
-  if (event.dir !== 'reply') return `${text(event.src, paint, time)} -> ${text(event.dst, paint, time)}`;
-  // The reply to a masqueraded request is for whom the last translation gives it to.
-  const initiator = event.nat?.findLast(({ kind }) => kind === 'snat')?.after ?? event.dst;
-  return `${text(initiator, paint, time)} <- ${text(event.src, paint, time)}`;
+  if (event.dir !== 'reply') return `${text(event.src, paint, time)} ${sign} ${text(event.dst, paint, time)}`;
+  return `${text(initiatorOf(event), paint, time)} ${sign} ${text(event.src, paint, time)}`;
+}
+
+/** Whom a reply is for: that to a masqueraded request is for whom the last translation gives it to. */
+export function initiatorOf({ dst, nat }: { dst: Endpoint; nat?: Translation[] }): Endpoint {
+  return nat?.findLast(({ kind }) => kind === 'snat')?.after ?? dst;
 }
 
 /** A packet or a flow, which is named as of its beginning. */
@@ -93,17 +88,6 @@ function chainsText({ service, chains, seenBy }: Translation, paint: Palette): s
   return paint.dim(` [${parts.join(' ')}]`);
 }
 
-/** `veth1a2b>cni0>flannel.1 | flannel.1>cni0>veth9`: a node's interfaces, then the next node's. */
-function hopsText(hops: Hop[]): string {
-  let text = '';
-  for (const [index, hop] of hops.entries()) {
-    const before = hops[index - 1];
-    if (before !== undefined) text += before.node === hop.node ? '>' : ' | ';
-    text += escapeText(hop.if);
-  }
-  return text;
-}
-
 function wideHops(hops: Hop[]): string {
   return hops
     .map(({ node, if: name, dir, atNs, tunnel }) => {
@@ -116,52 +100,24 @@ function wideHops(hops: Hop[]): string {
     .join(', ');
 }
 
-function outcomeText(event: PacketEvent, paint: Palette): string {
-  const { unanswered, drop, verdict, hops } = event;
-  if (drop !== undefined) {
-    const where = drop.if === undefined ? '' : ` on ${escapeText(drop.if)}`;
-    return paint.bad(`DROPPED ${escapeText(drop.reason)} at ${escapeText(drop.at)}${where}`);
-  }
-  if (unanswered !== undefined) {
-    const last = hops.at(-1);
-    const seen = last === undefined ? '' : `, last seen ${escapeText(`${last.node} ${last.if}`)} ${last.dir}`;
-    return paint.bad(`${unansweredText(unanswered)}${seen}`);
-  }
-  // A capture file says nothing of what became of a packet.
-  if (event.nodes.length === 0) return '';
-  const color = verdict === 'delivered' || verdict === 'answered' ? paint.good : verdict === 'dropped' ? paint.bad : paint.dim;
-  return `${color(escapeText(verdict))}${event.amends === true ? paint.dim(' (told again)') : ''}`;
-}
-
-function flowText(event: FlowEvent, detail: Detail, paint: Palette): string {
-  const { packets, bytes } = event;
-  const counts =
-    event.counted === false
-      ? 'not counted'
-      : `${packets.request}/${packets.reply} packets, ${bytesText(bytes.request)}/${bytesText(bytes.reply)}`;
-  const lastedUs = Math.max(0, Date.parse(event.endTime) - Date.parse(event.startTime)) * 1000;
+function flowText(event: FlowEvent, detail: Detail, paint: Palette, timestamps?: Timestamps): string {
   const words = [
-    clockText(event.endTime),
+    clockText(event.endTime, timestamps),
     escapeText(event.node),
-    endsText(event, detail, paint),
+    endsText(event, '<>', detail, paint),
     escapeText(event.proto),
     ...translationWords(event, detail, paint),
-    `flow ${event.state === 'close' ? 'closed' : 'goes on'}: ${counts}`,
-    `in ${durationText(lastedUs)}`,
+    countsText(event),
   ];
   return paint.dim(words.join(' '));
 }
 
-function lostText({ node, stage, count, pod }: LostEvent, paint: Palette): string {
-  const whose = pod === undefined ? '' : `${escapeText(pod.namespace)}/${escapeText(pod.name)} on `;
-  const what = count === 1 ? 'event' : 'events';
-  return paint.bad(`lost ${count} ${what} of ${whose}${escapeText(node)} (${escapeText(stage)})`);
-}
-
-function noticeText(event: NoticeEvent, paint: Palette): string {
-  const { node, level, code } = event;
-  const color = level === 'error' ? paint.bad : level === 'warn' ? paint.warning : paint.dim;
-  const said = `${node === undefined ? '' : `${escapeText(node)}: `}${escapeText(noticeWords(event))}`;
-  // That it works needs no page on what to do.
-  return color(code === 'KTRACE_N_FOLLOWING' ? said : `${said} [${escapeText(code)}]`);
+/** What became of a conversation: `flow closed: 10/9 packets, 1.2kB/34.0kB in 10.2s`. */
+export function countsText({ state, counted, packets, bytes, startTime, endTime }: FlowEvent): string {
+  const counts =
+    counted === false
+      ? 'not counted'
+      : `${packets.request}/${packets.reply} packets, ${bytesText(bytes.request)}/${bytesText(bytes.reply)}`;
+  const lastedUs = Math.max(0, Date.parse(endTime) - Date.parse(startTime)) * 1000;
+  return `flow ${state === 'close' ? 'closed' : 'goes on'}: ${counts} in ${durationText(lastedUs)}`;
 }

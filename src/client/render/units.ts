@@ -21,9 +21,31 @@ export function bytesText(bytes: number): string {
   return `${(bytes / divisor).toFixed(1)}${unit}`;
 }
 
-/** The local wall-clock time of an event, `08:45:00.123`. */
-export function clockText(time: string): string {
+/** How a line's time is written; `time` is the shortest. */
+export const TIMESTAMPS = ['time', 'date', 'iso', 'utc'] as const;
+export type Timestamps = (typeof TIMESTAMPS)[number];
+
+/**
+ * An event's time, to the millisecond: `time` 08:45:00.123 and `date` 2026-11-22 08:45:00.123 by the local clock, `iso` the same with its zone,
+ * 2026-11-22T08:45:00.123+01:00, and `utc` 2026-11-22T07:45:00.123Z.
+ * @param time RFC 3339, UTC
+ */
+export function clockText(time: string, timestamps: Timestamps = 'time'): string {
+  const fraction = `.${(/\.(\d{1,3})/.exec(time)?.[1] ?? '').padEnd(3, '0')}`;
+  if (timestamps === 'utc') return `${time.slice(0, 19)}${fraction}Z`;
   const date = new Date(time);
-  const two = (value: number): string => String(value).padStart(2, '0');
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${time.slice(20, 23).padEnd(3, '0')}`;
+  const clock = `${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':')}${fraction}`;
+  if (timestamps === 'time') return clock;
+  const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join('-');
+  return timestamps === 'date' ? `${day} ${clock}` : `${day}T${clock}${zoneText(date)}`;
+}
+
+function zoneText(date: Date): string {
+  const minutes = -date.getTimezoneOffset();
+  const size = Math.abs(minutes);
+  return `${minutes < 0 ? '-' : '+'}${two(Math.floor(size / 60))}:${two(size % 60)}`;
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, '0');
 }
