@@ -2,6 +2,7 @@ import { endsOf } from '../event/ends.ts';
 import type { RecordedService } from '../event/service.ts';
 import type { AddressOwner, Target } from '../event/target.ts';
 import type { Endpoint, FlowEvent, PacketEvent, PodRef } from '../event/types.ts';
+import { isOwnedBy } from '../kube/owned-by.ts';
 import { parseSelector, selects } from '../kube/selector.ts';
 
 /** Which of the records are of the targets. */
@@ -60,8 +61,6 @@ function keysOf(targets: readonly Target[], owners: readonly AddressOwner[], ser
   return keys.length > MAX_KEYS ? undefined : keys;
 }
 
-const OWNER_KINDS = { deployment: 'Deployment', statefulset: 'StatefulSet', daemonset: 'DaemonSet', job: 'Job' } as const;
-
 function endTest(target: Target): (end: Endpoint) => boolean {
   switch (target.kind) {
     case 'all':
@@ -81,9 +80,7 @@ function endTest(target: Target): (end: Endpoint) => boolean {
         (target.namespace === undefined || pod.namespace === target.namespace) &&
         selects(requirements, pod.labels);
     }
-    default: {
-      const owner = `${OWNER_KINDS[target.kind]}/${target.name}`;
-      return ({ pod }) => pod?.namespace === target.namespace && pod.owner === owner;
-    }
+    default:
+      return ({ pod }) => pod !== undefined && isOwnedBy(target, pod);
   }
 }

@@ -77,7 +77,7 @@ function addFollow(program: Command, done: (code: number) => void): void {
     .usage('[options] [KIND/NAME ...] [FILTER]')
     .argument(
       '[words...]',
-      'targets as KIND/NAME (pod, deploy, sts, ds, job, svc, node, ns; without any, the namespace), then a filter',
+      'targets as KIND/NAME (pod, deploy, rs, sts, ds, job, cj, svc, node, ns; without any, the namespace), then a filter',
     )
     .option('-l, --selector <selector>', 'pods with these labels (again: or these)', collect)
     .option('-n, --namespace <namespace>', "the targets' namespace, instead of the context's (again: and this)", collect)

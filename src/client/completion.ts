@@ -9,9 +9,11 @@ const MOST = 500;
 const LISTS: Record<string, (namespace: string) => string> = {
   pod: (namespace) => `/api/v1/namespaces/${namespace}/pods`,
   deploy: (namespace) => `/apis/apps/v1/namespaces/${namespace}/deployments`,
+  rs: (namespace) => `/apis/apps/v1/namespaces/${namespace}/replicasets`,
   sts: (namespace) => `/apis/apps/v1/namespaces/${namespace}/statefulsets`,
   ds: (namespace) => `/apis/apps/v1/namespaces/${namespace}/daemonsets`,
   job: (namespace) => `/apis/batch/v1/namespaces/${namespace}/jobs`,
+  cj: (namespace) => `/apis/batch/v1/namespaces/${namespace}/cronjobs`,
   svc: (namespace) => `/api/v1/namespaces/${namespace}/services`,
   node: () => '/api/v1/nodes',
   ns: () => '/api/v1/namespaces',

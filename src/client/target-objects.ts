@@ -8,9 +8,11 @@ const PATHS = {
   pod: { group: '/api/v1', plural: 'pods' },
   service: { group: '/api/v1', plural: 'services' },
   deployment: { group: '/apis/apps/v1', plural: 'deployments' },
+  replicaset: { group: '/apis/apps/v1', plural: 'replicasets' },
   statefulset: { group: '/apis/apps/v1', plural: 'statefulsets' },
   daemonset: { group: '/apis/apps/v1', plural: 'daemonsets' },
   job: { group: '/apis/batch/v1', plural: 'jobs' },
+  cronjob: { group: '/apis/batch/v1', plural: 'cronjobs' },
   node: { group: '/api/v1', plural: 'nodes' },
   namespace: { group: '/api/v1', plural: 'namespaces' },
 } as const;
@@ -137,6 +139,13 @@ async function podsOf(api: Api, target: Exclude<Target, { kind: 'all' }>, signal
         (endpoints ?? []).map(({ nodeName }) => ({ spec: nodeName === undefined ? {} : { nodeName } })),
       );
     }
+    case 'cronjob': {
+      await api.get(objectPath('cronjob', target.name, target.namespace), signal);
+      const jobs = await listAll<Owned>(api, listPath('job', target.namespace), {}, signal);
+      const names = jobs.filter((job) => isOf(job, target.name)).map(({ metadata }) => metadata.name);
+      if (names.length === 0) return [];
+      return listAll(api, listPath('pod', target.namespace), { labelSelector: `job-name in (${names.join(',')})` }, signal);
+    }
     default: {
       const owner = (await api.get(objectPath(target.kind, target.name, target.namespace), signal)) as {
         spec?: { selector?: LabelSelector };
@@ -144,6 +153,14 @@ async function podsOf(api: Api, target: Exclude<Target, { kind: 'all' }>, signal
       return listAll(api, listPath('pod', target.namespace), { labelSelector: selectorText(owner.spec?.selector ?? {}) }, signal);
     }
   }
+}
+
+interface Owned {
+  metadata: { name: string; ownerReferences?: { kind: string; name: string }[] };
+}
+
+function isOf({ metadata }: Owned, cronJob: string): boolean {
+  return metadata.ownerReferences?.some(({ kind, name }) => kind === 'CronJob' && name === cronJob) === true;
 }
 
 interface LabelSelector {

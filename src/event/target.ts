@@ -1,14 +1,14 @@
+/** A pod belongs to one of these by its owner; to a Deployment and a CronJob by that of its ReplicaSet or Job. */
+export type WorkloadKind = 'deployment' | 'replicaset' | 'statefulset' | 'daemonset' | 'job' | 'cronjob';
+
 /**
  * What to follow. Targets travel as selectors; every agent resolves them against the pods of its own node,
  * and against Services, which all agents know. A packet matches when one of its addresses — before or after
  * translation, inner when tunnelled, quoted in an ICMP error — is one of the targets'.
  */
 export type Target =
-  | {
-      kind: 'pod' | 'deployment' | 'statefulset' | 'daemonset' | 'job' | 'service';
-      namespace: string;
-      name: string;
-    }
+  | { kind: 'pod' | 'service'; namespace: string; name: string }
+  | { kind: WorkloadKind; namespace: string; name: string }
   | { kind: 'node' | 'namespace'; name: string }
   /** Kubernetes label selector text, e.g. `app=redis,role!=slave`; without `namespace` all namespaces. */
   | { kind: 'selector'; namespace?: string; selector: string }

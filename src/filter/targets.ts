@@ -1,4 +1,4 @@
-import type { Target } from '../event/target.ts';
+import type { Target, WorkloadKind } from '../event/target.ts';
 import { badArgument, EXIT, KtraceError } from '../util/errors.ts';
 import { isWordOfFilter, OWNER_WORDS } from './language.ts';
 
@@ -16,7 +16,7 @@ export interface TargetWords {
   defaultNamespace: string;
 }
 
-type NamedKind = 'pod' | 'deployment' | 'statefulset' | 'daemonset' | 'job' | 'service' | 'node' | 'namespace';
+type NamedKind = 'pod' | WorkloadKind | 'service' | 'node' | 'namespace';
 
 const KINDS: Record<string, NamedKind> = {
   pod: 'pod',
@@ -25,6 +25,9 @@ const KINDS: Record<string, NamedKind> = {
   deploy: 'deployment',
   deployment: 'deployment',
   deployments: 'deployment',
+  rs: 'replicaset',
+  replicaset: 'replicaset',
+  replicasets: 'replicaset',
   sts: 'statefulset',
   statefulset: 'statefulset',
   statefulsets: 'statefulset',
@@ -33,6 +36,9 @@ const KINDS: Record<string, NamedKind> = {
   daemonsets: 'daemonset',
   job: 'job',
   jobs: 'job',
+  cj: 'cronjob',
+  cronjob: 'cronjob',
+  cronjobs: 'cronjob',
   svc: 'service',
   service: 'service',
   services: 'service',
@@ -47,9 +53,11 @@ const KINDS: Record<string, NamedKind> = {
 /** The API groups of the kinds that are in one, as `kubectl get -o name` writes them behind the kind. */
 const GROUPS: Partial<Record<NamedKind, string>> = {
   deployment: 'apps',
+  replicaset: 'apps',
   statefulset: 'apps',
   daemonset: 'apps',
   job: 'batch',
+  cronjob: 'batch',
 };
 
 /** RFC 1123 names as Kubernetes allows them for these kinds (Services and pods are subsets of it). */
@@ -123,7 +131,7 @@ function readName(word: string): { kind: NamedKind; name: string } | undefined {
   throw usage(
     'KTRACE_E_KIND_UNKNOWN',
     `Unknown kind ${JSON.stringify(prefix)} in ${JSON.stringify(word)}`,
-    'Kinds are pod/, deploy/, sts/, ds/, job/, svc/, node/, ns/.',
+    'Kinds are pod/, deploy/, rs/, sts/, ds/, job/, cj/, svc/, node/, ns/.',
   );
 }
 

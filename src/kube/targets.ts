@@ -3,6 +3,7 @@ import type { PodRef } from '../event/types.ts';
 import { isHostAddress, Ranges } from './addresses.ts';
 import type { Changes } from './changes.ts';
 import { type NamesIndex, nodeIps } from './names-index.ts';
+import { isOwnedBy } from './owned-by.ts';
 import type { PodRecord } from './pod-book.ts';
 import { parseSelector, selects } from './selector.ts';
 import type { ServiceRecord } from './service-book.ts';
@@ -182,8 +183,6 @@ function addService(namespace: string, name: string, index: NamesIndex, { addres
   return true;
 }
 
-const OWNER_KINDS = { deployment: 'Deployment', statefulset: 'StatefulSet', daemonset: 'DaemonSet', job: 'Job' } as const;
-
 function podTest(target: Target, node: string): (pod: PodRef) => boolean {
   switch (target.kind) {
     case 'all':
@@ -201,10 +200,8 @@ function podTest(target: Target, node: string): (pod: PodRef) => boolean {
       const { namespace } = target;
       return (pod) => (namespace === undefined || pod.namespace === namespace) && selects(requirements, pod.labels ?? {});
     }
-    default: {
-      const owner = `${OWNER_KINDS[target.kind]}/${target.name}`;
-      return (pod) => pod.namespace === target.namespace && pod.owner === owner;
-    }
+    default:
+      return (pod) => isOwnedBy(target, pod);
   }
 }
 

@@ -17,7 +17,7 @@ import type { KtraceEvent } from '../event/types.ts';
 const name = z.string().min(1).max(253);
 const targetSchema = z.discriminatedUnion('kind', [
   z.strictObject({
-    kind: z.enum(['pod', 'deployment', 'statefulset', 'daemonset', 'job', 'service']),
+    kind: z.enum(['pod', 'deployment', 'replicaset', 'statefulset', 'daemonset', 'job', 'cronjob', 'service']),
     namespace: name,
     name,
   }),

@@ -39,7 +39,7 @@ for (const [text, targets] of TARGETS) {
 const REFUSED: [env: Record<string, string>, message: RegExp][] = [
   [{ KTRACE_EXPORT_TARGET: 'pod/web' }, /^Expected a namespace by -n for these names for .*KTRACE_EXPORT_TARGET/],
   [{ KTRACE_EXPORT_TARGET: 'ns/shop tcp port 80' }, /^Expected targets as KIND\/NAME .*got "tcp port 80"$/],
-  [{ KTRACE_EXPORT_TARGET: 'rs/web -n shop' }, /^Unknown kind "rs" .*KTRACE_EXPORT_TARGET/],
+  [{ KTRACE_EXPORT_TARGET: 'rc/web -n shop' }, /^Unknown kind "rc" .*KTRACE_EXPORT_TARGET/],
   [{ KTRACE_EXPORT_TARGET: 'ns/shop -n' }, /^Expected a value after -l and -n/],
   [{ KTRACE_EXPORT_EVENTS: 'flow,drop' }, /^Expected some of flow-open, flow-update, .* got "flow,drop"$/],
 ];

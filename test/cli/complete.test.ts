@@ -212,9 +212,11 @@ describe('names of the cluster', () => {
       '/api/v1/namespaces/shop/pods/db-0',
       '/api/v1/namespaces/shop/services/web',
       '/apis/apps/v1/namespaces/shop/deployments/web',
+      '/apis/apps/v1/namespaces/shop/replicasets/web-5d9c',
       '/apis/apps/v1/namespaces/shop/statefulsets/db',
       '/apis/apps/v1/namespaces/shop/daemonsets/logs',
-      '/apis/batch/v1/namespaces/shop/jobs/nightly',
+      '/apis/batch/v1/namespaces/shop/jobs/nightly-29922850',
+      '/apis/batch/v1/namespaces/shop/cronjobs/nightly',
       '/api/v1/nodes/host1',
       '/api/v1/namespaces/shop',
     ])
@@ -231,8 +233,10 @@ describe('names of the cluster', () => {
     const kinds = COMPLETED_KINDS.filter((kind) => kind !== 'pod');
     assert.deepEqual(await Promise.all(kinds.map((kind) => asked(kind))), [
       ['web'],
+      ['web-5d9c'],
       ['db'],
       ['logs'],
+      ['nightly-29922850'],
       ['nightly'],
       ['web'],
       ['host1'],

@@ -12,6 +12,8 @@ export interface FakeApi {
   objects: Map<string, unknown>;
   /** By path: the status to answer with instead. */
   refused: Map<string, number>;
+  /** Every label selector that was asked by. */
+  selectors: string[];
   /** TCP ports behind `pods/portforward`, by pod; a pod that is not here refuses the connection. */
   ports: Map<string, number>;
   /** Cuts all port-forwards. */
@@ -22,10 +24,13 @@ export interface FakeApi {
 export async function startFakeApi(): Promise<FakeApi> {
   const objects = new Map<string, unknown>();
   const refused = new Map<string, number>();
+  const selectors: string[] = [];
   const ports = new Map<string, number>();
   const sockets = new Set<WebSocket>();
   const http = createServer((request, response) => {
-    const path = new URL(request.url ?? '', 'http://api').pathname;
+    const { pathname: path, searchParams } = new URL(request.url ?? '', 'http://api');
+    const selector = searchParams.get('labelSelector');
+    if (selector !== null) selectors.push(selector);
     const { status, body } = answer(path, objects, refused);
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   });
@@ -51,6 +56,7 @@ export async function startFakeApi(): Promise<FakeApi> {
     config,
     objects,
     refused,
+    selectors,
     ports,
     cut: () => {
       for (const socket of sockets) socket.terminate();

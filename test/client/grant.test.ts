@@ -99,8 +99,9 @@ test('a grant makes the account, what it sees, and who may be it; again it chang
   assert.deepEqual(objects.get('/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles/ktrace-viewer-token')?.rules, [
     { apiGroups: [''], resources: ['serviceaccounts/token'], resourceNames: ['ktrace-viewer'], verbs: ['create'] },
     { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list'] },
-    { apiGroups: ['apps'], resources: ['deployments', 'statefulsets', 'daemonsets'], verbs: ['get'] },
-    { apiGroups: ['batch'], resources: ['jobs'], verbs: ['get'] },
+    { apiGroups: ['apps'], resources: ['deployments', 'replicasets', 'statefulsets', 'daemonsets'], verbs: ['get'] },
+    { apiGroups: ['batch'], resources: ['jobs'], verbs: ['get', 'list'] },
+    { apiGroups: ['batch'], resources: ['cronjobs'], verbs: ['get'] },
     { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list'] },
   ]);
   assert.ok([...objects.keys()].every((path) => !path.includes('cluster')));
@@ -140,13 +141,13 @@ test("a grant lets its user ask where the namespace's targets are, with what the
     return { items: [], spec: { selector: {} } };
   };
   const named = { namespace: 'shop', name: 'x' };
-  const kinds = ['pod', 'deployment', 'statefulset', 'daemonset', 'job', 'service'] as const;
+  const kinds = ['pod', 'deployment', 'replicaset', 'statefulset', 'daemonset', 'job', 'cronjob', 'service'] as const;
   await nodesOf({ server: '', get, send: get }, [
     ...kinds.map((kind) => ({ kind, ...named })),
     { kind: 'selector', namespace: 'shop', selector: 'app=web' },
     { kind: 'namespace', name: 'shop' },
   ]);
-  assert.ok(asked.length >= 8);
+  assert.ok(asked.length >= 10);
   assert.deepEqual(
     asked.filter((path) => !isGranted(path)),
     [],

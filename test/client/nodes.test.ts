@@ -252,6 +252,15 @@ test("the targets' nodes are asked for with the user's rights, and an error wher
   assert.deepEqual(await nodesOf(api, [{ kind: 'pod', ...named }]), new Set(['host1']));
   assert.deepEqual(await nodesOf(api, [{ kind: 'deployment', namespace: 'default', name: 'web' }]), new Set(['host1']));
   assert.deepEqual(await nodesOf(api, [{ kind: 'service', namespace: 'default', name: 'db' }]), new Set(['host7']));
+  const cronJob: Target = { kind: 'cronjob', namespace: 'default', name: 'nightly' };
+  const jobs = '/apis/batch/v1/namespaces/default/jobs';
+  const ofCronJob = { ownerReferences: [{ kind: 'CronJob', name: 'nightly' }] };
+  put('/apis/batch/v1/namespaces/default/cronjobs/nightly', {});
+  put(`${jobs}/other-1`, { metadata: { name: 'other-1' } });
+  assert.deepEqual(await nodesOf(api, [cronJob]), new Set(), 'it has not run yet');
+  put(`${jobs}/nightly-29922850`, { metadata: { name: 'nightly-29922850', ...ofCronJob } });
+  assert.deepEqual(await nodesOf(api, [cronJob]), new Set(['host1']));
+  assert.equal(fake.selectors.at(-1), 'job-name in (nightly-29922850)');
   assert.deepEqual(await nodesOf(api, [{ kind: 'node', name: 'host5' }]), new Set(['host5']));
   assert.equal(await nodesOf(api, [{ kind: 'all' }]), undefined);
   const gone: Target = { kind: 'pod', namespace: 'default', name: 'gone' };

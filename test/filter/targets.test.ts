@@ -11,9 +11,11 @@ test('every spelling of a kind is the same kind', () => {
   const spellings: Record<string, string[]> = {
     pod: ['pod', 'pods', 'po', 'Pod'],
     deployment: ['deploy', 'deployment', 'deployments'],
+    replicaset: ['rs', 'replicaset', 'replicasets'],
     statefulset: ['sts', 'statefulset', 'statefulsets'],
     daemonset: ['ds', 'daemonset', 'daemonsets'],
     job: ['job', 'jobs'],
+    cronjob: ['cj', 'cronjob', 'cronjobs'],
     service: ['svc', 'service', 'services'],
   };
   for (const [kind, words] of Object.entries(spellings)) {
@@ -29,11 +31,18 @@ test('every spelling of a kind is the same kind', () => {
 });
 
 test('a target may be written as kubectl get -o name writes it', () => {
-  const names = ['deployment.apps/web', 'statefulset.apps/web', 'daemonset.apps/web', 'job.batch/web', 'Deployments.apps/other'];
+  const names = [
+    'deployment.apps/web',
+    'statefulset.apps/web',
+    'daemonset.apps/web',
+    'job.batch/web',
+    'cronjob.batch/web',
+    'ReplicaSets.apps/web',
+  ];
   const { targets, filterWords } = parse([...names, 'udp']);
   assert.deepEqual(
     targets.map((target) => target.kind),
-    ['deployment', 'statefulset', 'daemonset', 'job', 'deployment'],
+    ['deployment', 'statefulset', 'daemonset', 'job', 'cronjob', 'replicaset'],
   );
   assert.deepEqual(filterWords, ['udp']);
 });
@@ -102,7 +111,7 @@ test('mistakes are usage errors that say what to write', () => {
     [['cm/settings'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
     [['deployment.batch/web'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
     [['service.serving.knative.dev/web'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
-    [['pod/a', 'replicaset.apps/web-5d9c'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
+    [['pod/a', 'replicaset.example.com/web-5d9c'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
     [['toString/settings'], {}, 'KTRACE_E_KIND_UNKNOWN', /svc\//],
     [['pod/'], {}, 'KTRACE_E_ARGUMENT', /^$/],
     [['pod/Not_A_Name'], {}, 'KTRACE_E_ARGUMENT', /^$/],

@@ -18,6 +18,10 @@ describe('targets on a node of the real cluster', () => {
     assert.deepEqual(podsOf({ kind: 'deployment', namespace: 'default', name: 'frontend' }), ['frontend-9fb79bd4b']);
     assert.deepEqual(podsOf({ kind: 'daemonset', namespace: 'shop', name: 'on-host' }), ['on-host']);
     assert.deepEqual(podsOf({ kind: 'job', namespace: 'shop', name: 'nightly-29922850' }), ['nightly-29922850']);
+    assert.deepEqual(podsOf({ kind: 'cronjob', namespace: 'shop', name: 'nightly' }), ['nightly-29922850']);
+    assert.deepEqual(podsOf({ kind: 'replicaset', namespace: 'default', name: 'frontend-9fb79bd4b' }), ['frontend-9fb79bd4b']);
+    for (const name of ['frontend', 'frontend-9fb79bd4', '-9fb79bd4b'])
+      assert.deepEqual(podsOf({ kind: 'replicaset', namespace: 'default', name }), [], name);
     assert.deepEqual(podsOf({ kind: 'selector', selector: 'app=redis' }), ['redis-slave-6cb65547f']);
     assert.deepEqual(podsOf({ kind: 'selector', namespace: 'shop', selector: 'app=redis' }), []);
     assert.deepEqual(podsOf({ kind: 'namespace', name: 'kube-system' }), ['coredns-6c4cf68df9']);

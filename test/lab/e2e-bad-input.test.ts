@@ -65,7 +65,7 @@ suite('what is wrong is said clearly, with the right exit code', { skip: SKIP },
 
   test('mistakes in the words are usage errors, and near words are suggested', async () => {
     await fail([
-      { argv: follow('rs/web'), code: 2, says: [/rs/, /KTRACE_E_KIND_UNKNOWN/] },
+      { argv: follow('rc/web'), code: 2, says: [/rc/, /KTRACE_E_KIND_UNKNOWN/] },
       { argv: follow('web'), code: 2, says: [/web/, /KTRACE_E_KIND_MISSING/] },
       { argv: follow('pod/web', 'tcp', 'port', 'x'), code: 2, says: [/tcp port x/, /KTRACE_E_FILTER/] },
       { argv: follow('-l', 'app=(a'), code: 2, says: [/KTRACE_E_SELECTOR/] },
