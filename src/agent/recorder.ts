@@ -263,9 +263,11 @@ export class Recorder implements Sink {
 
   #write(event: PacketEvent | FlowEvent): void {
     for (const name of servicesOf(event)) this.services.use(name);
-    const owner = this.#forwarder(event) ?? ownerOf(event, this.node);
+    const forwarder = this.#forwarder(event);
+    const owner = forwarder ?? ownerOf(event, this.node);
     const line = JSON.stringify(patched(event));
-    const lane = this.#shares.charge(owner?.uid ?? '', line.length * this.#builders.share.ratio, this.#nowMs());
+    const peer = forwarder === undefined && owner !== undefined ? peerOf(event, owner) : undefined;
+    const lane = this.#shares.charge(owner?.uid ?? '', line.length * this.#builders.share.ratio, this.#nowMs(), peer);
     if (lane === 'cut') {
       this.counts.cut += 1;
       this.#lost('recorder-share', owner, 1);
@@ -382,4 +384,12 @@ function ownerOf(event: PacketEvent | FlowEvent, node: string): PodRef | undefin
   const ends = endsOf(event);
   if (!isRequest) ends.reverse();
   return ends.find(({ pod }) => pod?.node === node)?.pod;
+}
+
+/** Who began what is charged to the pod that answers: a pod of another node; '' for all who are no pods, whose addresses may be forged. */
+function peerOf(event: PacketEvent | FlowEvent, { uid }: PodRef): string | undefined {
+  const isRequest = event.kind === 'flow' || event.dir === 'request';
+  const isAsked = isRequest ? event.src.pod?.uid !== uid : event.src.pod?.uid === uid;
+  if (!isAsked) return undefined;
+  return (isRequest ? event.src : event.dst).pod?.uid ?? '';
 }

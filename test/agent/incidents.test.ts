@@ -36,9 +36,15 @@ interface Recording {
   record(pod: PodRef, count: number): void;
 }
 
-async function start(t: TestContext, { folder, afterMs = 0 }: { folder?: string; afterMs?: number } = {}): Promise<Recording> {
+async function start(
+  t: TestContext,
+  { folder, afterMs = 0, ageMs = 3_600_000 }: { folder?: string; afterMs?: number; ageMs?: number } = {},
+): Promise<Recording> {
   const own = folder ?? mkdtempSync(join(tmpdir(), 'ktrace-incidents-'));
-  const recorder = await startRecorder(t, { directory: own, budgetBytes: BUDGET_BYTES, incidents: { afterMs } });
+  const recorder = await startRecorder(t, {
+    ...{ directory: own, budgetBytes: BUDGET_BYTES, incidents: { afterMs } },
+    config: { directory: own, budgetBytes: BUDGET_BYTES, ageMs },
+  });
   t.after(() => rmSync(own, { recursive: true, force: true }));
   let serial = 0;
   return {
@@ -106,7 +112,7 @@ describe('an incident', () => {
   const dead = podOf('dead');
 
   it('keeps the pod’s records when the recording has none of them any more, and nobody else’s', async (t) => {
-    const { recorder, record } = await start(t, { afterMs: 300 });
+    const { recorder, record } = await start(t, { afterMs: 300, ageMs: 1500 });
     record(dead, 20);
     record(podOf('other'), 20);
     await written(recorder, 40);
@@ -115,7 +121,7 @@ describe('an incident', () => {
     record(dead, 7);
     const { id, records, cut } = await whole(recorder);
     assert.deepEqual([records, cut], [27, 0]);
-    // Pushed out by what other pods do, each within its own share.
+    // It goes for its age, when what other pods do has filled its segment.
     let serial = 0;
     await until(
       'nothing of the pod is left in the recording',

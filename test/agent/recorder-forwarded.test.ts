@@ -9,6 +9,7 @@ import { createLog } from '../../src/util/log.ts';
 import { packet } from '../client/events.ts';
 import { until } from '../support/until.ts';
 import { FakeFeed } from './fake-feed.ts';
+import { startRecorder } from './recorder-fixture.ts';
 
 const [VICTIM, FORGER] = ['victim', 'forger'].map(
   (name): PodRef => ({ namespace: 'default', name, uid: name, node: 'host1', labels: {} }),
@@ -48,4 +49,32 @@ test('what a pod forwards, or sends with a forged address, is charged to it, and
   recorder.event(sent('own', 'victim'));
   await until('what was cut is told', () => cut.length > 0);
   assert.deepEqual([...new Set(cut.map(({ pod }) => pod?.name))], ['forger']);
+});
+
+test('what another node’s pod floods a pod with leaves the pod’s own records, and those of others who ask it, within its share', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'ktrace-flooded-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const recorder = await startRecorder(t, {
+    ...{ directory, budgetBytes: 2 * 1024 * 1024, feed: new FakeFeed() },
+    ownPods: () => [{ pod: VICTIM as PodRef, ips: ['10.244.1.2'] }],
+  });
+  const remote = (name: string): PodRef => ({ namespace: 'default', name, uid: name, node: 'host2', labels: {} });
+  const victim = { ip: '10.244.1.2', port: 80, pod: VICTIM as PodRef };
+  const asks = (id: string, name: string | undefined, dir: 'request' | 'reply' = 'request') => {
+    const peer = { ip: '10.244.2.9', port: 40000, ...(name === undefined ? {} : { pod: remote(name) }) };
+    const [src, dst] = dir === 'request' ? [peer, victim] : [victim, peer];
+    return packet({ id, fingerprint: id, src, dst, dir, hops: [] });
+  };
+  for (const flooder of ['flooder', undefined]) {
+    // Requests, and answers to them.
+    for (let at = 0; at < FLOOD; at++)
+      recorder.event(asks(`flood-${flooder}-${at}`, flooder, at % 2 === 0 ? 'request' : 'reply'));
+    await recorder.settled();
+    assert.ok(recorder.counts.cut > 0);
+    const { writtenRecords } = recorder.stores.share.counts;
+    recorder.event(asks(`other-${flooder}`, `other-${flooder}`));
+    recorder.event(packet({ id: `own-${flooder}`, src: victim, dst: { ip: '203.0.113.9', port: 53 }, hops: [] }));
+    await recorder.settled();
+    if (flooder !== undefined) assert.equal(recorder.stores.share.counts.writtenRecords, writtenRecords + 2);
+  }
 });
