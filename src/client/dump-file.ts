@@ -90,16 +90,20 @@ export class DumpFile {
   }
 }
 
-/** Is it a dump of ktrace's? What cannot be opened is none; who reads it will say why. */
+const HEAD = Buffer.from('KTRACE', 'latin1');
+
+/** Does a dump of ktrace's begin so? */
+export function isDumpHead(bytes: Buffer): boolean {
+  return bytes.subarray(0, HEAD.length).equals(HEAD);
+}
+
+/** Is this regular file a dump of ktrace's? What cannot be opened is none; who reads it will say why. */
 export async function isDumpFile(path: string): Promise<boolean> {
-  if (path === '-') return false;
   const file = await open(path, 'r').catch(() => undefined);
   if (file === undefined) return false;
   try {
-    // Reading a pipe would take from it what its reader then misses.
-    if (!(await file.stat()).isFile()) return false;
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(6), 0, 6, 0);
-    return bytesRead === 6 && buffer.toString('latin1') === 'KTRACE';
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD.length), 0, HEAD.length, 0);
+    return isDumpHead(buffer.subarray(0, bytesRead));
   } catch {
     return false;
   } finally {
@@ -113,9 +117,13 @@ export async function isDumpFile(path: string): Promise<boolean> {
  */
 export async function* readDump(
   path: string,
-  { onManifest, onUnreadable }: { onManifest?(manifest: Manifest): void; onUnreadable?(error: KtraceError): void } = {},
+  {
+    name = path,
+    onManifest,
+    onUnreadable,
+  }: { name?: string; onManifest?(manifest: Manifest): void; onUnreadable?(error: KtraceError): void } = {},
 ): AsyncGenerator<KtraceEvent> {
-  for await (const value of linesOf(path, 'records', onManifest)) {
+  for await (const value of linesOf({ path, name }, 'records', onManifest)) {
     const { readable, error } = checkEvents([value]);
     if (error !== undefined) onUnreadable?.(error);
     yield* readable;
@@ -123,9 +131,9 @@ export async function* readDump(
 }
 
 /** The Services that a dump tells of. Throws as {@link linesOf} does, and KTRACE_E_PROTOCOL where one is none. */
-export async function* readDumpServices(path: string): AsyncGenerator<ToldService> {
+export async function* readDumpServices(path: string, name = path): AsyncGenerator<ToldService> {
   let whole: ToldService | undefined;
-  for await (const value of linesOf(path, 'names')) {
+  for await (const value of linesOf({ path, name }, 'names')) {
     checkService(value);
     if (whole !== undefined && whole.namespace === value.namespace && whole.name === value.name) {
       whole.endpoints.push(...value.endpoints);
@@ -144,17 +152,17 @@ export async function* readDumpServices(path: string): AsyncGenerator<ToldServic
  * that could be read was given
  */
 async function* linesOf(
-  path: string,
+  { path, name }: { path: string; name: string },
   type: 'records' | 'names',
   onManifest: (manifest: Manifest) => void = () => undefined,
 ): AsyncGenerator<unknown> {
   const damaged: { at: number; bytes: number }[] = [];
   let isWhole = false;
-  const file = await guarded(path, () => open(path, 'r'));
+  const file = await guarded(name, () => open(path, 'r'));
   try {
     const { size } = await file.stat();
     const blocks = readBlocks(file, {
-      name: path,
+      name,
       untilByte: size,
       wants: (header) => header.type === type || header.type === 'manifest',
       onDamage: (damage) => damaged.push(damage),
@@ -176,13 +184,13 @@ async function* linesOf(
   const [first] = damaged;
   if (first !== undefined && isWhole) {
     const more = damaged.length === 1 ? '' : `, and ${damaged.length - 1} more pieces`;
-    throw new KtraceError('KTRACE_E_DUMP_DAMAGED', `${path} is damaged: ${first.bytes} bytes at ${first.at}${more}`, {
+    throw new KtraceError('KTRACE_E_DUMP_DAMAGED', `${name} is damaged: ${first.bytes} bytes at ${first.at}${more}`, {
       hint: 'Everything else of it was shown.',
     });
   }
   if (!isWhole) {
     const where = first === undefined ? '' : `, from byte ${first.at} on`;
-    throw new KtraceError('KTRACE_E_DUMP_INCOMPLETE', `${path} is half a dump: its end is missing${where}`, {
+    throw new KtraceError('KTRACE_E_DUMP_INCOMPLETE', `${name} is half a dump: its end is missing${where}`, {
       hint: 'Everything that is in it was shown.',
     });
   }

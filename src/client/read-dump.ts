@@ -14,7 +14,7 @@ import { readFilter } from './words.ts';
  * that could be read was printed.
  */
 export async function readDumpFile(
-  { path, words, count, ...style }: ReadOptions,
+  { path, name = path, words, count, ...style }: ReadOptions & { name?: string },
   io: Pick<ReadIo, 'interrupt' | 'lookUp'> & DumpOutputIo,
 ): Promise<number> {
   const filter = await readFilter(words.join(' '), io.lookUp);
@@ -35,7 +35,7 @@ export async function readDumpFile(
     unreadable ??= error;
   };
   try {
-    for await (const event of readDump(path, { onManifest, onUnreadable })) {
+    for await (const event of readDump(path, { name, onManifest, onUnreadable })) {
       if (printer.isGone) break;
       if (io.interrupt.aborted) {
         printer.describe({ troubles: ['The reading was interrupted: what comes after is missing.'] });

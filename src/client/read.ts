@@ -7,13 +7,14 @@ import { lonePacket, type NodeView, packetEvent } from '../flow/packet-event.ts'
 import { readCapture } from '../store/capture-file.ts';
 import type { CapturedPacket } from '../store/captured-packet.ts';
 import { dissect } from '../store/dissect.ts';
+import type { FileReader } from '../store/file-reader.ts';
 import { payloadOf } from '../store/link-payload.ts';
 import { badArgument, EXIT } from '../util/errors.ts';
-import { isDumpFile } from './dump-file.ts';
 import { GatedOutput } from './gated-output.ts';
 import { Initiators } from './initiators.ts';
 import type { DumpFormat } from './output.ts';
 import { readDumpFile } from './read-dump.ts';
+import { openSource } from './read-source.ts';
 import { createPrinter, printerOptions, type TextStyle } from './render/printer.ts';
 import { undecidedFileText } from './snap-text.ts';
 
@@ -46,7 +47,16 @@ const PROGRESS_MS = 1000;
  * everything that could be read was printed.
  */
 export async function runRead(options: ReadOptions, io: ReadIo): Promise<number> {
-  if (await isDumpFile(options.path)) return readDumpFile(options, io);
+  const source = await openSource(options.path, io.stdin, io.interrupt);
+  try {
+    if (source.dump !== undefined) return await readDumpFile({ ...options, ...source.dump }, io);
+    return await readPackets(options, io, source.pipe);
+  } finally {
+    await source.close();
+  }
+}
+
+async function readPackets(options: ReadOptions, io: ReadIo, pipe: FileReader | undefined): Promise<number> {
   const { output: format } = options;
   if (format === 'pcapng' || format === 'html') throw badArgument(`-o ${format}`, 'a dump of ktrace to read', options.path);
   const text = options.words.join(' ');
@@ -59,7 +69,7 @@ export async function runRead(options: ReadOptions, io: ReadIo): Promise<number>
   const progress = startProgress(io, counts);
   const initiators = new Initiators();
   try {
-    for await (const packet of readCapture(options.path, io.stdin)) {
+    for await (const packet of readCapture(options.path, pipe)) {
       if (io.interrupt.aborted || output.isGone) break;
       counts.read += 1;
       const event = filter.takes(packet) ? eventOf(packet, counts.read, initiators) : undefined;

@@ -1,4 +1,4 @@
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { endsOf } from '../event/ends.ts';
 import type { AddressOwner, Target } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
@@ -7,6 +7,7 @@ import { inTurns } from './doctor.ts';
 import { readDumpServices } from './dump-file.ts';
 import { type Asked, type DumpScope, type Recordings, withRecordings } from './dump-nodes.ts';
 import { askRecorded } from './node-question.ts';
+import { openSource } from './read-source.ts';
 import { unrecordedTime } from './recorded-range.ts';
 import { escapeText, safeJson } from './render/escape.ts';
 import { serviceLines } from './service-text.ts';
@@ -55,12 +56,18 @@ export function tellServices(
 export async function readServices(
   path: string,
   output: 'text' | 'json',
-  { stdout, stderr }: Pick<ServicesIo, 'stdout' | 'stderr'>,
+  { stdin, stdout, stderr }: Pick<ServicesIo, 'stdout' | 'stderr'> & { stdin: Readable },
 ): Promise<number> {
   let count = 0;
-  for await (const service of readDumpServices(path)) {
-    count += 1;
-    stdout.write(textOf(service, output));
+  const source = await openSource(path, stdin);
+  try {
+    // What is no dump is refused by who reads it.
+    for await (const service of readDumpServices(source.dump?.path ?? path, source.dump?.name)) {
+      count += 1;
+      stdout.write(textOf(service, output));
+    }
+  } finally {
+    await source.close();
   }
   stderr.write(`ktrace: ${count} ${count === 1 ? 'Service' : 'Services'}\n`);
   return EXIT.ok;

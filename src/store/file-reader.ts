@@ -22,6 +22,12 @@ export class FileReader {
     return taken;
   }
 
+  /** The next `count` bytes as {@link take} gives them, which stay to be taken. */
+  async peek(count: number): Promise<Buffer> {
+    if (this.#rest.length < count) await this.#fill(count);
+    return this.#rest.subarray(0, count);
+  }
+
   async #fill(count: number): Promise<void> {
     const parts: Uint8Array[] = [this.#rest];
     let total = this.#rest.length;

@@ -121,7 +121,7 @@ describe('ktrace read', () => {
   test('says what is no capture file, and what is not there', async () => {
     const other = await ktrace('read', KTRACE);
     assert.equal(other.code, 2);
-    assert.match(other.stderr, /Expected a pcap or pcapng file .* \[KTRACE_E_CAPTURE_FORMAT\]/);
+    assert.match(other.stderr, /Expected a dump of ktrace, a pcap or a pcapng file .* \[KTRACE_E_CAPTURE_FORMAT\]/);
     const missing = await ktrace('read', join(folder, 'nothing.pcap'));
     assert.equal(missing.code, 2);
     assert.match(missing.stderr, /ENOENT.*\[KTRACE_E_FILE\]/);

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { describe, test } from 'node:test';
 import { readCapture } from '../../src/store/capture-file.ts';
 import type { CapturedPacket } from '../../src/store/captured-packet.ts';
+import { FileReader } from '../../src/store/file-reader.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 
 /** An IPv4 UDP packet from 10.0.0.1:1000 to 10.0.0.2:53, and one of ICMP. */
@@ -89,7 +90,7 @@ async function packetsOf(file: Buffer): Promise<{ packets: CapturedPacket[]; err
   try {
     // In pieces of 7 bytes, so that nothing lies in one.
     const pieces = Array.from({ length: Math.ceil(file.length / 7) }, (_, index) => file.subarray(index * 7, index * 7 + 7));
-    for await (const packet of readCapture('-', Readable.from(pieces))) packets.push(packet);
+    for await (const packet of readCapture('-', new FileReader(Readable.from(pieces)))) packets.push(packet);
     return { packets, error: undefined };
   } catch (error) {
     return { packets, error };
