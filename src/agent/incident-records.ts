@@ -28,7 +28,10 @@ export interface IncidentRecordsOptions {
 /** Of text. */
 const LEAST_BLOCK_BYTES = 4096;
 
-/** Copies what a recording has of one pod and a time. One block of each part of the recording is in memory at a time, and what is copied. */
+/** How each loss begins, so that not every line has to be parsed. */
+const LOSS = '{"v":1,"kind":"lost"';
+
+/** Copies what a recording has of one pod and a time, and the losses of then that are of all pods. One block of each part of the recording is in memory at a time, and what is copied. */
 export async function incidentRecords(
   recorder: Pick<Recorder, 'stores' | 'limiter'>,
   { uid, fromMs, toMs, after, mostBytes, cut, onDamage }: IncidentRecordsOptions,
@@ -57,9 +60,12 @@ export async function incidentRecords(
     found.places = places;
     for (const line of raw.toString('utf8').split('\n')) {
       // Most lines are of other pods: they are not worth being parsed.
-      if (!line.includes(uid)) continue;
-      const timeMs = timeOf(JSON.parse(line) as KtraceEvent);
-      if (timeMs < fromMs || timeMs > toMs) continue;
+      if (!line.includes(uid) && !line.startsWith(LOSS)) continue;
+      const event = JSON.parse(line) as KtraceEvent;
+      if (event.kind === 'lost' && event.pod !== undefined && event.pod.uid !== uid) continue;
+      const timeMs = timeOf(event);
+      const beganMs = event.kind === 'lost' ? Date.parse(event.from) || timeMs : timeMs;
+      if (timeMs < fromMs || beganMs > toMs) continue;
       text += builder.add(line, timeMs, [uid]);
       if (builder.isFull || text >= blockBytes) take();
     }

@@ -7,7 +7,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { answerRecorded, Dump } from '../../src/agent/dump.ts';
 import type { Recorder } from '../../src/agent/recorder.ts';
 import type { Incident, PodTrouble } from '../../src/event/incident.ts';
-import type { KtraceEvent, PacketEvent, PodRef } from '../../src/event/types.ts';
+import type { KtraceEvent, LostEvent, PacketEvent, PodRef } from '../../src/event/types.ts';
 import type { AgentMessage } from '../../src/protocol/messages.ts';
 import { hop, packet } from '../client/events.ts';
 import { until, untilHolds } from '../support/until.ts';
@@ -138,6 +138,25 @@ describe('an incident', () => {
     assert.ok(events.every((event) => (event as PacketEvent).headers?.length === 1));
     const { totalBytes } = recorder.incidents;
     assert.ok(totalBytes > 0 && totalBytes <= BUDGET_BYTES / 10);
+  });
+
+  it('has what was lost meanwhile of its pod, and of all pods, and nothing of others’ losses', async (t) => {
+    const { recorder, record } = await start(t);
+    record(dead, 3);
+    const from = new Date().toISOString();
+    const lost = (count: number, pod?: PodRef): LostEvent => {
+      const of = pod === undefined ? { stage: 'kernel-ring' as const } : { stage: 'pod-rate' as const, pod };
+      return { v: 1, kind: 'lost', node: 'host1', ...of, count, from, to: new Date().toISOString() };
+    };
+    for (const event of [lost(5), lost(6, dead), lost(7, podOf('other'))]) recorder.event(event);
+    // Long before.
+    recorder.event({ ...lost(8), stage: 'flow-table', from: '2026-01-01T00:00:00Z', to: '2026-01-01T00:00:01Z' });
+    await recorder.settled();
+    recorder.incidents.report(trouble(dead));
+    const { id } = await whole(recorder);
+    const events = await dump(recorder, id);
+    assert.deepEqual(events.flatMap((event) => (event.kind === 'lost' ? [event.count] : [])).sort(), [5, 6]);
+    assert.equal(events.length, 5);
   });
 
   it('is bounded in bytes: what is closest to the crash stays, and what found no room is counted', async (t) => {
