@@ -1,5 +1,5 @@
 import { STRENGTH } from './arithmetic.ts';
-import type { Arithmetic, Direction, Expression, Operator, Primitive } from './ast.ts';
+import type { Arithmetic, Direction, Expression, Primitive } from './ast.ts';
 import { hostNameText } from './host-name.ts';
 
 const DIRECTIONS: Record<Direction, string> = { either: '', src: 'src ', dst: 'dst ', both: 'src and dst ' };
@@ -122,11 +122,12 @@ function head(protocol: string | undefined, direction: Direction): string {
   return `${protocol === undefined ? '' : `${protocol} `}${DIRECTIONS[direction]}`;
 }
 
-function printArithmetic(value: Arithmetic, isForReaders: boolean): string {
-  const side = (of: Arithmetic): string => {
-    const text = printArithmetic(of, isForReaders);
-    return of.kind === 'operation' || of.kind === 'negative' ? `(${text})` : text;
-  };
+/** `isLast`: nothing of its side of the comparison stands behind it, which `%` and `^` would take as theirs. */
+function printArithmetic(value: Arithmetic, isForReaders: boolean, isLast = true): string {
+  const side = (of: Arithmetic, isPlain: boolean, isLastOne: boolean): string =>
+    isPlain || (of.kind !== 'operation' && of.kind !== 'negative')
+      ? printArithmetic(of, isForReaders, isLastOne)
+      : `(${printArithmetic(of, isForReaders)})`;
   switch (value.kind) {
     case 'number':
       return String(value.value);
@@ -134,19 +135,36 @@ function printArithmetic(value: Arithmetic, isForReaders: boolean): string {
       return 'len';
     case 'bytes':
       return `${value.protocol}[${printArithmetic(value.index, isForReaders)}${value.size === 1 ? '' : `:${value.size}`}]`;
-    case 'negative':
-      return `-${side(value.of)}`;
+    case 'negative': {
+      const isPlain = value.of.kind === 'operation' ? isGreedy(value.of) && isLast : true;
+      return `-${side(value.of, isPlain && !isForReaders, isLast)}`;
+    }
     case 'operation': {
-      const isPlain = !isForReaders && bindsFirst(value.left, value.operator);
-      const left = isPlain ? printArithmetic(value.left, isForReaders) : side(value.left);
-      return `${left} ${value.operator} ${side(value.right)}`;
+      const left = side(value.left, !isForReaders && isReadAsLeft(value.left, value), false);
+      const right = side(value.right, !isForReaders && isReadAsRight(value.right, value, isLast), isLast);
+      return `${left} ${value.operator} ${right}`;
     }
   }
 }
 
+type Operation = Arithmetic & { kind: 'operation' };
+
+function isGreedy({ operator }: Operation): boolean {
+  return STRENGTH[operator] === undefined;
+}
+
+function strengthOf({ operator }: Operation): number {
+  return STRENGTH[operator] ?? 0;
+}
+
 /** Whether a left side is read before the operator behind it, without parentheses. */
-function bindsFirst(left: Arithmetic, operator: Operator): boolean {
-  if (left.kind !== 'operation') return false;
-  const [first, second] = [STRENGTH[left.operator], STRENGTH[operator]];
-  return first !== undefined && second !== undefined && first >= second;
+function isReadAsLeft(left: Arithmetic, own: Operation): boolean {
+  if (isGreedy(own)) return false;
+  return left.kind !== 'operation' || (!isGreedy(left) && strengthOf(left) >= strengthOf(own));
+}
+
+/** Whether the whole of a right side is, and no more than it. */
+function isReadAsRight(right: Arithmetic, own: Operation, isLast: boolean): boolean {
+  if (right.kind !== 'operation' || isGreedy(own)) return true;
+  return isGreedy(right) ? isLast : strengthOf(right) > strengthOf(own);
 }

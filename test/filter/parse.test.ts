@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Expression } from '../../src/filter/ast.ts';
 import { parseFilter } from '../../src/filter/parse.ts';
 import { printFilter } from '../../src/filter/print.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { fc } from '../support/fast-check.ts';
+import { SEED } from '../support/seed.ts';
+import { randomFilter } from './support/expressions.ts';
+import { randomOf } from './support/random.ts';
 
 describe('a filter', () => {
   for (const [text, printed] of [
@@ -50,6 +54,32 @@ test('a filter that is as long and as deep as may be can be read again once prin
     assert.deepEqual(parseFilter(printFilter(expression)), expression, text);
   }
 });
+
+test(`whatever can be read can be read again once printed, however deep it is (seed ${SEED})`, () => {
+  const random = randomOf(SEED + 31);
+  let deep = 0;
+  for (let count = 0; count < 800; count++) {
+    const filter = randomFilter(random);
+    // As many of them as the parser takes: one parenthesis more is too many.
+    for (let nots = 99; nots >= 40; nots--) {
+      const expression = parsed(`${'not '.repeat(nots)}(${filter})`);
+      if (expression === undefined) continue;
+      assert.deepEqual(parsed(printFilter(expression)), expression, filter);
+      deep += 1;
+      break;
+    }
+  }
+  assert.ok(deep > 400, `only ${deep} were read`);
+});
+
+function parsed(text: string): Expression | undefined {
+  try {
+    return parseFilter(text);
+  } catch (error) {
+    assert.ok(error instanceof KtraceError);
+    return undefined;
+  }
+}
 
 /** Filter, the place that the caret is under, and what the message says. */
 const MISTAKES: [filter: string, at: string, message: RegExp][] = [
