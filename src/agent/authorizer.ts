@@ -13,9 +13,9 @@ import {
 import type { Subscription } from '../event/target.ts';
 import type { Reviewed, Reviewer } from '../kube/reviews.ts';
 import type { IsSigned } from '../kube/token-keys.ts';
+import type { Counter } from '../util/counter.ts';
 import type { Logger } from '../util/log.ts';
 import { Answers } from './answers.ts';
-import type { Counter } from './feed.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
 import { askedTooOften, denied, type Finding, type Right, refusal, unavailable, undecided } from './refusals.ts';
 import { type Standing, strongest } from './standing.ts';

@@ -1,11 +1,28 @@
-import type { Counter } from './feed.ts';
+import type { AnswerTracker } from '../flow/answers.ts';
+import type { Assembler } from '../flow/assemble.ts';
+import type { FlowTracker } from '../flow/flows.ts';
+import type { Counter } from '../util/counter.ts';
 import type { Guard } from './guard.ts';
 import type { Interfaces } from './interfaces.ts';
-import type { Pipeline } from './pipeline.ts';
 import type { Tracer } from './tracer.ts';
 
+/** The stages of a pipeline, with what they count. */
+export interface CountedStages {
+  assembler: Pick<Assembler, 'counts' | 'held'>;
+  flows: Pick<FlowTracker, 'counts' | 'open'>;
+  answers: Pick<AnswerTracker, 'evicted'>;
+  /** Events handed to followers, by kind. */
+  told: Readonly<Record<string, number>>;
+  /** Records of the kernel ring that could not be decoded. */
+  malformed: number;
+  followers: number;
+  /** The part of the followers' filters that the kernel evaluates. */
+  kernelFilter: string | undefined;
+  guard: Guard;
+}
+
 /** Every stage's counters for the metrics: what came in, what went out, what was dropped and why. No pod or address labels. */
-export function pipelineCounters(pipeline: Pipeline, tracer: Tracer, interfaces: Interfaces): Counter[] {
+export function pipelineCounters(pipeline: CountedStages, tracer: Tracer, interfaces: Interfaces): Counter[] {
   const kernel = tracer.stats();
   const { assembler, flows } = pipeline;
   return [

@@ -10,8 +10,9 @@ import { type DumpSelection, dumpSelection } from './dump-selection.ts';
 import { unpatched } from './headers.ts';
 import { withoutAddress } from './hidden-address.ts';
 import type { DumpPlace } from './place-seal.ts';
+import type { Damage, Places } from './record-places.ts';
 import type { Recorder } from './recorder.ts';
-import { BEGINNING, type Damage, type Places, type RecordBlock, readRecords } from './recording.ts';
+import { BEGINNING, type RecordBlock, readRecords } from './recording.ts';
 import { answerServices } from './services-answer.ts';
 import { SessionFilter } from './session-filter.ts';
 

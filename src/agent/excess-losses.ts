@@ -1,5 +1,5 @@
 import type { PodRef } from '../event/types.ts';
-import type { BuiltBlock } from '../store/block-builder.ts';
+import type { BuiltBlock } from '../store/block.ts';
 import { type Loss, LossSums } from './loss-sums.ts';
 
 /**

@@ -1,7 +1,8 @@
 import type { Scope } from '../access/scope.ts';
-import type { HookReport, NodeReport } from '../event/node-report.ts';
+import type { NodeReport } from '../event/node-report.ts';
 import type { Resolved, Subscription } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
+import type { Counter } from '../util/counter.ts';
 
 /**
  * Takes a subscription's events. Called on the main loop: must not block or throw. All followers get an event before any of them gets the next one; nobody
@@ -23,9 +24,6 @@ export interface Follower {
   close(): void;
 }
 
-/** State of a kernel hook, for doctor. */
-export type HookState = HookReport;
-
 /** What the pipeline offers to the server. */
 export interface Feed {
   readonly node: string;
@@ -43,12 +41,4 @@ export interface Feed {
   notReady(): string | undefined;
   /** The counters of all stages, for the metrics. */
   counters(): Counter[];
-}
-
-export interface Counter {
-  /** Prometheus name, e.g. `ktrace_sightings_total`. */
-  name: string;
-  help: string;
-  type: 'counter' | 'gauge';
-  values: { labels: Record<string, string>; value: number }[];
 }

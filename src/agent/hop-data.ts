@@ -1,6 +1,6 @@
 import { type Captured, seenBytes } from '../event/captured.ts';
 import type { PacketEvent } from '../event/types.ts';
-import type { AssembledPacket } from '../flow/packet-event.ts';
+import type { AssembledPacket } from '../flow/open-packet.ts';
 
 /** The packet's record with the bytes that a follower sees of it: at the first hop, and at each where they are others than before. */
 export function withData({ event, hopCaptured }: Pick<AssembledPacket, 'event' | 'hopCaptured'>, snapBytes: number): PacketEvent {

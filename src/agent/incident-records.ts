@@ -1,7 +1,8 @@
 import type { KtraceEvent } from '../event/types.ts';
 import { BlockBuilder } from '../store/block-builder.ts';
-import type { Recorder } from './recorder.ts';
-import { type Damage, type Places, readRecords } from './recording.ts';
+import type { Damage, Places } from './record-places.ts';
+import type { RecordedParts } from './recording.ts';
+import { readRecords } from './recording.ts';
 
 /** A pod's records of a time, packed again. */
 export interface IncidentRecords {
@@ -33,7 +34,7 @@ const LOSS = '{"v":1,"kind":"lost"';
 
 /** Copies what a recording has of one pod and a time, and the losses of then that are of all pods. One block of each part of the recording is in memory at a time, and what is copied. */
 export async function incidentRecords(
-  recorder: Pick<Recorder, 'stores' | 'limiter'>,
+  recorder: RecordedParts,
   { uid, fromMs, toMs, after, mostBytes, cut, onDamage }: IncidentRecordsOptions,
 ): Promise<IncidentRecords> {
   const builder = new BlockBuilder('records');

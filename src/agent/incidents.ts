@@ -5,15 +5,15 @@ import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import type { Turns } from '../util/turns.ts';
 import { incidentRecords } from './incident-records.ts';
+import type { Damage, Places } from './record-places.ts';
 import { placesOf, textOf } from './record-places.ts';
-import type { Recorder } from './recorder.ts';
-import type { Damage, Places, RecordBlock } from './recording.ts';
+import type { RecordBlock, RecordedParts } from './recording.ts';
 
 export interface IncidentsOptions {
   directory: string;
   /** All incidents together. */
   budgetBytes: number;
-  recorder: Pick<Recorder, 'stores' | 'limiter'>;
+  recorder: RecordedParts;
   /** Who shares the threads that files are written by. */
   writing: Turns;
   /** When the events until now are in the recording. */

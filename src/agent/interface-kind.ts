@@ -1,4 +1,4 @@
-import type { InterfaceKind } from '../flow/packet-event.ts';
+import type { InterfaceKind } from '../flow/open-packet.ts';
 import type { Link } from '../native/types.ts';
 
 const ARPHRD_LOOPBACK = 772;

@@ -1,4 +1,4 @@
-import type { InterfaceKind } from '../flow/packet-event.ts';
+import type { InterfaceKind } from '../flow/open-packet.ts';
 import type { Address, Link, LinkChange, LinkWatcher, NativeModule } from '../native/types.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';

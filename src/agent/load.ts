@@ -1,9 +1,9 @@
 import { release } from 'node:os';
 import { LAYOUT_VERSION } from '../event/layout.ts';
+import type { HookReport } from '../event/node-report.ts';
 import type { BpfObject, NativeModule } from '../native/types.ts';
 import { u32, u64 } from '../util/bytes.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
-import type { HookState } from './feed.ts';
 
 /** From this fill of the ring on the kernel wakes the reader at once: a quarter of it. */
 const WAKE_FRACTION = 4;
@@ -38,8 +38,8 @@ export interface Loaded {
   dropReasons: ReadonlyMap<number, string>;
   /** The kernel tells a drop's receiving socket (6.11 and later). */
   knowsReceivers: boolean;
-  conntrack: HookState;
-  drops: HookState;
+  conntrack: HookReport;
+  drops: HookReport;
   /** What the object was fitted to this kernel by. */
   config: Record<string, Uint8Array>;
   /** What cannot be had on this kernel costs only its own facts. */
@@ -117,12 +117,12 @@ export function canFilter(arch: string, kernel: string): boolean {
   return arch !== 'arm64' || Number.parseInt(kernel, 10) >= 6;
 }
 
-const CONNTRACK: HookState = { name: 'conntrack', backend: 'none', state: 'on', reason: 'read at the tc hooks' };
+const CONNTRACK: HookReport = { name: 'conntrack', backend: 'none', state: 'on', reason: 'read at the tc hooks' };
 const NO_CONNTRACK: LoadNotice = {
   code: 'KTRACE_N_NO_CONNTRACK',
   text: "translations cannot be told: conntrack's types are not in this kernel's BTF (is nf_conntrack loaded?)",
 };
-const NO_REASONS: HookState = {
+const NO_REASONS: HookReport = {
   name: 'drops',
   backend: 'none',
   state: 'unavailable',
@@ -130,12 +130,12 @@ const NO_REASONS: HookState = {
 };
 
 /** With the drops' program where the kernel takes it; a refusal of that one costs the drops alone. */
-function openWithDrops(open: (without: string[]) => BpfObject, kernel: string): { object: BpfObject; drops: HookState } {
+function openWithDrops(open: (without: string[]) => BpfObject, kernel: string): { object: BpfObject; drops: HookReport } {
   try {
     return { object: open([]), drops: { name: 'drops', backend: 'tracepoint', state: 'idle' } };
   } catch (error) {
     if (!String((error as { op?: string }).op).includes(DROP_PROGRAM)) throw loadError(error, kernel);
-    const drops: HookState = { name: 'drops', backend: 'none', state: 'unavailable', reason: messageOf(error) };
+    const drops: HookReport = { name: 'drops', backend: 'none', state: 'unavailable', reason: messageOf(error) };
     return { object: openWithout(open, kernel), drops };
   }
 }

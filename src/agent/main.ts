@@ -4,7 +4,7 @@ import type { NoticeEvent } from '../event/types.ts';
 import { type KubeAccess, openApi } from '../kube/api.ts';
 import { inClusterAccess } from '../kube/in-cluster.ts';
 import type { NamesIndex } from '../kube/names-index.ts';
-import type { PodRecord } from '../kube/pod-book.ts';
+import type { PodRecord } from '../kube/pod-records.ts';
 import { openReviewer } from '../kube/reviews.ts';
 import { type Kube, startKube } from '../kube/start.ts';
 import { openTokenKeys } from '../kube/token-keys.ts';

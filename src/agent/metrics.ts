@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { Counter as FeedCounter } from '../util/counter.ts';
 import { Recent } from '../util/recent.ts';
-import type { Counter as FeedCounter } from './feed.ts';
 import type { SessionCounts, Sessions } from './sessions.ts';
 
 /** Content type of the Prometheus text format. */

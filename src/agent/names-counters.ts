@@ -1,5 +1,5 @@
 import type { Kube } from '../kube/start.ts';
-import type { Counter } from './feed.ts';
+import type { Counter } from '../util/counter.ts';
 
 /** What the agent asks of the API server, what comes from there, and how much it holds of it; by kind of object. */
 export function namesCounters(kube: Pick<Kube, 'state' | 'index'>): Counter[] {

@@ -2,23 +2,24 @@ import { randomBytes } from 'node:crypto';
 import type { Scope } from '../access/scope.ts';
 import { distinctBytes } from '../event/captured.ts';
 import { decodeBatch } from '../event/decode.ts';
-import type { NodeReport } from '../event/node-report.ts';
+import type { HookReport, NodeReport } from '../event/node-report.ts';
 import type { Sighting } from '../event/sighting.ts';
 import type { Subscription } from '../event/target.ts';
 import type { FlowEvent, Hop, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
 import { AnswerTracker } from '../flow/answers.ts';
 import { Assembler } from '../flow/assemble.ts';
 import { type EndPods, type FlowCounting, FlowTracker, type TrackedFlow } from '../flow/flows.ts';
-import type { AssembledPacket, NodeView } from '../flow/packet-event.ts';
+import type { AssembledPacket, NodeView } from '../flow/open-packet.ts';
 import { translatedTuple } from '../flow/translation.ts';
 import type { PodBehind } from '../kube/types.ts';
 import type { NativeModule, RingReader } from '../native/types.ts';
+import type { Counter } from '../util/counter.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { formatUnixNs } from '../util/time.ts';
 import { pipelineCounters } from './counters.ts';
 import { diagnose, NO_PACKETS } from './doctor.ts';
-import type { Counter, Feed, Follower, HookState, Sink } from './feed.ts';
+import type { Feed, Follower, Sink } from './feed.ts';
 import { type FollowSetOptions, isWanted } from './follow-set.ts';
 import { Followers, type Following, type TargetChange } from './followers.ts';
 import { Guard } from './guard.ts';
@@ -135,7 +136,7 @@ export class Pipeline implements Feed {
     if (!options.symbols.areKnown) this.#notices.put(NO_SYMBOLS);
   }
 
-  hooks(): HookState[] {
+  hooks(): HookReport[] {
     return this.#options.tracer.hooks();
   }
 

@@ -2,8 +2,8 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { KtraceError } from '../util/errors.ts';
+import type { Places } from './record-places.ts';
 import { placesOf, textOf } from './record-places.ts';
-import type { Places } from './recording.ts';
 
 /** Where a dump goes on: behind so many lines of the block that is read next behind `before`. */
 export interface DumpPlace {

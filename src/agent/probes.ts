@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
+import type { HookReport } from '../event/node-report.ts';
 import type { BpfObject, NativeModule } from '../native/types.ts';
 import { messageOf } from '../util/errors.ts';
-import type { HookState } from './feed.ts';
 import { listModules, type ModuleList } from './kernel-modules.ts';
 import { type ProbeBackend, type RefusedBackends, refusedBackends } from './probe-backends.ts';
 import { listFunctions, PROBES, type Probe, resolveProbes, symbolsOf } from './probe-plan.ts';
@@ -78,7 +78,7 @@ export class Probes {
     this.#load();
   }
 
-  hooks(): HookState[] {
+  hooks(): HookReport[] {
     return this.#states.map((state) => {
       const { probe, loaded, handle, refusal } = state;
       const reason = refusal ?? state.reason;

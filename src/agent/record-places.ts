@@ -1,5 +1,18 @@
+import type { Place } from '../store/segment-reader.ts';
 import { KtraceError } from '../util/errors.ts';
-import type { Places } from './recording.ts';
+
+/** A damaged piece of a recording. */
+export interface Damage {
+  /** Of the file in the recording's folder, of an incident's in that of incidents. */
+  name: string;
+  at: number;
+  bytes: number;
+}
+
+export interface Places {
+  share: Place;
+  excess: Place;
+}
 
 /** Where reading a recording goes on, as text. */
 export function textOf({ share, excess }: Places): string {

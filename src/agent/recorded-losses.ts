@@ -1,6 +1,6 @@
 import type { LostEvent } from '../event/types.ts';
+import type { BuiltBlock } from '../store/block.ts';
 import { encodeBlock } from '../store/block.ts';
-import type { BuiltBlock } from '../store/block-builder.ts';
 import type { Dictionaries } from '../store/dictionaries.ts';
 import { type Loss, LossSums } from './loss-sums.ts';
 import { LOST_KEY } from './record-keys.ts';

@@ -1,5 +1,6 @@
-import type { Counter } from './feed.ts';
-import type { Recorder, RecordLane } from './recorder.ts';
+import type { Counter } from '../util/counter.ts';
+import type { Recorder } from './recorder.ts';
+import type { RecordLane } from './recording.ts';
 
 /** The recorder's counters; none where nothing is recorded. */
 export function recorderCounters(recorder: Recorder | undefined): Counter[] {

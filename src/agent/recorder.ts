@@ -4,8 +4,8 @@ import { endsOf } from '../event/ends.ts';
 import type { RecordedService } from '../event/service.ts';
 import type { FlowEvent, KtraceEvent, LostEvent, LostStage, NoticeEvent, PacketEvent, PodRef } from '../event/types.ts';
 import type { ServiceWithSlices } from '../kube/service-book.ts';
-import { PLAIN_VERSION } from '../store/block.ts';
-import { BlockBuilder, type BuiltBlock } from '../store/block-builder.ts';
+import { type BuiltBlock, PLAIN_VERSION } from '../store/block.ts';
+import { BlockBuilder } from '../store/block-builder.ts';
 import { Dictionaries, twice } from '../store/dictionaries.ts';
 import type { NameLine, Recorded } from '../store/owners.ts';
 import { SegmentStore, type SegmentStoreOptions } from '../store/segment-store.ts';
@@ -26,7 +26,7 @@ import { ReadLimiter } from './read-limiter.ts';
 import type { RecordConfig } from './record-config.ts';
 import { keysOf, servicesOf } from './record-keys.ts';
 import { eventOf, RecordedLosses } from './recorded-losses.ts';
-import { ownersIn, servicesIn } from './recording.ts';
+import { ownersIn, type RecordLane, servicesIn } from './recording.ts';
 import type { RememberedReading } from './remembered-reading.ts';
 import { ServiceNames } from './service-names.ts';
 
@@ -50,8 +50,7 @@ export interface RecorderOptions {
 }
 
 /** Parts of the budget: records within pods' shares, records over them, names of pods, Services with their endpoints. */
-const PARTS = { share: 0.7, excess: 0.12, names: 0.04, services: 0.04 } as const;
-export type RecordLane = keyof typeof PARTS;
+const PARTS: Readonly<Record<RecordLane, number>> = { share: 0.7, excess: 0.12, names: 0.04, services: 0.04 };
 /** What it reports itself: it has written that already. */
 const OWN_STAGES: ReadonlySet<LostStage> = new Set(['recorder', 'recorder-share']);
 const INCIDENTS_PART = 0.1;

@@ -3,21 +3,15 @@ import { mayHold } from '../store/bloom.ts';
 import type { NameLine, Recorded } from '../store/owners.ts';
 import { recordedOwners } from '../store/owners.ts';
 import { type Place, readSegments, type SegmentBlock } from '../store/segment-reader.ts';
+import type { SegmentStore } from '../store/segment-store.ts';
 import { recordedServices, type ServiceLine } from '../store/services.ts';
+import type { ReadLimiter } from './read-limiter.ts';
 import { LOST_KEY } from './record-keys.ts';
-import type { Recorder } from './recorder.ts';
+import type { Damage, Places } from './record-places.ts';
 import { RememberedReading } from './remembered-reading.ts';
 
 /** A record comes later than what it is about: the end of a conversation after the longest time that it may be quiet. */
 const LATE_MS = 150_000;
-
-/** A damaged piece of a recording. */
-export interface Damage {
-  /** Of the file in the recording's folder, of an incident's in that of incidents. */
-  name: string;
-  at: number;
-  bytes: number;
-}
 
 export interface ReadRecordsOptions {
   sinceMs: number;
@@ -29,11 +23,6 @@ export interface ReadRecordsOptions {
   onDamage(damage: Damage): void;
 }
 
-export interface Places {
-  share: Place;
-  excess: Place;
-}
-
 /** A block of records, of which part of the recording, and where both parts go on behind it. */
 export interface RecordBlock {
   raw: Buffer;
@@ -41,18 +30,27 @@ export interface RecordBlock {
   places: Places;
 }
 
+/** What is read of a recording. */
+export interface RecordedParts {
+  stores: Record<RecordLane, SegmentStore>;
+  limiter: ReadLimiter;
+}
+
+/** Its parts: records within pods' shares, records over them, names of pods, Services with their endpoints. */
+export type RecordLane = 'share' | 'excess' | 'names' | 'services';
+
 /** Who owned what on this node, as far back as its recording goes. */
-export function ownersIn(recorder: Pick<Recorder, 'stores' | 'limiter'>): RememberedReading<Recorded> {
+export function ownersIn(recorder: RecordedParts): RememberedReading<Recorded> {
   return wholeOf(recorder, 'names', (lines: AsyncIterable<NameLine>) => recordedOwners(lines));
 }
 
 /** What the Services were, and which endpoints they had, as far back as the recording goes. */
-export function servicesIn(recorder: Pick<Recorder, 'stores' | 'limiter'>): RememberedReading<RecordedService[]> {
+export function servicesIn(recorder: RecordedParts): RememberedReading<RecordedService[]> {
   return wholeOf(recorder, 'services', (lines: AsyncIterable<ServiceLine>) => recordedServices(lines));
 }
 
 function wholeOf<Line, T>(
-  recorder: Pick<Recorder, 'stores' | 'limiter'>,
+  recorder: RecordedParts,
   lane: 'names' | 'services',
   combine: (lines: AsyncIterable<Line>) => Promise<T>,
 ): RememberedReading<T> {
@@ -65,7 +63,7 @@ function wholeOf<Line, T>(
 
 /** Line by line: each segment begins with all of them again, which must not all be in memory. */
 async function* linesOf<Line>(
-  recorder: Pick<Recorder, 'stores' | 'limiter'>,
+  recorder: RecordedParts,
   lane: 'names' | 'services',
   onDamage: (damage: Damage) => void,
 ): AsyncGenerator<Line> {
@@ -83,10 +81,7 @@ async function* linesOf<Line>(
 }
 
 /** The blocks that may hold what is asked for, of both parts of the recording, in order of time. One block of each is held at a time. */
-export async function* readRecords(
-  recorder: Pick<Recorder, 'stores' | 'limiter'>,
-  options: ReadRecordsOptions,
-): AsyncGenerator<RecordBlock> {
+export async function* readRecords(recorder: RecordedParts, options: ReadRecordsOptions): AsyncGenerator<RecordBlock> {
   const { sinceMs, untilMs, keys, after, onDamage } = options;
   const wanted = keys === undefined ? undefined : [...keys, LOST_KEY];
   // Of a segment that is read at least every header is.

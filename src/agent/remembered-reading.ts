@@ -1,5 +1,5 @@
 import type { Segment } from '../store/segment-store.ts';
-import type { Damage } from './recording.ts';
+import type { Damage } from './record-places.ts';
 
 export interface RememberedReadingOptions<T> {
   segments(): readonly Segment[];

@@ -12,11 +12,12 @@ import {
   upgradeRequired,
 } from '../protocol/admission.ts';
 import { MAX_CLIENT_FRAME_BYTES, STREAM_PATH, SUBPROTOCOL } from '../protocol/constants.ts';
+import type { Counter } from '../util/counter.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { type Authorize, allowAll, type Vouch } from './authorizer.ts';
 import { Connection } from './connection.ts';
-import type { Counter, Feed } from './feed.ts';
+import type { Feed } from './feed.ts';
 import { DEFAULT_LIMITS, type Limits } from './limits.ts';
 import { METRICS_TYPE, MetricsPage, serverCounters } from './metrics.ts';
 import type { Recorder } from './recorder.ts';

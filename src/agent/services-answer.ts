@@ -1,8 +1,8 @@
 import type { RecordedService } from '../event/service.ts';
 import type { Access } from './authorizer.ts';
 import type { DumpSelection } from './dump-selection.ts';
+import type { Damage } from './record-places.ts';
 import type { Recorder } from './recorder.ts';
-import type { Damage } from './recording.ts';
 
 /** States and endpoints of one message: some 150 bytes each. */
 const MOST_TOLD = 50_000;

@@ -1,12 +1,12 @@
 import { readdirSync } from 'node:fs';
 import { release } from 'node:os';
 import { ADDRESS, BODY, INTERFACE, INTERFACE_VALUE, SERVICE_KEY, STATS, TARGET } from '../event/layout.ts';
+import type { HookReport } from '../event/node-report.ts';
 import type { KernelProgram } from '../filter/ebpf-assembly.ts';
-import type { InterfaceKind } from '../flow/packet-event.ts';
+import type { InterfaceKind } from '../flow/open-packet.ts';
 import type { BpfObject, NativeModule } from '../native/types.ts';
 import { u32 } from '../util/bytes.ts';
 import { messageOf } from '../util/errors.ts';
-import type { HookState } from './feed.ts';
 import { KernelFlows } from './flow-table.ts';
 import { canFilter, knowsConntrack, type Loaded, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
 import { missesOf, Probes, type ProbesOptions } from './probes.ts';
@@ -86,7 +86,7 @@ export class Tracer {
   #statsBefore: Partial<KernelStats> = {};
   #missesBefore = 0;
   #dropHandle: number | undefined;
-  #dropState: HookState;
+  #dropState: HookReport;
   /** Why the drops' program could not be attached. */
   #dropRefusal: string | undefined;
   /** What is in the kernel's maps. */
@@ -175,7 +175,7 @@ export class Tracer {
     }
   }
 
-  hooks(): HookState[] {
+  hooks(): HookReport[] {
     return [
       { name: 'tc', backend: this.tcBackend, state: this.#attached.size > 0 ? 'on' : 'idle' },
       this.#dropRefusal === undefined

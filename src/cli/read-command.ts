@@ -1,5 +1,6 @@
 import { lookup } from 'node:dns/promises';
-import { type ReadOptions, runRead } from '../client/read.ts';
+import { runRead } from '../client/read.ts';
+import type { ReadOptions } from '../client/read-options.ts';
 import { badArgument } from '../util/errors.ts';
 import { parseCount } from './duration.ts';
 import { interruption } from './interruption.ts';

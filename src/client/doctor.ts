@@ -7,7 +7,7 @@ import { Credentials } from './credentials.ts';
 import { firstGates, type Gate } from './gates.ts';
 import { hostNetworkText, podsOnHostNetwork } from './host-network.ts';
 import { type KubeOptions, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
-import { askNode } from './node-question.ts';
+import { askNode, type SilentNode } from './node-question.ts';
 import { nodesIfAllowed } from './nodes.ts';
 import { forwardPort } from './port-forward.ts';
 import { reportLines } from './render/doctor.ts';
@@ -23,14 +23,6 @@ export interface DoctorIo {
   stderr: Writable;
   interrupt: AbortSignal;
   findLab(): { name: string; kubeconfig: string } | undefined;
-}
-
-/** A node that could not be asked. */
-export interface SilentNode {
-  v: 1;
-  node: string;
-  works: false;
-  reason: string;
 }
 
 const NO_GATE = 'The node has no gate, which is the way to its agent: ktrace status says what is there';

@@ -1,4 +1,5 @@
 import type { Writable } from 'node:stream';
+import type { NodeIncident } from '../event/incident.ts';
 import type { Target } from '../event/target.ts';
 import type { KtraceEvent, LostStage } from '../event/types.ts';
 import type { LookUp } from '../filter/resolve.ts';
@@ -13,7 +14,7 @@ import { DumpOutput } from './dump-output.ts';
 import { ownersOf } from './dump-owners.ts';
 import { isOfPod } from './dump-pod.ts';
 import { FollowFilter } from './follow-filter.ts';
-import { findIncident, type NodeIncident } from './incidents.ts';
+import { findIncident } from './incidents.ts';
 import type { RecordedAnswer } from './node-question.ts';
 import type { DumpFormat } from './output.ts';
 import { RecordedNames } from './recorded-names.ts';

@@ -1,9 +1,9 @@
+import type { Writable } from 'node:stream';
 import type { KtraceEvent } from '../event/types.ts';
 import { CaptureWriter, checkCaptureGoesTo } from './capture-writer.ts';
-import type { FollowIo, FollowOptions } from './follow.ts';
-import { Output } from './output.ts';
+import { Output, type OutputFormat } from './output.ts';
 import type { Palette } from './render/colors.ts';
-import { createPrinter, printerOptions, type TextStyle } from './render/printer.ts';
+import { createPrinter, printerOptions, type TextIo, type TextStyle } from './render/printer.ts';
 import { eventText } from './render/text.ts';
 import { SameNotices } from './same-notices.ts';
 import { Tally } from './tally.ts';
@@ -11,7 +11,7 @@ import { Tally } from './tally.ts';
 /** What a follow prints, as it comes: text and JSON by the line, a capture by the packet, so that who reads a pipe sees each at once. */
 export class FollowOutput {
   readonly shown = new Tally();
-  readonly #stderr: FollowIo['stderr'];
+  readonly #stderr: Writable;
   readonly #output: Output;
   readonly #lineOf: ReturnType<typeof createPrinter>;
   /** For people; a program reads who says what. */
@@ -25,8 +25,8 @@ export class FollowOutput {
    * {@link Output}.
    */
   constructor(
-    { output, here, ...style }: TextStyle & Pick<FollowOptions, 'output'> & { here?: string | undefined },
-    io: Pick<FollowIo, 'stdout' | 'stderr' | 'env'>,
+    { output, here, ...style }: TextStyle & { output: OutputFormat; here?: string | undefined },
+    io: TextIo & { stdout: Writable; stderr: Writable },
     handler: ConstructorParameters<typeof Output>[1],
   ) {
     const { stdout, stderr } = io;

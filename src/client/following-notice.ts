@@ -1,6 +1,7 @@
 import type { Resolved, ResolvedPod, Target } from '../event/target.ts';
 import type { FollowedPods, NoticeEvent } from '../event/types.ts';
-import { targetText } from './target-text.ts';
+import { listText } from '../util/many-text.ts';
+import { followNodesText, targetText } from './target-text.ts';
 
 /** A node of a follow, as far as its connection stands. */
 export interface FollowedNode {
@@ -14,8 +15,6 @@ export interface FollowedNode {
 const TELL_AGAIN_MS = 1000;
 /** Pods named in one notice, at most. */
 const MAX_PODS = 100;
-/** Nodes named in a line, at most. */
-const MAX_NODES = 10;
 
 /** Tells what is followed, and where: once every agent that answers follows it, and again when that has changed. */
 export class FollowingNotice {
@@ -92,11 +91,6 @@ export function hostNetworkNodes(pods: readonly ResolvedPod[]): string[] {
   return [...new Set(pods.filter(isOnHostNetwork).map(({ node }) => node))].sort();
 }
 
-/** What to follow instead of such pods. */
-export function followNodesText(nodes: readonly string[]): string {
-  return `follow ${listText(nodes.map((node) => `node/${node}`))}`;
-}
-
 function isOnHostNetwork({ hostNetwork, ips }: ResolvedPod): boolean {
   return hostNetwork === true && ips.length === 0;
 }
@@ -127,12 +121,6 @@ function whatText(seen: number, pods: number, addresses: number): string {
   if (seen > 0) return countOf(seen, 'pod');
   if (addresses > 0) return countOf(addresses, 'address');
   return pods > 0 ? 'no address' : 'no pod yet';
-}
-
-/** Names in a line, up to ten of them. */
-export function listText(names: readonly string[]): string {
-  const more = names.length - MAX_NODES;
-  return names.slice(0, MAX_NODES).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }
 
 function countOf(count: number, what: 'pod' | 'node' | 'address'): string {

@@ -5,8 +5,9 @@ import type { KtraceError } from '../util/errors.ts';
 import type { ClockEstimate } from './clock.ts';
 import { type Arrival, Connection, type Timeouts } from './connection.ts';
 import { FollowFilter, type ReadFilter } from './follow-filter.ts';
+import type { FollowStatus } from './follow-status.ts';
 import { type FollowedNode, FollowingNotice, hostNetworkNodes } from './following-notice.ts';
-import { MERGE_DEFAULTS, Merge, type MergeCounts } from './merge.ts';
+import { MERGE_DEFAULTS, Merge } from './merge.ts';
 import { Undecided } from './undecided.ts';
 import { corrections, WireClocks } from './wire-clocks.ts';
 
@@ -36,28 +37,6 @@ export interface FollowingOptions {
   nowMs(): number;
   timeouts?: Timeouts;
   random?(): number;
-}
-
-/** What a follow came to, for the summary and for who waits in vain. */
-export interface FollowStatus {
-  agents: number;
-  agentsUp: number;
-  pods: number;
-  addresses: number;
-  /** Nodes of pods that use the node's network. */
-  hostNetwork: string[];
-  counts: MergeCounts;
-  lost: Partial<Record<LostStage, number>>;
-  /** Nodes that are not followed at this moment. */
-  missing: string[];
-  /** Nodes with a time of which nobody can say what was lost. */
-  gaps: string[];
-  /** Nodes that were not seen at all of their interfaces, if only for a time. */
-  partly: string[];
-  /** Packets of which less was captured than the filter reads, on the nodes and here, and up to where it reads them. */
-  undecided: { packets: number; wantsBytes: number };
-  /** As the agents have it. */
-  filter: string | undefined;
 }
 
 interface Followed {

@@ -1,5 +1,5 @@
 import type { Writable } from 'node:stream';
-import type { Incident } from '../event/incident.ts';
+import type { NodeIncident } from '../event/incident.ts';
 import { EXIT, KtraceError } from '../util/errors.ts';
 import { type Asked, type DumpScope, type Recordings, withRecordings } from './dump-nodes.ts';
 import { escapeText, safeJson } from './render/escape.ts';
@@ -18,11 +18,6 @@ export interface IncidentsIo {
   stderr: Writable;
   interrupt: AbortSignal;
   findLab(): { name: string; kubeconfig: string } | undefined;
-}
-
-/** An incident and the node that keeps it. */
-export interface NodeIncident extends Incident {
-  node: string;
 }
 
 /** `ktrace dump --incidents`: those of the targets' pods, oldest first. Gives the exit code; throws as a dump does. */

@@ -128,3 +128,11 @@ function refused(node: string, { code, message }: { code: string; message: strin
     hint: 'Use the same version of ktrace on both sides: ktrace status shows the image of the agents.',
   });
 }
+
+/** A node that could not be asked. */
+export interface SilentNode {
+  v: 1;
+  node: string;
+  works: false;
+  reason: string;
+}

@@ -1,9 +1,8 @@
-import type { Endpoint, FlowEvent, PacketEvent } from '../event/types.ts';
+import type { Endpoint, FlowEvent, NoticeEvent, PacketEvent } from '../event/types.ts';
 import { LINGER_MS } from '../protocol/constants.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
+import { listText } from '../util/many-text.ts';
 import type { Api } from './api.ts';
-import type { Following } from './following.ts';
-import { listText } from './following-notice.ts';
 import { type Gate, listGates } from './gates.ts';
 
 /** A follow reaches up to so many nodes: where there are more, those of the targets and of their peers. */
@@ -30,6 +29,15 @@ const LEAVE_AFTER_MS = LINGER_MS;
 /** Between two questions for the targets' nodes: an answer may have thousands of pods. */
 const TARGETS_EVERY_MS = 15_000;
 
+/** Who reads the nodes that a watch keeps. */
+export interface NodeReader {
+  /** From now on these; those that are not among them are left. */
+  setNodes(nodes: ReadonlySet<string>): void;
+  /** The node's gate is another one now, or is ready again. */
+  retryNow(node: string): void;
+  notice(level: NoticeEvent['level'], code: NoticeEvent['code'], text: string): void;
+}
+
 /** Keeps a follow's nodes to those that have a gate and matter, by looking at the gates every few seconds. */
 export class NodeWatch {
   readonly #options: NodeWatchOptions;
@@ -37,7 +45,7 @@ export class NodeWatch {
   #gates: Map<string, Gate>;
   /** Nodes that had a gate: since when they have none. */
   readonly #gateless = new Map<string, number>();
-  #following: Following | undefined;
+  #reader: NodeReader | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isBlind = false;
   #wanted: Set<string> | undefined;
@@ -63,9 +71,9 @@ export class NodeWatch {
     );
   }
 
-  start(following: Following): void {
-    this.#following = following;
-    following.setNodes(this.#nodes());
+  start(reader: NodeReader): void {
+    this.#reader = reader;
+    reader.setNodes(this.#nodes());
     this.#lookLater();
   }
 
@@ -73,7 +81,7 @@ export class NodeWatch {
   peers(event: PacketEvent | FlowEvent): void {
     if (this.#wanted === undefined) return;
     const ends: Endpoint[] = [event.src, event.dst, ...(event.nat ?? []).map(({ after }) => after)];
-    if (this.#want(ends.flatMap(({ pod, node }) => pod?.node ?? node ?? []))) this.#following?.setNodes(this.#nodes());
+    if (this.#want(ends.flatMap(({ pod, node }) => pod?.node ?? node ?? []))) this.#reader?.setNodes(this.#nodes());
   }
 
   close(): void {
@@ -103,7 +111,7 @@ export class NodeWatch {
     if (this.#hasToldLeftOut || this.#leftOut.size === 0) return;
     this.#hasToldLeftOut = true;
     const text = `a follow reaches ${MAX_NODES} nodes; what only others see is not told: ${listText([...this.#leftOut].sort())}`;
-    this.#following?.notice('warn', 'KTRACE_N_NODES_LEFT_OUT', text);
+    this.#reader?.notice('warn', 'KTRACE_N_NODES_LEFT_OUT', text);
   }
 
   #lookLater(): void {
@@ -118,7 +126,7 @@ export class NodeWatch {
     } catch (error) {
       if (!this.#isBlind && !this.#abort.signal.aborted) {
         this.#isBlind = true;
-        this.#following?.notice(
+        this.#reader?.notice(
           'warn',
           'KTRACE_N_API_UNREACHABLE',
           `${messageOf(error)}; following goes on with the nodes that are known`,
@@ -138,20 +146,20 @@ export class NodeWatch {
     try {
       const nodes = await targetNodes(this.#abort.signal);
       this.#isTargetsBlind = false;
-      if (this.#want(nodes ?? this.#gates.keys())) this.#following?.setNodes(this.#nodes());
+      if (this.#want(nodes ?? this.#gates.keys())) this.#reader?.setNodes(this.#nodes());
     } catch (error) {
       if (this.#isTargetsBlind || this.#isBlind || this.#abort.signal.aborted) return;
       this.#isTargetsBlind = true;
       const text = `${messageOf(error)}; nodes that the targets' pods move to are not followed`;
-      this.#following?.notice('warn', 'KTRACE_N_API_UNREACHABLE', text);
+      this.#reader?.notice('warn', 'KTRACE_N_API_UNREACHABLE', text);
     }
   }
 
   #adopt(gates: Map<string, Gate>): void {
-    const following = this.#following;
+    const reader = this.#reader;
     // Port-forwards go through the API server: they can stand again now.
     const isBack = this.#isBlind;
-    if (isBack) following?.notice('info', 'KTRACE_N_API_BACK', 'the API server answers again');
+    if (isBack) reader?.notice('info', 'KTRACE_N_API_BACK', 'the API server answers again');
     this.#isBlind = false;
     const before = this.#gates;
     this.#gates = gates;
@@ -160,10 +168,10 @@ export class NodeWatch {
     if (this.#wanted === undefined && gates.size > MAX_NODES) {
       this.#wanted = new Set([...before.keys(), ...this.#gateless.keys()].slice(0, MAX_NODES));
     }
-    following?.setNodes(this.#nodes());
+    reader?.setNodes(this.#nodes());
     for (const [node, gate] of gates) {
       const known = before.get(node);
-      if (gate.isReady && (isBack || known?.isReady === false || known?.name !== gate.name)) following?.retryNow(node);
+      if (gate.isReady && (isBack || known?.isReady === false || known?.name !== gate.name)) reader?.retryNow(node);
     }
   }
 

@@ -5,7 +5,7 @@ import { countText, manyText } from '../util/many-text.ts';
 import { type Manifest, readDump } from './dump-file.ts';
 import { DumpOutput, type DumpOutputIo } from './dump-output.ts';
 import type { ReadFilter } from './follow-filter.ts';
-import type { ReadIo, ReadOptions } from './read.ts';
+import type { ReadIo, ReadOptions } from './read-options.ts';
 import { recordedNotes, undecidedRecordsText } from './snap-text.ts';
 import { readFilter } from './words.ts';
 

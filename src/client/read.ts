@@ -1,9 +1,9 @@
-import type { Readable, Writable } from 'node:stream';
 import type { PacketEvent } from '../event/types.ts';
 import { FileFilter } from '../filter/file-filter.ts';
 import { parseFilter } from '../filter/parse.ts';
-import { type LookUp, resolveNames } from '../filter/resolve.ts';
-import { lonePacket, type NodeView, packetEvent } from '../flow/packet-event.ts';
+import { resolveNames } from '../filter/resolve.ts';
+import type { NodeView } from '../flow/open-packet.ts';
+import { lonePacket, packetEvent } from '../flow/packet-event.ts';
 import { readCapture } from '../store/capture-file.ts';
 import type { CapturedPacket } from '../store/captured-packet.ts';
 import { dissect } from '../store/dissect.ts';
@@ -12,32 +12,11 @@ import { payloadOf } from '../store/link-payload.ts';
 import { badArgument, EXIT } from '../util/errors.ts';
 import { GatedOutput } from './gated-output.ts';
 import { Initiators } from './initiators.ts';
-import type { DumpFormat } from './output.ts';
 import { readDumpFile } from './read-dump.ts';
+import type { ReadIo, ReadOptions } from './read-options.ts';
 import { openSource } from './read-source.ts';
-import { createPrinter, printerOptions, type TextStyle } from './render/printer.ts';
+import { createPrinter, printerOptions } from './render/printer.ts';
 import { undecidedFileText } from './snap-text.ts';
-
-export interface ReadOptions extends TextStyle {
-  /** `-`: standard input. */
-  path: string;
-  /** The filter's words. */
-  words: string[];
-  /** `pcapng` and `html`: of a dump only. */
-  output: DumpFormat;
-  /** Packets to show before leaving. */
-  count?: number | undefined;
-}
-
-export interface ReadIo {
-  stdin: Readable;
-  stdout: Writable & { isTTY?: boolean; columns?: number };
-  stderr: Writable & { isTTY?: boolean };
-  /** Aborted when the user interrupts. */
-  interrupt: AbortSignal;
-  env: Readonly<Record<string, string | undefined>>;
-  lookUp: LookUp;
-}
 
 /** How often a terminal is told how far it is, ms. */
 const PROGRESS_MS = 1000;

@@ -1,5 +1,5 @@
 import type { NoticeEvent } from '../event/types.ts';
-import { listText } from './following-notice.ts';
+import { listText } from '../util/many-text.ts';
 
 /** Nodes of one kind say the same when a follow begins, one after the other, until what is followed is told. What is wrong waits less. */
 const INFO_MS = 1000;

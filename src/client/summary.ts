@@ -1,9 +1,9 @@
 import { countText, manyText } from '../util/many-text.ts';
-import type { FollowStatus } from './following.ts';
-import { followNodesText } from './following-notice.ts';
+import type { FollowStatus } from './follow-status.ts';
 import type { MergeCounts } from './merge.ts';
 import { escapeText } from './render/escape.ts';
 import type { Tally } from './tally.ts';
+import { followNodesText } from './target-text.ts';
 
 /** What a follow or a dump came to. */
 type Outcome = Pick<FollowStatus, 'counts' | 'lost' | 'agents' | 'missing' | 'gaps'> & Partial<Pick<FollowStatus, 'partly'>>;

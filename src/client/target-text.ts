@@ -1,4 +1,5 @@
 import type { Target } from '../event/target.ts';
+import { listText } from '../util/many-text.ts';
 
 /** The namespace that all targets are in; undefined where there are several, or a node. */
 export function onlyNamespace(targets: readonly Target[]): string | undefined {
@@ -24,4 +25,9 @@ export function targetText(target: Target): string {
     default:
       return `${target.kind} ${target.namespace}/${target.name}`;
   }
+}
+
+/** What to follow instead of pods that use their nodes' network. */
+export function followNodesText(nodes: readonly string[]): string {
+  return `follow ${listText(nodes.map((node) => `node/${node}`))}`;
 }

@@ -31,3 +31,8 @@ export interface Incident extends PodTrouble {
   /** False while the time after it still goes on. */
   isWhole: boolean;
 }
+
+/** An incident and the node that keeps it. */
+export interface NodeIncident extends Incident {
+  node: string;
+}

@@ -1,7 +1,7 @@
 import { isEchoReply, isEchoRequest } from '../event/names.ts';
 import type { IcmpFacts, PacketEvent } from '../event/types.ts';
 import { isUnicast } from '../util/address.ts';
-import type { AssembledPacket } from './packet-event.ts';
+import type { AssembledPacket } from './open-packet.ts';
 import { translatedTuple } from './translation.ts';
 
 /** What should be answered: a ping, a SYN, a datagram to DNS or to a Service. */

@@ -4,7 +4,8 @@ import { EarlyRewrites } from './early.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { HeldPackets, sightingsOf } from './held-packets.ts';
 import { ErrorsMade } from './icmp-error.ts';
-import { type AssembledPacket, assembled, type NodeView, type OpenPacket, packetEvent } from './packet-event.ts';
+import type { AssembledPacket, NodeView, OpenPacket } from './open-packet.ts';
+import { assembled, packetEvent } from './packet-event.ts';
 import { conntrackRank } from './translation.ts';
 
 export interface AssemblerOptions {

@@ -1,6 +1,6 @@
 import { dropReasonName, isEchoReply, protocolName, UNKNOWN_SYMBOL } from '../event/names.ts';
 import type { Sighting } from '../event/sighting.ts';
-import type { NodeView } from './packet-event.ts';
+import type { NodeView } from './open-packet.ts';
 
 /** Functions that empty a closed socket's queue (kernels that have QUEUE_PURGE say so). */
 const QUEUES_EMPTIED = ['skb_queue_purge', 'inet_sock_destruct', 'sk_stream_kill_queues'];

@@ -1,6 +1,6 @@
 import { dropReasonName } from '../event/names.ts';
 import type { Sighting } from '../event/sighting.ts';
-import type { NodeView, OpenPacket } from './packet-event.ts';
+import type { NodeView, OpenPacket } from './open-packet.ts';
 
 /** What became of a packet, by its drops. */
 export interface Fate {

@@ -1,7 +1,7 @@
 import type { Tuple } from '../event/sighting.ts';
 import type { Counts, Endpoint, FlowEvent, PacketEvent, PodRef, Translation } from '../event/types.ts';
 import { formatUnixNs } from '../util/time.ts';
-import type { AssembledPacket, InterfaceKind } from './packet-event.ts';
+import type { AssembledPacket, InterfaceKind } from './open-packet.ts';
 import { translatedTuple } from './translation.ts';
 
 /** What one interface has counted of a flow. */

@@ -1,4 +1,4 @@
-import type { OpenPacket } from './packet-event.ts';
+import type { OpenPacket } from './open-packet.ts';
 
 /** Told packets in the order they were told. Their size is bounded by their sightings: a packet has one, or dozens where it is copied. */
 export class HeldPackets {

@@ -1,7 +1,7 @@
 import { protocolName } from '../event/names.ts';
 import type { Sighting } from '../event/sighting.ts';
 import type { IcmpFacts, IcmpOrigin, QuotedFlow, Translation } from '../event/types.ts';
-import type { NodeView, OpenPacket } from './packet-event.ts';
+import type { NodeView, OpenPacket } from './open-packet.ts';
 import { placeOf } from './place.ts';
 import { translationsOf } from './translation.ts';
 

@@ -1,6 +1,6 @@
 import type { Sighting, Tuple } from '../event/sighting.ts';
 import type { Endpoint, Translation } from '../event/types.ts';
-import type { OpenPacket } from './packet-event.ts';
+import type { OpenPacket } from './open-packet.ts';
 
 /**
  * A packet's translations. A translation of the conntrack entry is replaced by the kernel's rewrite where that was seen for this packet; rewrites that the

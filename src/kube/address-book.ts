@@ -15,7 +15,7 @@ import {
   shortened,
 } from './claims.ts';
 import { Ended, type Forget } from './ended.ts';
-import type { NamedPod, PodRecord } from './pod-book.ts';
+import type { NamedPod, PodRecord } from './pod-records.ts';
 import type { L4, Owner, ServicePort } from './types.ts';
 
 export type NodeOwner = Owner & { kind: 'node' };

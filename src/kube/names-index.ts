@@ -5,7 +5,8 @@ import { Ranges } from './addresses.ts';
 import type { Change } from './changes.ts';
 import { everybody, nobody } from './claims.ts';
 import type { NodeFact, PodFact, ServiceFact, SliceFact } from './facts.ts';
-import { ownerAt, PodBook, type PodOwner, type PodRecord } from './pod-book.ts';
+import { ownerAt, PodBook } from './pod-book.ts';
+import type { PodOwner, PodRecord } from './pod-records.ts';
 import { type EndpointRecord, ServiceBook, type ServiceRecord, type ServiceWithSlices } from './service-book.ts';
 import type { Names, Owner, Place, ProxyMode, ServicePort } from './types.ts';
 

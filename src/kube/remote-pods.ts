@@ -1,5 +1,5 @@
 import type { EndpointFact } from './facts.ts';
-import type { NamedPod } from './pod-book.ts';
+import type { NamedPod } from './pod-records.ts';
 
 /** A pod of another node at one of its addresses, as EndpointSlices name it. The same object for all slices that do. */
 export interface RemotePod {

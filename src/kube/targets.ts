@@ -4,7 +4,7 @@ import { isHostAddress, Ranges } from './addresses.ts';
 import type { Changes } from './changes.ts';
 import { type NamesIndex, nodeIps } from './names-index.ts';
 import { isOwnedBy } from './owned-by.ts';
-import type { PodRecord } from './pod-book.ts';
+import type { PodRecord } from './pod-records.ts';
 import { parseSelector, selects } from './selector.ts';
 import type { ServiceRecord } from './service-book.ts';
 import type { ServiceAddress } from './types.ts';

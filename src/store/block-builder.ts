@@ -1,21 +1,9 @@
-import { type BlockType, encodeBlock } from './block.ts';
+import { type BlockType, type BuiltBlock, encodeBlock } from './block.ts';
 import type { Dictionaries } from './dictionaries.ts';
 
 const FULL_BYTES = 256 * 1024;
 /** What one line may add at most; longer ones are refused. */
 const MAX_LINE_BYTES = 64 * 1024;
-
-/** A block that is ready, with what it holds. */
-export interface BuiltBlock {
-  bytes: Buffer;
-  /** Records that are lost where it is not written. */
-  count: number;
-  /** Unix milliseconds of what it tells; undefined where it is found by no time. */
-  fromMs?: number;
-  toMs?: number;
-  /** Called once: it is on disk, in this segment; undefined: it will never be. */
-  ended?(segment: string | undefined): void;
-}
 
 /** Gathers lines in one buffer, of which no object is kept, and makes a block of them. */
 export class BlockBuilder {

@@ -145,3 +145,15 @@ export function decodePayload(header: BlockHeader, payload: Buffer, dictionary?:
     return undefined;
   }
 }
+
+/** A block that is ready, with what it holds. */
+export interface BuiltBlock {
+  bytes: Buffer;
+  /** Records that are lost where it is not written. */
+  count: number;
+  /** Unix milliseconds of what it tells; undefined where it is found by no time. */
+  fromMs?: number;
+  toMs?: number;
+  /** Called once: it is on disk, in this segment; undefined: it will never be. */
+  ended?(segment: string | undefined): void;
+}

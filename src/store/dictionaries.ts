@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
+import type { BuiltBlock } from './block.ts';
 import { type Dictionary, encodeBlock } from './block.ts';
-import type { BuiltBlock } from './block-builder.ts';
 
 /** Of text. Larger ones pack a little better and take longer to be loaded for each block. */
 const TEXT_BYTES = 64 * 1024;

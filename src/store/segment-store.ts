@@ -2,8 +2,8 @@ import { type FileHandle, mkdir, open, readdir, readFile, rm, stat, writeFile } 
 import { dirname, join } from 'node:path';
 import { messageOf } from '../util/errors.ts';
 import type { Turns } from '../util/turns.ts';
+import type { BuiltBlock } from './block.ts';
 import { FILE_HEADER_BYTES, fileHeader } from './block.ts';
-import type { BuiltBlock } from './block-builder.ts';
 import { syncFolder } from './sync-folder.ts';
 
 export interface SegmentStoreOptions {

@@ -1,8 +1,9 @@
 import type { Scope } from '../../src/access/scope.ts';
-import type { Counter, Feed, Follower, HookState, Sink } from '../../src/agent/feed.ts';
-import type { NodeReport } from '../../src/event/node-report.ts';
+import type { Feed, Follower, Sink } from '../../src/agent/feed.ts';
+import type { HookReport, NodeReport } from '../../src/event/node-report.ts';
 import type { Resolved, Subscription } from '../../src/event/target.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
+import type { Counter } from '../../src/util/counter.ts';
 
 interface FakeFollower {
   subscription: Subscription;
@@ -21,7 +22,7 @@ export class FakeFeed implements Feed {
     this.instance = instance;
   }
 
-  hooks(): HookState[] {
+  hooks(): HookReport[] {
     return [{ name: 'tc', backend: 'tcx', state: 'on' }];
   }
 

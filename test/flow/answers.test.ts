@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Sighting, Tuple } from '../../src/event/sighting.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { AnswerTracker, type AnswerTrackerOptions } from '../../src/flow/answers.ts';
-import type { AssembledPacket } from '../../src/flow/packet-event.ts';
+import type { AssembledPacket } from '../../src/flow/open-packet.ts';
 import { assembling, conntrack, echo, sighting, tuple } from './sightings.ts';
 
 function assembled(...seen: Sighting[]): AssembledPacket {

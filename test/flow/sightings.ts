@@ -1,6 +1,6 @@
 import type { ConntrackSeen, Sighting, Tuple } from '../../src/event/sighting.ts';
 import { Assembler, type AssemblerOptions } from '../../src/flow/assemble.ts';
-import type { AssembledPacket, InterfaceKind, NodeView } from '../../src/flow/packet-event.ts';
+import type { AssembledPacket, InterfaceKind, NodeView } from '../../src/flow/open-packet.ts';
 
 /** What the tests of the flow room share: sightings by what matters of them, a node to see them on, conntrack entries. */
 

@@ -1,5 +1,5 @@
 import type { NodeReport } from '../../event/node-report.ts';
-import type { SilentNode } from '../doctor.ts';
+import type { SilentNode } from '../node-question.ts';
 import { escapeText } from './escape.ts';
 
 /** A node's report as text. Everything from outside is escaped, line by line. */

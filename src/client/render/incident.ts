@@ -1,4 +1,4 @@
-import type { NodeIncident } from '../incidents.ts';
+import type { NodeIncident } from '../../event/incident.ts';
 
 /** An incident as a line of JSON tells it. */
 export function incidentObject({ atMs, fromMs, toMs, ...incident }: NodeIncident): object {

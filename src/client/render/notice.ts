@@ -1,5 +1,5 @@
 import type { NoticeEvent } from '../../event/types.ts';
-import { listText } from '../following-notice.ts';
+import { listText } from '../../util/many-text.ts';
 
 /** What a notice says, with the interfaces that who may see all pods is told beside it. Not escaped. */
 export function noticeWords({ text, interfaces = [] }: Pick<NoticeEvent, 'text' | 'interfaces'>): string {

@@ -2,17 +2,7 @@ import { agentNamespace, KTRACE_NAMESPACE } from '../../protocol/constants.ts';
 import type { Tokens, UserTokens } from '../tokens.ts';
 import { verifyAccountToken } from './account-tokens.ts';
 import type { Store } from './store.ts';
-
-/** A user as TokenReview tells of one. */
-export interface User {
-  username: string;
-  uid: string;
-  groups: string[];
-  extra?: Record<string, string[]>;
-}
-
-/** Who comes without any credentials. */
-export const ANONYMOUS: User = { username: 'system:anonymous', uid: '', groups: ['system:unauthenticated'] };
+import type { User } from './user.ts';
 
 /** The audience of tokens for the API server itself. */
 export const API_AUDIENCE = 'https://kubernetes.default.svc';

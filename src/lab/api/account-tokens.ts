@@ -1,8 +1,8 @@
 import { createHash, createPublicKey, type JsonWebKey, randomUUID, sign, verify } from 'node:crypto';
-import type { User } from './access.ts';
 import { invalid } from './status.ts';
 import { findResource, type Store } from './store.ts';
 import type { ApiObject, Resource } from './types.ts';
+import type { User } from './user.ts';
 
 interface Claims {
   aud: string[];

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { messageOf } from '../../util/errors.ts';
 import type { Tokens } from '../tokens.ts';
-import { ANONYMOUS, API_AUDIENCE, type User, userOfToken } from './access.ts';
+import { API_AUDIENCE, userOfToken } from './access.ts';
 import { publicKeys, requestToken } from './account-tokens.ts';
 import { discovery } from './discovery.ts';
 import type { Lister } from './list.ts';
@@ -20,6 +20,7 @@ import {
   unauthorized,
 } from './status.ts';
 import type { Store } from './store.ts';
+import { ANONYMOUS, type User } from './user.ts';
 import { serveWatch } from './watch.ts';
 import { create, patch, remove, replace, type WriteRequest, type Written } from './write.ts';
 

@@ -1,8 +1,9 @@
 import type { Tokens } from '../tokens.ts';
-import { API_AUDIENCE, type User, userOfToken } from './access.ts';
+import { API_AUDIENCE, userOfToken } from './access.ts';
 import { ruling, type Subject } from './rbac.ts';
 import { badRequest, invalid } from './status.ts';
 import type { Store } from './store.ts';
+import type { User } from './user.ts';
 
 /** Resources that are asked, not stored: a POST is answered with the same object and its `status`. */
 export const REVIEWS: Record<

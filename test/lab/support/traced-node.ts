@@ -2,8 +2,8 @@ import type { ChildProcess } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { HookState } from '../../../src/agent/feed.ts';
 import type { KernelStats } from '../../../src/agent/tracer.ts';
+import type { HookReport } from '../../../src/event/node-report.ts';
 import type { KtraceEvent, PacketEvent } from '../../../src/event/types.ts';
 import type { AssemblerCounts } from '../../../src/flow/assemble.ts';
 import type { ServiceAddress } from '../../../src/kube/types.ts';
@@ -43,7 +43,7 @@ export type Ask = 'state' | 'follow' | 'unfollow' | 'close' | 'conntrack' | { fi
 export interface NodeState {
   stats: KernelStats;
   misses: number;
-  hooks: HookState[];
+  hooks: HookReport[];
   attached: number;
   /** What the kernel decides of the follower's filter. */
   kernelFilter?: string | undefined;
