@@ -1,7 +1,7 @@
 import { request } from 'node:http';
 import { agentSocket } from '../src/lab/agents.ts';
 import type { Lab } from '../src/lab/lab.ts';
-import { waitFor } from '../src/lab/wait.ts';
+import { waitFor } from '../src/lab/machine/wait.ts';
 
 const WAIT_MS = 20_000;
 

@@ -1,7 +1,7 @@
 import { WebSocket } from 'ws';
 import { agentSocket } from '../src/lab/agents.ts';
 import type { Lab } from '../src/lab/lab.ts';
-import { waitFor } from '../src/lab/wait.ts';
+import { waitFor } from '../src/lab/machine/wait.ts';
 import { STREAM_PATH, SUBPROTOCOL } from '../src/protocol/constants.ts';
 import { metric, untilAttached } from './agents.ts';
 import { type Spread, spread } from './stats.ts';

@@ -1,10 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import { KubeConfig } from '@kubernetes/client-node';
-import { createApi } from '../src/client/api.ts';
-import { Connection } from '../src/client/connection.ts';
-import { Credentials } from '../src/client/credentials.ts';
-import { listGates } from '../src/client/gates.ts';
-import { forwardPort } from '../src/client/port-forward.ts';
+import { createApi } from '../src/client/cluster/api.ts';
+import { Credentials } from '../src/client/cluster/credentials.ts';
+import { listGates } from '../src/client/cluster/gates.ts';
+import { forwardPort } from '../src/client/cluster/port-forward.ts';
+import { AgentConnection } from '../src/client/wire/agent-connection.ts';
 import type { Target } from '../src/event/target.ts';
 import type { KtraceEvent, PacketEvent } from '../src/event/types.ts';
 import type { Lab } from '../src/lab/lab.ts';
@@ -44,7 +44,7 @@ export async function measureDelivery(lab: Lab, options: { pings: number }): Pro
 }
 
 /** A follower's connection to the node of the pod that pings, as the client makes it. */
-async function connect(lab: Lab, onEvent: (event: KtraceEvent) => void): Promise<Connection> {
+async function connect(lab: Lab, onEvent: (event: KtraceEvent) => void): Promise<AgentConnection> {
   const { node } = lab.pod(SOURCE);
   const config = new KubeConfig();
   config.loadFromFile(lab.kubeconfig);
@@ -55,7 +55,7 @@ async function connect(lab: Lab, onEvent: (event: KtraceEvent) => void): Promise
   const credentials = new Credentials({ api, targets, ktraceNamespace: KTRACE_NAMESPACE });
   await credentials.fresh();
   const up = Promise.withResolvers<void>();
-  const connection = new Connection({
+  const connection = new AgentConnection({
     node,
     dial: (signal) => forwardPort(config, gate, GATE_PORT, signal),
     tokens: () => credentials.tokens(),

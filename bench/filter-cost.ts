@@ -1,11 +1,11 @@
 import { statSync } from 'node:fs';
-import { kernelTargets } from '../src/agent/follow-set.ts';
-import { defaultObject } from '../src/agent/object-path.ts';
-import { Tracer } from '../src/agent/tracer.ts';
-import type { Expression } from '../src/filter/ast.ts';
-import { kernelPart } from '../src/filter/kernel-part.ts';
-import { kernelProgram } from '../src/filter/kernel-program.ts';
-import { parseFilter } from '../src/filter/parse.ts';
+import { defaultObject } from '../src/agent/kernel/object-path.ts';
+import { Tracer } from '../src/agent/kernel/tracer.ts';
+import { kernelTargets } from '../src/agent/pipeline/follow-set.ts';
+import { kernelPart } from '../src/filter/evaluate/kernel-part.ts';
+import { kernelProgram } from '../src/filter/evaluate/kernel-program.ts';
+import type { Expression } from '../src/filter/language/ast.ts';
+import { parseFilter } from '../src/filter/language/parse.ts';
 import { loadNative } from '../src/native/load.ts';
 import { interleaved, type Spread, spread } from './stats.ts';
 

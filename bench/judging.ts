@@ -1,5 +1,5 @@
 import type { Endpoint, PacketEvent } from '../src/event/types.ts';
-import { LiveFilter } from '../src/filter/judge.ts';
+import { LiveFilter } from '../src/filter/evaluate/judge.ts';
 import { interleaved, type Spread, spread } from './stats.ts';
 
 /** Nanoseconds that an agent takes to ask one record whether a follower's filter takes it; none of the terms is true. */

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Lab } from '../src/lab/lab.ts';
-import { waitFor } from '../src/lab/wait.ts';
+import { waitFor } from '../src/lab/machine/wait.ts';
 import { end, inNamespace, startQuiet } from './processes.ts';
 
 /** Traffic goes from this pod … */

@@ -2,12 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Recorder } from '../src/agent/recorder.ts';
-import { ServiceNames } from '../src/agent/service-names.ts';
-import type { ServiceFact, SliceFact } from '../src/kube/facts.ts';
-import { NamesIndex } from '../src/kube/names-index.ts';
-import type { ServiceWithSlices } from '../src/kube/service-book.ts';
-import { waitFor } from '../src/lab/wait.ts';
+import { ServiceNames } from '../src/agent/record/names/service-names.ts';
+import { Recorder } from '../src/agent/record/recorder.ts';
+import type { ServiceFact, SliceFact } from '../src/kube/index/facts.ts';
+import { NamesIndex } from '../src/kube/index/names-index.ts';
+import type { ServiceWithSlices } from '../src/kube/index/service-book.ts';
+import { waitFor } from '../src/lab/machine/wait.ts';
 import { createLog } from '../src/util/log.ts';
 
 /**

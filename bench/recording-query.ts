@@ -1,10 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { dumpSelection } from '../src/agent/dump-selection.ts';
-import { ReadLimiter } from '../src/agent/read-limiter.ts';
-import { keysOf } from '../src/agent/record-keys.ts';
-import { readRecords } from '../src/agent/recording.ts';
+import { ReadLimiter } from '../src/agent/record/read-limiter.ts';
+import { keysOf } from '../src/agent/record/record-keys.ts';
+import { readRecords } from '../src/agent/record/recording.ts';
+import { dumpSelection } from '../src/agent/serve/dump/dump-selection.ts';
 import type { FlowEvent } from '../src/event/types.ts';
 import { BlockBuilder } from '../src/store/block-builder.ts';
 import { SegmentStore } from '../src/store/segment-store.ts';

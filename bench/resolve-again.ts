@@ -1,10 +1,10 @@
-import { Followers, type FollowersOptions } from '../src/agent/followers.ts';
-import { Guard } from '../src/agent/guard.ts';
-import { Notices } from '../src/agent/notices.ts';
+import { Followers, type FollowersOptions } from '../src/agent/pipeline/followers.ts';
+import { Notices } from '../src/agent/pipeline/notices.ts';
 import type { Target } from '../src/event/target.ts';
-import type { PodFact, ServiceFact, SliceFact } from '../src/kube/facts.ts';
-import { NamesIndex } from '../src/kube/names-index.ts';
+import type { PodFact, ServiceFact, SliceFact } from '../src/kube/index/facts.ts';
+import { NamesIndex } from '../src/kube/index/names-index.ts';
 import { resolveTargets } from '../src/kube/targets.ts';
+import { Guard } from '../src/util/guard.ts';
 import { createLog } from '../src/util/log.ts';
 import { type Spread, spread } from './stats.ts';
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { callApi } from '../src/lab/api-client.ts';
+import { callApi } from '../src/lab/client/api-client.ts';
 import type { Lab } from '../src/lab/lab.ts';
-import { waitFor } from '../src/lab/wait.ts';
+import { waitFor } from '../src/lab/machine/wait.ts';
 import { follow } from './cases.ts';
 import type { Load } from './load.ts';
 import { residentBytes } from './processes.ts';

@@ -8,7 +8,7 @@
 #include <bpf/bpf_endian.h>
 #include "maps.h"
 
-/* The same hash as in src/agent/address-bits.ts: words in network order, as loaded on this machine. */
+/* The same hash as in src/agent/kernel/address-bits.ts: words in network order, as loaded on this machine. */
 static __always_inline __u32 bit_of(__u32 w0, __u32 w1, __u32 w2, __u32 w3)
 {
 	return ((w0 * 0x85ebca6b + w1 * 0xc2b2ae35 + w2 * 0x27d4eb2f + w3) * 0x9e3779b1) >> 16;

@@ -85,7 +85,7 @@ struct {
 } bodies SEC(".maps");
 
 /*
- * What the followers' filters leave out for certain: one program, made and loaded while running (src/filter/ebpf.ts). It reads the scratch memory and
+ * What the followers' filters leave out for certain: one program, made and loaded while running (src/filter/compile/ebpf.ts). It reads the scratch memory and
  * goes on at KTRACE_BODY_TOLD or KTRACE_BODY_UNTOLD. Putting another one in its place is one update, and no packet finds none.
  */
 struct {

@@ -4,10 +4,10 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { parseDuration } from '../src/cli/duration.ts';
+import { parseDuration } from '../src/cli/options/duration.ts';
 import type { Lab } from '../src/lab/lab.ts';
+import { waitFor } from '../src/lab/machine/wait.ts';
 import { labUp } from '../src/lab/up.ts';
-import { waitFor } from '../src/lab/wait.ts';
 import { messageOf } from '../src/util/errors.ts';
 import { churn } from './soak/churn.ts';
 import { attached, type Sample, sample } from './soak/figures.ts';

@@ -5,10 +5,10 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { table } from '../bench/table.ts';
-import { parseDuration } from '../src/cli/duration.ts';
+import { parseDuration } from '../src/cli/options/duration.ts';
 import type { Lab } from '../src/lab/lab.ts';
+import { waitFor } from '../src/lab/machine/wait.ts';
 import { labUp } from '../src/lab/up.ts';
-import { waitFor } from '../src/lab/wait.ts';
 import { messageOf } from '../src/util/errors.ts';
 import { Echoes } from './stress/echoes.ts';
 import { Follower } from './stress/follower.ts';

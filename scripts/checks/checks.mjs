@@ -1,19 +1,21 @@
 import { existsSync, globSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkErrors } from './errors.mjs';
+import { checkLintRules } from './lint-rules.mjs';
 import { checkRooms } from './rooms.mjs';
 import { run } from './run.mjs';
 import { checkVersion } from './version.mjs';
 
 /**
  * The checks that need no test runner, in the order they are run. Each gives what it looked at (`checked`, a number of files
- * or rooms; zero is a failure, for a gate that looked at nothing is open) and its problems as text.
+ * or rules; zero is a failure, for a gate that looked at nothing is open) and its problems as text.
  * @typedef {{ checked: number, problems: string[] }} Outcome
  * @type {Record<string, (root: string) => Promise<Outcome>>}
  */
 export const CHECKS = {
   format: (root) => runBiome(root, 'format'),
   lint: (root) => runBiome(root, 'lint', '--error-on-warnings', '--max-diagnostics=none'),
+  'lint-rules': checkLintRules,
   rooms: checkRooms,
   'c-format': checkCFormat,
   types: checkTypes,

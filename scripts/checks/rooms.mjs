@@ -1,102 +1,104 @@
-/**
- * Proves that the room boundaries of biome.json hold: for every room a file that imports every room is linted,
- * and what is refused must be exactly what the table below forbids, no more and no less. The other rules that
- * this project leans on are seen to fire as well.
- */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { biome } from './biome.mjs';
+/** Reads what the files of src/ import, types too, and holds it against one table. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
 
-/** Rooms by level. A room imports itself and the levels above it in this list. */
-const LEVELS = [
+/** Rooms by floor, the lowest first. A room imports itself and what is on lower floors. */
+const FLOORS = [
   ['util'],
   ['event'],
-  ['filter', 'kube', 'flow', 'store', 'access', 'protocol', 'explain', 'export', 'native'],
+  ['filter', 'kube', 'flow', 'store', 'access', 'protocol', 'export', 'native'],
   ['agent', 'gate', 'client', 'lab'],
   ['cli'],
 ];
-/** What a room may not import although its level would let it. Of kube the client takes what has nothing to do with informers. */
-const EXCEPTIONS = { client: ['native', 'kube'] };
-const CLIENT_MAY = ['../kube/types.ts', '../kube/selector.ts', '../kube/api.ts', '../kube/addresses.ts'];
-/** Folders beside src/ that nothing in src/ imports. */
-const OUTSIDE = ['test', 'scripts', 'bench'];
-
-const ROOMS = LEVELS.flat();
-
-/** @returns {Promise<{ checked: number, problems: string[] }>} */
-export async function checkRooms(root) {
-  const unknown = readdirSync(join(root, 'src')).filter((name) => !ROOMS.includes(name));
-  const problems = unknown.map((name) => `src/${name} is no room: add it to biome.json and to scripts/checks/rooms.mjs`);
-  const probe = mkdtempSync(join(tmpdir(), 'ktrace-rooms-'));
-  try {
-    writeProbe(root, probe);
-    const { diagnostics } = await biome(root, ['lint', `--config-path=${probe}`, '--max-diagnostics=none', probe]);
-    const refused = (rule, path) => diagnostics.filter((one) => one.rule === rule && one.path.endsWith(path));
-
-    for (const room of ROOMS) {
-      const lines = refused('lint/style/noRestrictedImports', `src/${room}/imports.ts`).map((one) => one.line);
-      importsOf(room).forEach(({ from, isForbidden }, index) => {
-        if (lines.includes(index + 1) !== isForbidden)
-          problems.push(`src/${room}: an import of ${from} is ${isForbidden ? 'not refused' : 'refused'}`);
-      });
-    }
-    for (const { rule, path } of RULES) {
-      if (refused(rule, path).length === 0) problems.push(`${rule} does not fire on ${path}, written to be wrong`);
-    }
-  } finally {
-    rmSync(probe, { recursive: true });
-  }
-  return { checked: ROOMS.length, problems };
-}
-
-/** One import for each line of a room's probe. */
-function importsOf(room) {
-  const level = LEVELS.findIndex((rooms) => rooms.includes(room));
-  const isForbidden = (other) =>
-    !(other === room || (LEVELS.slice(0, level).flat().includes(other) && !EXCEPTIONS[room]?.includes(other)));
-  const rooms = ROOMS.filter((other) => other !== room).flatMap((other) => [
-    { from: `../${other}/some.ts`, isForbidden: isForbidden(other) },
-    { from: `../../src/${other}/deep/some.ts`, isForbidden: isForbidden(other) },
-  ]);
-  const kube = CLIENT_MAY.map((from) => ({ from, isForbidden: room !== 'client' && isForbidden('kube') }));
-  return [
-    ...rooms,
-    ...(room === 'kube' ? [] : kube),
-    ...OUTSIDE.map((name) => ({ from: `../../${name}/some.ts`, isForbidden: true })),
-  ];
-}
-
-/** Files that each break one rule. */
-const RULES = [
-  {
-    rule: 'lint/suspicious/noImportCycles',
-    path: 'src/event/cycle-a.ts',
-    text: "import { b } from './cycle-b.ts';\nexport const a = () => b();\n",
-  },
-  {
-    rule: 'lint/suspicious/noImportCycles',
-    path: 'src/event/cycle-b.ts',
-    text: "import { a } from './cycle-a.ts';\nexport const b = () => a();\n",
-  },
-  { rule: 'lint/style/noDefaultExport', path: 'src/event/default.ts', text: 'export default 1;\n' },
-  {
-    rule: 'lint/nursery/noFloatingPromises',
-    path: 'test/floating.ts',
-    text: 'async function f(): Promise<void> {}\nexport function g(): void {\n  f();\n}\n',
-  },
-  { rule: 'lint/suspicious/noDebugger', path: 'scripts/recommended.mjs', text: 'debugger;\n' },
+/** A room's folders, the lowest first: each imports lower ones. What is on top of the room imports them all, and none of them imports it. */
+const WITHIN = {
+  filter: ['tokens', 'language', 'compile', 'evaluate'],
+  kube: ['api', 'index'],
+  agent: ['access', 'kernel', 'pipeline', 'record', 'serve'],
+  client: ['cluster', 'wire', 'merge', 'file', 'report', 'render', 'output', 'install', 'follow', 'read', 'dump'],
+  lab: ['plan', 'machine', 'workload', 'client', 'api'],
+  cli: ['options', 'commands'],
+};
+/** What a room may not import though its floor would let it. */
+const NEVER = [
+  { room: 'client', imports: /^(native|kube)\//, why: 'it knows no informers and no addon' },
+  { room: 'protocol', imports: /^(ws|node:net|node:https?)$/, why: 'it knows messages, not sockets' },
 ];
+/** Files a folder. */
+const MOST_FILES = 15;
+/** As `from '…'`, `import '…'` and `import('…')` name it. */
+const IMPORT = /^(?:import|export)\b[^;'"]*?\bfrom '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm;
 
-function writeProbe(root, probe) {
-  const config = JSON.parse(readFileSync(join(root, 'biome.json'), 'utf8'));
-  // The probe is no git checkout; all else is as it is.
-  writeFileSync(join(probe, 'biome.json'), JSON.stringify({ ...config, $schema: undefined, vcs: undefined }));
-  for (const room of ROOMS) mkdirSync(join(probe, 'src', room), { recursive: true });
-  for (const folder of OUTSIDE) mkdirSync(join(probe, folder));
-  for (const room of ROOMS) {
-    const lines = importsOf(room).map(({ from }) => `import '${from}';\n`);
-    writeFileSync(join(probe, 'src', room, 'imports.ts'), lines.join(''));
+/** @returns {Promise<{ checked: number, problems: string[] }>} `checked`: files */
+export async function checkRooms(root) {
+  const src = join(root, 'src');
+  const files = readdirSync(src, { recursive: true })
+    .filter((path) => path.endsWith('.ts'))
+    .sort();
+  const imports = new Map(files.map((file) => [file, importsOf(src, file)]));
+  const folders = new Map();
+  for (const [file, targets] of imports) {
+    const into = folders.get(dirname(file)) ?? folders.set(dirname(file), new Set()).get(dirname(file));
+    for (const target of targets) if (target.endsWith('.ts') && dirname(target) !== dirname(file)) into.add(dirname(target));
   }
-  for (const { path, text } of RULES) writeFileSync(join(probe, path), text);
+  return {
+    checked: files.length,
+    problems: [
+      ...strangers(files),
+      ...files.flatMap((file) => imports.get(file).flatMap((target) => breaches(file, target))),
+      ...[...circles(imports), ...circles(folders)].map((circle) => `a circle of imports: ${circle.join(' > ')}`),
+      ...crowded(files),
+    ],
+  };
+}
+
+/** Files relative to src/, a package's name as it is. */
+function importsOf(src, file) {
+  const named = [...readFileSync(join(src, file), 'utf8').matchAll(IMPORT)].map(([, from, bare, late]) => from ?? bare ?? late);
+  return named.map((name) => (name.startsWith('.') ? normalize(join(dirname(file), name)) : name));
+}
+
+function strangers(files) {
+  const unknown = new Set(files.map((file) => file.split('/')[0])).difference(new Set(FLOORS.flat()));
+  return [...unknown].map((room) => `src/${room} is no room of scripts/checks/rooms.mjs`);
+}
+
+function breaches(file, target) {
+  const [[room, ...place], [other, ...where]] = [file, target].map((path) => path.split('/'));
+  const level = FLOORS.findIndex((rooms) => rooms.includes(room));
+  const say = (why) => [`src/${file} imports ${target}: ${why}`];
+  if (level < 0) return [];
+  const never = NEVER.find((one) => one.room === room && one.imports.test(target));
+  if (never !== undefined) return say(never.why);
+  if (!target.endsWith('.ts')) return [];
+  if (other === room)
+    return heightOf(room, where) > heightOf(room, place) ? say(`in src/${room} folders import lower ones alone`) : [];
+  return FLOORS.slice(0, level).flat().includes(other) ? [] : say(`src/${room} imports lower floors alone`);
+}
+
+/** Of a file within its room. A folder that is not in the table is as high as what is on top. */
+function heightOf(room, [folder]) {
+  const folders = WITHIN[room] ?? [];
+  return folders.includes(folder) ? folders.indexOf(folder) : folders.length;
+}
+
+function crowded(files) {
+  const counts = Map.groupBy(files, dirname);
+  return [...counts].flatMap(([folder, { length }]) =>
+    length > MOST_FILES ? [`src/${folder} has ${length} files: at most ${MOST_FILES}`] : [],
+  );
+}
+
+/** One circle of each knot, as the names on its way. */
+function circles(graph) {
+  const done = new Set();
+  const found = [];
+  function visit(node, way) {
+    if (way.includes(node)) return found.push([...way.slice(way.indexOf(node)), node]);
+    if (done.has(node)) return;
+    done.add(node);
+    for (const next of graph.get(node) ?? []) if (graph.has(next)) visit(next, [...way, node]);
+  }
+  for (const node of graph.keys()) visit(node, []);
+  return found;
 }

@@ -3,10 +3,10 @@ import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ktraceCommand, ktraceEnvironment } from '../../src/lab/agents.ts';
-import { callApi } from '../../src/lab/api-client.ts';
+import { callApi } from '../../src/lab/client/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { podObject } from '../../src/lab/objects.ts';
-import type { LabPod } from '../../src/lab/plan.ts';
+import { podObject } from '../../src/lab/plan/objects.ts';
+import type { LabPod } from '../../src/lab/plan/plan.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 
 /** How often each thing was done. */

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { Lab } from '../../src/lab/lab.ts';
-import { findProcesses, hasEnvironment } from '../../src/lab/proc.ts';
+import { findProcesses, hasEnvironment } from '../../src/lab/machine/proc.ts';
 
 /** What a process of ktrace holds at a moment. */
 export interface Figures {

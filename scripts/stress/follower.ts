@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import type { KtraceEvent, NoticeEvent } from '../../src/event/types.ts';
 import { ktraceCommand, ktraceEnvironment } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { waitFor } from '../../src/lab/wait.ts';
+import { waitFor } from '../../src/lab/machine/wait.ts';
 
 const KEPT_NOTICES = 100;
 const KEPT_CHARS = 20_000;

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { agentSocket } from '../../src/lab/agents.ts';
-import { apiMetrics } from '../../src/lab/api-client.ts';
+import { apiMetrics } from '../../src/lab/client/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { siblingProgram } from '../../src/lab/program.ts';
+import { siblingProgram } from '../../src/lab/machine/program.ts';
 import { GATE_PORT } from '../../src/protocol/constants.ts';
 import { unixGet } from '../../test/agent/unix-get.ts';
 import { synFlood } from '../../test/lab/support/flood.ts';

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket, WebSocketServer } from 'ws';
 import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { waitFor } from '../../src/lab/wait.ts';
+import { waitFor } from '../../src/lab/machine/wait.ts';
 import { MAX_AGENT_FRAME_BYTES, STREAM_PATH, SUBPROTOCOL } from '../../src/protocol/constants.ts';
 import { Follower } from './follower.ts';
 import { startProgram } from './program.ts';

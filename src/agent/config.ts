@@ -5,7 +5,7 @@ import { LOG_LEVELS, type LogLevel } from '../util/log.ts';
 import { type Environment, type Flags, readSettings } from '../util/settings.ts';
 import { checkSocketPath } from '../util/socket-path.ts';
 import { type ExportConfig, readExportConfig } from './export-config.ts';
-import { type RecordConfig, readRecordConfig } from './record-config.ts';
+import { type RecordConfig, readRecordConfig } from './record/record-config.ts';
 
 export interface AgentConfig {
   /** This node's name as Kubernetes has it. */

@@ -3,11 +3,11 @@ import { Exporter } from '../export/exporter.ts';
 import { OwnTraffic } from '../export/own-traffic.ts';
 import { createSender } from '../export/send.ts';
 import { shownUrl } from '../export/settings.ts';
-import type { NamesIndex } from '../kube/names-index.ts';
+import type { NamesIndex } from '../kube/index/names-index.ts';
 import type { Counter } from '../util/counter.ts';
 import type { Logger } from '../util/log.ts';
 import type { ExportConfig } from './export-config.ts';
-import type { Feed } from './feed.ts';
+import type { Feed } from './pipeline/feed.ts';
 
 export interface ExportOptions {
   config: ExportConfig;

@@ -1,8 +1,8 @@
 import type { Command, Option } from 'commander';
-import { COMPLETED_KINDS, type Names } from '../client/completion.ts';
-import type { KubeOptions } from '../client/kubeconfig.ts';
-import { wordsOfFilter } from '../filter/language.ts';
-import { clusterOptions } from './cluster-options.ts';
+import { COMPLETED_KINDS, type Names } from '../client/cluster/completion.ts';
+import type { KubeOptions } from '../client/cluster/kubeconfig.ts';
+import { wordsOfFilter } from '../filter/language/language.ts';
+import { clusterOptions } from './options/cluster-options.ts';
 
 /** What the shell does with the candidates, in kubectl's numbers (those of cobra). */
 export const DIRECTIVE = { default: 0, noSpace: 2, noFile: 4 } as const;

@@ -33,9 +33,9 @@ export function addCompletionCommands(program: Command, done: (code: number) => 
     .action(async (words: string[]) => {
       const [{ complete }, { clusterNames }, { kubeSurroundings }, { findStandingLab }] = await Promise.all([
         import('./complete.ts'),
-        import('../client/completion.ts'),
-        import('../client/kubeconfig.ts'),
-        import('../lab/state.ts'),
+        import('../client/cluster/completion.ts'),
+        import('../client/cluster/kubeconfig.ts'),
+        import('../lab/machine/state.ts'),
       ]);
       const around = kubeSurroundings(
         () => findStandingLab(),

@@ -1,8 +1,8 @@
 import { type Command, CommanderError } from 'commander';
 import { EXIT } from '../util/errors.ts';
-import { calledAs } from './command.ts';
+import { calledAs } from './options/command.ts';
+import { errorText, exitCodeOf } from './options/report-error.ts';
 import { createProgram } from './program.ts';
-import { errorText, exitCodeOf } from './report-error.ts';
 
 /** Runs the command line and ends the process with its exit code. */
 export async function main(argv: string[]): Promise<void> {

@@ -1,13 +1,13 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { addClusterOptions } from './cluster-options.ts';
-import { CliCommand } from './command.ts';
+import { addFilterCommands } from './commands/filter-commands.ts';
+import { addGrantCommands } from './commands/grant-command.ts';
+import { addInstallCommands } from './commands/install-commands.ts';
+import { addLabCommand } from './commands/lab-command.ts';
 import { addCompletionCommands } from './completion-command.ts';
-import { addFilterCommands } from './filter-commands.ts';
-import { addGrantCommands } from './grant-command.ts';
-import { addInstallCommands } from './install-commands.ts';
-import { addLabCommand } from './lab-command.ts';
-import { addTextOptions } from './text-options.ts';
-import { readVersion } from './version.ts';
+import { addClusterOptions } from './options/cluster-options.ts';
+import { CliCommand } from './options/command.ts';
+import { addTextOptions } from './options/text-options.ts';
+import { readVersion } from './options/version.ts';
 
 /**
  * The command line. Each command's own modules are loaded when it runs, so that help is quick.
@@ -97,7 +97,7 @@ function addFollow(program: Command, done: (code: number) => void): void {
     .option('--ready-file <file>', 'is there as long as it follows: from when every agent that answers does, until it ends')
     .addHelpText('after', FOLLOW_EXAMPLES)
     .action(async (words: string[], flags: Record<string, unknown>) => {
-      const { followCommand } = await import('./follow-command.ts');
+      const { followCommand } = await import('./commands/follow-command.ts');
       done(await followCommand(words, flags));
     });
   addTextOptions(follow);
@@ -159,7 +159,7 @@ function addDump(program: Command, done: (code: number) => void): void {
     .option('--strict', 'exit with 5 when something is missing: a node, a time, records that were lost')
     .addHelpText('after', DUMP_EXAMPLES)
     .action(async (words: string[], flags: Record<string, unknown>, command: Command) => {
-      const { dumpCommand } = await import('./dump-command.ts');
+      const { dumpCommand } = await import('./commands/dump-command.ts');
       done(await dumpCommand(words, flags, (name) => command.getOptionValueSource(name) === 'cli'));
     });
   addTextOptions(dump);
@@ -213,7 +213,7 @@ function addAgent(program: Command, done: (code: number) => void): void {
     .addOption(new Option('--queue-events <count>', 'kept for a client that does not read, for tests').hideHelp())
     .addOption(new Option('--incident-after-ms <ms>', 'how long after a crash is kept, for tests').hideHelp())
     .action(async (flags: Record<string, string | undefined>) => {
-      const { agentCommand } = await import('./agent-command.ts');
+      const { agentCommand } = await import('./commands/agent-command.ts');
       done(await agentCommand(flags));
     });
 }
@@ -228,7 +228,7 @@ function addGate(program: Command, done: (code: number) => void): void {
     .option('--max-connections <count>', 'websockets relayed at the same time')
     .option('--log-level <level>', 'fatal, error, warn, info, debug, trace or silent')
     .action(async (flags: Record<string, string | undefined>) => {
-      const { gateCommand } = await import('./gate-command.ts');
+      const { gateCommand } = await import('./commands/gate-command.ts');
       done(await gateCommand(flags));
     });
 }
@@ -242,7 +242,7 @@ function addHealthz(program: Command, done: (code: number) => void): void {
     .option('--socket <path>', "the agent's unix socket (KTRACE_SOCKET)")
     .option('--ready', 'ask whether the agent is ready instead')
     .action(async (flags: Record<string, string | boolean | undefined>) => {
-      const { healthzCommand } = await import('./healthz-command.ts');
+      const { healthzCommand } = await import('./commands/healthz-command.ts');
       done(await healthzCommand(flags));
     });
 }

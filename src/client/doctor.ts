@@ -2,16 +2,17 @@ import type { Writable } from 'node:stream';
 import type { NodeReport } from '../event/node-report.ts';
 import { GATE_PORT } from '../protocol/constants.ts';
 import { EXIT, KtraceError } from '../util/errors.ts';
-import { createApi } from './api.ts';
-import { Credentials } from './credentials.ts';
-import { firstGates, type Gate } from './gates.ts';
-import { hostNetworkText, podsOnHostNetwork } from './host-network.ts';
-import { type KubeOptions, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
-import { askNode, type SilentNode } from './node-question.ts';
-import { nodesIfAllowed } from './nodes.ts';
-import { forwardPort } from './port-forward.ts';
+import { inTurns } from '../util/turns.ts';
+import { createApi } from './cluster/api.ts';
+import { Credentials } from './cluster/credentials.ts';
+import { firstGates, type Gate } from './cluster/gates.ts';
+import { hostNetworkText, podsOnHostNetwork } from './cluster/host-network.ts';
+import { type KubeOptions, kubeSurroundings, loadKubeConfig } from './cluster/kubeconfig.ts';
+import { nodesIfAllowed } from './cluster/nodes.ts';
+import { forwardPort } from './cluster/port-forward.ts';
 import { reportLines } from './render/doctor.ts';
-import { escapeText, safeJson } from './render/escape.ts';
+import { escapeText, safeJson } from './render/style/escape.ts';
+import { askNode, type SilentNode } from './wire/node-question.ts';
 
 export interface DoctorOptions extends KubeOptions {
   ktraceNamespace: string;
@@ -26,9 +27,6 @@ export interface DoctorIo {
 }
 
 const NO_GATE = 'The node has no gate, which is the way to its agent: ktrace status says what is there';
-
-/** Agents are asked so many at a time. */
-const AT_ONCE = 8;
 
 /**
  * `ktrace doctor`: every node as its agent sees it, and those that have none. Needs what following a node needs. Gives 0 when packets can be told on every
@@ -80,12 +78,4 @@ export function tellReports(reports: readonly (NodeReport | SilentNode)[], outpu
     stdout.write(output === 'json' ? `${safeJson(report)}\n` : `${reportLines(report).join('\n')}\n`);
   }
   return reports.every(({ works }) => works) ? EXIT.ok : EXIT.failure;
-}
-
-/** A few at a time, in order. */
-export async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  for (let at = 0; at < items.length; at += AT_ONCE)
-    results.push(...(await Promise.all(items.slice(at, at + AT_ONCE).map(work))));
-  return results;
 }

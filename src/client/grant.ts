@@ -2,10 +2,10 @@ import type { Writable } from 'node:stream';
 import { isDeepStrictEqual } from 'node:util';
 import { type Grant, type GrantObject, grantObjects } from '../access/grant-objects.ts';
 import { badArgument, EXIT, KtraceError } from '../util/errors.ts';
-import { type Api, ApiError, createApi, listAll } from './api.ts';
-import { hostNetworkText, podsOnHostNetwork } from './host-network.ts';
-import { collectionPath, objectPath, titleOf } from './kube-object.ts';
-import { type KubeOptions, kubeSurroundings, loadKubeConfig } from './kubeconfig.ts';
+import { type Api, ApiError, createApi, listAll } from './cluster/api.ts';
+import { hostNetworkText, podsOnHostNetwork } from './cluster/host-network.ts';
+import { collectionPath, objectPath, titleOf } from './cluster/kube-object.ts';
+import { type KubeOptions, kubeSurroundings, loadKubeConfig } from './cluster/kubeconfig.ts';
 
 export interface GrantOptions {
   /** Undefined with `admin`. */

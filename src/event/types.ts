@@ -199,7 +199,7 @@ export interface PacketEvent {
   /** On an echo request, a SYN or a query that is told again (`amends`). */
   unanswered?: Unanswered;
   verdict: Verdict;
-  /** Between agent and client only: what this node's part says to the terms of the follow's filter, see `src/filter/judged.ts`. */
+  /** Between agent and client only: what this node's part says to the terms of the follow's filter, see `src/filter/evaluate/judged.ts`. */
   judged?: string;
   /** Between agent and client only: up to here, from the IP header on, the follow's filter reads; the packet goes so far, what was captured does not. */
   wantsBytes?: number;

@@ -1,6 +1,6 @@
 import type { Target, WorkloadKind } from '../event/target.ts';
 import { badArgument, EXIT, KtraceError } from '../util/errors.ts';
-import { isWordOfFilter, OWNER_WORDS } from './language.ts';
+import { isWordOfFilter, OWNER_WORDS } from './language/language.ts';
 
 /** What the command line says about targets, before it is understood. */
 export interface TargetWords {

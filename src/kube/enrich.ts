@@ -1,6 +1,6 @@
 import type { Endpoint, FlowEvent, Hop, PacketEvent, PodRef, QuotedFlow, Translation } from '../event/types.ts';
-import { isHostAddress } from './addresses.ts';
-import type { Names, PodBehind, ServicePort } from './types.ts';
+import { isHostAddress } from './index/addresses.ts';
+import type { Names, PodBehind, ServicePort } from './index/types.ts';
 import { servicePortName, walkedChains } from './walked-chains.ts';
 
 /**

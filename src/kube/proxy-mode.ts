@@ -1,5 +1,5 @@
 import { get } from 'node:http';
-import type { ProxyMode } from './types.ts';
+import type { ProxyMode } from './index/types.ts';
 
 /** Where kube-proxy's metrics are by default, on every node (`metricsBindAddress`). */
 export const PROXY_MODE_URL = 'http://127.0.0.1:10249/proxyMode';

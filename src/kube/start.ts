@@ -1,13 +1,13 @@
 import type { PodTrouble } from '../event/incident.ts';
 import type { Target } from '../event/target.ts';
 import type { NoticeEvent } from '../event/types.ts';
-import { type KubeAccess, openApi } from './api.ts';
-import type { Change } from './changes.ts';
-import { NamesIndex } from './names-index.ts';
+import { type KubeAccess, openApi } from './api/api.ts';
+import type { ReflectorOptions } from './api/reflector.ts';
+import type { Change } from './index/changes.ts';
+import { NamesIndex } from './index/names-index.ts';
+import type { Names, Place, ProxyMode } from './index/types.ts';
 import { PROXY_MODE_URL, type ProxyModeOptions, watchProxyMode } from './proxy-mode.ts';
-import type { ReflectorOptions } from './reflector.ts';
 import { type Namespaces, type ResolvedTargets, resolveTargets } from './targets.ts';
-import type { Names, Place, ProxyMode } from './types.ts';
 import { type Watch, type WatchState, watchCluster } from './watch.ts';
 
 export interface KubeOptions {

@@ -1,13 +1,13 @@
 import type { ResolvedPod, Target } from '../event/target.ts';
 import type { PodRef } from '../event/types.ts';
-import { isHostAddress, Ranges } from './addresses.ts';
-import type { Changes } from './changes.ts';
-import { type NamesIndex, nodeIps } from './names-index.ts';
+import { parseSelector, selects } from '../util/label-selector.ts';
+import { isHostAddress, Ranges } from './index/addresses.ts';
+import type { Changes } from './index/changes.ts';
+import { type NamesIndex, nodeIps } from './index/names-index.ts';
+import type { PodRecord } from './index/pod-records.ts';
+import type { ServiceRecord } from './index/service-book.ts';
+import type { ServiceAddress } from './index/types.ts';
 import { isOwnedBy } from './owned-by.ts';
-import type { PodRecord } from './pod-records.ts';
-import { parseSelector, selects } from './selector.ts';
-import type { ServiceRecord } from './service-book.ts';
-import type { ServiceAddress } from './types.ts';
 
 /** What targets resolve to on one node. */
 export interface ResolvedTargets {

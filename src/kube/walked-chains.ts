@@ -1,5 +1,5 @@
 import { endpointChain, nftEndpointChain, nftServiceChains, type PortName, serviceChains } from './chains.ts';
-import type { ProxyMode, ServicePort } from './types.ts';
+import type { ProxyMode, ServicePort } from './index/types.ts';
 
 /**
  * kube-proxy's chains in the order that a packet walks them from a Service's address to an endpoint; undefined where

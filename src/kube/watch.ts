@@ -1,11 +1,11 @@
 import type { PodTrouble } from '../event/incident.ts';
 import type { NoticeEvent } from '../event/types.ts';
 import { KtraceError } from '../util/errors.ts';
-import type { Api } from './api.ts';
-import { nodeFact, type PodFact, podFact, serviceFact, sliceFact } from './facts.ts';
-import type { NamesIndex } from './names-index.ts';
-import { PodTroubles } from './pod-troubles.ts';
-import { REFLECTOR_DEFAULTS, Reflector, type ReflectorCounts, type ReflectorOptions } from './reflector.ts';
+import type { Api } from './api/api.ts';
+import { REFLECTOR_DEFAULTS, Reflector, type ReflectorCounts, type ReflectorOptions } from './api/reflector.ts';
+import { nodeFact, type PodFact, podFact, serviceFact, sliceFact } from './index/facts.ts';
+import type { NamesIndex } from './index/names-index.ts';
+import { PodTroubles } from './index/pod-troubles.ts';
 
 export interface WatchOptions {
   log: { info(text: string): void; warn(text: string): void };

@@ -3,15 +3,15 @@ import { request } from 'node:http';
 import { dirname, join } from 'node:path';
 import { GATE_PORT } from '../protocol/constants.ts';
 import { KtraceError } from '../util/errors.ts';
-import { serviceAccountOf } from './kubeconfig.ts';
-import { namespaceOf } from './network.ts';
-import type { LabPod } from './plan.ts';
-import { API_ADDRESS, API_PORT, nodeNamed } from './plan.ts';
-import { isRunning } from './proc.ts';
-import { type LabProcess, logTail, recordedProcess, startProcess, stopProcess } from './processes.ts';
-import { projectRoot } from './program.ts';
-import { readState } from './state.ts';
-import { waitFor } from './wait.ts';
+import { serviceAccountOf } from './machine/kubeconfig.ts';
+import { namespaceOf } from './machine/network.ts';
+import { isRunning } from './machine/proc.ts';
+import { type LabProcess, logTail, recordedProcess, startProcess, stopProcess } from './machine/processes.ts';
+import { projectRoot } from './machine/program.ts';
+import { readState } from './machine/state.ts';
+import { waitFor } from './machine/wait.ts';
+import type { LabPod } from './plan/plan.ts';
+import { API_ADDRESS, API_PORT, nodeNamed } from './plan/plan.ts';
 
 /** One that ends is noticed at once; an emulated machine takes 40 s for six of them. */
 const READY_TIMEOUT_MS = 90_000;

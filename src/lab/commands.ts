@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { EXIT, KtraceError } from '../util/errors.ts';
 import { Lab } from './lab.ts';
-import { namespacesOf, removeLab } from './remove.ts';
-import { toolEnvironment } from './run.ts';
-import { findStandingLab, labDirectory, labRoot, readState } from './state.ts';
+import { namespacesOf, removeLab } from './machine/remove.ts';
+import { toolEnvironment } from './machine/run.ts';
+import { findStandingLab, labDirectory, labRoot, readState } from './machine/state.ts';
 import { labUp } from './up.ts';
 
 export interface LabIo {

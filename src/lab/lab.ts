@@ -2,18 +2,18 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { KtraceError } from '../util/errors.ts';
 import { agentName, isAgentReady, startAgent, startGate, stopAgent, waitForAgent } from './agents.ts';
-import { callApi } from './api-client.ts';
-import { startApiServer } from './api-process.ts';
-import { createPodNetwork, deletePodNetwork, namespaceOf } from './network.ts';
-import { crashedPodObject, endpointSlices, podObject } from './objects.ts';
-import { type LabNode, type LabPod, labNodes, labServices, vethName } from './plan.ts';
-import { identify, isRunning, type ProcessId } from './proc.ts';
-import { endAll, recordedProcess, stopProcess } from './processes.ts';
-import { processesIn, removeLab } from './remove.ts';
-import { writeProxyRules } from './rules.ts';
-import { run } from './run.ts';
-import { type LabState, labDirectory, labRoot, readState, writeState } from './state.ts';
-import { startPod } from './traffic.ts';
+import { callApi } from './client/api-client.ts';
+import { startApiServer } from './client/api-process.ts';
+import { createPodNetwork, deletePodNetwork, namespaceOf } from './machine/network.ts';
+import { identify, isRunning, type ProcessId } from './machine/proc.ts';
+import { endAll, recordedProcess, stopProcess } from './machine/processes.ts';
+import { processesIn, removeLab } from './machine/remove.ts';
+import { writeProxyRules } from './machine/rules.ts';
+import { run } from './machine/run.ts';
+import { type LabState, labDirectory, labRoot, readState, writeState } from './machine/state.ts';
+import { crashedPodObject, endpointSlices, podObject } from './plan/objects.ts';
+import { type LabNode, type LabPod, labNodes, labServices, vethName } from './plan/plan.ts';
+import { startPod } from './workload/traffic.ts';
 
 /** A standing lab. Its processes go on when this object, or the process that holds it, is gone: only `down` ends them. */
 export class Lab {

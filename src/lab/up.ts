@@ -1,21 +1,21 @@
 import { join } from 'node:path';
 import { KtraceError } from '../util/errors.ts';
 import { hasKtraceCommand, startAgent, startGate, waitForAgents } from './agents.ts';
-import { startApiServer } from './api-process.ts';
-import { createCertificates } from './certificates.ts';
-import { writeKubeconfigs } from './kubeconfig.ts';
+import { startApiServer } from './client/api-process.ts';
 import { Lab } from './lab.ts';
-import { withRootLock } from './lock.ts';
-import { createNetwork } from './network.ts';
-import { labObjects } from './objects.ts';
-import { labNodes, labPods } from './plan.ts';
-import { identify } from './proc.ts';
-import { namespacesOf, removeLab, removeLeftovers } from './remove.ts';
-import { writeProxyRules } from './rules.ts';
-import { isLeftover, type LabState, labDirectory, labRoot, readState, writeAtomically, writeState } from './state.ts';
-import { createTokens } from './tokens.ts';
-import { startTraffic } from './traffic.ts';
-import { allDone } from './wait.ts';
+import { createCertificates } from './machine/certificates.ts';
+import { writeKubeconfigs } from './machine/kubeconfig.ts';
+import { withRootLock } from './machine/lock.ts';
+import { createNetwork } from './machine/network.ts';
+import { identify } from './machine/proc.ts';
+import { namespacesOf, removeLab, removeLeftovers } from './machine/remove.ts';
+import { writeProxyRules } from './machine/rules.ts';
+import { isLeftover, type LabState, labDirectory, labRoot, readState, writeAtomically, writeState } from './machine/state.ts';
+import { createTokens } from './machine/tokens.ts';
+import { allDone } from './machine/wait.ts';
+import { labObjects } from './plan/objects.ts';
+import { labNodes, labPods } from './plan/plan.ts';
+import { startTraffic } from './workload/traffic.ts';
 
 export interface LabOptions {
   /** Up to 20 lower-case letters and digits; two labs of different names stand side by side. Default `default`. */

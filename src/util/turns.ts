@@ -19,3 +19,12 @@ export class Turns {
     }
   }
 }
+
+/** Of many hosts, at one time. */
+const AT_ONCE = 8;
+
+/** Does the work for each item, for a few at one time; the results are in the items' order. */
+export function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const turns = new Turns(AT_ONCE);
+  return Promise.all(items.map((item) => turns.take(() => work(item))));
+}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, createHmac } from 'node:crypto';
 import { describe, it } from 'node:test';
-import type { Access, Authorize, Vouch } from '../../src/agent/authorizer.ts';
+import type { Access, Authorize, Vouch } from '../../src/agent/access/authorizer.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { packet } from './fake-feed.ts';

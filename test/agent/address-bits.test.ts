@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addressOf, bitOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
+import { addressOf, bitOf, emptyBits, setBit } from '../../src/agent/kernel/address-bits.ts';
 import { fc } from '../support/fast-check.ts';
 
 /** `has_bit` of bpf/match.h, in big integers: the words as they are loaded on a little-endian machine. */

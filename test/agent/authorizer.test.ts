@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Answers } from '../../src/agent/answers.ts';
-import { type Authorize, createAuthorizer } from '../../src/agent/authorizer.ts';
-import { Remembered } from '../../src/agent/remembered.ts';
+import { Answers } from '../../src/agent/access/answers.ts';
+import { type Authorize, createAuthorizer } from '../../src/agent/access/authorizer.ts';
+import { Remembered } from '../../src/agent/access/remembered.ts';
 import type { Subscription, Target } from '../../src/event/target.ts';
-import type { Reviewed, Reviewer } from '../../src/kube/reviews.ts';
+import type { Reviewed, Reviewer } from '../../src/kube/api/reviews.ts';
 import { quiet } from './server-fixture.ts';
 
 const A: Target = { kind: 'pod', namespace: 'a', name: 'x' };

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { brokenNode, capabilities, diagnose } from '../../src/agent/doctor.ts';
-import type { Interfaces } from '../../src/agent/interfaces.ts';
-import type { Tracer } from '../../src/agent/tracer.ts';
+import type { Interfaces } from '../../src/agent/kernel/interfaces.ts';
+import type { Tracer } from '../../src/agent/kernel/tracer.ts';
+import { brokenNode, capabilities, diagnose } from '../../src/agent/pipeline/doctor.ts';
 import type { HookReport } from '../../src/event/node-report.ts';
 import { link, openInterfaces } from './interfaces-fixture.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { dumpSelection } from '../../src/agent/dump-selection.ts';
+import { dumpSelection } from '../../src/agent/serve/dump/dump-selection.ts';
 import type { Endpoint, FlowEvent } from '../../src/event/types.ts';
 
 const ZERO = { request: 0, reply: 0 };

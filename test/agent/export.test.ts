@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { parseAgentConfig } from '../../src/agent/config.ts';
 import { type RunningExport, startExport } from '../../src/agent/export.ts';
-import { NamesIndex } from '../../src/kube/names-index.ts';
+import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import { createLog } from '../../src/util/log.ts';
 import { serviceFlow } from '../export/events.ts';
 import { startReceiver } from '../export/receiver.ts';

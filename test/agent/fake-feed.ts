@@ -1,5 +1,5 @@
 import type { Scope } from '../../src/access/scope.ts';
-import type { Feed, Follower, Sink } from '../../src/agent/feed.ts';
+import type { Feed, Follower, Sink } from '../../src/agent/pipeline/feed.ts';
 import type { HookReport, NodeReport } from '../../src/event/node-report.ts';
 import type { Resolved, Subscription } from '../../src/event/target.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { KernelFlows } from '../../src/agent/flow-table.ts';
+import { KernelFlows } from '../../src/agent/kernel/flow-table.ts';
 import { COUNTER, FLOW, FLOW_COUNT, FLOW_KEY, FLOW_PLACE, PLACE, TUPLE } from '../../src/event/layout.ts';
 import type { BpfObject } from '../../src/native/types.ts';
 

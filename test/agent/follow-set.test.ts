@@ -1,14 +1,21 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Scope } from '../../src/access/scope.ts';
-import { addressOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
-import { followedSet, isSameResolved, isWanted, kernelTargets, MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
-import { servicePortKey } from '../../src/agent/tracer.ts';
+import { addressOf, emptyBits, setBit } from '../../src/agent/kernel/address-bits.ts';
+import { servicePortKey } from '../../src/agent/kernel/tracer.ts';
+import {
+  followedSet,
+  isSameResolved,
+  isWanted,
+  kernelTargets,
+  MOST_UNKNOWN,
+  type Resolve,
+} from '../../src/agent/pipeline/follow-set.ts';
 import { ADDRESS } from '../../src/event/layout.ts';
 import type { Subscription } from '../../src/event/target.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
+import type { ServiceAddress } from '../../src/kube/index/types.ts';
 import type { ResolvedTargets } from '../../src/kube/targets.ts';
-import type { ServiceAddress } from '../../src/kube/types.ts';
 import { resolvedTo } from '../support/resolved.ts';
 
 const POD = { namespace: 'default', name: 'web', uid: 'u', node: 'host1', ips: ['10.244.1.2'] };

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import ipaddr from 'ipaddr.js';
-import { MOST_UNKNOWN, type Resolve } from '../../src/agent/follow-set.ts';
-import type { TargetChange } from '../../src/agent/followers.ts';
-import type { KernelTargets } from '../../src/agent/tracer.ts';
+import type { KernelTargets } from '../../src/agent/kernel/tracer.ts';
+import { MOST_UNKNOWN, type Resolve } from '../../src/agent/pipeline/follow-set.ts';
+import type { TargetChange } from '../../src/agent/pipeline/followers.ts';
 import type { Subscription } from '../../src/event/target.ts';
 import { addressText } from '../../src/util/address.ts';
 import { resolvedTo } from '../support/resolved.ts';

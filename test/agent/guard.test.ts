@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Guard } from '../../src/agent/guard.ts';
+import { Guard } from '../../src/util/guard.ts';
 import { createLog } from '../../src/util/log.ts';
 
 test('what fails is counted by place, logged with its stack, at most once in 10 s, and goes no further', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { patched, unpatched } from '../../src/agent/headers.ts';
+import { patched, unpatched } from '../../src/agent/access/headers.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import { fc } from '../support/fast-check.ts';
 import { aboutSecret, packet } from './fake-feed.ts';

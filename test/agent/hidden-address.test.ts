@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { withoutAddress } from '../../src/agent/hidden-address.ts';
+import { withoutAddress } from '../../src/agent/access/hidden-address.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 
 const droppedAt = (at: string) => ({ kind: 'packet', drop: { reason: 'NO_SOCKET', at, if: 'eth0' } }) as unknown as PacketEvent;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { withData } from '../../src/agent/hop-data.ts';
+import { withData } from '../../src/agent/pipeline/hop-data.ts';
 import { hop, packet } from '../client/events.ts';
 
 test('hops bear the bytes that a follower sees, where they are others than at the hop before', () => {

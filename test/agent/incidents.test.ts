@@ -4,8 +4,8 @@ import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { answerRecorded, Dump } from '../../src/agent/dump.ts';
-import type { Recorder } from '../../src/agent/recorder.ts';
+import type { Recorder } from '../../src/agent/record/recorder.ts';
+import { answerRecorded, Dump } from '../../src/agent/serve/dump/dump.ts';
 import type { Incident, PodTrouble } from '../../src/event/incident.ts';
 import type { KtraceEvent, LostEvent, PacketEvent, PodRef } from '../../src/event/types.ts';
 import type { AgentMessage } from '../../src/protocol/messages.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hasLinkLayer, hasPeer, interfaceKind, isIpTunnel } from '../../src/agent/interface-kind.ts';
+import { hasLinkLayer, hasPeer, interfaceKind, isIpTunnel } from '../../src/agent/kernel/interface-kind.ts';
 import type { Link } from '../../src/native/types.ts';
 
 const ETHERNET = 1;

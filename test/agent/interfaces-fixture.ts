@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
-import { Interfaces } from '../../src/agent/interfaces.ts';
-import type { Schedule } from '../../src/agent/reread.ts';
-import type { Tracer } from '../../src/agent/tracer.ts';
+import { Interfaces } from '../../src/agent/kernel/interfaces.ts';
+import type { Schedule } from '../../src/agent/kernel/reread.ts';
+import type { Tracer } from '../../src/agent/kernel/tracer.ts';
 import type { Address, Link, LinkChange, NativeModule } from '../../src/native/types.ts';
 import { quiet } from './server-fixture.ts';
 

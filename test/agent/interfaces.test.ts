@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { podInterfaces } from '../../src/agent/interface-names.ts';
+import { podInterfaces } from '../../src/agent/kernel/interface-names.ts';
 import { link, openInterfaces } from './interfaces-fixture.ts';
 
 const address = (ip: string, ifindex = 9) => ({ ifindex, ip, prefixLength: 32 });

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { KernelFilter } from '../../src/agent/kernel-filter.ts';
+import { KernelFilter } from '../../src/agent/pipeline/kernel-filter.ts';
 import type { Subscription } from '../../src/event/target.ts';
-import type { KernelProgram } from '../../src/filter/ebpf-assembly.ts';
+import type { KernelProgram } from '../../src/filter/compile/ebpf-assembly.ts';
 import { createLog } from '../../src/util/log.ts';
 
 const follow = (text?: string): Subscription => ({

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { KernelSymbols } from '../../src/agent/kernel-symbols.ts';
+import { KernelSymbols } from '../../src/agent/kernel/probes/kernel-symbols.ts';
 
 const OWN = 'ffffffff81000100 T own\n';
 const X_TABLES = 'ffffffffc0000000 t cleanup_module\t[x_tables]\n';

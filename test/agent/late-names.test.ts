@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { LateNames } from '../../src/agent/late-names.ts';
+import { LateNames } from '../../src/agent/record/names/late-names.ts';
 import { endsOf } from '../../src/event/ends.ts';
 import type { FlowEvent, PacketEvent, PodRef } from '../../src/event/types.ts';
 import { flow, hop, packet } from '../client/events.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { DEFAULT_LIMITS } from '../../src/agent/limits.ts';
+import { DEFAULT_LIMITS } from '../../src/agent/access/limits.ts';
 
 const WORDS = ['no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
 const word = (number: number): string => WORDS[number] ?? String(number);

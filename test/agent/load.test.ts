@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { loadForKernel } from '../../src/agent/load.ts';
+import { loadForKernel } from '../../src/agent/kernel/load.ts';
 import type { BpfObject, NativeModule } from '../../src/native/types.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import { namesCounters } from '../../src/agent/names-counters.ts';
+import { namesCounters } from '../../src/agent/pipeline/names-counters.ts';
 import { type Kube, startKube } from '../../src/kube/start.ts';
 import { rawNode, rawPod, rawService, rawSlice } from '../kube/build.ts';
 import { type FakeApi, fakeApi } from '../kube/fake-api.ts';

@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
-import type { Follower, Sink } from '../../src/agent/feed.ts';
-import { type Naming, Pipeline, type PipelineOptions } from '../../src/agent/pipeline.ts';
-import type { KernelTargets } from '../../src/agent/tracer.ts';
+import type { KernelTargets } from '../../src/agent/kernel/tracer.ts';
+import type { Follower, Sink } from '../../src/agent/pipeline/feed.ts';
+import { type Naming, Pipeline, type PipelineOptions } from '../../src/agent/pipeline/pipeline.ts';
 import type { KtraceEvent, NoticeEvent } from '../../src/event/types.ts';
 import { resolvedTo } from '../support/resolved.ts';
 import { quiet } from './server-fixture.ts';

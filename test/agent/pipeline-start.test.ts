@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { Interfaces } from '../../src/agent/interfaces.ts';
+import type { Interfaces } from '../../src/agent/kernel/interfaces.ts';
 import { COUNT_MS, followAll, openPipeline } from './pipeline-fixture.ts';
 import { EVERYTHING, NAT_IN_MODULE, openProbes, without } from './probes-fixture.ts';
 

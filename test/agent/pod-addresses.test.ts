@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mock, type TestContext, test } from 'node:test';
-import { PodAddresses } from '../../src/agent/pod-addresses.ts';
+import { PodAddresses } from '../../src/agent/kernel/pod-addresses.ts';
 import type { Link } from '../../src/native/types.ts';
 
 function start(t: TestContext) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { listFunctions, type Probe, resolveProbes, symbolsOf } from '../../src/agent/probe-plan.ts';
+import { listFunctions, type Probe, resolveProbes, symbolsOf } from '../../src/agent/kernel/probes/probe-plan.ts';
 import type { NativeModule } from '../../src/native/types.ts';
 
 const PROBE: Probe = { name: 'x', function: 'do_it', parameters: ['skb', ['code', 'reason']], tells: 'x' };

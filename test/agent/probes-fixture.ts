@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { PROBES } from '../../src/agent/probe-plan.ts';
-import { Probes, type ProbesOptions } from '../../src/agent/probes.ts';
+import { PROBES } from '../../src/agent/kernel/probes/probe-plan.ts';
+import { Probes, type ProbesOptions } from '../../src/agent/kernel/probes/probes.ts';
 import type { BpfObject, BpfObjectOptions, NativeModule } from '../../src/native/types.ts';
 
 /** What a kernel has that has every function that is traced, and each part that may be absent. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PROBES } from '../../src/agent/probe-plan.ts';
-import type { Probes } from '../../src/agent/probes.ts';
+import { PROBES } from '../../src/agent/kernel/probes/probe-plan.ts';
+import type { Probes } from '../../src/agent/kernel/probes/probes.ts';
 import { EVERYTHING, NAT_IN_MODULE, openProbes, without } from './probes-fixture.ts';
 
 const NAT_FUNCTIONS = ['nf_nat_manip_pkt', 'nf_nat_icmp_reply_translation', 'nf_nat_icmpv6_reply_translation'];

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { openExpediting, type RcuExpedited } from '../../src/agent/rcu.ts';
+import { openExpediting, type RcuExpedited } from '../../src/agent/kernel/rcu.ts';
 
 let sys: string;
 const knob = () => join(sys, 'kernel/rcu_expedited');

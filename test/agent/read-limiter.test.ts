@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ReadLimiter } from '../../src/agent/read-limiter.ts';
+import { ReadLimiter } from '../../src/agent/record/read-limiter.ts';
 
 const MIB = 1024 * 1024;
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DEFAULT_LIMITS } from '../../src/agent/limits.ts';
+import { DEFAULT_LIMITS } from '../../src/agent/access/limits.ts';
 import { until } from '../support/until.ts';
 import { startRecorder } from './recorder-fixture.ts';
 import { serve, temporaryDirectory } from './server-fixture.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { utimesSync } from 'node:fs';
 import { suite, type TestContext, test } from 'node:test';
-import type { Places } from '../../src/agent/record-places.ts';
-import { readRecords } from '../../src/agent/recording.ts';
+import type { Places } from '../../src/agent/record/record-places.ts';
+import { readRecords } from '../../src/agent/record/recording.ts';
 import { BlockBuilder } from '../../src/store/block-builder.ts';
 import { SegmentStore } from '../../src/store/segment-store.ts';
 import { temporaryDirectory } from './server-fixture.ts';

@@ -1,5 +1,5 @@
 import type { TestContext } from 'node:test';
-import { Recorder, type RecorderOptions } from '../../src/agent/recorder.ts';
+import { Recorder, type RecorderOptions } from '../../src/agent/record/recorder.ts';
 import { createLog } from '../../src/util/log.ts';
 import { FakeFeed } from './fake-feed.ts';
 import { temporaryDirectory } from './server-fixture.ts';

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Recorder } from '../../src/agent/recorder.ts';
+import { Recorder } from '../../src/agent/record/recorder.ts';
 import type { LostEvent, PacketEvent, PodRef } from '../../src/event/types.ts';
 import { createLog } from '../../src/util/log.ts';
 import { packet } from '../client/events.ts';

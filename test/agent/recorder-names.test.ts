@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { OwnPod } from '../../src/agent/pod-names.ts';
-import type { Recorder } from '../../src/agent/recorder.ts';
+import type { OwnPod } from '../../src/agent/record/names/pod-names.ts';
+import type { Recorder } from '../../src/agent/record/recorder.ts';
 import { until } from '../support/until.ts';
 import { startRecorder } from './recorder-fixture.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { answerRecorded } from '../../src/agent/dump.ts';
-import { readRecords } from '../../src/agent/recording.ts';
+import { readRecords } from '../../src/agent/record/recording.ts';
+import { answerRecorded } from '../../src/agent/serve/dump/dump.ts';
 import type { KtraceEvent, LostEvent, PacketEvent } from '../../src/event/types.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
 import { startRecorder } from './recorder-fixture.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, type TestContext, test } from 'node:test';
-import type { Recorder } from '../../src/agent/recorder.ts';
-import { RecordingStart } from '../../src/agent/recording-start.ts';
+import type { Recorder } from '../../src/agent/record/recorder.ts';
+import { RecordingStart } from '../../src/agent/record/recording-start.ts';
 import type { NoticeEvent } from '../../src/event/types.ts';
 import { createLog } from '../../src/util/log.ts';
 import { emptyRecorder } from './recorder-fixture.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { RememberedReading } from '../../src/agent/remembered-reading.ts';
+import { RememberedReading } from '../../src/agent/record/remembered-reading.ts';
 import type { Segment } from '../../src/store/segment-store.ts';
 
 interface Read {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { Scope } from '../../src/access/scope.ts';
 import type { Target } from '../../src/event/target.ts';
-import { NamesIndex } from '../../src/kube/names-index.ts';
+import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import { resolveTargets } from '../../src/kube/targets.ts';
 import { putNode, putPod, putService, putSlice, rawNode, rawService, rawSlice } from '../kube/build.ts';
 import { listener, openPipeline } from './pipeline-fixture.ts';

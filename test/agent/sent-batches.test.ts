@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { SentBatches } from '../../src/agent/sent-batches.ts';
+import { SentBatches } from '../../src/agent/serve/sent-batches.ts';
 import { fc } from '../support/fast-check.ts';
 
 const entries = (seq: number, size: number) =>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { ServiceNames } from '../../src/agent/service-names.ts';
-import { NamesIndex } from '../../src/kube/names-index.ts';
+import { ServiceNames } from '../../src/agent/record/names/service-names.ts';
+import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import type { ServiceLine } from '../../src/store/services.ts';
 import { putService, putSlice, rawService, rawSlice } from '../kube/build.ts';
 

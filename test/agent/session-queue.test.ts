@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Entry, type QueueCounts, SessionQueue } from '../../src/agent/session-queue.ts';
+import { type Entry, type QueueCounts, SessionQueue } from '../../src/agent/serve/session-queue.ts';
 import type { KtraceEvent, LostEvent } from '../../src/event/types.ts';
 import { fc } from '../support/fast-check.ts';
 import { packet } from './fake-feed.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { Sink } from '../../src/agent/feed.ts';
-import type { Pipeline } from '../../src/agent/pipeline.ts';
+import type { Sink } from '../../src/agent/pipeline/feed.ts';
+import type { Pipeline } from '../../src/agent/pipeline/pipeline.ts';
 import type { Subscription } from '../../src/event/target.ts';
 import type { PacketEvent } from '../../src/event/types.ts';
 import { POD, sighting } from '../flow/sightings.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { type Authorize, claimedSubject, type Vouch } from '../../src/agent/authorizer.ts';
-import type { Limits } from '../../src/agent/limits.ts';
+import { type Authorize, claimedSubject, type Vouch } from '../../src/agent/access/authorizer.ts';
+import type { Limits } from '../../src/agent/access/limits.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { until } from '../support/until.ts';
 import { type Fixture, serve } from './server-fixture.ts';

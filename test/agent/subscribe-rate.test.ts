@@ -3,10 +3,10 @@ import { EventEmitter } from 'node:events';
 import { PassThrough } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import type { WebSocket } from 'ws';
-import { allowAll } from '../../src/agent/authorizer.ts';
-import { Connection } from '../../src/agent/connection.ts';
-import { DEFAULT_LIMITS } from '../../src/agent/limits.ts';
-import { Sessions } from '../../src/agent/sessions.ts';
+import { allowAll } from '../../src/agent/access/authorizer.ts';
+import { DEFAULT_LIMITS } from '../../src/agent/access/limits.ts';
+import { ClientConnection } from '../../src/agent/serve/client-connection.ts';
+import { Sessions } from '../../src/agent/serve/sessions.ts';
 import { FakeFeed } from './fake-feed.ts';
 import { quiet } from './server-fixture.ts';
 
@@ -34,7 +34,7 @@ function open(t: TestContext) {
   const feed = new FakeFeed();
   const socket = new FakeSocket();
   const sessions = new Sessions(feed, DEFAULT_LIMITS);
-  new Connection({
+  new ClientConnection({
     socket: socket as unknown as WebSocket,
     transport: new PassThrough(),
     feed,

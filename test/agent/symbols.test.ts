@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readSymbols, Symbols } from '../../src/agent/symbols.ts';
+import { readSymbols, Symbols } from '../../src/agent/kernel/probes/symbols.ts';
 import { fc } from '../support/fast-check.ts';
 
 const symbols = (text: string) => new Symbols([Buffer.from(text)]);

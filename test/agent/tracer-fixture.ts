@@ -1,5 +1,5 @@
 import type { TestContext } from 'node:test';
-import { Tracer, type TracerOptions } from '../../src/agent/tracer.ts';
+import { Tracer, type TracerOptions } from '../../src/agent/kernel/tracer.ts';
 import { STATS } from '../../src/event/layout.ts';
 import type { BpfObject, BpfObjectOptions, NativeModule } from '../../src/native/types.ts';
 

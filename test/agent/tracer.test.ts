@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { kernelTargets } from '../../src/agent/follow-set.ts';
+import { kernelTargets } from '../../src/agent/pipeline/follow-set.ts';
 import { u32 } from '../../src/util/bytes.ts';
 import { temporaryDirectory } from './server-fixture.ts';
 import { openTracer } from './tracer-fixture.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { uplinksOf } from '../../src/agent/uplinks.ts';
+import { uplinksOf } from '../../src/agent/kernel/uplinks.ts';
 import type { Link } from '../../src/native/types.ts';
 import { link, openInterfaces } from './interfaces-fixture.ts';
 

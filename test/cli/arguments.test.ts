@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseCount, parseDuration } from '../../src/cli/duration.ts';
-import { errorText, exitCodeOf } from '../../src/cli/report-error.ts';
+import { parseCount, parseDuration } from '../../src/cli/options/duration.ts';
+import { errorText, exitCodeOf } from '../../src/cli/options/report-error.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 
 test('durations are read in all their units', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Command } from 'commander';
-import { addClusterOptions, clusterOptions } from '../../src/cli/cluster-options.ts';
+import { addClusterOptions, clusterOptions } from '../../src/cli/options/cluster-options.ts';
 
 function optionsOf(...argv: string[]) {
   const command = addClusterOptions(new Command());

@@ -7,9 +7,9 @@ import { describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { complete, DIRECTIVE } from '../../src/cli/complete.ts';
 import { createProgram } from '../../src/cli/program.ts';
-import { COMPLETED_KINDS, clusterNames, type Names } from '../../src/client/completion.ts';
-import { kubeSurroundings } from '../../src/client/kubeconfig.ts';
-import { parseFilter } from '../../src/filter/parse.ts';
+import { COMPLETED_KINDS, clusterNames, type Names } from '../../src/client/cluster/completion.ts';
+import { kubeSurroundings } from '../../src/client/cluster/kubeconfig.ts';
+import { parseFilter } from '../../src/filter/language/parse.ts';
 import { startFakeApi } from '../client/fake-api.ts';
 
 const BIN = join(import.meta.dirname, '..', '..', 'bin');

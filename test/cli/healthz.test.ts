@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { healthzCommand } from '../../src/cli/healthz-command.ts';
+import { healthzCommand } from '../../src/cli/commands/healthz-command.ts';
 import { runGate } from '../../src/gate/gate.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { quiet, serve, temporaryDirectory } from '../agent/server-fixture.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { USUAL_TUNNEL_PORTS } from '../../src/filter/tunnel-ports.ts';
+import { USUAL_TUNNEL_PORTS } from '../../src/filter/evaluate/tunnel-ports.ts';
 import { randomOf } from '../filter/support/random.ts';
 import { NO_TCPDUMP } from '../filter/support/tcpdump.ts';
 import { frame, writeFrames } from '../filter/support/traffic.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { NodeClock } from '../../src/client/clock.ts';
-import { nsSince, timeFrom } from '../../src/client/instant.ts';
+import { nsSince, timeFrom } from '../../src/client/merge/instant.ts';
+import { NodeClock } from '../../src/client/wire/clock.ts';
 import { fc } from '../support/fast-check.ts';
 
 test('the true offset is always within the told bounds, whatever the ways take', () => {

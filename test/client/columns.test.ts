@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Columns } from '../../src/client/render/columns.ts';
+import { Columns } from '../../src/client/render/lines/columns.ts';
 import { fc } from '../support/fast-check.ts';
 
 const words = fc.array(fc.stringMatching(/^[a-z>]{1,20}$/), { minLength: 1, maxLength: 6 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type Api, ApiError } from '../../src/client/api.ts';
-import { Credentials } from '../../src/client/credentials.ts';
+import { type Api, ApiError } from '../../src/client/cluster/api.ts';
+import { Credentials } from '../../src/client/cluster/credentials.ts';
 import type { Target } from '../../src/event/target.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 

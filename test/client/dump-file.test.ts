@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { suite, type TestContext, test } from 'node:test';
-import { CaptureWriter } from '../../src/client/capture-writer.ts';
-import { DumpFile, isDumpFile, type Manifest, readDump, readDumpServices } from '../../src/client/dump-file.ts';
-import { readDumpFile } from '../../src/client/read-dump.ts';
-import type { ToldService } from '../../src/client/told-services.ts';
+import { DumpFile, isDumpFile, type Manifest, readDump, readDumpServices } from '../../src/client/file/dump-file.ts';
+import type { ToldService } from '../../src/client/merge/told-services.ts';
+import { CaptureWriter } from '../../src/client/output/capture-writer.ts';
+import { readDumpFile } from '../../src/client/read/read-dump.ts';
 import type { FlowEvent, KtraceEvent } from '../../src/event/types.ts';
-import { readCapture } from '../../src/store/capture-file.ts';
-import type { CapturedPacket } from '../../src/store/captured-packet.ts';
+import { readCapture } from '../../src/store/capture/capture-file.ts';
+import type { CapturedPacket } from '../../src/store/capture/captured-packet.ts';
 import { flow, hop, packet, pod } from './events.ts';
 
 const MANIFEST: Manifest = {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { FlowOwners } from '../../src/client/flows.ts';
+import { FlowOwners } from '../../src/client/merge/flow-owners.ts';
 import type { RecordedPod, Target } from '../../src/event/target.ts';
 import type { FlowEvent } from '../../src/event/types.ts';
 import { EPOCH_MS, flow, pod as podAt } from './events.ts';

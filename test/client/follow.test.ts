@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
-import { type FollowOptions, runFollow } from '../../src/client/follow.ts';
+import { type FollowOptions, runFollow } from '../../src/client/follow/follow.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import type { KtraceError } from '../../src/util/errors.ts';
 import { summaryOf } from '../support/summary.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type FollowedNode, FollowingNotice } from '../../src/client/following-notice.ts';
+import { type FollowedNode, FollowingNotice } from '../../src/client/follow/following-notice.ts';
 import type { Target } from '../../src/event/target.ts';
 import type { NoticeEvent } from '../../src/event/types.ts';
 

@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { grantObjects } from '../../src/access/grant-objects.ts';
+import type { KubeOptions } from '../../src/client/cluster/kubeconfig.ts';
+import { nodesOf } from '../../src/client/cluster/target-objects.ts';
 import { type GrantOptions, runGrant, runRevoke } from '../../src/client/grant.ts';
-import type { KubeOptions } from '../../src/client/kubeconfig.ts';
-import { nodesOf } from '../../src/client/target-objects.ts';
 
 class Sink extends Writable {
   text = '';

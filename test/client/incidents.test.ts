@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { Writable } from 'node:stream';
 import { describe, it } from 'node:test';
-import type { Asked } from '../../src/client/dump-nodes.ts';
-import { findIncident, tellIncidents } from '../../src/client/incidents.ts';
+import type { Asked } from '../../src/client/dump/dump-nodes.ts';
+import { findIncident, tellIncidents } from '../../src/client/dump/incidents.ts';
 import type { Incident } from '../../src/event/incident.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 

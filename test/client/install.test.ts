@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
-import { createApi } from '../../src/client/api.ts';
+import { createApi } from '../../src/client/cluster/api.ts';
+import { kubeSurroundings, loadKubeConfig } from '../../src/client/cluster/kubeconfig.ts';
 import { runInstall } from '../../src/client/install/install.ts';
-import { kubeSurroundings, loadKubeConfig } from '../../src/client/kubeconfig.ts';
 
 const OPTIONS = { image: undefined, leastPrivilege: false, wait: false, timeoutMs: 10_000, dryRun: false };
 const IO = {

@@ -3,10 +3,15 @@ import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { createApi } from '../../src/client/api.ts';
-import { contextNamespace, type KubeOptions, type KubeSurroundings, loadKubeConfig } from '../../src/client/kubeconfig.ts';
-import { forwardPort } from '../../src/client/port-forward.ts';
-import { proxyFor } from '../../src/client/proxy.ts';
+import { createApi } from '../../src/client/cluster/api.ts';
+import {
+  contextNamespace,
+  type KubeOptions,
+  type KubeSurroundings,
+  loadKubeConfig,
+} from '../../src/client/cluster/kubeconfig.ts';
+import { forwardPort } from '../../src/client/cluster/port-forward.ts';
+import { proxyFor } from '../../src/client/cluster/proxy.ts';
 import { connectProxy, type TlsApi, tlsApi, writeKubeconfig } from './tls-api.ts';
 
 const AROUND: KubeSurroundings = {

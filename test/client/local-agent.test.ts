@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { KubeConfig } from '@kubernetes/client-node';
-import { createApi } from '../../src/client/api.ts';
-import { startLocalAgent } from '../../src/client/local-agent.ts';
+import { createApi } from '../../src/client/cluster/api.ts';
+import { startLocalAgent } from '../../src/client/cluster/local-agent.ts';
 
 test('an agent of its own needs root, which is said before anything is asked or started', async () => {
   const config = new KubeConfig();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { timeFrom } from '../../src/client/instant.ts';
-import { MERGE_DEFAULTS, Merge, type MergeOptions } from '../../src/client/merge.ts';
+import { timeFrom } from '../../src/client/merge/instant.ts';
+import { MERGE_DEFAULTS, Merge, type MergeOptions } from '../../src/client/merge/merge.ts';
 import type { Endpoint, FlowEvent, KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import { fc } from '../support/fast-check.ts';
 import { EPOCH_MS, flow, hop, packet, pod } from './events.ts';

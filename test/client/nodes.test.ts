@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { createApi } from '../../src/client/api.ts';
-import type { Following } from '../../src/client/following.ts';
-import { listGates } from '../../src/client/gates.ts';
-import { MAX_NODES, NodeWatch, type NodeWatchOptions } from '../../src/client/node-watch.ts';
-import { didYouMean, nearNames } from '../../src/client/suggest.ts';
-import { silenceText } from '../../src/client/summary.ts';
-import { nodesOf } from '../../src/client/target-objects.ts';
+import { createApi } from '../../src/client/cluster/api.ts';
+import { listGates } from '../../src/client/cluster/gates.ts';
+import { MAX_NODES, NodeWatch, type NodeWatchOptions } from '../../src/client/cluster/node-watch.ts';
+import { didYouMean, nearNames } from '../../src/client/cluster/suggest.ts';
+import { nodesOf } from '../../src/client/cluster/target-objects.ts';
+import type { NodeStreams } from '../../src/client/follow/node-streams.ts';
+import { silenceText } from '../../src/client/render/summary.ts';
 import type { Target } from '../../src/event/target.ts';
 import { until, untilHolds } from '../support/until.ts';
 import { hop, packet, pod } from './events.ts';
@@ -33,7 +33,7 @@ function followed() {
       calls.codes.push(code);
       calls.texts.push(text);
     },
-  } as unknown as Following;
+  } as unknown as NodeStreams;
   return { calls, following };
 }
 

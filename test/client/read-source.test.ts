@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { suite, type TestContext, test } from 'node:test';
-import { DumpFile } from '../../src/client/dump-file.ts';
-import { runRead } from '../../src/client/read.ts';
-import { readServices } from '../../src/client/services.ts';
-import type { ToldService } from '../../src/client/told-services.ts';
+import { readServices } from '../../src/client/dump/services.ts';
+import { DumpFile } from '../../src/client/file/dump-file.ts';
+import type { ToldService } from '../../src/client/merge/told-services.ts';
+import { runRead } from '../../src/client/read/read.ts';
 import { EXIT } from '../../src/util/errors.ts';
 import { flow, pod } from './events.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Asked } from '../../src/client/dump-nodes.ts';
-import { RecordedNames } from '../../src/client/recorded-names.ts';
+import type { Asked } from '../../src/client/dump/dump-nodes.ts';
+import { RecordedNames } from '../../src/client/dump/recorded-names.ts';
 import type { RecordedPod } from '../../src/event/target.ts';
 import { EPOCH_MS, flow, hop, packet, pod } from './events.ts';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { palette, wantsColor } from '../../src/client/render/colors.ts';
-import { escapeText, safeJson } from '../../src/client/render/escape.ts';
-import { createPrinter } from '../../src/client/render/printer.ts';
-import { clockText, durationText, TIMESTAMPS } from '../../src/client/render/units.ts';
+import { createPrinter } from '../../src/client/render/lines/printer.ts';
+import { palette, wantsColor } from '../../src/client/render/style/colors.ts';
+import { escapeText, safeJson } from '../../src/client/render/style/escape.ts';
+import { clockText, durationText, TIMESTAMPS } from '../../src/client/render/style/units.ts';
 import type { KtraceEvent } from '../../src/event/types.ts';
 import { fc } from '../support/fast-check.ts';
 import { RENDER_TABLE } from './render-table.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SameNotices } from '../../src/client/same-notices.ts';
+import { SameNotices } from '../../src/client/output/same-notices.ts';
 import type { NoticeEvent } from '../../src/event/types.ts';
 
 test('what several nodes say in the same words at the same time is told once, with all of them', (t) => {

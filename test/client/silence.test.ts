@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Silence } from '../../src/client/silence.ts';
+import { Silence } from '../../src/client/follow/silence.ts';
 
 function harness() {
   const said: string[] = [];

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { undecidedFileText, undecidedRecordsText, undecidedText } from '../../src/client/snap-text.ts';
+import { undecidedFileText, undecidedRecordsText, undecidedText } from '../../src/client/render/snap-text.ts';
 
 test('what a filter missed among records and in a capture file is told with how far it reads', () => {
   for (const text of [undecidedRecordsText, undecidedFileText]) assert.equal(text({ packets: 0, wantsBytes: 0 }), undefined);

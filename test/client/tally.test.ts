@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Tally } from '../../src/client/tally.ts';
+import { Tally } from '../../src/client/merge/tally.ts';
 import { flow, packet, pod } from './events.ts';
 
 const ENDS = { src: pod('a', '10.244.1.2', 'host1'), dst: pod('b', '10.244.1.3', 'host1'), hops: [] };

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
-import { DumpOutput } from '../../src/client/dump-output.ts';
-import { FollowOutput } from '../../src/client/follow-output.ts';
-import type { TextStyle } from '../../src/client/render/printer.ts';
-import { onlyNamespace } from '../../src/client/target-text.ts';
+import { DumpOutput } from '../../src/client/output/dump-output.ts';
+import { FollowOutput } from '../../src/client/output/follow-output.ts';
+import type { TextStyle } from '../../src/client/render/lines/printer.ts';
+import { onlyNamespace } from '../../src/client/render/target-text.ts';
 import type { Target } from '../../src/event/target.ts';
 import { hop, packet, pod } from './events.ts';
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { TLSSocket } from 'node:tls';
 import { WebSocketServer } from 'ws';
-import { createCertificates } from '../../src/lab/certificates.ts';
+import { createCertificates } from '../../src/lab/machine/certificates.ts';
 
 /** An API server behind TLS that tells who asked, and echoes what is sent through a port-forward. */
 export interface TlsApi {

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { describe, type TestContext, test } from 'node:test';
-import { Following } from '../../src/client/following.ts';
+import { NodeStreams } from '../../src/client/follow/node-streams.ts';
 import type { KtraceEvent } from '../../src/event/types.ts';
 import { refuseUpgrade, rejectionResponse } from '../../src/protocol/admission.ts';
 import type { KtraceError } from '../../src/util/errors.ts';
@@ -20,7 +20,7 @@ function follow(
 ): { told: KtraceEvent[]; errors: KtraceError[] } {
   const told: KtraceEvent[] = [];
   const errors: KtraceError[] = [];
-  const following = new Following({
+  const following = new NodeStreams({
     targets: [{ kind: 'all' }],
     units: 'flows',
     dial,

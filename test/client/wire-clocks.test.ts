@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { corrections, WireClocks } from '../../src/client/wire-clocks.ts';
+import { corrections, WireClocks } from '../../src/client/merge/wire-clocks.ts';
 import { fc } from '../support/fast-check.ts';
 
 test('times are left as told while the clocks agree, and put on the median when one does not', () => {

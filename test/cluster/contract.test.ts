@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
-import { removeLab } from '../../src/lab/remove.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
 import { GATE_PORT } from '../../src/protocol/constants.ts';
 import { SKIP as LAB_SKIP, randomLabName } from '../lab/lab-fixture.ts';
 import { before } from '../support/evidence.ts';

@@ -10,7 +10,10 @@ const quoted = (text: string, quote: string): string[] =>
 test('each stage of `lost` is one that the agent emits, and both pages explain it', () => {
   const declared = quoted(/type LostStage =\s+([^;]+);/.exec(read('src/event/types.ts'))?.[1] ?? '', "'");
   assert.ok(declared.length > 0);
-  const agent = readdirSync(new URL('src/agent/', ROOT)).map((file) => read(`src/agent/${file}`));
+  const files = readdirSync(new URL('src/agent/', ROOT), { recursive: true, encoding: 'utf8' }).filter((file) =>
+    file.endsWith('.ts'),
+  );
+  const agent = files.map((file) => read(`src/agent/${file}`));
   assert.deepEqual(
     declared.filter((stage) => !agent.some((text) => text.includes(`'${stage}'`))),
     [],

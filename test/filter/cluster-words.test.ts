@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Place } from '../../src/filter/cursor.ts';
-import { matchesGlob } from '../../src/filter/globs.ts';
-import { parseFilter } from '../../src/filter/parse.ts';
-import { printFilter } from '../../src/filter/print.ts';
+import { matchesGlob } from '../../src/filter/evaluate/globs.ts';
+import { parseFilter } from '../../src/filter/language/parse.ts';
+import { printFilter } from '../../src/filter/language/print.ts';
+import type { Place } from '../../src/filter/tokens/cursor.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { fc } from '../support/fast-check.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { FileFilter } from '../../src/filter/file-filter.ts';
-import { LiveFilter } from '../../src/filter/judge.ts';
-import { parseFilter } from '../../src/filter/parse.ts';
-import { payloadOf } from '../../src/store/link-payload.ts';
+import { FileFilter } from '../../src/filter/evaluate/file-filter.ts';
+import { LiveFilter } from '../../src/filter/evaluate/judge.ts';
+import { parseFilter } from '../../src/filter/language/parse.ts';
+import { payloadOf } from '../../src/store/capture/link-payload.ts';
 import { hop, packet } from '../client/events.ts';
 
 const IP_OF_TYPE = { 4: [8, 0], 6: [0x86, 0xdd] } as const;

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Endpoint, FlowEvent, PacketEvent } from '../../src/event/types.ts';
-import { compileFilter } from '../../src/filter/compile.ts';
-import { LiveFilter } from '../../src/filter/judge.ts';
-import { judgedText, parseJudged, union } from '../../src/filter/judged.ts';
-import { parseFilter } from '../../src/filter/parse.ts';
-import { decide } from '../../src/filter/run.ts';
-import { combine } from '../../src/filter/terms.ts';
+import { compileFilter } from '../../src/filter/compile/compile.ts';
+import { decide } from '../../src/filter/compile/run.ts';
+import { LiveFilter } from '../../src/filter/evaluate/judge.ts';
+import { judgedText, parseJudged, union } from '../../src/filter/evaluate/judged.ts';
+import { combine } from '../../src/filter/evaluate/terms.ts';
+import { parseFilter } from '../../src/filter/language/parse.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { flow, hop, packet, pod } from '../client/events.ts';
 import { SEED } from '../support/seed.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Expression } from '../../src/filter/ast.ts';
-import { parseFilter } from '../../src/filter/parse.ts';
-import { printFilter } from '../../src/filter/print.ts';
+import type { Expression } from '../../src/filter/language/ast.ts';
+import { parseFilter } from '../../src/filter/language/parse.ts';
+import { printFilter } from '../../src/filter/language/print.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { fc } from '../support/fast-check.ts';
 import { SEED } from '../support/seed.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseFilter } from '../../src/filter/parse.ts';
-import { termsPastHeaders } from '../../src/filter/past-headers.ts';
+import { termsPastHeaders } from '../../src/filter/evaluate/past-headers.ts';
+import { parseFilter } from '../../src/filter/language/parse.ts';
 
 for (const [text, expected] of [
   ['udp[20:2] == 0x1234', ['udp[20:2] = 4660 42']],

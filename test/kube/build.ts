@@ -1,5 +1,5 @@
-import { nodeFact, podFact, serviceFact, sliceFact } from '../../src/kube/facts.ts';
-import { NamesIndex } from '../../src/kube/names-index.ts';
+import { nodeFact, podFact, serviceFact, sliceFact } from '../../src/kube/index/facts.ts';
+import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import { captured, type RawObject } from './fixtures.ts';
 
 /** A clock that only moves when it is told to. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it, test } from 'node:test';
 import type { Target } from '../../src/event/target.ts';
-import { type Change, Changes } from '../../src/kube/changes.ts';
-import { NamesIndex } from '../../src/kube/names-index.ts';
+import { type Change, Changes } from '../../src/kube/index/changes.ts';
+import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import { isTouched, resolveTargets } from '../../src/kube/targets.ts';
 import { fc } from '../support/fast-check.ts';
 import { putNode, putPod, putService, putSlice, rawNode, rawService, rawSlice } from './build.ts';

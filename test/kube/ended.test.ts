@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Ended } from '../../src/kube/ended.ts';
+import { Ended } from '../../src/kube/index/ended.ts';
 import { fc } from '../support/fast-check.ts';
 
 const MOST = 12;

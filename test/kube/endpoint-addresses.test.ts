@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sliceFact } from '../../src/kube/facts.ts';
-import { NamesIndex } from '../../src/kube/names-index.ts';
+import { sliceFact } from '../../src/kube/index/facts.ts';
+import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import { rawSlice } from './build.ts';
 
 const SERVICE = { namespace: 'default', name: 'collector', port: 'otlp' };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Endpoint, FlowEvent, Hop, PacketEvent, PodRef, QuotedFlow, Translation } from '../../src/event/types.ts';
 import { enrichFlow, enrichPacket } from '../../src/kube/enrich.ts';
-import type { NamesIndex } from '../../src/kube/names-index.ts';
+import type { NamesIndex } from '../../src/kube/index/names-index.ts';
 import { capturedIndex } from './build.ts';
 import { captured, fixture } from './fixtures.ts';
 

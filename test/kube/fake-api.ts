@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
-import type { KubeAccess } from '../../src/kube/api.ts';
+import type { KubeAccess } from '../../src/kube/api/api.ts';
 import type { RawObject } from './fixtures.ts';
 
 export type Kind = 'pods' | 'services' | 'endpointslices' | 'nodes';

@@ -4,7 +4,7 @@ import type { RequestOptions } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { inClusterAccess } from '../../src/kube/in-cluster.ts';
+import { inClusterAccess } from '../../src/kube/api/in-cluster.ts';
 
 describe('a pod’s own service account', () => {
   let root: string;

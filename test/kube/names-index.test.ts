@@ -4,8 +4,8 @@ import { redact } from '../../src/access/redact.ts';
 import { RETENTION_MS } from '../../src/event/gone.ts';
 import type { PacketEvent, PodRef } from '../../src/event/types.ts';
 import { enrichPacket } from '../../src/kube/enrich.ts';
-import { podFact, serviceFact, sliceFact } from '../../src/kube/facts.ts';
-import { NamesIndex } from '../../src/kube/names-index.ts';
+import { podFact, serviceFact, sliceFact } from '../../src/kube/index/facts.ts';
+import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import {
   capturedIndex,
   putNode,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { NamesIndex } from '../../src/kube/names-index.ts';
+import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import { resolveTargets } from '../../src/kube/targets.ts';
 import { putNode, putPod, putService, putSlice, rawNode, rawService, rawSlice } from './build.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { PodTrouble } from '../../src/event/incident.ts';
-import { type PodFact, podFact } from '../../src/kube/facts.ts';
-import { PodTroubles } from '../../src/kube/pod-troubles.ts';
+import { type PodFact, podFact } from '../../src/kube/index/facts.ts';
+import { PodTroubles } from '../../src/kube/index/pod-troubles.ts';
 import { rawPod } from './build.ts';
 import type { RawObject } from './fixtures.ts';
 

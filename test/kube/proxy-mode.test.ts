@@ -4,9 +4,9 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { NoticeEvent } from '../../src/event/types.ts';
+import type { ProxyMode } from '../../src/kube/index/types.ts';
 import { watchProxyMode } from '../../src/kube/proxy-mode.ts';
 import { startKube } from '../../src/kube/start.ts';
-import type { ProxyMode } from '../../src/kube/types.ts';
 import { until } from '../support/until.ts';
 import { fakeApi } from './fake-api.ts';
 

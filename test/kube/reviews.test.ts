@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
-import { openApi } from '../../src/kube/api.ts';
-import { openReviewer, type Reviewer } from '../../src/kube/reviews.ts';
+import { openApi } from '../../src/kube/api/api.ts';
+import { openReviewer, type Reviewer } from '../../src/kube/api/reviews.ts';
 import { PATIENCE_MS } from '../support/until.ts';
 
 interface Asked {
@@ -96,9 +96,9 @@ describe('reviews', () => {
       const { reviewer } = await serve(t, () => answer, answer === undefined ? 100 : PATIENCE_MS);
       await assert.rejects(
         reviewer.token('secret', 'ktrace.dev'),
-        (error: Error) => error.name === 'ApiError' && !/secret/.test(error.message),
+        (error: Error) => error.name === 'RequestError' && !/secret/.test(error.message),
       );
-      await assert.rejects(reviewer.access(user, what), { name: 'ApiError' });
+      await assert.rejects(reviewer.access(user, what), { name: 'RequestError' });
     }
   });
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseSelector, type Requirement, selects } from '../../src/kube/selector.ts';
 import { KtraceError } from '../../src/util/errors.ts';
+import { parseSelector, type Requirement, selects } from '../../src/util/label-selector.ts';
 import { fc } from '../support/fast-check.ts';
 
 function chosen(selector: string, labels: Record<string, string>): boolean {

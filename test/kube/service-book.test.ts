@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { NamesIndex } from '../../src/kube/names-index.ts';
+import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import { putService, putSlice, rawService, rawSlice } from './build.ts';
 
 /** Counts what is asked of it. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Target } from '../../src/event/target.ts';
-import { NamesIndex } from '../../src/kube/names-index.ts';
+import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import { resolveTargets } from '../../src/kube/targets.ts';
 import { capturedIndex, putNode, putPod, putService, putSlice, rawNode, rawService, rawSlice } from './build.ts';
 

@@ -3,9 +3,9 @@ import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
-import { openApi } from '../../src/kube/api.ts';
-import { type IsSigned, openTokenKeys } from '../../src/kube/token-keys.ts';
-import { publicKeys, requestToken } from '../../src/lab/api/account-tokens.ts';
+import { openApi } from '../../src/kube/api/api.ts';
+import { type IsSigned, openTokenKeys } from '../../src/kube/api/token-keys.ts';
+import { publicKeys, requestToken } from '../../src/lab/api/auth/account-tokens.ts';
 import { until } from '../support/until.ts';
 
 const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { KubeConfig } from '@kubernetes/client-node';
 import type { NoticeEvent } from '../../src/event/types.ts';
-import { openApi } from '../../src/kube/api.ts';
+import { openApi } from '../../src/kube/api/api.ts';
 import { type Kube, startKube } from '../../src/kube/start.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { until } from '../support/until.ts';

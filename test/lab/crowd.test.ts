@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { after, suite, test } from 'node:test';
 import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { removeLab } from '../../src/lab/remove.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
 import { STREAM_PATH, SUBPROTOCOL } from '../../src/protocol/constants.ts';
 import { refusal, StreamClient } from '../agent/stream-client.ts';
 import { unixGet } from '../agent/unix-get.ts';

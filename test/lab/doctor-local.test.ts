@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
-import { PROBES } from '../../src/agent/probe-plan.ts';
+import { PROBES } from '../../src/agent/kernel/probes/probe-plan.ts';
 import type { NodeReport } from '../../src/event/node-report.ts';
 import { before } from '../support/evidence.ts';
 import { runKtrace } from '../support/ktrace-process.ts';

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { after, suite, test } from 'node:test';
 import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { processesIn, removeLab } from '../../src/lab/remove.ts';
+import { processesIn, removeLab } from '../../src/lab/machine/remove.ts';
 import { before } from '../support/evidence.ts';
 import { runKtrace } from '../support/ktrace-process.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';

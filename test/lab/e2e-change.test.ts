@@ -4,7 +4,7 @@ import { after, suite, test } from 'node:test';
 import type { LostStage, PacketEvent } from '../../src/event/types.ts';
 import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { removeLab } from '../../src/lab/remove.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
 import { unixGet } from '../agent/unix-get.ts';
 import { before } from '../support/evidence.ts';
 import { type KtraceProcess, startFollow } from '../support/ktrace-process.ts';

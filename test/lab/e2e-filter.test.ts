@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
 import type { FlowEvent, PacketEvent } from '../../src/event/types.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { removeLab } from '../../src/lab/remove.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
 import { before } from '../support/evidence.ts';
 import { type KtraceProcess, runKtrace, startFollow } from '../support/ktrace-process.ts';
 import { summaryOf } from '../support/summary.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
 import type { Lab } from '../../src/lab/lab.ts';
-import { removeLab } from '../../src/lab/remove.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
 import { before } from '../support/evidence.ts';
 import { type KtraceProcess, startFollow } from '../support/ktrace-process.ts';
 import { labUp, randomLabName, SKIP } from './lab-fixture.ts';

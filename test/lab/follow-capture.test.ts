@@ -7,7 +7,7 @@ import { after, suite, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { PacketEvent } from '../../src/event/types.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { removeLab } from '../../src/lab/remove.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
 import { before } from '../support/evidence.ts';
 import { KtraceProcess, startFollow } from '../support/ktrace-process.ts';
 import { summaryOf } from '../support/summary.ts';

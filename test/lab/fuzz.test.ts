@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
 import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { removeLab } from '../../src/lab/remove.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
 import { STREAM_PATH } from '../../src/protocol/constants.ts';
 import { StreamClient, unixUrl } from '../agent/stream-client.ts';
 import { before } from '../support/evidence.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { after, afterEach, beforeEach, suite, test } from 'node:test';
-import { addressOf, emptyBits, setBit } from '../../src/agent/address-bits.ts';
+import { addressOf, emptyBits, setBit } from '../../src/agent/kernel/address-bits.ts';
 import { before } from '../support/evidence.ts';
 import { fc } from '../support/fast-check.ts';
 import { SEED } from '../support/seed.ts';

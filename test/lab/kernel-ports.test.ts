@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { after, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { kernelTargets } from '../../src/agent/follow-set.ts';
+import { kernelTargets } from '../../src/agent/pipeline/follow-set.ts';
 import { INTERFACE } from '../../src/event/layout.ts';
 import { addressBytes } from '../../src/util/address.ts';
 import { u32, u64 } from '../../src/util/bytes.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
 import { CAPTURE } from '../../src/event/layout.ts';
-import { compileFilter } from '../../src/filter/compile.ts';
-import { translate } from '../../src/filter/ebpf.ts';
-import { parseFilter } from '../../src/filter/parse.ts';
+import { compileFilter } from '../../src/filter/compile/compile.ts';
+import { translate } from '../../src/filter/compile/ebpf.ts';
+import { parseFilter } from '../../src/filter/language/parse.ts';
 import { before } from '../support/evidence.ts';
 import { SKIP } from './lab-fixture.ts';
 import { Bench, followed, isAccounted } from './support/kernel.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
-import { type KernelSet, kernelTargets } from '../../src/agent/follow-set.ts';
+import { type KernelSet, kernelTargets } from '../../src/agent/pipeline/follow-set.ts';
 import { BODY, INTERFACE } from '../../src/event/layout.ts';
-import { Assembly, type KernelProgram } from '../../src/filter/ebpf-assembly.ts';
+import { Assembly, type KernelProgram } from '../../src/filter/compile/ebpf-assembly.ts';
 import { u32 } from '../../src/util/bytes.ts';
 import { SKIP } from './lab-fixture.ts';
 import { Bench, followed, isAccounted, LOOPBACK, OBJECT_PATH } from './support/kernel.ts';

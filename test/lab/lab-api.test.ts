@@ -16,12 +16,12 @@ import {
   type V1Status,
   Watch,
 } from '@kubernetes/client-node';
-import { openApi } from '../../src/kube/api.ts';
-import { openTokenKeys } from '../../src/kube/token-keys.ts';
-import { apiMetrics } from '../../src/lab/api-client.ts';
+import { openApi } from '../../src/kube/api/api.ts';
+import { openTokenKeys } from '../../src/kube/api/token-keys.ts';
+import { apiMetrics } from '../../src/lab/client/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { removeLab } from '../../src/lab/remove.ts';
-import { readTokens } from '../../src/lab/tokens.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
+import { readTokens } from '../../src/lab/machine/tokens.ts';
 import { GATE_SELECTOR } from '../../src/protocol/constants.ts';
 import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
-import { removeLab } from '../../src/lab/remove.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
 import { askLab, differences, type Shapes, shapesOf } from '../cluster/support/contract/sides.ts';
 import { randomLabName, SKIP } from './lab-fixture.ts';
 

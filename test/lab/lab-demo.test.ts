@@ -5,8 +5,8 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import { ktraceCommand, ktraceEnvironment } from '../../src/lab/agents.ts';
-import { namespacesOf, removeLab } from '../../src/lab/remove.ts';
-import { labDirectory } from '../../src/lab/state.ts';
+import { namespacesOf, removeLab } from '../../src/lab/machine/remove.ts';
+import { labDirectory } from '../../src/lab/machine/state.ts';
 import { SKIP } from './lab-fixture.ts';
 
 const OPTIONS = { skip: SKIP, timeout: 120_000 };

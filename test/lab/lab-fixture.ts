@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { removeLab } from '../../src/lab/remove.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
 import { labUp as bringUp, type LabOptions } from '../../src/lab/up.ts';
 import { unixGet } from '../agent/unix-get.ts';
 import { needsRoot } from '../support/capability.ts';

@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { findProcesses, hasEnvironment } from '../../src/lab/proc.ts';
-import { STATE_VARIABLE } from '../../src/lab/processes.ts';
-import { namespacesOf, processesOf, removeLab } from '../../src/lab/remove.ts';
-import { run } from '../../src/lab/run.ts';
-import { findStandingLab, labDirectory } from '../../src/lab/state.ts';
+import { findProcesses, hasEnvironment } from '../../src/lab/machine/proc.ts';
+import { STATE_VARIABLE } from '../../src/lab/machine/processes.ts';
+import { namespacesOf, processesOf, removeLab } from '../../src/lab/machine/remove.ts';
+import { run } from '../../src/lab/machine/run.ts';
+import { findStandingLab, labDirectory } from '../../src/lab/machine/state.ts';
 import { until } from '../support/until.ts';
 import { labForTest, labUp, randomLabName, SKIP } from './lab-fixture.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
 import type { Lab } from '../../src/lab/lab.ts';
-import { labServices, nodeNamed } from '../../src/lab/plan.ts';
-import { proxyRules } from '../../src/lab/proxy-rules.ts';
-import { removeLab } from '../../src/lab/remove.ts';
+import { removeLab } from '../../src/lab/machine/remove.ts';
+import { labServices, nodeNamed } from '../../src/lab/plan/plan.ts';
+import { proxyRules } from '../../src/lab/plan/proxy-rules.ts';
 import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { fetchFrom, labUp, randomLabName, SKIP } from './lab-fixture.ts';

@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fieldSelector, labelSelector } from '../../src/lab/api/selectors.ts';
-import type { ApiObject } from '../../src/lab/api/types.ts';
-import { withRootLock } from '../../src/lab/lock.ts';
-import { identify, isRunning, signal } from '../../src/lab/proc.ts';
-import { labDirectory } from '../../src/lab/state.ts';
+import { fieldSelector, labelSelector } from '../../src/lab/api/objects/selectors.ts';
+import { withRootLock } from '../../src/lab/machine/lock.ts';
+import { identify, isRunning, signal } from '../../src/lab/machine/proc.ts';
+import { labDirectory } from '../../src/lab/machine/state.ts';
+import type { ApiObject } from '../../src/lab/plan/types.ts';
 import { answer } from '../../src/lab/workload/dns-message.ts';
 import { fc } from '../support/fast-check.ts';
 

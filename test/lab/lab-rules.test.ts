@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { labPods, labServices, nodeNamed } from '../../src/lab/plan.ts';
-import { proxyRules } from '../../src/lab/proxy-rules.ts';
+import { labPods, labServices, nodeNamed } from '../../src/lab/plan/plan.ts';
+import { proxyRules } from '../../src/lab/plan/proxy-rules.ts';
 
 const REAL = readFileSync(new URL('../fixtures/kube/iptables-save-host1.txt', import.meta.url), 'utf8');
 

@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { identify } from '../../src/lab/proc.ts';
+import { identify } from '../../src/lab/machine/proc.ts';
 import { loadNative } from '../../src/native/load.ts';
 import { until } from '../support/until.ts';
 import { scenarioCommand, thrown } from './support.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { describe, test } from 'node:test';
-import { readCapture } from '../../src/store/capture-file.ts';
-import type { CapturedPacket } from '../../src/store/captured-packet.ts';
-import { FileReader } from '../../src/store/file-reader.ts';
+import { readCapture } from '../../src/store/capture/capture-file.ts';
+import type { CapturedPacket } from '../../src/store/capture/captured-packet.ts';
+import { FileReader } from '../../src/store/capture/file-reader.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 
 /** An IPv4 UDP packet from 10.0.0.1:1000 to 10.0.0.2:53, and one of ICMP. */

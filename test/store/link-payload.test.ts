@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { payloadOf } from '../../src/store/link-payload.ts';
+import { payloadOf } from '../../src/store/capture/link-payload.ts';
 
 test('the tag of a captured frame is told, of two the outer one, and its priority is no part of the id', () => {
   const vlanOf = (...header: string[]) =>

@@ -1,4 +1,4 @@
-import { waitFor } from '../../src/lab/wait.ts';
+import { waitFor } from '../../src/lab/machine/wait.ts';
 
 /** Long: a machine of two cores may be busy with other tests. It is spent only where something is wrong. */
 export const PATIENCE_MS = 60_000;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { DumpFile, type Manifest } from '../../src/client/dump-file.ts';
+import { DumpFile, type Manifest } from '../../src/client/file/dump-file.ts';
 import { packet } from '../client/events.ts';
 import { captureBytes } from '../filter/support/capture-bytes.ts';
 import { randomOf } from '../filter/support/random.ts';

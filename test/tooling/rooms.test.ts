@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { checkLintRules } from '../../scripts/checks/lint-rules.mjs';
 import { checkRooms } from '../../scripts/checks/rooms.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -13,53 +14,104 @@ after(() => {
   for (const copy of copies) rmSync(copy, { recursive: true });
 });
 
-test('every room boundary of biome.json is active', async () => {
-  assert.deepEqual((await checkRooms(ROOT)).problems, []);
+/** What is found in a src/ of these files. */
+async function problemsOf(files: Record<string, string>): Promise<string[]> {
+  const root = mkdtempSync(join(tmpdir(), 'ktrace-rooms-test-'));
+  copies.push(root);
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, 'src', path)), { recursive: true });
+    writeFileSync(join(root, 'src', path), text);
+  }
+  const { checked, problems } = await checkRooms(root);
+  assert.equal(checked, Object.keys(files).length);
+  return problems;
+}
+
+test('the rooms of src/ are as the table has them, and the rules of Biome are on', async () => {
+  const rooms = await checkRooms(ROOT);
+  assert.deepEqual(rooms.problems, []);
+  assert.ok(rooms.checked > 400);
+  assert.deepEqual((await checkLintRules(ROOT)).problems, []);
 });
 
-test('a room whose boundary is missing is found', async () => {
-  const root = copyWith((config) => ({
-    ...config,
-    overrides: config.overrides.filter((one) => !one.includes.includes('src/kube/**')),
-  }));
-  const { problems } = await checkRooms(root);
-  assert.ok(problems.includes('src/kube: an import of ../flow/some.ts is not refused'), problems.join('\n'));
-  assert.ok(problems.every((problem) => problem.startsWith('src/kube: ')));
+test('an import of a room beside or above is found, however it is written', async () => {
+  const forms = (path: string): string[] => [
+    `import { a } from '${path}';\n`,
+    `import type { A } from '${path}';\n`,
+    `import {\n  a,\n  type B,\n} from '${path}';\n`,
+    `import '${path}';\n`,
+    `export { a } from '${path}';\n`,
+    `export * from '${path}';\n`,
+    `export async function f() {\n  const { a } = await import('${path}');\n}\n`,
+    `export type T = import('${path}').T;\n`,
+  ];
+  const beside = await Promise.all(forms('../flow/b.ts').map((text) => problemsOf({ 'kube/a.ts': text })));
+  for (const problems of beside)
+    assert.deepEqual(problems, ['src/kube/a.ts imports flow/b.ts: src/kube imports lower floors alone']);
+  const above = await problemsOf({ 'event/a.ts': "import type { X } from '../client/wire/x.ts';\n" });
+  assert.deepEqual(above, ['src/event/a.ts imports client/wire/x.ts: src/event imports lower floors alone']);
+  const outside = await problemsOf({ 'cli/a.ts': "import { x } from '../../test/support/x.ts';\n" });
+  assert.deepEqual(outside, ['src/cli/a.ts imports ../test/support/x.ts: src/cli imports lower floors alone']);
 });
 
-test('a boundary that forbids too much is found', async () => {
-  const root = copyWith((config) => {
-    const event = config.overrides.find((one) => one.includes.includes('src/event/**'));
-    event?.linter.rules.style.noRestrictedImports?.options.patterns[0]?.group.push('**/util/**');
-    return config;
+test('lower floors, packages and a room’s own files may be imported', async () => {
+  const problems = await problemsOf({
+    'util/b.ts': 'export const b = 1;\n',
+    'agent/a.ts':
+      "import { readFileSync } from 'node:fs';\nimport pino from 'pino';\nimport { b } from '../util/b.ts';\nimport './kernel/c.ts';\n",
+    'agent/kernel/c.ts': "import { b } from '../../util/b.ts';\n",
   });
-  const { problems } = await checkRooms(root);
+  assert.deepEqual(problems, []);
+});
+
+test('within a room no folder imports a higher one, nor what is on top', async () => {
+  const problems = await problemsOf({
+    'client/wire/a.ts': "import { b } from '../merge/b.ts';\n",
+    'client/merge/b.ts': "import { c } from '../grant.ts';\n",
+    'client/merge/d.ts': "import { c } from '../attic/c.ts';\n",
+  });
   assert.deepEqual(problems, [
-    'src/event: an import of ../util/some.ts is refused',
-    'src/event: an import of ../../src/util/deep/some.ts is refused',
+    'src/client/merge/b.ts imports client/grant.ts: in src/client folders import lower ones alone',
+    'src/client/merge/d.ts imports client/attic/c.ts: in src/client folders import lower ones alone',
+    'src/client/wire/a.ts imports client/merge/b.ts: in src/client folders import lower ones alone',
   ]);
 });
 
-test('a folder of src/ that is no room is found', async () => {
-  const root = copyWith((config) => config);
-  mkdirSync(join(root, 'src/attic'));
-  const { problems } = await checkRooms(root);
-  assert.deepEqual(problems, ['src/attic is no room: add it to biome.json and to scripts/checks/rooms.mjs']);
+test('circles are found: of files, also by types alone, and of folders', async () => {
+  const files = await problemsOf({
+    'event/a.ts': "import type { B } from './b.ts';\n",
+    'event/b.ts': "import type { C } from './c.ts';\n",
+    'event/c.ts': "import type { A } from './a.ts';\n",
+  });
+  assert.deepEqual(files, ['a circle of imports: event/a.ts > event/b.ts > event/c.ts > event/a.ts']);
+  const folders = await problemsOf({
+    'store/one/a.ts': "import { b } from '../two/b.ts';\n",
+    'store/two/b.ts': 'export const b = 1;\n',
+    'store/two/c.ts': "import { d } from '../one/d.ts';\n",
+    'store/one/d.ts': 'export const d = 1;\n',
+  });
+  assert.deepEqual(folders, ['a circle of imports: store/one > store/two > store/one']);
 });
 
-interface Config {
-  overrides: {
-    includes: string[];
-    linter: { rules: { style: { noRestrictedImports?: { options: { patterns: { group: string[] }[] } } } } };
-  }[];
-}
+test('informers and the addon are kept from the client, sockets from the protocol', async () => {
+  const problems = await problemsOf({
+    'client/a.ts': "import { W } from '../kube/watch.ts';\nimport { n } from '../native/load.ts';\n",
+    'protocol/b.ts': "import { WebSocket } from 'ws';\nimport { connect } from 'node:net';\n",
+  });
+  assert.deepEqual(
+    problems.map((problem) => problem.split(':')[0]),
+    [
+      'src/client/a.ts imports kube/watch.ts',
+      'src/client/a.ts imports native/load.ts',
+      'src/protocol/b.ts imports ws',
+      'src/protocol/b.ts imports node',
+    ],
+  );
+});
 
-/** A root that holds only what the check reads. */
-function copyWith(change: (config: Config) => Config): string {
-  const root = mkdtempSync(join(tmpdir(), 'ktrace-rooms-test-'));
-  copies.push(root);
-  mkdirSync(join(root, 'src'));
-  symlinkSync(join(ROOT, 'node_modules'), join(root, 'node_modules'));
-  writeFileSync(join(root, 'biome.json'), JSON.stringify(change(JSON.parse(readFileSync(join(ROOT, 'biome.json'), 'utf8')))));
-  return root;
-}
+test('a folder of more than fifteen files, and one that is no room, are found', async () => {
+  const files = Object.fromEntries(Array.from({ length: 16 }, (_, at) => [`flow/f${at}.ts`, 'export const x = 1;\n']));
+  assert.deepEqual(await problemsOf(files), ['src/flow has 16 files: at most 15']);
+  const attic = await problemsOf({ 'attic/a.ts': "import 'node:fs';\n", 'attic/b.ts': 'export const b = 1;\n' });
+  assert.deepEqual(attic, ['src/attic is no room of scripts/checks/rooms.mjs']);
+});

@@ -1,4 +1,4 @@
-import type { KernelStats } from '../../src/agent/tracer.ts';
+import type { KernelStats } from '../../src/agent/kernel/tracer.ts';
 import type { Endpoint, PacketEvent } from '../../src/event/types.ts';
 
 /** What one node's kernel side said of itself, see inside/node.ts. */

@@ -1,5 +1,5 @@
-import { type Api, ApiError } from '../api.ts';
-import { objectPath } from '../kube-object.ts';
+import { type Api, ApiError } from '../cluster/api.ts';
+import { objectPath } from '../cluster/kube-object.ts';
 import type { Manifest } from './manifests.ts';
 
 export type Outcome = 'created' | 'changed' | 'unchanged';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { loadAll } from 'js-yaml';
 import { agentNamespace, KTRACE_NAMESPACE } from '../../protocol/constants.ts';
-import type { KubeObject } from '../kube-object.ts';
+import type { KubeObject } from '../cluster/kube-object.ts';
 
 /** A manifest's object. */
 export interface Manifest extends KubeObject {

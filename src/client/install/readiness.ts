@@ -1,4 +1,4 @@
-import { type Api, ApiError, listAll } from '../api.ts';
+import { type Api, ApiError, listAll } from '../cluster/api.ts';
 import type { Manifest } from './manifests.ts';
 import { type Pod, podProblem } from './pod-problem.ts';
 

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { KtraceError } from '../../util/errors.ts';
-import { type Api, ApiError } from '../api.ts';
-import { type KubeObject, objectPath, titleOf } from '../kube-object.ts';
+import { type Api, ApiError } from '../cluster/api.ts';
+import { type KubeObject, objectPath, titleOf } from '../cluster/kube-object.ts';
 import type { Manifest } from './manifests.ts';
 
 export type Deletion = 'deleted' | 'not there' | 'not ours, left';

@@ -1,9 +1,9 @@
 import { agentNamespace } from '../../protocol/constants.ts';
 import { EXIT, KtraceError } from '../../util/errors.ts';
-import { type Api, ApiError, listAll } from '../api.ts';
-import type { KubeOptions } from '../kubeconfig.ts';
-import { type Node, nodesIfAllowed } from '../nodes.ts';
-import { escapeText, safeJson } from '../render/escape.ts';
+import { type Api, ApiError, listAll } from '../cluster/api.ts';
+import type { KubeOptions } from '../cluster/kubeconfig.ts';
+import { type Node, nodesIfAllowed } from '../cluster/nodes.ts';
+import { escapeText, safeJson } from '../render/style/escape.ts';
 import { type InstallIo, type InstallOptions, openApi } from './install.ts';
 import { isReady, type Pod, podProblem, restartsOf } from './pod-problem.ts';
 

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { agentNamespace } from '../../protocol/constants.ts';
 import { EXIT } from '../../util/errors.ts';
-import { type Api, listAll } from '../api.ts';
-import { type KubeObject, titleOf } from '../kube-object.ts';
-import type { KubeOptions } from '../kubeconfig.ts';
-import { escapeText } from '../render/escape.ts';
+import { type Api, listAll } from '../cluster/api.ts';
+import { type KubeObject, titleOf } from '../cluster/kube-object.ts';
+import type { KubeOptions } from '../cluster/kubeconfig.ts';
+import { escapeText } from '../render/style/escape.ts';
 import { type InstallIo, type InstallOptions, openApi } from './install.ts';
 import { deployFolder, type Manifest, renderManifests } from './manifests.ts';
 import { awaitGone, removeOurs, stateOf } from './remove.ts';

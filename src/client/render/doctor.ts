@@ -1,6 +1,6 @@
 import type { NodeReport } from '../../event/node-report.ts';
-import type { SilentNode } from '../node-question.ts';
-import { escapeText } from './escape.ts';
+import type { SilentNode } from '../wire/node-question.ts';
+import { escapeText } from './style/escape.ts';
 
 /** A node's report as text. Everything from outside is escaped, line by line. */
 export function reportLines(report: NodeReport | SilentNode): string[] {

@@ -1,4 +1,4 @@
-import type { Manifest } from '../dump-file.ts';
+import type { Manifest } from '../file/dump-file.ts';
 
 /** What is to be said of a dump beside its records. */
 export interface ReportFacts {

@@ -1,28 +1,28 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { messageOf } from '../../util/errors.ts';
-import type { Tokens } from '../tokens.ts';
-import { API_AUDIENCE, userOfToken } from './access.ts';
-import { publicKeys, requestToken } from './account-tokens.ts';
-import { discovery } from './discovery.ts';
-import type { Lister } from './list.ts';
-import { ruling } from './rbac.ts';
-import { isKnownRoot, parsePath, type ResourcePath, readJson } from './request.ts';
-import { REVIEWS, review } from './reviews.ts';
-import { fieldSelector, labelSelector, type Match } from './selectors.ts';
+import type { Tokens } from '../machine/tokens.ts';
+import { API_AUDIENCE, userOfToken } from './auth/access.ts';
+import { publicKeys, requestToken } from './auth/account-tokens.ts';
+import { ruling } from './auth/rbac.ts';
+import { REVIEWS, review } from './auth/reviews.ts';
+import { ANONYMOUS, type User } from './auth/user.ts';
+import { discovery } from './objects/discovery.ts';
+import type { Lister } from './objects/list.ts';
+import { isKnownRoot, parsePath, type ResourcePath, readJson } from './objects/request.ts';
+import { fieldSelector, labelSelector, type Match } from './objects/selectors.ts';
 import {
-  ApiError,
   badRequest,
   forbidden,
   initialEventsNeedMatch,
   methodNotAllowed,
   noSuchPath,
+  StatusError,
   statusObject,
   unauthorized,
-} from './status.ts';
-import type { Store } from './store.ts';
-import { ANONYMOUS, type User } from './user.ts';
-import { serveWatch } from './watch.ts';
-import { create, patch, remove, replace, type WriteRequest, type Written } from './write.ts';
+} from './objects/status.ts';
+import type { Store } from './objects/store.ts';
+import { serveWatch } from './objects/watch.ts';
+import { create, patch, remove, replace, type WriteRequest, type Written } from './objects/write.ts';
 
 export interface ApiContext {
   store: Store;
@@ -39,12 +39,14 @@ export async function handle(context: ApiContext, request: IncomingMessage, resp
     await route(context, request, response);
   } catch (error) {
     const failure =
-      error instanceof ApiError ? error : new ApiError(500, 'InternalError', `Internal error occurred: ${messageOf(error)}`);
+      error instanceof StatusError
+        ? error
+        : new StatusError(500, 'InternalError', `Internal error occurred: ${messageOf(error)}`);
     sendError(response, failure);
   }
 }
 
-/** Who sent a request, by its bearer token; without one somebody who may next to nothing. @throws ApiError 401 for a token of nobody's */
+/** Who sent a request, by its bearer token; without one somebody who may next to nothing. @throws StatusError 401 for a token of nobody's */
 export function authenticate({ tokens, store }: ApiContext, request: IncomingMessage): User {
   const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1];
   if (token === undefined) return ANONYMOUS;
@@ -53,7 +55,7 @@ export function authenticate({ tokens, store }: ApiContext, request: IncomingMes
   return user;
 }
 
-/** @throws ApiError 403 when the user may not do this */
+/** @throws StatusError 403 when the user may not do this */
 function authorize({ store }: ApiContext, user: User, verb: string, target: ResourcePath): void {
   const attempt = {
     user: user.username,
@@ -70,16 +72,16 @@ function authorize({ store }: ApiContext, user: User, verb: string, target: Reso
 /**
  * A websocket begins with a GET, which is authorized as `get` like any; since 1.35 the real server asks for `create`, too, and does not say
  * so when it refuses.
- * @throws ApiError 403
+ * @throws StatusError 403
  */
 export function authorizeForward(context: ApiContext, user: User, target: ResourcePath): void {
   authorize(context, user, 'get', target);
   try {
     authorize(context, user, 'create', target);
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
+    if (!(error instanceof StatusError)) throw error;
     const name = target.name ?? '';
-    throw new ApiError(403, 'Forbidden', `pods ${JSON.stringify(name)} is forbidden: `, { name, kind: 'pods' });
+    throw new StatusError(403, 'Forbidden', `pods ${JSON.stringify(name)} is forbidden: `, { name, kind: 'pods' });
   }
 }
 
@@ -125,7 +127,7 @@ function sendMetrics({ reviewCounts }: ApiContext, response: ServerResponse): vo
 /** All service accounts may read them, by `system:service-account-issuer-discovery`. */
 function sendKeys({ tokens }: ApiContext, { username, groups }: User, response: ServerResponse): void {
   if (!groups.includes('system:serviceaccounts') && !groups.includes('system:masters'))
-    throw new ApiError(403, 'Forbidden', `forbidden: User "${username}" cannot get path "/openid/v1/jwks"`);
+    throw new StatusError(403, 'Forbidden', `forbidden: User "${username}" cannot get path "/openid/v1/jwks"`);
   sendJson(response, 200, publicKeys(tokens.signingKey));
 }
 
@@ -225,7 +227,7 @@ function versionOf(query: URLSearchParams): number | undefined {
   const text = query.get('resourceVersion') ?? '';
   if (/^\d{0,15}$/.test(text)) return text === '' ? undefined : Number(text);
   const value = JSON.stringify(text);
-  throw new ApiError(500, '', `resourceVersion: Invalid value: ${value}: parsing ${value}: invalid syntax`);
+  throw new StatusError(500, '', `resourceVersion: Invalid value: ${value}: parsing ${value}: invalid syntax`);
 }
 
 function numberOf(query: URLSearchParams, name: string): number | undefined {
@@ -239,7 +241,7 @@ function sendJson(response: ServerResponse, status: number, body: unknown): void
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
-function sendError(response: ServerResponse, error: ApiError): void {
+function sendError(response: ServerResponse, error: StatusError): void {
   if (response.headersSent) response.destroy();
   else sendJson(response, error.status, statusObject(error));
 }

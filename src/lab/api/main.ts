@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { writeAtomically } from '../state.ts';
+import { writeAtomically } from '../machine/state.ts';
 import { serveApi } from './server.ts';
 
 /** The API server's process: `main.ts LAB DIRECTORY PORT`. Writes the port it answers under to `api.json` when it is ready. */

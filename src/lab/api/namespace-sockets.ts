@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Server, Socket } from 'node:net';
 import { messageOf } from '../../util/errors.ts';
-import { siblingProgram } from '../program.ts';
-import { toolEnvironment } from '../run.ts';
+import { siblingProgram } from '../machine/program.ts';
+import { toolEnvironment } from '../machine/run.ts';
 
 /**
  * Opens sockets inside other network namespaces: a socket stays in the namespace where it was made, so a small child

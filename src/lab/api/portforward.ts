@@ -3,12 +3,12 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { messageOf } from '../../util/errors.ts';
-import { namespaceOf } from '../network.ts';
+import { namespaceOf } from '../machine/network.ts';
+import type { ApiObject } from '../plan/types.ts';
 import { type ApiContext, authenticate, authorizeForward } from './handler.ts';
 import type { NamespaceSockets } from './namespace-sockets.ts';
-import { parsePath, type ResourcePath } from './request.ts';
-import { ApiError, badRequest, noSuchPath, statusObject } from './status.ts';
-import type { ApiObject } from './types.ts';
+import { parsePath, type ResourcePath } from './objects/request.ts';
+import { badRequest, noSuchPath, StatusError, statusObject } from './objects/status.ts';
 
 /** The subprotocol that a kubelet takes for port-forwarding: binary frames, the first byte is the channel. */
 const SUBPROTOCOL = 'v4.channel.k8s.io';
@@ -47,7 +47,7 @@ export class PortForwarder {
         this.#forward(client, pod, port).catch((error) => client.close(1011, messageOf(error).slice(0, 100)));
       });
     } catch (error) {
-      refuse(socket, error instanceof ApiError ? error : badRequest(messageOf(error)));
+      refuse(socket, error instanceof StatusError ? error : badRequest(messageOf(error)));
     }
   }
 
@@ -114,13 +114,13 @@ function portOf(query: URLSearchParams): number {
 }
 
 /** What the kubelet refuses comes as a text. */
-class PlainRefusal extends ApiError {
+class PlainRefusal extends StatusError {
   constructor(message: string) {
     super(400, 'BadRequest', message);
   }
 }
 
-function refuse(socket: Duplex, error: ApiError): void {
+function refuse(socket: Duplex, error: StatusError): void {
   const isPlain = error instanceof PlainRefusal;
   const body = isPlain ? error.message : JSON.stringify(statusObject(error));
   const type = isPlain ? 'text/plain' : 'application/json';

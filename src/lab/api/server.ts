@@ -2,15 +2,15 @@ import { readFileSync } from 'node:fs';
 import { createServer, type Server as HttpsServer } from 'node:https';
 import type { AddressInfo, Server } from 'node:net';
 import { join } from 'node:path';
-import { namespaceOf } from '../network.ts';
-import { API_ADDRESS, API_PORT } from '../plan.ts';
-import { writeAtomically } from '../state.ts';
-import { readTokens } from '../tokens.ts';
+import { namespaceOf } from '../machine/network.ts';
+import { writeAtomically } from '../machine/state.ts';
+import { readTokens } from '../machine/tokens.ts';
+import { API_ADDRESS, API_PORT } from '../plan/plan.ts';
 import { handle } from './handler.ts';
-import { Lister } from './list.ts';
 import { NamespaceSockets } from './namespace-sockets.ts';
+import { Lister } from './objects/list.ts';
+import { type Snapshot, Store } from './objects/store.ts';
 import { PortForwarder } from './portforward.ts';
-import { type Snapshot, Store } from './store.ts';
 
 export interface ApiServer {
   port: number;

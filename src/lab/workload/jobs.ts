@@ -2,7 +2,7 @@ import { Resolver } from 'node:dns/promises';
 import { readFileSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
-import { CLUSTER_DNS } from '../plan.ts';
+import { CLUSTER_DNS } from '../plan/plan.ts';
 
 /** Something a pod does again and again. A failure is part of the traffic, not of the program: nobody is told. */
 export type Job = { everyMs: number } & (

@@ -1,6 +1,6 @@
 import { text } from 'node:stream/consumers';
 import { KubeConfig } from '@kubernetes/client-node';
-import { forwardPort } from '../../../src/client/port-forward.ts';
+import { forwardPort } from '../../../src/client/cluster/port-forward.ts';
 
 /** Run beside the cluster, with somebody's kubeconfig: what `pods/portforward` gives them of these ports. */
 export interface PodPort {

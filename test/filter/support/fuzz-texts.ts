@@ -1,16 +1,16 @@
 /** The whole way of a filter's text without a kernel: parser, printer, compilers for files and for the kernel, translator. */
 import assert from 'node:assert/strict';
 import type { LinkLayer } from '../../../src/event/link-layer.ts';
-import type { Expression } from '../../../src/filter/ast.ts';
-import { compileFilter } from '../../../src/filter/compile.ts';
-import type { Place } from '../../../src/filter/cursor.ts';
-import { translate } from '../../../src/filter/ebpf.ts';
-import { FileFilter } from '../../../src/filter/file-filter.ts';
-import { LiveFilter } from '../../../src/filter/judge.ts';
-import { kernelPart, kernelPartText } from '../../../src/filter/kernel-part.ts';
-import { kernelProgram } from '../../../src/filter/kernel-program.ts';
-import { parseFilter } from '../../../src/filter/parse.ts';
-import { printFilter } from '../../../src/filter/print.ts';
+import { compileFilter } from '../../../src/filter/compile/compile.ts';
+import { translate } from '../../../src/filter/compile/ebpf.ts';
+import { FileFilter } from '../../../src/filter/evaluate/file-filter.ts';
+import { LiveFilter } from '../../../src/filter/evaluate/judge.ts';
+import { kernelPart, kernelPartText } from '../../../src/filter/evaluate/kernel-part.ts';
+import { kernelProgram } from '../../../src/filter/evaluate/kernel-program.ts';
+import type { Expression } from '../../../src/filter/language/ast.ts';
+import { parseFilter } from '../../../src/filter/language/parse.ts';
+import { printFilter } from '../../../src/filter/language/print.ts';
+import type { Place } from '../../../src/filter/tokens/cursor.ts';
 import { KtraceError } from '../../../src/util/errors.ts';
 import { randomLiveFilter } from './live-expressions.ts';
 import { mutated } from './mutations.ts';

@@ -1,7 +1,7 @@
 /** Captured packets of every kind that the filter language speaks of, made by rule from a seed, and capture files of them. */
 import { writeFileSync } from 'node:fs';
 import type { LinkLayer } from '../../../src/event/link-layer.ts';
-import { ipv6Words } from '../../../src/filter/address-words.ts';
+import { ipv6Words } from '../../../src/filter/language/address-words.ts';
 import type { Random } from './random.ts';
 
 export interface Frame {

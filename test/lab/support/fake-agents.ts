@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { WebSocketServer } from 'ws';
 import { agentSocket, startGate } from '../../../src/lab/agents.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
-import { stopProcess } from '../../../src/lab/processes.ts';
+import { stopProcess } from '../../../src/lab/machine/processes.ts';
 import { SUBPROTOCOL } from '../../../src/protocol/constants.ts';
 import { until } from '../../support/until.ts';
 

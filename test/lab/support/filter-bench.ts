@@ -1,11 +1,11 @@
-import { kernelTargets } from '../../../src/agent/follow-set.ts';
-import type { Tracer } from '../../../src/agent/tracer.ts';
+import type { Tracer } from '../../../src/agent/kernel/tracer.ts';
+import { kernelTargets } from '../../../src/agent/pipeline/follow-set.ts';
 import { decodeBatch } from '../../../src/event/decode.ts';
 import { CAPTURE } from '../../../src/event/layout.ts';
 import type { Sighting } from '../../../src/event/sighting.ts';
-import type { KernelProgram } from '../../../src/filter/ebpf-assembly.ts';
-import type { Instruction } from '../../../src/filter/program.ts';
-import { decide } from '../../../src/filter/run.ts';
+import type { KernelProgram } from '../../../src/filter/compile/ebpf-assembly.ts';
+import type { Instruction } from '../../../src/filter/compile/program.ts';
+import { decide } from '../../../src/filter/compile/run.ts';
 import { loadNative } from '../../../src/native/load.ts';
 import type { RingReader } from '../../../src/native/types.ts';
 import type { Random } from '../../filter/support/random.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { compileFilter } from '../../../src/filter/compile.ts';
-import { translate } from '../../../src/filter/ebpf.ts';
-import { parseFilter } from '../../../src/filter/parse.ts';
-import type { Instruction } from '../../../src/filter/program.ts';
+import { compileFilter } from '../../../src/filter/compile/compile.ts';
+import { translate } from '../../../src/filter/compile/ebpf.ts';
+import type { Instruction } from '../../../src/filter/compile/program.ts';
+import { parseFilter } from '../../../src/filter/language/parse.ts';
 import { KtraceError } from '../../../src/util/errors.ts';
 import { randomLiveFilter } from '../../filter/support/live-expressions.ts';
 import type { Random } from '../../filter/support/random.ts';

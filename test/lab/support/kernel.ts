@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type KernelSet, kernelTargets } from '../../../src/agent/follow-set.ts';
-import { type KernelStats, Tracer, type TracerOptions } from '../../../src/agent/tracer.ts';
+import { type KernelStats, Tracer, type TracerOptions } from '../../../src/agent/kernel/tracer.ts';
+import { type KernelSet, kernelTargets } from '../../../src/agent/pipeline/follow-set.ts';
 import { decodeBatch } from '../../../src/event/decode.ts';
 import { FLOW, FLOW_KEY } from '../../../src/event/layout.ts';
 import type { Sighting } from '../../../src/event/sighting.ts';

@@ -2,10 +2,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Follower } from '../../../src/agent/feed.ts';
-import { Interfaces } from '../../../src/agent/interfaces.ts';
-import { KernelSymbols } from '../../../src/agent/kernel-symbols.ts';
-import { Pipeline } from '../../../src/agent/pipeline.ts';
+import { Interfaces } from '../../../src/agent/kernel/interfaces.ts';
+import { KernelSymbols } from '../../../src/agent/kernel/probes/kernel-symbols.ts';
+import type { Follower } from '../../../src/agent/pipeline/feed.ts';
+import { Pipeline } from '../../../src/agent/pipeline/pipeline.ts';
 import type { Subscription } from '../../../src/event/target.ts';
 import { loadNative } from '../../../src/native/load.ts';
 import type { NativeModule } from '../../../src/native/types.ts';

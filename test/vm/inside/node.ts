@@ -5,11 +5,11 @@
  * the kernel to take their time, and attaches a program that does nothing beside them; KTRACE_PROBES is the backend of the kernel's functions.
  */
 import { statSync, writeSync } from 'node:fs';
-import { Interfaces } from '../../../src/agent/interfaces.ts';
-import { KernelSymbols } from '../../../src/agent/kernel-symbols.ts';
-import { Pipeline } from '../../../src/agent/pipeline.ts';
-import type { ProbesOptions } from '../../../src/agent/probes.ts';
-import { Tracer } from '../../../src/agent/tracer.ts';
+import { Interfaces } from '../../../src/agent/kernel/interfaces.ts';
+import { KernelSymbols } from '../../../src/agent/kernel/probes/kernel-symbols.ts';
+import type { ProbesOptions } from '../../../src/agent/kernel/probes/probes.ts';
+import { Tracer } from '../../../src/agent/kernel/tracer.ts';
+import { Pipeline } from '../../../src/agent/pipeline/pipeline.ts';
 import { loadNative } from '../../../src/native/load.ts';
 import type { BpfObject } from '../../../src/native/types.ts';
 import { createLog } from '../../../src/util/log.ts';

@@ -5,9 +5,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
-import type { Damage } from '../../../src/agent/record-places.ts';
-import { Recorder } from '../../../src/agent/recorder.ts';
-import { readRecords } from '../../../src/agent/recording.ts';
+import type { Damage } from '../../../src/agent/record/record-places.ts';
+import { Recorder } from '../../../src/agent/record/recorder.ts';
+import { readRecords } from '../../../src/agent/record/recording.ts';
 import type { PacketEvent, PodRef } from '../../../src/event/types.ts';
 import { FakeFeed, packet } from '../../agent/fake-feed.ts';
 import type { PowerLossReport } from '../power-loss-report.ts';

@@ -1,5 +1,5 @@
 import type { PacketEvent } from '../../../event/types.ts';
-import { escapeText } from '../escape.ts';
+import { escapeText } from '../style/escape.ts';
 import { type DrawnRow, drawnRows, type Mark } from './drawn-rows.ts';
 import { html, type Markup } from './markup.ts';
 

@@ -1,8 +1,8 @@
 import type { Endpoint, PacketEvent, Translation } from '../../../event/types.ts';
-import { exitTuple } from '../../part.ts';
+import { exitTuple } from '../../merge/part.ts';
 import { type Step, stepsOf } from '../../report/steps.ts';
-import { addressText, endpointText, goneText, ownerText } from '../names.ts';
-import { durationText, unansweredText } from '../units.ts';
+import { addressText, endpointText, goneText, ownerText } from '../lines/names.ts';
+import { durationText, unansweredText } from '../style/units.ts';
 import { PLAIN } from './words.ts';
 
 /** `goal` is an end that the packet was not seen to reach. */

@@ -1,4 +1,4 @@
-import { escapeText } from '../escape.ts';
+import { escapeText } from '../style/escape.ts';
 
 /** Text that is markup already. Only {@link html} makes it, so that nothing from outside gets into a page unescaped. */
 class MarkupText {

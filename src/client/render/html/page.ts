@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { ReportFacts } from '../../report/facts.ts';
 import type { Report } from '../../report/report.ts';
-import { targetText } from '../../target-text.ts';
+import { targetText } from '../target-text.ts';
 import { timelineMarkup } from './chart.ts';
-import { flowArticles, peersMarkup } from './flows.ts';
 import { html, type Markup } from './markup.ts';
+import { flowArticles, peersMarkup } from './peer-flows.ts';
 import { STYLE } from './style.ts';
 import { missingMarkup, summaryMarkup } from './summary.ts';
 import { packetsMarkup, translationsMarkup, troublesMarkup } from './tables.ts';

@@ -1,8 +1,8 @@
 import { countText, manyText } from '../../../util/many-text.ts';
 import type { ReportFacts } from '../../report/facts.ts';
 import type { Report } from '../../report/report.ts';
-import { targetText } from '../../target-text.ts';
-import { noticeWords } from '../notice.ts';
+import { noticeWords } from '../lines/notice.ts';
+import { targetText } from '../target-text.ts';
 import { html, type Markup } from './markup.ts';
 import { leftOutMarkup, momentText } from './words.ts';
 

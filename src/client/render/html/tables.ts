@@ -1,8 +1,8 @@
 import type { PacketEvent } from '../../../event/types.ts';
 import { countText } from '../../../util/many-text.ts';
 import type { Report } from '../../report/report.ts';
-import { endpointText } from '../names.ts';
-import { protocolText } from '../protocol.ts';
+import { endpointText } from '../lines/names.ts';
+import { protocolText } from '../lines/protocol.ts';
 import { html, type Markup } from './markup.ts';
 import { type Clock, endMarkup, leftOutMarkup, noneMarkup, ownerMarkup, PLAIN, tableMarkup } from './words.ts';
 

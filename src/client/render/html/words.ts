@@ -1,9 +1,9 @@
 import type { Endpoint } from '../../../event/types.ts';
 import { countText } from '../../../util/many-text.ts';
-import { palette } from '../colors.ts';
-import { escapeText } from '../escape.ts';
-import { addressText, goneText, ownerText } from '../names.ts';
-import { bytesText, durationText } from '../units.ts';
+import { addressText, goneText, ownerText } from '../lines/names.ts';
+import { palette } from '../style/colors.ts';
+import { escapeText } from '../style/escape.ts';
+import { bytesText, durationText } from '../style/units.ts';
 import { html, type Markup } from './markup.ts';
 
 /** Text for a page has no terminal colours. */

@@ -1,0 +1,178 @@
+import { release } from 'node:os';
+import { LAYOUT_VERSION } from '../../event/layout.ts';
+import type { HookReport } from '../../event/node-report.ts';
+import type { BpfObject, NativeModule } from '../../native/types.ts';
+import { u32, u64 } from '../../util/bytes.ts';
+import { KtraceError, messageOf } from '../../util/errors.ts';
+
+/** From this fill of the ring on the kernel wakes the reader at once: a quarter of it. */
+const WAKE_FRACTION = 4;
+const DROP_PROGRAM = 'ktrace_drop';
+/** The first with all that every program needs: pointers as arguments of global functions (5.12), bpf_ktime_get_coarse_ns (5.11), ring buffers (5.8). */
+const OLDEST_KERNEL = [5, 12] as const;
+/** Of no drop: before 6.2 there is no SKB_CONSUMED, and the number that it has since was that of SKB_DROP_REASON_NOT_SPECIFIED. */
+const NO_REASON = 0xffff_ffff;
+
+export interface LoadOptions {
+  native: NativeModule;
+  objectPath: string;
+  /** Inode of the node's network namespace. */
+  netns: number;
+  ringBytes: number;
+  /** Sightings a second that are emitted for one pod, on average; 0: no bound. */
+  podRate: number;
+  /** Of the flow table; undefined: as the object has it. */
+  flowEntries?: number | undefined;
+  /** Release of the running kernel, as `uname -r` says it. */
+  kernel?: string;
+}
+
+export interface LoadNotice {
+  code: `KTRACE_N_${string}`;
+  text: string;
+}
+
+export interface Loaded {
+  object: BpfObject;
+  /** Value → name in the running kernel's `enum skb_drop_reason`. */
+  dropReasons: ReadonlyMap<number, string>;
+  /** The kernel tells a drop's receiving socket (6.11 and later). */
+  knowsReceivers: boolean;
+  conntrack: HookReport;
+  drops: HookReport;
+  /** What the object was fitted to this kernel by. */
+  config: Record<string, Uint8Array>;
+  /** What cannot be had on this kernel costs only its own facts. */
+  notices: LoadNotice[];
+}
+
+/**
+ * Loads the BPF object, fitted to what the running kernel's BTF says it has.
+ * @throws KtraceError KTRACE_E_NO_BTF, KTRACE_E_LAYOUT, KTRACE_E_NOT_ROOT, KTRACE_E_KERNEL, KTRACE_E_LOAD
+ */
+export function loadForKernel(options: LoadOptions): Loaded {
+  const { native, flowEntries, kernel = release() } = options;
+  if (!native.btf.available()) {
+    throw new KtraceError('KTRACE_E_NO_BTF', 'This kernel has no BTF: /sys/kernel/btf/vmlinux cannot be read', {
+      hint: 'ktrace needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 12, Ubuntu 22.04, RHEL 9 and later have it).',
+    });
+  }
+  const reasons = native.btf.enumValues('skb_drop_reason') ?? {};
+  const dropArguments = native.btf.tracepointArguments('kfree_skb')?.length ?? 0;
+  const hasConntrack = knowsConntrack(native);
+  const knowsReceivers = dropArguments >= 4;
+  const config = {
+    cfg_netns: u32(options.netns),
+    cfg_conntrack: Uint8Array.of(hasConntrack ? 1 : 0),
+    cfg_drop_has_socket: Uint8Array.of(knowsReceivers ? 1 : 0),
+    cfg_reason_consumed: u32(reasons['SKB_CONSUMED'] ?? NO_REASON),
+    cfg_reason_not_specified: u32(reasons['SKB_DROP_REASON_NOT_SPECIFIED'] ?? NO_REASON),
+    cfg_told_interval_ns: u64(options.podRate === 0 ? 0n : BigInt(Math.max(1, Math.floor(1e9 / options.podRate)))),
+    ...(flowEntries === undefined ? {} : flowShares(flowEntries)),
+    cfg_filters: Uint8Array.of(canFilter(process.arch, kernel) ? 1 : 0),
+    cfg_wake_bytes: u64(BigInt(Math.floor(options.ringBytes / WAKE_FRACTION))),
+  };
+  const open = (without: string[]) =>
+    native.openObject(options.objectPath, {
+      config,
+      without,
+      mapSizes: { sightings: options.ringBytes, ...(flowEntries === undefined ? {} : { flows: flowEntries }) },
+      expect: { cfg_layout_version: u32(LAYOUT_VERSION) },
+      ...(hasConntrack ? { moduleBtf: 'nf_conntrack' } : {}),
+    });
+  const { object, drops } =
+    dropArguments >= 3 ? openWithDrops(open, kernel) : { object: openWithout(open, kernel), drops: NO_REASONS };
+  const notices: LoadNotice[] = [];
+  if (!hasConntrack) notices.push(NO_CONNTRACK);
+  if (drops.state === 'unavailable') {
+    notices.push(noDrops(drops.reason ?? ''));
+  }
+  return {
+    object,
+    dropReasons: new Map(Object.entries(reasons).map(([name, value]) => [value, name])),
+    knowsReceivers,
+    conntrack: hasConntrack ? CONNTRACK : { ...CONNTRACK, state: 'unavailable', reason: 'its types are not in BTF' },
+    drops,
+    config,
+    notices,
+  };
+}
+
+/** What one pod's interface may have of the flow table, and one that many share: the same parts of it as by default. */
+function flowShares(entries: number): Record<string, Uint8Array> {
+  return { cfg_flows_of_pod: u32(Math.floor(entries / 16)), cfg_flows_of_shared: u32(Math.floor(entries / 4)) };
+}
+
+/** Whether the running kernel has types of conntrack: those of a module come and go with it. */
+export function knowsConntrack({ btf }: NativeModule): boolean {
+  return btf.hasMember('sk_buff', '_nfct') && btf.hasStruct('nf_conn');
+}
+
+export function noDrops(reason: string): LoadNotice {
+  return { code: 'KTRACE_N_NO_DROPS', text: `drops cannot be told: ${reason}` };
+}
+
+/** Whether a program with functions may tail-call another one: on arm64 since 6.0 (d4609a5d8c70), on x86-64 wherever the rest runs. */
+export function canFilter(arch: string, kernel: string): boolean {
+  return arch !== 'arm64' || Number.parseInt(kernel, 10) >= 6;
+}
+
+const CONNTRACK: HookReport = { name: 'conntrack', backend: 'none', state: 'on', reason: 'read at the tc hooks' };
+const NO_CONNTRACK: LoadNotice = {
+  code: 'KTRACE_N_NO_CONNTRACK',
+  text: "translations cannot be told: conntrack's types are not in this kernel's BTF (is nf_conntrack loaded?)",
+};
+const NO_REASONS: HookReport = {
+  name: 'drops',
+  backend: 'none',
+  state: 'unavailable',
+  reason: 'skb:kfree_skb tells no reason before Linux 5.17',
+};
+
+/** With the drops' program where the kernel takes it; a refusal of that one costs the drops alone. */
+function openWithDrops(open: (without: string[]) => BpfObject, kernel: string): { object: BpfObject; drops: HookReport } {
+  try {
+    return { object: open([]), drops: { name: 'drops', backend: 'tracepoint', state: 'idle' } };
+  } catch (error) {
+    if (!String((error as { op?: string }).op).includes(DROP_PROGRAM)) throw loadError(error, kernel);
+    const drops: HookReport = { name: 'drops', backend: 'none', state: 'unavailable', reason: messageOf(error) };
+    return { object: openWithout(open, kernel), drops };
+  }
+}
+
+function openWithout(open: (without: string[]) => BpfObject, kernel: string): BpfObject {
+  try {
+    return open([DROP_PROGRAM]);
+  } catch (error) {
+    throw loadError(error, kernel);
+  }
+}
+
+/** By its number: a vendor's kernel may have had all that is needed ported back, so it is asked only when the kernel has refused the programs. */
+function isTooOld(kernel: string): boolean {
+  const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10));
+  return major < OLDEST_KERNEL[0] || (major === OLDEST_KERNEL[0] && minor < OLDEST_KERNEL[1]);
+}
+
+function loadError(error: unknown, kernel: string): KtraceError {
+  if (error instanceof KtraceError) return error;
+  const { code, log } = error as { code?: string; log?: string };
+  const hasLog = log !== undefined && log !== '';
+  // The verifier says EACCES as well, but not without its reasons.
+  const isRefused = code === 'EPERM' || (code === 'EACCES' && !hasLog);
+  if (!isRefused && isTooOld(kernel)) {
+    const oldest = OLDEST_KERNEL.join('.');
+    return new KtraceError('KTRACE_E_KERNEL', `Expected Linux ${oldest} or later, got ${kernel}: ${messageOf(error)}`, {
+      cause: error,
+      hint: `Use a node with Linux ${oldest} or later; ktrace is tested on 6.1 and 6.18.`,
+    });
+  }
+  const tail = hasLog ? `\n${log}` : '';
+  const message = `The BPF programs could not be loaded: ${messageOf(error)}${tail}`;
+  return new KtraceError(isRefused ? 'KTRACE_E_NOT_ROOT' : 'KTRACE_E_LOAD', message, {
+    cause: error,
+    hint: isRefused
+      ? 'Run as root, or with the capabilities BPF, PERFMON and NET_ADMIN.'
+      : "The last lines above are the kernel's own words; please report them with `uname -r`.",
+  });
+}

@@ -1,0 +1,478 @@
+import { readdirSync } from 'node:fs';
+import { release } from 'node:os';
+import { ADDRESS, BODY, INTERFACE, INTERFACE_VALUE, SERVICE_KEY, STATS, TARGET } from '../../event/layout.ts';
+import type { HookReport } from '../../event/node-report.ts';
+import type { KernelProgram } from '../../filter/compile/ebpf-assembly.ts';
+import type { InterfaceKind } from '../../flow/open-packet.ts';
+import type { BpfObject, NativeModule } from '../../native/types.ts';
+import { u32 } from '../../util/bytes.ts';
+import { messageOf } from '../../util/errors.ts';
+import { KernelFlows } from './flow-table.ts';
+import { canFilter, knowsConntrack, type Loaded, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
+import { missesOf, Probes, type ProbesOptions } from './probes/probes.ts';
+import { openExpediting, type RcuExpedited } from './rcu.ts';
+
+/** Programs' names begin with this. Filters of an agent that was killed are found by it. */
+const PROGRAM_PREFIX = 'ktrace_';
+/** Size of the kernel's `vxlan_ports`. */
+export const MAX_VXLAN_PORTS = 4;
+/** Size of the kernel's `geneve_ports`. */
+export const MAX_GENEVE_PORTS = 2;
+/** Size of the kernel's `uplinks`. */
+export const MAX_UPLINKS = 8;
+const BODIES: [number, string][] = [
+  [BODY.ingress, 'body_ingress'],
+  [BODY.egress, 'body_egress'],
+  [BODY.l3Ingress, 'body_l3_in'],
+  [BODY.l3Egress, 'body_l3_out'],
+  [BODY.told, 'body_told'],
+  [BODY.untold, 'body_untold'],
+  [BODY.taggedIngress, 'body_tagged_in'],
+  [BODY.taggedEgress, 'body_tagged_out'],
+];
+
+export interface TracerOptions extends LoadOptions {
+  attach: 'auto' | 'tcx' | 'clsact';
+  /** How kernel functions are probed; `auto`: in whichever way the kernel allows. */
+  probes?: ProbesOptions['backend'];
+  /** Keep clsact filters of other agents on this node; else those that a killed agent left are removed. */
+  keepFilters?: boolean;
+  /** The folder with the BTF of the kernel and its modules. */
+  btfFolder?: string;
+  /** Whether RCU grace periods are expedited while many programs are attached or detached; `auto` unless given. */
+  rcuExpedited?: RcuExpedited;
+}
+
+export type KernelStats = Record<Exclude<keyof typeof STATS, 'size'>, number>;
+
+/** Followed addresses and ports for the kernel's maps, see `enum ktrace_address`. */
+export interface KernelTargets {
+  /** 16 address bytes in hex → ADDRESS bits. */
+  addresses: Map<string, number>;
+  /** Addresses that a follower follows newly: their known flows are emitted again. Addresses that are new to the map may be left out. */
+  gained: Set<string>;
+  /** `struct ktrace_service_key` in hex. */
+  servicePorts: Set<string>;
+  bits: Uint8Array;
+  /** The same of the node's own addresses alone. */
+  nodeBits: Uint8Array;
+  /** The same of followed addresses alone. */
+  followedBits: Uint8Array;
+  /** The ports of `servicePorts`. */
+  servicePortBits: Uint8Array;
+  /** How many of a follower's addresses and ports there is no room for, by the follower's index. */
+  leftOut: Map<number, number>;
+  /** Some address has the bit `every`. */
+  everyPacket: boolean;
+}
+
+/** The loaded BPF programs: attaches them, fills their maps, reads their counters. */
+export class Tracer {
+  readonly tcBackend: 'tcx' | 'clsact';
+  readonly #options: TracerOptions;
+  /** Runs work that attaches or detaches many programs. */
+  readonly expedite: (work: () => void) => void;
+  readonly #native: NativeModule;
+  readonly #attached = new Map<number, { kind: InterfaceKind; hasLinkLayer: boolean; handles: number[] }>();
+  readonly flowTable = new KernelFlows(() => this.object);
+  readonly #keepsFilters: boolean;
+  #loaded: Loaded & { probes: Probes };
+  /** Names of the BTF files when they were listed last. */
+  #types: string;
+  readonly #podNetns = new Set<number>();
+  /** Values of globals that are set again after a reload, by name. */
+  readonly #kept = new Map<string, Uint8Array>();
+  /** Counters of earlier loads. */
+  #statsBefore: Partial<KernelStats> = {};
+  #missesBefore = 0;
+  #dropHandle: number | undefined;
+  #dropState: HookReport;
+  /** Why the drops' program could not be attached. */
+  #dropRefusal: string | undefined;
+  /** What is in the kernel's maps. */
+  readonly #addresses = new Map<string, { kinds: number; gained: number }>();
+  readonly #servicePorts = new Set<string>();
+  #generation = 1;
+
+  /** @throws what {@link loadForKernel} throws */
+  constructor(options: TracerOptions) {
+    const { native, attach } = options;
+    this.#options = options;
+    this.#native = native;
+    this.#types = this.#listTypes();
+    this.expedite = openExpediting({ guardFile: native.guardFile, choice: options.rcuExpedited });
+    const loaded = loadForKernel(options);
+    this.#dropState = loaded.drops;
+    this.tcBackend = attach === 'auto' ? (native.tcxSupported() ? 'tcx' : 'clsact') : attach;
+    this.#keepsFilters = options.keepFilters === true;
+    if (!this.#keepsFilters) native.removeStaleFilters(PROGRAM_PREFIX);
+    this.#loaded = this.#fill(loaded);
+    this.#setGlobal('target_generation', u32(this.#generation));
+  }
+
+  get object(): BpfObject {
+    return this.#loaded.object;
+  }
+
+  get dropReasons(): ReadonlyMap<number, string> {
+    return this.#loaded.dropReasons;
+  }
+
+  get knowsReceivers(): boolean {
+    return this.#loaded.knowsReceivers;
+  }
+
+  get probes(): Probes {
+    return this.#loaded.probes;
+  }
+
+  /** Whether conntrack was loaded after the programs: they must be loaded again to read it. Cheap while no module is loaded. */
+  isOutdated(): boolean {
+    if (this.#loaded.conntrack.state !== 'unavailable') return false;
+    const types = this.#listTypes();
+    if (types === this.#types) return false;
+    this.#types = types;
+    return knowsConntrack(this.#native);
+  }
+
+  /**
+   * Loads the programs again, for the kernel as it is now. What was set about interfaces (pods' namespaces, tunnels, uplinks) is kept; targets, filter and
+   * snap length must be set again. When loading throws, nothing has changed.
+   * @param stop called when the new programs are loaded. It detaches everything and stops reading the ring
+   */
+  reload(stop: () => void): void {
+    const loaded = this.#fill(loadForKernel(this.#options));
+    stop();
+    this.#statsBefore = this.stats();
+    this.#missesBefore = this.recursionMisses();
+    const before = this.#loaded;
+    this.#loaded = loaded;
+    this.#dropState = loaded.drops;
+    this.#dropRefusal = undefined;
+    this.#addresses.clear();
+    this.#servicePorts.clear();
+    this.flowTable.clear();
+    this.#setGlobal('target_generation', u32(this.#generation));
+    for (const netns of this.#podNetns) this.setPodNetns(netns, true);
+    for (const [name, value] of this.#kept) this.#setGlobal(name, value);
+    before.probes.close();
+    before.object.close();
+  }
+
+  /** Sets the bodies, and prepares the probes. */
+  #fill(loaded: Loaded): Loaded & { probes: Probes } {
+    const { native, objectPath, probes: backend = 'auto' } = this.#options;
+    for (const [index, program] of BODIES) loaded.object.mapSetProgram('bodies', index, program);
+    const probes = new Probes({ native, objectPath, shareMapsOf: loaded.object, config: loaded.config, backend });
+    return { ...loaded, probes };
+  }
+
+  #listTypes(): string {
+    try {
+      return readdirSync(this.#options.btfFolder ?? '/sys/kernel/btf').join('\n');
+    } catch {
+      return '';
+    }
+  }
+
+  hooks(): HookReport[] {
+    return [
+      { name: 'tc', backend: this.tcBackend, state: this.#attached.size > 0 ? 'on' : 'idle' },
+      this.#dropRefusal === undefined
+        ? { ...this.#dropState }
+        : { name: 'drops', backend: 'none', state: 'unavailable', reason: this.#dropRefusal },
+      { ...this.#loaded.conntrack },
+      ...this.probes.hooks(),
+    ];
+  }
+
+  /** What this kernel does not allow to trace. */
+  get notices(): readonly LoadNotice[] {
+    const { notices } = this.#loaded;
+    return this.#dropRefusal === undefined ? notices : [...notices, noDrops(this.#dropRefusal)];
+  }
+
+  get attachedInterfaces(): number {
+    return this.#attached.size;
+  }
+
+  /** Attaches to both directions of an interface. Throws the kernel's error; ENODEV when the interface is gone. */
+  attach(ifindex: number, kind: InterfaceKind, hasLinkLayer: boolean): void {
+    if (this.#attached.has(ifindex)) return;
+    this.#setInterface(ifindex, kind, 0);
+    const [ingress, egress] = hasLinkLayer ? ['ktrace_ingress', 'ktrace_egress'] : ['ktrace_l3_in', 'ktrace_l3_out'];
+    const handles: number[] = [];
+    try {
+      handles.push(this.object.attachTc(ingress as string, ifindex, 'ingress', this.tcBackend));
+      handles.push(this.object.attachTc(egress as string, ifindex, 'egress', this.tcBackend));
+    } catch (error) {
+      this.#release(handles);
+      // Without programs nothing is seen at this interface, and the kernel side must not assume that it is.
+      this.object.mapDelete('interfaces', u32(ifindex));
+      throw error;
+    }
+    this.#attached.set(ifindex, { kind, hasLinkLayer, handles });
+  }
+
+  /** Also of an interface that is gone. All its handles are freed; when the kernel refuses to detach one, that error is thrown at the end. */
+  detach(ifindex: number): void {
+    const attached = this.#attached.get(ifindex);
+    if (attached === undefined) return;
+    this.#attached.delete(ifindex);
+    const refusal = this.#release(attached.handles);
+    this.object.mapDelete('interfaces', u32(ifindex));
+    if (refusal !== undefined) throw refusal;
+  }
+
+  /** Detaches all; gives the first error. */
+  #release(handles: readonly number[]): unknown {
+    let refusal: unknown;
+    for (const handle of handles) {
+      try {
+        this.object.detach(handle);
+      } catch (error) {
+        refusal ??= error;
+      }
+    }
+    return refusal;
+  }
+
+  isAttached(ifindex: number): boolean {
+    return this.#attached.has(ifindex);
+  }
+
+  /** Attached by us, but another program has removed or replaced one of the filters. */
+  isDisplaced(ifindex: number): boolean {
+    return this.#attached.get(ifindex)?.handles.some((handle) => !this.object.isAttached(handle)) ?? false;
+  }
+
+  /** Detaches what is left at an interface, and attaches again; throws what {@link attach} throws. */
+  reattach(ifindex: number): void {
+    const attached = this.#attached.get(ifindex);
+    if (attached === undefined) return;
+    this.#attached.delete(ifindex);
+    this.#release(attached.handles);
+    this.attach(ifindex, attached.kind, attached.hasLinkLayer);
+  }
+
+  /** Attaches to drops and to kernel functions. When the kernel refuses one, only its facts are missing; the next call tries again. */
+  attachStack(): void {
+    this.probes.setActive(true);
+    if (this.#dropState.state !== 'idle') return;
+    try {
+      this.#dropHandle = this.object.attachTracing('ktrace_drop');
+      this.#dropState = { ...this.#dropState, state: 'on' };
+      this.#dropRefusal = undefined;
+    } catch (error) {
+      this.#dropRefusal = messageOf(error);
+    }
+  }
+
+  detachStack(): void {
+    this.probes.setActive(false);
+    const handle = this.#dropHandle;
+    if (handle === undefined) return;
+    this.#dropHandle = undefined;
+    this.#dropState = { ...this.#dropState, state: 'idle' };
+    this.object.detach(handle);
+  }
+
+  /** Inode of the network namespace of a veth's or netkit's other end; 0 when it is not known. Runs a program once, and attaches nothing. */
+  peerNetns(ifindex: number): number {
+    this.object.testRun('ktrace_peer', new Uint8Array(64), ifindex);
+    return this.object.getGlobal('peer_netns').readUInt32LE();
+  }
+
+  setPodNetns(netns: number, isOurs: boolean): void {
+    if (isOurs) {
+      this.object.mapUpdate('pod_netns', u32(netns), u32(1));
+      this.#podNetns.add(netns);
+    } else {
+      this.#podNetns.delete(netns);
+      this.object.mapDelete('pod_netns', u32(netns));
+    }
+  }
+
+  /** At most {@link MAX_VXLAN_PORTS}. */
+  setVxlanPorts(ports: readonly number[]): void {
+    this.#keepGlobal('vxlan_ports', portBytes(ports, MAX_VXLAN_PORTS));
+  }
+
+  /** At most {@link MAX_GENEVE_PORTS}. */
+  setGenevePorts(ports: readonly number[]): void {
+    this.#keepGlobal('geneve_ports', portBytes(ports, MAX_GENEVE_PORTS));
+  }
+
+  /** Whether the node has a device for IP in IP. Without one, protocols 4 and 41 are not treated as tunnels. */
+  setIpTunnels(hasSome: boolean): void {
+    this.#keepGlobal('has_ip_tunnels', u32(hasSome ? 1 : 0));
+  }
+
+  /** The interfaces where the kernel side looks into tunnels; at most {@link MAX_UPLINKS}. */
+  setUplinks(ifindexes: readonly number[]): void {
+    const bytes = new Uint8Array(MAX_UPLINKS * 4);
+    const view = new DataView(bytes.buffer);
+    for (const [index, ifindex] of ifindexes.entries()) view.setUint32(index * 4, ifindex, true);
+    this.#keepGlobal('uplinks', bytes);
+  }
+
+  /**
+   * Writes the differences to this target set into the kernel's maps. When there are any, flows are matched again, and those of gained addresses are
+   * emitted again. An entry that the kernel refuses (a map is full) does not stop the others: the first error is thrown at the end.
+   */
+  setTargets(targets: KernelTargets): void {
+    const generation = (this.#generation % 0xffffffff) + 1;
+    let refusal: unknown;
+    let hasChanged = false;
+    const change = (make: () => void): void => {
+      try {
+        make();
+        hasChanged = true;
+      } catch (error) {
+        refusal ??= error;
+      }
+    };
+    for (const address of [...this.#addresses.keys()]) {
+      if (targets.addresses.has(address)) continue;
+      this.#addresses.delete(address);
+      change(() => this.object.mapDelete('targets', fromHex(address)));
+    }
+    for (const key of [...this.#servicePorts]) {
+      if (targets.servicePorts.has(key)) continue;
+      this.#servicePorts.delete(key);
+      change(() => this.object.mapDelete('service_ports', fromHex(key)));
+    }
+    for (const [address, kinds] of targets.addresses) {
+      const known = this.#addresses.get(address);
+      const isGained = targets.gained.has(address) || (kinds & ~(known?.kinds ?? 0) & ADDRESS.followed) !== 0;
+      if (known?.kinds === kinds && !isGained) continue;
+      const target = { kinds, gained: isGained ? generation : (known?.gained ?? 0) };
+      change(() => {
+        this.object.mapUpdate('targets', fromHex(address), targetValue(target));
+        this.#addresses.set(address, target);
+      });
+    }
+    for (const key of targets.servicePorts) {
+      if (this.#servicePorts.has(key)) continue;
+      change(() => {
+        this.object.mapUpdate('service_ports', fromHex(key), u32(1));
+        this.#servicePorts.add(key);
+      });
+    }
+    this.#setGlobal('every_packet', u32(targets.everyPacket ? 1 : 0));
+    if (hasChanged) {
+      this.#setGlobal('target_bits', targets.bits);
+      this.#setGlobal('node_bits', targets.nodeBits);
+      this.#setGlobal('followed_bits', targets.followedBits);
+      this.#setGlobal('service_port_bits', targets.servicePortBits);
+      this.#generation = generation;
+      this.#setGlobal('target_generation', u32(generation));
+    }
+    if (refusal !== undefined) throw refusal;
+  }
+
+  /** Packets of addresses with the bit `snap` are captured up to this length, or to the end of their headers if that is more. At most `CAPTURE.most`. */
+  setSnapBytes(bytes: number): void {
+    this.#setGlobal('snap_bytes', u32(bytes));
+  }
+
+  /** Only what this program takes is emitted; undefined: everything. One map update, nothing is attached again. Throws the verifier's error. */
+  setFilter(program: KernelProgram | undefined): void {
+    if (program === undefined) {
+      this.#setGlobal('filter_is_set', u32(0));
+      this.object.mapDelete('filters', u32(0));
+      return;
+    }
+    if (!canFilter(process.arch, release())) throw new Error('on arm64 a kernel of 6.0 or later can be given filters');
+    this.object.mapSetCode('filters', 0, program.code, program.maps);
+    this.#setGlobal('filter_is_set', u32(1));
+  }
+
+  /** Sets in the kernel how many entries each interface has: the kernel itself only adds new ones. */
+  settleFlowShares(): void {
+    for (const [ifindex, { kind }] of this.#attached) {
+      const flows = this.flowTable.shares.get(ifindex);
+      if (flows !== undefined) this.#setInterface(ifindex, kind, flows);
+    }
+  }
+
+  /** The kernel's map of rates, keys and values; see {@link CutRates}. */
+  rates(): Buffer {
+    return this.object.mapEntries('rates');
+  }
+
+  /** The kernel side's counters since the start, summed over all CPUs. */
+  stats(): KernelStats {
+    const values = this.object.mapLookup('stats', u32(0));
+    const sums = {} as KernelStats;
+    for (const [name, offset] of Object.entries(STATS)) {
+      if (name === 'size') continue;
+      let sum = BigInt(this.#statsBefore[name as keyof KernelStats] ?? 0);
+      for (let at = 0; values !== undefined && at + STATS.size <= values.length; at += STATS.size) {
+        sum += values.readBigUInt64LE(at + offset);
+      }
+      sums[name as keyof KernelStats] = Number(sum);
+    }
+    return sums;
+  }
+
+  /** Program runs that the kernel skipped because a program was already running on that CPU. */
+  recursionMisses(): number {
+    return this.#missesBefore + missesOf(this.object) + this.probes.recursionMisses();
+  }
+
+  close(): void {
+    for (const ifindex of [...this.#attached.keys()]) this.detach(ifindex);
+    this.detachStack();
+    this.probes.close();
+    this.object.close();
+    if (this.tcBackend === 'clsact' && !this.#keepsFilters) this.#native.removeStaleFilters(PROGRAM_PREFIX);
+  }
+
+  #setInterface(ifindex: number, kind: InterfaceKind, flows: number): void {
+    const value = Buffer.alloc(INTERFACE_VALUE.size);
+    value.writeUInt32LE(INTERFACE[kind], INTERFACE_VALUE.kind);
+    value.writeUInt32LE(flows, INTERFACE_VALUE.flows);
+    this.object.mapUpdate('interfaces', u32(ifindex), value);
+  }
+
+  /** Sets a global, and again after a {@link reload}. */
+  #keepGlobal(name: string, value: Uint8Array): void {
+    this.#kept.set(name, value);
+    this.#setGlobal(name, value);
+  }
+
+  #setGlobal(name: string, value: Uint8Array): void {
+    this.object.setGlobal(name, value);
+  }
+}
+
+/** Key of the service_ports map in hex. */
+export function servicePortKey(address: Uint8Array, port: number, proto: number): string {
+  const key = Buffer.alloc(SERVICE_KEY.size);
+  key.set(address, SERVICE_KEY.address);
+  key.writeUInt16LE(port, SERVICE_KEY.port);
+  key.writeUInt8(proto, SERVICE_KEY.proto);
+  return key.toString('hex');
+}
+
+/** Bits of the targets map. */
+export const ADDRESS_BITS = ADDRESS;
+
+function portBytes(ports: readonly number[], room: number): Uint8Array {
+  const bytes = new Uint8Array(room * 2);
+  const view = new DataView(bytes.buffer);
+  for (const [index, port] of ports.entries()) view.setUint16(index * 2, port, true);
+  return bytes;
+}
+
+function targetValue({ kinds, gained }: { kinds: number; gained: number }): Uint8Array {
+  const value = Buffer.alloc(TARGET.size);
+  value.writeUInt32LE(kinds, TARGET.kinds);
+  value.writeUInt32LE(gained, TARGET.gained);
+  return value;
+}
+
+function fromHex(hex: string): Uint8Array {
+  return Buffer.from(hex, 'hex');
+}

@@ -1,0 +1,550 @@
+import { randomBytes } from 'node:crypto';
+import type { Scope } from '../../access/scope.ts';
+import { distinctBytes } from '../../event/captured.ts';
+import { decodeBatch } from '../../event/decode.ts';
+import type { HookReport, NodeReport } from '../../event/node-report.ts';
+import type { Sighting } from '../../event/sighting.ts';
+import type { Subscription } from '../../event/target.ts';
+import type { FlowEvent, Hop, KtraceEvent, LostEvent, NoticeEvent, PacketEvent, PodRef } from '../../event/types.ts';
+import { AnswerTracker } from '../../flow/answers.ts';
+import { Assembler } from '../../flow/assemble.ts';
+import { type EndPods, type FlowCounting, FlowTracker, type TrackedFlow } from '../../flow/flows.ts';
+import type { AssembledPacket, NodeView } from '../../flow/open-packet.ts';
+import { translatedTuple } from '../../flow/translation.ts';
+import type { PodBehind } from '../../kube/index/types.ts';
+import type { NativeModule, RingReader } from '../../native/types.ts';
+import type { Counter } from '../../util/counter.ts';
+import { KtraceError, messageOf } from '../../util/errors.ts';
+import { Guard } from '../../util/guard.ts';
+import type { Logger } from '../../util/log.ts';
+import { formatUnixNs } from '../../util/time.ts';
+import { interfacesText, podInterfaces } from '../kernel/interface-names.ts';
+import type { Interfaces } from '../kernel/interfaces.ts';
+import type { KernelSymbols } from '../kernel/probes/kernel-symbols.ts';
+import type { Tracer } from '../kernel/tracer.ts';
+import { pipelineCounters } from './counters.ts';
+import { diagnose, NO_PACKETS } from './doctor.ts';
+import type { Feed, Follower, Sink } from './feed.ts';
+import { type FollowSetOptions, isWanted } from './follow-set.ts';
+import { Followers, type Following, type TargetChange } from './followers.ts';
+import { withData } from './hop-data.ts';
+import { KernelFilter } from './kernel-filter.ts';
+import { Losses } from './losses.ts';
+import { type Notice, Notices } from './notices.ts';
+
+/** The kernel ring is emptied this often, and at once when a quarter of it is full. */
+const RING_INTERVAL_MS = 15;
+/** Read in one turn of the loop: some hundred sightings, which take a few milliseconds. */
+const RING_BATCH_BYTES = 256 * 1024;
+const COUNT_INTERVAL_MS = 2000;
+const CLOCK_INTERVAL_MS = 5000;
+/** Notices about facts that this kernel does not provide. */
+const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES'] as const;
+
+/** What the pipeline needs to know of Kubernetes: names for packets, pods for targets. */
+export interface Naming extends Pick<FollowSetOptions, 'resolve' | 'placeOf'> {
+  namePacket(packet: PacketEvent, timeMs: number, podOfHop: (hop: Hop) => PodBehind | undefined): void;
+  /** @param pods known by their interfaces; they take precedence over the addresses */
+  nameFlow(flow: FlowEvent, timeMs: number, pods?: TrackedFlow['pods']): void;
+  /** The pod that owned one of these addresses then. */
+  podOf(addresses: readonly string[], timeMs: number): PodRef | undefined;
+  notReady(): string | undefined;
+}
+
+export interface PipelineOptions {
+  node: string;
+  native: NativeModule;
+  tracer: Tracer;
+  interfaces: Interfaces;
+  naming: Naming;
+  symbols: KernelSymbols;
+  log: Logger;
+  version?: string;
+  /** Added to the time of every event: for tests of nodes whose clocks disagree. */
+  clockSkewMs?: number;
+  /** Entries of the kernel's tables of targets, in place of as many as they have. */
+  targetRoom?: number;
+  /** A monotonic clock in milliseconds, by which the cost of resolving is measured; `performance.now` when absent. */
+  nowMs?: () => number;
+}
+
+const NO_SYMBOLS = {
+  code: 'KTRACE_N_NO_SYMBOLS',
+  text: 'the functions where packets are dropped cannot be told: the kernel hides its addresses (kernel.kptr_restrict, CAP_SYSLOG)',
+  level: 'info',
+} as const;
+
+/** Turns sightings into packets and flows, and delivers them to the followers. Traces only while somebody follows. */
+export class Pipeline implements Feed {
+  readonly node: string;
+  readonly instance = randomBytes(6).toString('hex');
+  /** Events delivered to followers, by kind. */
+  readonly told = { packet: 0, flow: 0, lost: 0, notice: 0 };
+  malformed = 0;
+  readonly guard: Guard;
+  readonly assembler: Assembler;
+  readonly flows: FlowTracker;
+  readonly answers: AnswerTracker;
+  readonly #options: PipelineOptions;
+  readonly #followers: Followers;
+  readonly #notices: Notices;
+  #ring: RingReader | undefined;
+  #timers: NodeJS.Timeout[] = [];
+  #offsetNs: bigint;
+  readonly #losses: Losses;
+  readonly #kernelFilter: KernelFilter;
+  #batchMs = 0;
+  /** Takes a sighting in. One that fails does not stop those after it in the batch. */
+  readonly #add: (sighting: Sighting) => void;
+  /** A follower has a filter, or wants the packets' bytes. */
+  #isFiltered = false;
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+    this.guard = new Guard(options.log);
+    this.node = options.node;
+    this.#notices = new Notices(options.node, (notice) => this.#tellAll(notice));
+    this.#followers = new Followers({
+      ...options,
+      notices: this.#notices,
+      guard: this.guard,
+      tell: (following, notice) => this.#deliver(following, notice),
+      changed: () => this.#apply(),
+    });
+    this.#offsetNs = this.#readOffset();
+    this.#losses = this.#countLosses();
+    this.#kernelFilter = new KernelFilter(options.tracer, options.log);
+    const idPrefix = `${this.instance}-`;
+    this.assembler = new Assembler({
+      view: this.#nodeView(),
+      idPrefix,
+      onPacket: (packet) => this.#onPacket(packet),
+      keepsBytes: () => this.#isFiltered,
+    });
+    this.#add = this.guard.wrap('sightings', (sighting) => this.assembler.add(sighting, this.#batchMs));
+    this.answers = new AnswerTracker({
+      onUnanswered: (packet) => this.#tellPacket(packet),
+      repliesTo: (packet) => this.flows.repliesTo(packet),
+    });
+    this.flows = new FlowTracker({
+      node: options.node,
+      idPrefix,
+      onFlow: (flow) => this.#onFlow(flow),
+      isAddressOf: (ifindex, ip) => options.interfaces.podAddresses(ifindex, performance.now()).includes(ip),
+    });
+    for (const { code, text } of options.tracer.notices) this.#notices.put({ code, text, level: 'warn' });
+    if (!options.symbols.areKnown) this.#notices.put(NO_SYMBOLS);
+  }
+
+  hooks(): HookReport[] {
+    return this.#options.tracer.hooks();
+  }
+
+  report(): NodeReport {
+    const { version, tracer, interfaces, symbols } = this.#options;
+    // While nobody follows nothing else looks for modules.
+    this.guard.run('probes', () => this.#refreshProbes());
+    return diagnose(this.node, version ?? '', { tracer, interfaces, symbols });
+  }
+
+  nowNs(): bigint {
+    return process.hrtime.bigint() + this.#offsetNs;
+  }
+
+  vxlanPort(): number | undefined {
+    const [port, other] = this.#options.interfaces.vxlanPorts();
+    return other === undefined ? port : undefined;
+  }
+
+  notReady(): string | undefined {
+    return this.#options.naming.notReady();
+  }
+
+  counters(): Counter[] {
+    return pipelineCounters(this, this.#options.tracer, this.#options.interfaces);
+  }
+
+  /** The part of the followers' filters that the kernel evaluates; undefined when there is none. */
+  get kernelFilter(): string | undefined {
+    return this.#kernelFilter.text;
+  }
+
+  get followers(): number {
+    return this.#followers.size;
+  }
+
+  /** @throws KtraceError KTRACE_E_TRACING when tracing cannot be started; the follower is removed again then */
+  follow(subscription: Subscription, sink: Sink, allowed: Scope): Follower {
+    if (this.#ring === undefined) this.guard.run('reload', () => this.#reloadIfOutdated());
+    this.guard.run('probes', () => this.#refreshProbes());
+    const following = this.#followers.add(subscription, sink, allowed);
+    try {
+      this.#followers.tellResolved(following);
+      for (const notice of this.#notices.all()) this.#deliver(following, notice);
+      this.#apply();
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'tracing could not be started');
+      this.#leave(following);
+      throw notTracing(error);
+    }
+    return {
+      update: (changed, nowAllowed) => {
+        this.#followers.update(following, changed, nowAllowed);
+        try {
+          this.#apply();
+        } catch (error) {
+          throw notTracing(error);
+        }
+      },
+      close: () => this.#leave(following),
+    };
+  }
+
+  #leave(following: Following): void {
+    if (this.#followers.remove(following)) this.guard.run('leave', () => this.#apply());
+  }
+
+  /** See {@link Followers.resolveAgain}. */
+  resolveAgain(change: TargetChange): void {
+    this.#followers.resolveAgain(change);
+  }
+
+  /** Delivers a notice to all followers, and to those who come until it is withdrawn. */
+  notice(notice: Notice): void {
+    this.#notices.put(notice);
+  }
+
+  /** Withdraws a notice. `by`, when given, is delivered once to those who follow now, if there was one. */
+  withdraw(code: NoticeEvent['code'], by?: Notice): void {
+    this.#notices.withdraw(code, by);
+  }
+
+  /** Delivers to all followers what was lost before it was any follower's. */
+  lost(event: LostEvent): void {
+    this.#tellAll(event);
+  }
+
+  close(): void {
+    this.#followers.clear();
+    this.#stop();
+  }
+
+  #nodeView(): NodeView {
+    const { tracer, interfaces, naming, node, symbols } = this.#options;
+    return {
+      node,
+      interfaceName: (ifindex) => interfaces.nameOf(ifindex),
+      interfaceKind: (ifindex) => interfaces.kindOf(ifindex),
+      podBehind: (ifindex, timeMs) => {
+        if (!interfaces.isOfPod(ifindex)) return undefined;
+        const pod = naming.podOf(interfaces.podAddresses(ifindex, performance.now()), timeMs);
+        return pod === undefined ? '' : `${pod.namespace}/${pod.name}`;
+      },
+      netnsOf: (ifindex) => interfaces.netnsOf(ifindex),
+      isOwnAddress: (ip) => interfaces.ownAddresses.has(ip),
+      interfaceOfAddress: (ip) => interfaces.interfaceOfAddress(ip),
+      realtimeOffsetNs: () => this.#offsetNs,
+      dropReasons: tracer.dropReasons,
+      knowsReceivers: tracer.knowsReceivers,
+      symbol: (address) => symbols.at(address),
+    };
+  }
+
+  #readOffset(): bigint {
+    return this.#options.native.realtimeOffsetNs() + BigInt(this.#options.clockSkewMs ?? 0) * 1_000_000n;
+  }
+
+  /** Brings the kernel side up to date with the followers. Nothing is attached while nobody follows. */
+  #apply(): void {
+    if (this.#followers.size === 0) {
+      this.#stop();
+      return;
+    }
+    this.#isFiltered = [...this.#followers].some(
+      ({ subscription: { filter, data, headers }, sink }) =>
+        filter !== undefined || data === true || headers === true || sink.wantsBytes === true,
+    );
+    const snapBytes = [...this.#followers].map(({ subscription }) => subscription.snapBytes ?? 0);
+    this.#options.tracer.setSnapBytes(Math.max(0, ...snapBytes));
+    // Everything is attached before anything matches: else the first packets would be emitted with half of their hops.
+    this.#start();
+    this.#tellLacks();
+    this.#tellInterfaces();
+    // The filter before the targets: the packets of new targets have to pass the new filter.
+    this.#filterInKernel();
+    this.#followers.give();
+  }
+
+  #filterInKernel(): void {
+    const subscriptions = [...this.#followers].map(({ subscription }) => subscription);
+    const { interfaces } = this.#options;
+    this.#kernelFilter.update(subscriptions, [...interfaces.vxlanPorts(), ...interfaces.genevePorts()]);
+  }
+
+  #start(): void {
+    if (this.#ring !== undefined) return;
+    const { native, tracer, interfaces } = this.#options;
+    this.#offsetNs = this.#readOffset();
+    this.#losses.start();
+    const ring = native.readRing(
+      tracer.object,
+      'sightings',
+      { intervalMs: RING_INTERVAL_MS, batchBytes: RING_BATCH_BYTES },
+      this.guard.wrap('batch', (batch: Buffer) => this.#onBatch(batch)),
+    );
+    try {
+      interfaces.setActive(true);
+    } catch (error) {
+      this.guard.run('stop', () => interfaces.setActive(false));
+      this.guard.run('stop', () => ring.close());
+      throw error;
+    }
+    this.#ring = ring;
+    this.#timers = [
+      setInterval(() => this.#tick(), RING_INTERVAL_MS),
+      setInterval(() => this.#count(), COUNT_INTERVAL_MS),
+      setInterval(
+        this.guard.wrap('clock', () => {
+          this.#offsetNs = this.#readOffset();
+        }),
+        CLOCK_INTERVAL_MS,
+      ),
+    ];
+  }
+
+  #stop(): void {
+    const ring = this.#ring;
+    if (ring === undefined) return;
+    this.#ring = undefined;
+    for (const timer of this.#timers) clearInterval(timer);
+    const { tracer, interfaces } = this.#options;
+    // Each step on its own: one that fails must not keep the others from being done.
+    const steps: (() => void)[] = [
+      () => interfaces.setActive(false),
+      // What is left in the ring belongs to followers who are gone. The next one must not get it.
+      () => ring.drain(),
+      () => ring.close(),
+      () => this.#followers.takeBack(),
+      () => this.#kernelFilter.update([], []),
+      () => tracer.setSnapBytes(0),
+      () => this.assembler.flush(),
+      () => this.answers.clear(),
+      () => this.flows.closeAll(this.#counting()),
+      // When the table cannot be read: what is left in it is found as new the next time.
+      () => this.flows.closeAll(),
+      () => tracer.flowTable.clear(),
+    ];
+    for (const step of steps) this.guard.run('stop', step);
+  }
+
+  /** Reports which facts this kernel does not provide. It is certain only once everything is attached. */
+  #tellLacks(): void {
+    const { notices, probes } = this.#options.tracer;
+    const lacks = new Map(notices.map(({ code, text }) => [code, { code, text, level: 'warn' as 'warn' | 'info' }]));
+    const text = probes.lacking();
+    if (text !== undefined) lacks.set('KTRACE_N_NO_PROBES', { code: 'KTRACE_N_NO_PROBES', text, level: 'info' });
+    for (const code of LACKS) if (!lacks.has(code)) this.#notices.withdraw(code);
+    for (const lack of lacks.values()) this.#notices.update(lack);
+  }
+
+  /** Reports interfaces that are not attached: a node that is not seen must not look quiet. */
+  #tellInterfaces(): void {
+    const code = 'KTRACE_N_INTERFACES_INCOMPLETE';
+    const lacking = this.#options.interfaces.lacking();
+    if (lacking === undefined) {
+      this.#notices.withdraw(code, { code, level: 'info', text: 'all interfaces of this node are attached now' });
+      return;
+    }
+    const what = lacking.isEverything ? NO_PACKETS : 'not all interfaces of this node are seen';
+    const text = `${what}: ${lacking.text}; trying again`;
+    const level = lacking.isEverything ? 'error' : 'warn';
+    this.#notices.update({ code, level, text, ...podInterfaces(lacking.failed) });
+  }
+
+  #onBatch(batch: Uint8Array): void {
+    this.#batchMs = performance.now();
+    const { malformed } = decodeBatch(batch, this.#add);
+    this.malformed += malformed;
+  }
+
+  #tick(): void {
+    const nowMs = performance.now();
+    this.guard.run('packets', () => this.assembler.tick(nowMs));
+    this.guard.run('answers', () => this.answers.tick(nowMs));
+  }
+
+  /** Each step on its own: one that fails must not keep the others from being done. */
+  #count(): void {
+    const { guard } = this;
+    guard.run('reload', () => this.#reloadIfOutdated());
+    if (this.#ring === undefined) return;
+    // The ports of the tunnels may have changed.
+    guard.run('kernel filter', () => this.#filterInKernel());
+    guard.run('probes', () => this.#refreshProbes());
+    guard.run('interfaces', () => {
+      this.#options.interfaces.retryFailed();
+      this.#tellInterfaces();
+    });
+    guard.run('reattach', () => this.#reattach());
+    guard.run('flow table', () => this.#countFlows());
+    guard.run('answers', () => this.answers.count(performance.now()));
+    guard.run('losses', () => {
+      for (const lost of this.#losses.take()) this.#tellAll(lost);
+      this.#tellTableFull();
+    });
+    guard.run('faults', () => this.#tellFaults());
+  }
+
+  /** When conntrack's module was loaded after the programs, replaces them by programs that read it, and starts tracing again. */
+  #reloadIfOutdated(): void {
+    const { tracer, log } = this.#options;
+    if (!tracer.isOutdated()) return;
+    const wasTold = this.#notices.has('KTRACE_N_NO_CONNTRACK');
+    let isExchanged = false;
+    try {
+      tracer.reload(() => this.#stop());
+      isExchanged = true;
+      log.info({ hooks: tracer.hooks() }, 'conntrack was loaded: the programs are exchanged for such as read it');
+    } finally {
+      if (this.#ring === undefined) this.#restart(() => isExchanged && wasTold && this.#tellConntrack());
+    }
+  }
+
+  /** The events after this notice come from the new programs. */
+  #tellConntrack(): void {
+    const text = 'conntrack was loaded: translations are told from now on, and conversations that were open begin anew';
+    this.#notices.once({ code: 'KTRACE_N_NO_CONNTRACK', text, level: 'info' });
+  }
+
+  /** Tracing was running for the followers: it is tried again until it does. */
+  #restart(begun: () => void): void {
+    if (this.guard.run('restart', () => this.#apply())) {
+      begun();
+      return;
+    }
+    this.#tellFaults();
+    setTimeout(() => this.#restart(begun), COUNT_INTERVAL_MS);
+  }
+
+  #refreshProbes(): void {
+    const { tracer, log } = this.#options;
+    if (!tracer.probes.refresh()) return;
+    log.info({ hooks: tracer.probes.hooks() }, 'the kernel’s modules have changed, and with them what can be told');
+    if (this.#ring !== undefined) this.#tellLacks();
+  }
+
+  #countFlows(): void {
+    this.flows.count(this.#counting());
+    this.#options.tracer.settleFlowShares();
+  }
+
+  #counting(): FlowCounting {
+    const { flowTable: table } = this.#options.tracer;
+    return { table, monotonicNs: process.hrtime.bigint(), realtimeOffsetNs: this.#offsetNs, nowMs: performance.now() };
+  }
+
+  /** Reports failed steps to the followers, as long as steps fail: what they would have emitted is missing. */
+  #tellFaults(): void {
+    const faults = [...this.guard.take()];
+    if (faults.length === 0) this.#notices.withdraw('KTRACE_N_AGENT_FAULT');
+    else if (!this.#notices.has('KTRACE_N_AGENT_FAULT')) {
+      const what = faults.map(([place, error]) => `${place}: ${messageOf(error)}`).join('; ');
+      const text = `a step of this node's agent fails, and what it would have told is missing (${what}); the agent's log has more`;
+      this.#notices.put({ code: 'KTRACE_N_AGENT_FAULT', level: 'error', text });
+    }
+  }
+
+  #tellTableFull(): void {
+    if (!this.#losses.isTableFull) this.#notices.withdraw('KTRACE_N_FLOW_TABLE_FULL');
+    else if (!this.#notices.has('KTRACE_N_FLOW_TABLE_FULL')) {
+      const text =
+        'there are more flows than the kernel’s table has room for: some are not counted, and of those only TCP’s SYN, FIN and RST and ICMP are told';
+      this.#notices.put({ code: 'KTRACE_N_FLOW_TABLE_FULL', level: 'warn', text });
+    }
+  }
+
+  #reattach(): void {
+    const displaced = this.#options.interfaces.reattach();
+    if (displaced.length === 0) return;
+    const text = `packets were not seen for a moment at ${interfacesText(displaced)}: somebody removed or replaced our filters there`;
+    this.#notices.once({ code: 'KTRACE_N_REATTACHED', text, level: 'warn', ...podInterfaces(displaced) });
+  }
+
+  #countLosses(): Losses {
+    const { tracer, interfaces, naming } = this.#options;
+    return new Losses({
+      node: this.node,
+      tracer,
+      podOf: ({ ifindex, ip }) => {
+        const addresses = ifindex === undefined ? [ip ?? ''] : interfaces.podAddresses(ifindex, performance.now());
+        return naming.podOf(addresses, Date.now());
+      },
+      now: () => formatUnixNs(this.nowNs()),
+    });
+  }
+
+  #onPacket(packet: AssembledPacket): void {
+    const nowMs = performance.now();
+    this.flows.note(packet, nowMs, this.#podsOf(packet, nowMs));
+    const podOfHop = (hop: Hop) => this.#podBehind(packet.hopIfindexes[packet.event.hops.indexOf(hop)], packet.timeMs, nowMs);
+    this.#options.naming.namePacket(packet.event, packet.timeMs, podOfHop);
+    this.answers.note(packet, nowMs);
+    this.#tellPacket(packet);
+  }
+
+  #podBehind(ifindex: number | undefined, timeMs: number, nowMs: number): PodBehind | undefined {
+    if (ifindex === undefined) return undefined;
+    const { interfaces, naming } = this.#options;
+    const ips = interfaces.podAddresses(ifindex, nowMs);
+    const pod = naming.podOf(ips, timeMs);
+    return pod === undefined ? undefined : { pod, ips };
+  }
+
+  #podsOf({ event, hopIfindexes, timeMs }: AssembledPacket, nowMs: number): EndPods {
+    const podAt = (ifindex: number | undefined, ip: string) => {
+      const behind = this.#podBehind(ifindex, timeMs, nowMs);
+      return behind?.ips.includes(ip) ? behind.pod : undefined;
+    };
+    const isIn = event.hops[0]?.dir === 'in';
+    const isOut = event.hops.at(-1)?.dir === 'out';
+    return {
+      from: isIn ? podAt(hopIfindexes[0], event.src.ip) : undefined,
+      to: isOut ? podAt(hopIfindexes.at(-1), translatedTuple(event).dst) : undefined,
+    };
+  }
+
+  /** A packet's bytes may have been captured for a follower who asked for more: each gets them cut to its own snap length. */
+  #tellPacket(packet: AssembledPacket): void {
+    const captured = new Map<number, readonly Uint8Array[]>();
+    for (const following of this.#followers) {
+      const { set, subscription } = following;
+      if ((packet.nothingNew && !set.wantsEveryPacket) || !isWanted(set, packet.event)) continue;
+      const snapBytes = subscription.snapBytes ?? 0;
+      const seen = captured.get(snapBytes) ?? distinctBytes(packet.captured, snapBytes);
+      captured.set(snapBytes, seen);
+      this.#deliver(following, subscription.data ? withData(packet, snapBytes) : packet.event, seen);
+    }
+  }
+
+  #onFlow({ event, timeMs, pods }: TrackedFlow): void {
+    this.#options.naming.nameFlow(event, timeMs, pods);
+    for (const following of this.#followers) if (isWanted(following.set, event)) this.#deliver(following, event);
+  }
+
+  #tellAll(event: KtraceEvent): void {
+    for (const following of this.#followers) this.#deliver(following, event);
+  }
+
+  #deliver(following: Following, event: KtraceEvent, captured?: readonly Uint8Array[]): void {
+    this.told[event.kind] += 1;
+    following.sink.event(event, captured);
+  }
+}
+
+function notTracing(error: unknown): unknown {
+  if (error instanceof KtraceError) return error;
+  return new KtraceError('KTRACE_E_TRACING', `Tracing could not be started on this node: ${messageOf(error)}`, {
+    cause: error,
+    hint: "Follow again; where that does not help, ktrace doctor and the agent's log have more.",
+  });
+}

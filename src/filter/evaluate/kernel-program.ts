@@ -1,0 +1,43 @@
+import { compileFilter } from '../compile/compile.ts';
+import { translate } from '../compile/ebpf.ts';
+import type { KernelProgram } from '../compile/ebpf-assembly.ts';
+import type { Instruction } from '../compile/program.ts';
+import { shortened } from '../compile/shorten.ts';
+import type { Arithmetic, Expression } from '../language/ast.ts';
+import { readsBytes } from './kernel-part.ts';
+
+const FRAGMENT_OFFSET = 0x1fff;
+const IPV6_FRAGMENT = 44;
+
+/** The classic program of a kernel part (see `kernelPart`), on a packet from its IP header on. */
+export function kernelCode(part: Expression): Instruction[] {
+  return shortened(compileFilter(readsBytes(part) ? { kind: 'or', left: IS_FRAGMENT, right: part } : part, 'raw'));
+}
+
+/**
+ * The program that the kernel is given; undefined when it would be too long. Where bytes are asked for, packets of one flow differ: its first one at
+ * each hook is let through, from which user space learns who began it.
+ */
+export function kernelProgram(part: Expression): KernelProgram | undefined {
+  return translate(kernelCode(part), { passesNewFlows: readsBytes(part) });
+}
+
+/** A fragment has no transport header, or not all of it, and becomes a packet that has on the same node. */
+const IS_FRAGMENT: Expression = {
+  kind: 'or',
+  left: {
+    kind: 'relation',
+    comparison: '!=',
+    left: { kind: 'operation', operator: '&', left: bytes('ip', 6, 2), right: number(FRAGMENT_OFFSET) },
+    right: number(0),
+  },
+  right: { kind: 'relation', comparison: '=', left: bytes('ip6', 6, 1), right: number(IPV6_FRAGMENT) },
+};
+
+function bytes(protocol: 'ip' | 'ip6', index: number, size: 1 | 2): Arithmetic {
+  return { kind: 'bytes', protocol, index: number(index), size };
+}
+
+function number(value: number): Arithmetic {
+  return { kind: 'number', value };
+}
