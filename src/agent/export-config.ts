@@ -1,7 +1,7 @@
 import type { Target } from '../event/target.ts';
 import { DEFAULT_EXPORT_EVENTS, EXPORT_EVENTS, type ExportEvent } from '../export/selection.ts';
 import { type OtlpSettings, readOtlpSettings } from '../export/settings.ts';
-import { parseTargets, type TargetWords } from '../filter/targets.ts';
+import { type AskedWords, parseWords, type TargetWords } from '../filter/targets.ts';
 import { badArgument, KtraceError } from '../util/errors.ts';
 import type { Environment, Settings } from '../util/settings.ts';
 
@@ -12,7 +12,7 @@ export interface ExportConfig {
   events: ReadonlySet<ExportEvent>;
 }
 
-/** Undefined: nothing is exported. @throws KtraceError KTRACE_E_ARGUMENT and those of `parseTargets`, exit code 2 */
+/** Undefined: nothing is exported. @throws KtraceError KTRACE_E_ARGUMENT and those of `parseWords`, exit code 2 */
 export function readExportConfig(settings: Settings, env: Environment): ExportConfig | undefined {
   const otlp = readOtlpSettings(settings, env);
   if (otlp === undefined) return undefined;
@@ -42,17 +42,18 @@ function exportTargets(name: string, text: string | undefined): Target[] {
   }
   if (into !== words) throw badArgument(name, 'a value after -l and -n', text);
   if (words.length + selectors.length + namespaces.length === 0) return [{ kind: 'all' }];
-  const { targets, filterWords } = parsed(name, { words, selectors, namespaces });
-  if (filterWords.length > 0) throw badArgument(name, 'targets as KIND/NAME', filterWords.join(' '));
+  const { targetsIn, filter } = parsed(name, { words, selectors, namespaces });
+  if (filter !== '') throw badArgument(name, 'targets as KIND/NAME', filter);
+  const targets = targetsIn('default');
   const isNamed = targets.some(({ kind }) => kind !== 'node' && kind !== 'namespace' && kind !== 'selector');
   if (isNamed && namespaces.length === 0) throw badArgument(name, 'a namespace by -n for these names', text);
   return targets;
 }
 
-function parsed(name: string, given: Pick<TargetWords, 'words' | 'selectors' | 'namespaces'>): ReturnType<typeof parseTargets> {
+function parsed(name: string, given: Pick<TargetWords, 'words' | 'selectors' | 'namespaces'>): AskedWords {
   const allNamespaces = given.selectors.length > 0 && given.namespaces.length === 0;
   try {
-    return parseTargets({ ...given, allNamespaces, defaultNamespace: 'default' });
+    return parseWords({ ...given, allNamespaces });
   } catch (error) {
     if (!(error instanceof KtraceError)) throw error;
     const { code, message, hint, exitCode } = error;

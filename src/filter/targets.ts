@@ -1,6 +1,8 @@
 import type { Target, WorkloadKind } from '../event/target.ts';
 import { badArgument, EXIT, KtraceError } from '../util/errors.ts';
+import { parseSelector } from '../util/label-selector.ts';
 import { isWordOfFilter, OWNER_WORDS } from './language/language.ts';
+import { parseFilter } from './language/parse.ts';
 
 /** What the command line says about targets, before it is understood. */
 export interface TargetWords {
@@ -12,8 +14,14 @@ export interface TargetWords {
   namespaces: string[];
   /** `-A`. */
   allNamespaces: boolean;
-  /** The kubeconfig context's namespace. */
-  defaultNamespace: string;
+}
+
+/** What it means. */
+export interface AskedWords {
+  /** The targets; where no namespace is written, names and what is asked without any are in this one. */
+  targetsIn(namespace: string): Target[];
+  /** The words behind the targets; empty: every packet. A filter that has been parsed. */
+  filter: string;
 }
 
 type NamedKind = 'pod' | WorkloadKind | 'service' | 'node' | 'namespace';
@@ -50,6 +58,11 @@ const KINDS: Record<string, NamedKind> = {
   namespaces: 'namespace',
 };
 
+interface Named {
+  kind: NamedKind;
+  name: string;
+}
+
 /** The API groups of the kinds that are in one, as `kubectl get -o name` writes them behind the kind. */
 const GROUPS: Partial<Record<NamedKind, string>> = {
   deployment: 'apps',
@@ -64,15 +77,12 @@ const GROUPS: Partial<Record<NamedKind, string>> = {
 const NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
 /**
- * Splits the words into targets and filter, and reads the targets. Without any target, the namespace is one (with `-A`: everything).
- * Throws KTRACE_E_ARGUMENT, KTRACE_E_KIND_UNKNOWN, KTRACE_E_KIND_MISSING; all are usage errors.
+ * Reads targets and filter. Without any target, the namespace is one (with `-A`: everything). Throws KTRACE_E_ARGUMENT, KTRACE_E_KIND_UNKNOWN,
+ * KTRACE_E_KIND_MISSING, KTRACE_E_SELECTOR, KTRACE_E_FILTER; all are usage errors.
  */
-export function parseTargets(input: TargetWords): { targets: Target[]; filterWords: string[] } {
+export function parseWords(input: TargetWords): AskedWords {
   const { names, filterWords } = splitWords(input.words, input.allNamespaces || input.selectors.length > 0);
-  const namespaces = input.namespaces.length > 0 ? [...new Set(input.namespaces)] : [input.defaultNamespace];
-  for (const namespace of namespaces) {
-    if (!NAME.test(namespace)) throw badArgument('-n', 'the name of a namespace', namespace);
-  }
+  for (const namespace of input.namespaces) checkNamespace(namespace);
   if (names.length > 0 && input.selectors.length > 0) {
     throw usage(
       'KTRACE_E_ARGUMENT',
@@ -87,23 +97,39 @@ export function parseTargets(input: TargetWords): { targets: Target[]; filterWor
       'A name stands in one namespace: give it with -n.',
     );
   }
+  checkSelectors(input.selectors);
+  const filter = filterWords.join(' ');
+  parseFilter(filter, 'live');
+  const targetsIn = (namespace: string): Target[] => {
+    if (input.namespaces.length > 0) return targetsOf(names, input, [...new Set(input.namespaces)]);
+    checkNamespace(namespace);
+    return targetsOf(names, input, [namespace]);
+  };
+  return { targetsIn, filter };
+}
+
+function checkNamespace(name: string): void {
+  if (!NAME.test(name)) throw badArgument('-n', 'the name of a namespace', name);
+}
+
+function targetsOf(names: Named[], { selectors, allNamespaces }: TargetWords, namespaces: string[]): Target[] {
   const targets = [
     ...names.flatMap(({ kind, name }): Target[] =>
       kind === 'node' || kind === 'namespace' ? [{ kind, name }] : namespaces.map((namespace) => ({ kind, namespace, name })),
     ),
-    ...selectorTargets(input.selectors, input.allNamespaces ? undefined : namespaces),
+    ...selectors.flatMap((selector): Target[] =>
+      allNamespaces
+        ? [{ kind: 'selector', selector }]
+        : namespaces.map((namespace) => ({ kind: 'selector', namespace, selector })),
+    ),
   ];
-  if (targets.length === 0) {
-    targets.push(
-      ...(input.allNamespaces ? [{ kind: 'all' } as const] : namespaces.map((name) => ({ kind: 'namespace', name }) as const)),
-    );
-  }
-  return { targets: unique(targets), filterWords };
+  if (targets.length > 0) return unique(targets);
+  return allNamespaces ? [{ kind: 'all' }] : namespaces.map((name) => ({ kind: 'namespace', name }));
 }
 
 /** `hasTargets`: flags name what is followed, so that what is no `KIND/NAME` is the filter. */
-function splitWords(words: string[], hasTargets: boolean): { names: { kind: NamedKind; name: string }[]; filterWords: string[] } {
-  const names: { kind: NamedKind; name: string }[] = [];
+function splitWords(words: string[], hasTargets: boolean): { names: Named[]; filterWords: string[] } {
+  const names: Named[] = [];
   for (const [index, word] of words.entries()) {
     const target = readName(word);
     if (target === undefined) {
@@ -116,7 +142,7 @@ function splitWords(words: string[], hasTargets: boolean): { names: { kind: Name
 }
 
 /** Undefined: the filter begins here. */
-function readName(word: string): { kind: NamedKind; name: string } | undefined {
+function readName(word: string): Named | undefined {
   const slash = word.indexOf('/');
   if (slash < 0) return undefined;
   const prefix = word.slice(0, slash);
@@ -165,14 +191,12 @@ function isOwnerFilter([word = '', next = '', then = '']: string[], hasTargets: 
   return OWNER_WORDS.has(word) && (hasTargets || next === 'not' || ['and', 'or', '&&', '||'].includes(then));
 }
 
-function selectorTargets(selectors: string[], namespaces: string[] | undefined): Target[] {
-  return selectors.flatMap((selector): Target[] => {
-    if (selector.trim() === '' || selector.length > 1024) {
+function checkSelectors(selectors: string[]): void {
+  for (const selector of selectors) {
+    if (selector.trim() === '' || selector.length > 1024)
       throw badArgument('-l', 'a label selector of 1 to 1024 characters', selector.slice(0, 80));
-    }
-    if (namespaces === undefined) return [{ kind: 'selector', selector }];
-    return namespaces.map((namespace) => ({ kind: 'selector', namespace, selector }));
-  });
+    parseSelector(selector);
+  }
 }
 
 function unique(targets: Target[]): Target[] {

@@ -6,6 +6,7 @@ import { Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { type FollowOptions, runFollow } from '../../src/client/follow/follow.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
+import { parseWords, type TargetWords } from '../../src/filter/targets.ts';
 import type { KtraceError } from '../../src/util/errors.ts';
 import { summaryOf } from '../support/summary.ts';
 import { until } from '../support/until.ts';
@@ -65,39 +66,36 @@ function configOf(server: string): unknown {
   };
 }
 
-function run(
-  t: TestContext,
-  kubeconfig: string,
-  options: Partial<FollowOptions> = {},
-  stdout: Sink & { isTTY?: boolean } = new Sink(),
-) {
+type Asking = Partial<Omit<FollowOptions, 'asked'> & TargetWords>;
+
+function run(t: TestContext, kubeconfig: string, options: Asking = {}, stdout: Sink & { isTTY?: boolean } = new Sink()) {
   const stderr = new Sink();
   const interrupt = new AbortController();
-  const done = runFollow(
-    {
-      words: [],
-      selectors: [],
-      namespaces: [],
-      allNamespaces: false,
-      kubeconfig,
-      ktraceNamespace: 'ktrace',
-      output: 'json',
-      packets: false,
-      strict: false,
-      color: false,
-      ...options,
-    },
-    {
-      stdout,
-      stderr,
-      interrupt: interrupt.signal,
-      env: {},
-      findLab: () => undefined,
-      command: [],
-      lookUp: async () => [],
-      version: '0',
-    },
-  );
+  const { words = [], selectors = [], namespaces = [], allNamespaces = false, ...others } = options;
+  const follow = async (): Promise<number> =>
+    runFollow(
+      {
+        asked: parseWords({ words, selectors, namespaces, allNamespaces }),
+        kubeconfig,
+        ktraceNamespace: 'ktrace',
+        output: 'json',
+        packets: false,
+        strict: false,
+        color: false,
+        ...others,
+      },
+      {
+        stdout,
+        stderr,
+        interrupt: interrupt.signal,
+        env: {},
+        findLab: () => undefined,
+        command: [],
+        lookUp: async () => [],
+        version: '0',
+      },
+    );
+  const done = follow();
   done.catch(() => undefined);
   t.after(async () => {
     interrupt.abort();
@@ -389,7 +387,7 @@ test('mistakes and missing things are clear errors with their exit codes', async
   t.after(() => rmSync(folder, { recursive: true }));
   const wrong = join(folder, 'filter');
   writeFileSync(wrong, 'tcp\nport x80\n');
-  const cases: [Partial<FollowOptions>, string, number, RegExp][] = [
+  const cases: [Asking, string, number, RegExp][] = [
     [{ words: ['pod/frontend-88237173-jdfg'] }, 'KTRACE_E_POD_UNKNOWN', 1, /Did you mean pod\/frontend-88237173-jdfgg/],
     [{ words: ['pod/frontend'] }, 'KTRACE_E_POD_UNKNOWN', 1, /Did you mean/],
     [{ words: ['pod/zzz'] }, 'KTRACE_E_POD_UNKNOWN', 1, /kubectl get pods -n default/],

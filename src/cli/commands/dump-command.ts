@@ -1,8 +1,8 @@
 import { lookup } from 'node:dns/promises';
 import type { DumpOptions } from '../../client/dump/dump.ts';
-import { readWords } from '../../client/follow/words.ts';
 import { findStandingLab } from '../../lab/machine/state.ts';
 import { badArgument } from '../../util/errors.ts';
+import { askedWords } from '../options/asked-words.ts';
 import { clusterOptions } from '../options/cluster-options.ts';
 import { parseDuration } from '../options/duration.ts';
 import { interruption } from '../options/interruption.ts';
@@ -19,10 +19,7 @@ export async function dumpCommand(
   const file = text('write');
   const { incident, words } = incidentIn(allWords);
   const options: DumpOptions = {
-    words,
-    selectors: (flags['selector'] as string[] | undefined) ?? [],
-    namespaces: (flags['namespace'] as string[] | undefined) ?? [],
-    allNamespaces: flags['allNamespaces'] === true,
+    asked: askedWords(words, flags),
     ...clusterOptions(flags),
     sinceMs: parseMoment('--since', text('since') ?? '', nowMs),
     untilMs: text('until') === undefined ? nowMs : parseMoment('--until', text('until') ?? '', nowMs),
@@ -33,8 +30,7 @@ export async function dumpCommand(
     drops: flags['drops'] === true,
     ...textStyle(flags),
   };
-  // Mistakes in the words are told at once: what speaks to clusters takes a second to load.
-  const { filter: written } = readWords(options, 'default');
+  const { filter: written } = options.asked;
   const filter = options.drops === true ? `--drops ${written}`.trim() : written;
   if (flags['incidents'] === true) return listIncidents(options, filter, flags['services'] === true, isGiven('since'));
   if (flags['services'] === true) return listServices(options, filter);

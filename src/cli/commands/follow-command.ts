@@ -1,9 +1,9 @@
 import { lookup } from 'node:dns/promises';
 import type { FollowOptions } from '../../client/follow/follow.ts';
-import { readWords } from '../../client/follow/words.ts';
 import { CAPTURE } from '../../event/layout.ts';
 import { findStandingLab } from '../../lab/machine/state.ts';
 import { badArgument } from '../../util/errors.ts';
+import { askedWords } from '../options/asked-words.ts';
 import { clusterOptions } from '../options/cluster-options.ts';
 import { parseCount, parseDuration } from '../options/duration.ts';
 import { interruption } from '../options/interruption.ts';
@@ -17,11 +17,8 @@ export async function followCommand(words: string[], flags: Record<string, unkno
   const duration = text('for');
   const snaplen = text('snaplen');
   const options: FollowOptions = {
-    words,
+    asked: askedWords(words, flags),
     filterFile: text('filterFile'),
-    selectors: (flags['selector'] as string[] | undefined) ?? [],
-    namespaces: (flags['namespace'] as string[] | undefined) ?? [],
-    allNamespaces: flags['allNamespaces'] === true,
     ...clusterOptions(flags),
     output: flags['output'] as FollowOptions['output'],
     packets: flags['packets'] === true,
@@ -36,8 +33,7 @@ export async function followCommand(words: string[], flags: Record<string, unkno
   };
   // Its agent asks the API server with what the kubeconfig has.
   if (options.local === true && options.as !== undefined) throw badArgument('--as', 'no --local beside it', options.as);
-  // Mistakes in the words are told at once: what speaks to clusters takes a second to load.
-  readWords(options, 'default');
+  // Loaded when there is something to follow: what speaks to clusters takes a second.
   const { runFollow } = await import('../../client/follow/follow.ts');
   return runFollow(options, {
     stdout: process.stdout,

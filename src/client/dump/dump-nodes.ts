@@ -1,5 +1,6 @@
 import type { Duplex, Writable } from 'node:stream';
 import type { Target } from '../../event/target.ts';
+import type { AskedWords } from '../../filter/targets.ts';
 import { GATE_PORT } from '../../protocol/constants.ts';
 import { EXIT, KtraceError } from '../../util/errors.ts';
 import { inTurns } from '../../util/turns.ts';
@@ -8,15 +9,11 @@ import { Credentials } from '../cluster/credentials.ts';
 import { firstGates, type Gate } from '../cluster/gates.ts';
 import { contextNamespace, type KubeOptions, kubeSurroundings, loadKubeConfig } from '../cluster/kubeconfig.ts';
 import { forwardPort } from '../cluster/port-forward.ts';
-import { readWords } from '../follow/words.ts';
 import { askRecorded, type NodeAccess, type RecordedAnswer } from '../wire/node-question.ts';
 
 /** What is asked of which cluster. */
 export interface DumpScope extends KubeOptions {
-  words: string[];
-  selectors: string[];
-  namespaces: string[];
-  allNamespaces: boolean;
+  asked: AskedWords;
   ktraceNamespace: string;
   /** Asked for are also Services as they were between these times: where one is a target, or always. */
   services?: { sinceMs: number; untilMs: number; always?: boolean };
@@ -52,7 +49,7 @@ export async function withRecordings(
     scope,
     kubeSurroundings(io.findLab, (text) => io.stderr.write(`ktrace: ${text}\n`)),
   );
-  const { targets } = readWords(scope, contextNamespace(config));
+  const targets = scope.asked.targetsIn(contextNamespace(config));
   const api = createApi(config, scope.requestTimeoutMs);
   const credentials = new Credentials({ api, targets, ktraceNamespace: scope.ktraceNamespace });
   try {

@@ -6,8 +6,7 @@ import type { LookUp } from '../../filter/evaluate/resolve.ts';
 import { badArgument, EXIT, type KtraceError } from '../../util/errors.ts';
 import { manyText } from '../../util/many-text.ts';
 import { DumpFile, type Manifest } from '../file/dump-file.ts';
-import { readFilter, readWords } from '../follow/words.ts';
-import { FollowFilter } from '../merge/follow-filter.ts';
+import { FollowFilter, readFilter } from '../merge/follow-filter.ts';
 import { DumpOutput } from '../output/dump-output.ts';
 import type { DumpFormat } from '../output/output.ts';
 import type { TextStyle } from '../render/lines/printer.ts';
@@ -26,7 +25,6 @@ import { RecordedNames } from './recorded-names.ts';
 import { unknownPods, unrecordedTime } from './recorded-range.ts';
 import { NamedServices } from './services.ts';
 
-/** Its words: `KIND/NAME …`, then the filter's. */
 export interface DumpOptions extends DumpScope, TextStyle {
   /** What is kept of this incident, instead of what is recorded of the targets and between the times. */
   incident?: string | undefined;
@@ -56,9 +54,7 @@ export async function runDump(options: DumpOptions, io: DumpIo): Promise<number>
   if (options.sinceMs >= options.untilMs) {
     throw badArgument('--since', 'a time before --until', new Date(options.sinceMs).toISOString());
   }
-  // Mistakes in the words are told before any cluster is asked.
-  const { filter: filterText } = readWords(options, 'default');
-  const filter = await readFilter(filterText, io.lookUp, options.drops);
+  const filter = await readFilter(options.asked.filter, io.lookUp, options.drops);
   for (const note of recordedNotes(filter)) io.stderr.write(`ktrace: ${note}\n`);
   const { sinceMs, untilMs } = options;
   return withRecordings({ ...options, services: { sinceMs, untilMs } }, io, (targets, recordings) =>

@@ -4,6 +4,7 @@ import { neededScope } from '../../access/scope.ts';
 import type { Target } from '../../event/target.ts';
 import type { KtraceEvent } from '../../event/types.ts';
 import type { LookUp } from '../../filter/evaluate/resolve.ts';
+import type { AskedWords } from '../../filter/targets.ts';
 import { GATE_PORT } from '../../protocol/constants.ts';
 import { badArgument, EXIT, KtraceError, messageOf } from '../../util/errors.ts';
 import { type Api, ApiError, createApi } from '../cluster/api.ts';
@@ -15,6 +16,7 @@ import { MAX_NODES, NodeWatch } from '../cluster/node-watch.ts';
 import { forwardPort } from '../cluster/port-forward.ts';
 import { checkTargets, nodesOf } from '../cluster/target-objects.ts';
 import type { ReadFilter } from '../merge/follow-filter.ts';
+import { readFilter } from '../merge/follow-filter.ts';
 import { checkCaptureGoesTo } from '../output/capture-writer.ts';
 import { FollowOutput } from '../output/follow-output.ts';
 import type { OutputFormat } from '../output/output.ts';
@@ -27,16 +29,12 @@ import { readFilterFile, watchFilterFile } from './filter-file.ts';
 import { NodeStreams } from './node-streams.ts';
 import { ReadyFile } from './ready-file.ts';
 import { Silence } from './silence.ts';
-import { readFilter, readWords } from './words.ts';
 
 export interface FollowOptions extends KubeOptions, TextStyle {
-  /** `KIND/NAME …`, then the filter's words. */
-  words: string[];
+  /** What the command line asks for. */
+  asked: AskedWords;
   /** A file that the filter is read from, and again when it changes. */
   filterFile?: string | undefined;
-  selectors: string[];
-  namespaces: string[];
-  allNamespaces: boolean;
   ktraceNamespace: string;
   output: OutputFormat;
   packets: boolean;
@@ -79,7 +77,7 @@ export async function runFollow(options: FollowOptions, io: FollowIo): Promise<n
     options,
     kubeSurroundings(io.findLab, (text) => io.stderr.write(`ktrace: ${text}\n`)),
   );
-  const { targets } = readWords(options, contextNamespace(config));
+  const targets = options.asked.targetsIn(contextNamespace(config));
   const readyFile = options.readyFile === undefined ? undefined : new ReadyFile(options.readyFile);
   for (const note of pastHeaders(filter, options.snapBytes)) io.stderr.write(`ktrace: ${note}\n`);
   const surroundings = {
@@ -315,11 +313,10 @@ async function follow({
 }
 
 /** The filter's words, of the command line or of a file. Throws usage errors. */
-function filterText(options: FollowOptions): string {
-  const { filter } = readWords(options, 'default');
-  if (options.filterFile === undefined) return filter;
+function filterText({ asked: { filter }, filterFile }: FollowOptions): string {
+  if (filterFile === undefined) return filter;
   if (filter !== '') throw badArgument('-F', 'no filter beside a file of one', filter);
-  return readFilterFile(options.filterFile);
+  return readFilterFile(filterFile);
 }
 
 /** What of the filter no packet can match, as no more is captured. */

@@ -1,7 +1,10 @@
-import type { LiveFilter } from '../../filter/evaluate/judge.ts';
+import { LiveFilter } from '../../filter/evaluate/judge.ts';
 import { parseJudged, union } from '../../filter/evaluate/judged.ts';
-import type { PastHeaders } from '../../filter/evaluate/past-headers.ts';
+import { type PastHeaders, termsPastHeaders } from '../../filter/evaluate/past-headers.ts';
+import { type LookUp, resolveNames } from '../../filter/evaluate/resolve.ts';
 import { type Answer, combine } from '../../filter/evaluate/terms.ts';
+import { parseFilter } from '../../filter/language/parse.ts';
+import { printFilter } from '../../filter/language/print.ts';
 
 /** A filter as agents take it. */
 export interface ReadFilter {
@@ -10,6 +13,21 @@ export interface ReadFilter {
   filter: LiveFilter;
   /** What of it the headers alone never match. */
   pastHeaders: PastHeaders[];
+}
+
+/**
+ * A filter as agents take it: every qualifier written out, and addresses in place of hosts' names. Undefined when it has no words. `isOfDrops`: what it
+ * takes, if it was dropped. Throws KTRACE_E_FILTER, KTRACE_E_FILTER_HOST.
+ */
+export async function readFilter(text: string, lookUp: LookUp, isOfDrops = false): Promise<ReadFilter | undefined> {
+  const parsed = parseFilter(text, 'live');
+  const words = [
+    ...(parsed === undefined ? [] : [printFilter(await resolveNames(parsed, lookUp))]),
+    ...(isOfDrops ? ['dropped'] : []),
+  ];
+  if (words.length === 0) return undefined;
+  const all = words.length === 1 ? words.join() : words.map((one) => `(${one})`).join(' and ');
+  return { text: all, filter: new LiveFilter(all), pastHeaders: parsed === undefined ? [] : termsPastHeaders(parsed) };
 }
 
 /** Records that were judged by one of so many last filters are decided by it; older ones have been let pass by their agents. */
