@@ -1,7 +1,7 @@
-import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest, type RequestOptions } from 'node:https';
+import type { RequestOptions } from 'node:https';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { EXIT, KtraceError, messageOf } from '../../util/errors.ts';
+import { bodyText, sendRequest } from '../../util/http-request.ts';
 
 /** The API server, asked for what the follower needs with the user's own rights. */
 export interface Api {
@@ -69,12 +69,10 @@ export function createApi(config: KubeConfig, timeoutMs = 15_000): Api {
     const timeout = timeoutMs === 0 ? undefined : AbortSignal.timeout(timeoutMs);
     const signals = [timeout, signal].filter((one) => one !== undefined);
     try {
-      const { status, text } = await fetchText(
-        new URL(server + path),
-        { ...options, signal: AbortSignal.any(signals) },
-        sent === undefined ? undefined : JSON.stringify(sent),
-      );
-      const body = parse(text);
+      const text = sent === undefined ? undefined : JSON.stringify(sent);
+      const response = await sendRequest(new URL(server + path), { ...options, signal: AbortSignal.any(signals) }, text);
+      const { statusCode: status = 0 } = response;
+      const body = parse(await bodyText(response, MAX_BYTES));
       if (status < 200 || status > 299) throw new ApiError(status, body, path);
       if (body === undefined)
         throw new KtraceError('KTRACE_E_API', `The API server ${server} answered with something that is not JSON`);
@@ -96,27 +94,6 @@ export async function listAll<T>(api: Api, path: string, query: Record<string, s
     next = page.metadata?.continue || undefined;
   }
   return items;
-}
-
-function fetchText(url: URL, options: RequestOptions, sent?: string): Promise<{ status: number; text: string }> {
-  return new Promise((resolve, reject) => {
-    const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
-    const request = send(url, options, (response: IncomingMessage) => {
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      response.on('data', (chunk: Buffer) => {
-        bytes += chunk.length;
-        if (bytes > MAX_BYTES) request.destroy(new Error('the answer is too long'));
-        chunks.push(chunk);
-      });
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }));
-      response.on('error', reject);
-    });
-    request.on('error', reject);
-    // Node frames the body of a DELETE by itself neither way.
-    if (sent !== undefined) request.setHeader('content-length', Buffer.byteLength(sent));
-    request.end(sent);
-  });
 }
 
 function parse(text: string): unknown {

@@ -1,6 +1,7 @@
-import { type IncomingMessage, request as requestHttp } from 'node:http';
-import { type RequestOptions, request as requestHttps } from 'node:https';
+import type { IncomingMessage } from 'node:http';
+import type { RequestOptions } from 'node:https';
 import { KtraceError, messageOf } from '../../util/errors.ts';
+import { sendRequest } from '../../util/http-request.ts';
 
 /**
  * What is needed of a `KubeConfig` of `@kubernetes/client-node`: where the cluster is, and what to say there. Whoever has
@@ -82,20 +83,11 @@ async function send(
   const packed = sent === undefined && !url.searchParams.has('watch') ? { 'accept-encoding': 'gzip' } : {};
   options.headers = { ...options.headers, ...type, ...packed, accept: 'application/json', 'user-agent': 'ktrace' };
   signal.throwIfAborted();
-  const body = await new Promise<IncomingMessage>((resolve, reject) => {
-    const request = (url.protocol === 'http:' ? requestHttp : requestHttps)(url, { ...options, signal });
-    const silence = () => request.destroy(new RequestError(`no answer from the API server within ${timeoutMs} ms`));
-    const timer = setTimeout(silence, timeoutMs);
-    request.on('close', () => clearTimeout(timer));
-    request.on('response', (response) => {
-      clearTimeout(timer);
-      // A connection whose other side has gone away is found out by the kernel's probes, too.
-      response.socket.setKeepAlive(true, 15_000);
-      resolve(response);
-    });
-    request.on('error', (cause) => reject(new RequestError(messageOf(cause) || 'the connection to the API server failed')));
-    request.end(sent);
+  const body = await sendRequest(url, { ...options, signal }, sent, timeoutMs).catch((cause: unknown) => {
+    throw new RequestError(messageOf(cause) || 'the connection to the API server failed');
   });
+  // A connection whose other side has gone away is found out by the kernel's probes, too.
+  body.socket.setKeepAlive(true, 15_000);
   const retryAfter = Number(body.headers['retry-after']);
   return { status: body.statusCode ?? 0, retryAfterS: retryAfter > 0 ? retryAfter : undefined, body };
 }

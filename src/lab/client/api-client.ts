@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { request } from 'node:https';
 import { join } from 'node:path';
 import { KtraceError, messageOf } from '../../util/errors.ts';
+import { bodyText, sendRequest } from '../../util/http-request.ts';
 import { readState } from '../machine/state.ts';
 import { readTokens } from '../machine/tokens.ts';
+
+const MOST_BYTES = 64 * 1024 * 1024;
 
 /**
  * One request to a lab's API server as its admin; gives the answer's JSON.
@@ -32,25 +34,16 @@ async function ask(directory: string, method: string, path: string, body?: unkno
   });
 }
 
-function send(directory: string, method: string, path: string, body: unknown): Promise<{ status: number; text: string }> {
-  return new Promise((resolve, reject) => {
-    const asked = request({
-      host: '127.0.0.1',
-      port: readState(directory)?.apiPort ?? 0,
-      path,
+async function send(directory: string, method: string, path: string, body: unknown): Promise<{ status: number; text: string }> {
+  const response = await sendRequest(
+    new URL(path, `https://127.0.0.1:${readState(directory)?.apiPort ?? 0}`),
+    {
       method,
       ca: readFileSync(join(directory, 'ca.crt')),
       agent: false,
       headers: { authorization: `Bearer ${readTokens(directory).admin}`, 'content-type': 'application/json' },
-    });
-    asked.on('error', reject);
-    asked.on('response', (response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (part: string) => {
-        text += part;
-      });
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
-    });
-    asked.end(body === undefined ? undefined : JSON.stringify(body));
-  });
+    },
+    body === undefined ? undefined : JSON.stringify(body),
+  );
+  return { status: response.statusCode ?? 0, text: await bodyText(response, MOST_BYTES) };
 }

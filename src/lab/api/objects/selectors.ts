@@ -1,16 +1,26 @@
+import { messageOf } from '../../../util/errors.ts';
+import { parseSelector, type Requirement, selects } from '../../../util/label-selector.ts';
 import type { ApiObject } from '../../plan/types.ts';
 import { badRequest, StatusError } from './status.ts';
 
 export type Match = (object: ApiObject) => boolean;
 
 /**
- * Compiles a label selector: `a=b`, `a==b`, `a!=b`, `a in (b,c)`, `a notin (b,c)`, `a`, `!a`, joined by commas.
+ * Compiles a label selector.
  *
- * @throws StatusError 400 for anything else
+ * @throws StatusError 400 for text that is none
  */
 export function labelSelector(text: string): Match {
-  const tests = splitOutsideParentheses(text).map(labelRequirement);
-  return (object) => tests.every((test) => test(object.metadata.labels ?? {}));
+  const requirements = parsed(text);
+  return (object) => selects(requirements, object.metadata.labels ?? {});
+}
+
+function parsed(text: string): Requirement[] {
+  try {
+    return parseSelector(text);
+  } catch (error) {
+    throw new StatusError(400, 'BadRequest', `unable to parse requirement: ${messageOf(error).split('\n')[0]}`);
+  }
 }
 
 /**
@@ -47,35 +57,3 @@ const POD_FIELDS: typeof FIELDS = {
   'spec.nodeName': (object) => (object['spec'] as { nodeName?: string } | undefined)?.nodeName ?? '',
   'status.phase': (object) => (object['status'] as { phase?: string } | undefined)?.phase ?? '',
 };
-
-type LabelTest = (labels: Record<string, string>) => boolean;
-
-function labelRequirement(term: string): LabelTest {
-  const key = '([A-Za-z0-9][A-Za-z0-9_./-]*)';
-  const set = new RegExp(`^${key}\\s+(in|notin)\\s*\\(([^()]*)\\)$`).exec(term);
-  if (set !== null) {
-    const [, name = '', operator, list = ''] = set;
-    const values = new Set(list.split(',').map((value) => value.trim()));
-    return operator === 'in'
-      ? (labels) => name in labels && values.has(labels[name] ?? '')
-      : (labels) => !values.has(labels[name] ?? '\0');
-  }
-  const equality = new RegExp(`^${key}\\s*(==|=|!=)\\s*([A-Za-z0-9_.-]*)$`).exec(term);
-  if (equality !== null) {
-    const [, name = '', operator, value] = equality;
-    return operator === '!=' ? (labels) => labels[name] !== value : (labels) => labels[name] === value;
-  }
-  const existence = new RegExp(`^(!?)\\s*${key}$`).exec(term);
-  if (existence !== null) {
-    const [, not, name = ''] = existence;
-    return (labels) => name in labels === (not === '');
-  }
-  throw new StatusError(400, 'BadRequest', `unable to parse requirement: found ${JSON.stringify(term)}`);
-}
-
-function splitOutsideParentheses(text: string): string[] {
-  return text
-    .split(/,(?![^(]*\))/)
-    .map((term) => term.trim())
-    .filter((term) => term !== '');
-}
