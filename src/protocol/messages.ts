@@ -1,9 +1,7 @@
-import { z } from 'zod';
 import type { Incident } from '../event/incident.ts';
-import { CAPTURE } from '../event/layout.ts';
 import type { NodeReport } from '../event/node-report.ts';
 import type { RecordedService } from '../event/service.ts';
-import type { RecordedPod, Resolved } from '../event/target.ts';
+import type { AddressOwner, RecordedPod, Resolved, Target } from '../event/target.ts';
 import type { KtraceEvent } from '../event/types.ts';
 
 /**
@@ -14,101 +12,66 @@ import type { KtraceEvent } from '../event/types.ts';
  * answers `subscribed`; the client gives `credit`; `events` flow. Any `error` is the end of the connection and of its session.
  */
 
-const name = z.string().min(1).max(253);
-const targetSchema = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.enum(['pod', 'deployment', 'replicaset', 'statefulset', 'daemonset', 'job', 'cronjob', 'service']),
-    namespace: name,
-    name,
-  }),
-  z.strictObject({ kind: z.enum(['node', 'namespace']), name }),
-  z.strictObject({ kind: z.literal('selector'), namespace: name.exactOptional(), selector: z.string().min(1).max(1024) }),
-  z.strictObject({ kind: z.literal('all') }),
-]);
-
-const address = z.union([z.ipv4(), z.ipv6()]);
-const unixMs = z.number().min(0).max(8_640_000_000_000_000);
-const filter = z.strictObject({ text: z.string().min(1).max(8192), revision: z.int().min(0).max(0xffff_ffff) });
-
-const MOST_LISTED = 65_536;
-
-/** So long a list is not looked at behind the first item that is wrong. */
-function longList<Item>(item: z.ZodType<Item>) {
-  return z.unknown().transform((value, context): Item[] => {
-    const refuse = (message: string, path: PropertyKey[] = []) => {
-      context.issues.push({ code: 'custom', input: value, message, path });
-      return z.NEVER;
-    };
-    if (!Array.isArray(value) || value.length > MOST_LISTED) return refuse(`Expected an array of at most ${MOST_LISTED}`);
-    const items: Item[] = [];
-    for (const [at, one] of value.entries()) {
-      const { data, error } = item.safeParse(one);
-      if (error) return refuse(error.issues[0]?.message ?? '', [at, ...(error.issues[0]?.path ?? [])]);
-      items.push(data);
-    }
-    return items;
-  });
-}
-
-/** Client → agent. */
-export const clientMessageSchema = z.discriminatedUnion('type', [
+/** Client → agent; `parse.ts` has the bounds of each field. */
+export type ClientMessage =
   /** First, and again before the token ends. Tokens of several owners add up, a newer one takes the place of its owner's older one. */
-  z.strictObject({ type: z.literal('auth'), token: z.string().max(16384) }),
+  | { type: 'auth'; token: string }
   /** How the node is: what its kernel allows, what is attached. Answered once, by `doctor`; needs what following the node needs. */
-  z.strictObject({ type: z.literal('doctor') }),
+  | { type: 'doctor' }
   /**
    * Starts following, or changes what is followed while it runs: the stream goes on, nothing in between is lost. Five at once, then one a second: of
    * those that come sooner the newest is taken then, and each has its answer.
    */
-  z.strictObject({
-    type: z.literal('subscribe'),
-    targets: z.array(targetSchema).min(1).max(256),
-    addresses: longList(address).default([]),
-    units: z.enum(['flows', 'packets']).default('flows'),
-    /** With each packet `headers`: what a capture is made of. */
-    headers: z.literal(true).exactOptional(),
-    /**
-     * Which of the targets' packets: a filter with addresses in place of hosts' names, else `error` KTRACE_E_FILTER. What no other node's part
-     * can make match is not sent. What is sent bears `judged`: `revision`, a colon, and for each different term in the order of the filter
-     * `1` true, `0` not true here, `x` not to be told from the captured bytes.
-     */
-    filter: filter.exactOptional(),
-    /** So many bytes of each packet, from the IP header on, the filter sees where the headers are fewer. Needs the right to payloads. */
-    snapBytes: z.int().min(1).max(CAPTURE.most).exactOptional(),
-    /** Hops bear the bytes that were seen there: the first, and each where they are others. */
-    data: z.literal(true).exactOptional(),
-    /** Continue a stream whose connection broke: `seq` is the last batch that arrived. */
-    resume: z.strictObject({ instance: z.string().max(64), session: z.string().max(64), seq: z.int().min(0) }).exactOptional(),
-  }),
+  | {
+      type: 'subscribe';
+      targets: Target[];
+      /** Absent: none. */
+      addresses: string[];
+      /** Absent: `flows`. */
+      units: 'flows' | 'packets';
+      /** With each packet `headers`: what a capture is made of. */
+      headers?: true;
+      /**
+       * Which of the targets' packets: a filter with addresses in place of hosts' names, else `error` KTRACE_E_FILTER. What no other node's part
+       * can make match is not sent. What is sent bears `judged`: `revision`, a colon, and for each different term in the order of the filter
+       * `1` true, `0` not true here, `x` not to be told from the captured bytes.
+       */
+      filter?: { text: string; revision: number };
+      /** So many bytes of each packet, from the IP header on, the filter sees where the headers are fewer. Needs the right to payloads. */
+      snapBytes?: number;
+      /** Hops bear the bytes that were seen there: the first, and each where they are others. */
+      data?: true;
+      /** Continue a stream whose connection broke: `seq` is the last batch that arrived. */
+      resume?: { instance: string; session: string; seq: number };
+    }
   /** What the node has recorded of these targets: which pods, since when, where something is missing. Answered once, by `recorded`. */
-  z.strictObject({
-    type: z.literal('recorded'),
-    targets: z.array(targetSchema).min(1).max(256),
-    /** Also the Services of these targets, or that had an endpoint among their pods, as they were between two times; an older agent refuses it. */
-    services: z.strictObject({ sinceMs: unixMs, untilMs: unixMs }).exactOptional(),
-  }),
+  | {
+      type: 'recorded';
+      targets: Target[];
+      /** Also the Services of these targets, or that had an endpoint among their pods, as they were between two times; an older agent refuses it. */
+      services?: { sinceMs: number; untilMs: number };
+    }
   /**
    * The records of these targets between two times, Unix milliseconds. `owners`: who had which address, as all nodes' `recorded` say. Answered by
    * `records` within the credits, then `dumped`. Takes the place of `subscribe` on its connection.
    */
-  z.strictObject({
-    type: z.literal('dump'),
-    targets: z.array(targetSchema).min(1).max(256),
-    owners: longList(z.strictObject({ ip: address, uid: name, fromMs: unixMs, toMs: unixMs.exactOptional() })).default([]),
-    sinceMs: unixMs,
-    untilMs: unixMs,
-    filter: filter.exactOptional(),
-    /** Of these records what the node keeps of an incident, by its id, instead of what its recording still has. */
-    incident: z.string().min(1).max(64).exactOptional(),
-    after: z.string().max(256).exactOptional(),
-  }),
+  | {
+      type: 'dump';
+      targets: Target[];
+      /** Absent: none. */
+      owners: AddressOwner[];
+      sinceMs: number;
+      untilMs: number;
+      filter?: { text: string; revision: number };
+      /** Of these records what the node keeps of an incident, by its id, instead of what its recording still has. */
+      incident?: string;
+      after?: string;
+    }
   /**
    * Lets the agent send this many events more on this connection (a new connection begins at none); `ack` is the last batch
    * that arrived, which the agent may then forget. Only after `subscribe` or `dump`.
    */
-  z.strictObject({ type: z.literal('credit'), events: z.int().min(0).max(1_000_000), ack: z.int().min(0).exactOptional() }),
-]);
-export type ClientMessage = z.infer<typeof clientMessageSchema>;
+  | { type: 'credit'; events: number; ack?: number };
 
 /** Agent → client. */
 export type AgentMessage =

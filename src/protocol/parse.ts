@@ -1,7 +1,30 @@
-import type { z } from 'zod';
+import { CAPTURE } from '../event/layout.ts';
+import type { Target } from '../event/target.ts';
+import { isAddress } from '../util/address.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
+import {
+  amount,
+  amountOf,
+  type Check,
+  count,
+  exactly,
+  fields,
+  flag,
+  is,
+  isObject,
+  type JsonObject,
+  listOf,
+  named,
+  oneOf,
+  optional,
+  tagged,
+  text,
+  textOf,
+  type Wrong,
+  wholeOf,
+} from './check.ts';
 import { MAX_AGENT_FRAME_BYTES, MAX_CLIENT_FRAME_BYTES } from './constants.ts';
-import { type AgentMessage, type ClientMessage, clientMessageSchema } from './messages.ts';
+import type { AgentMessage, ClientMessage } from './messages.ts';
 
 /**
  * What a client said, taken strictly: unknown types and fields are refused.
@@ -9,10 +32,67 @@ import { type AgentMessage, type ClientMessage, clientMessageSchema } from './me
  */
 export function parseClientMessage(text: string): ClientMessage {
   const value = parseObject(text, MAX_CLIENT_FRAME_BYTES);
-  const result = clientMessageSchema.safeParse(value);
-  if (result.success) return result.data;
-  throw notUnderstood(value, result.error.issues[0]);
+  const wrong = clientMessage(value);
+  if (wrong !== undefined) throw notUnderstood(value, wrong);
+  return { ...DEFAULTS[value['type'] as ClientMessage['type']], ...value } as ClientMessage;
 }
+
+const name = textOf(1, 253);
+const unixMs = amountOf(0, 8_640_000_000_000_000);
+const address = is('an IP address', (value) => typeof value === 'string' && isAddress(value));
+const filter = optional(exactly({ text: textOf(1, 8192), revision: wholeOf(0, 0xffff_ffff) }));
+const inNamespace = { namespace: name, name };
+const targets = listOf(
+  tagged('kind', {
+    pod: inNamespace,
+    deployment: inNamespace,
+    replicaset: inNamespace,
+    statefulset: inNamespace,
+    daemonset: inNamespace,
+    job: inNamespace,
+    cronjob: inNamespace,
+    service: inNamespace,
+    node: { name },
+    namespace: { name },
+    selector: { namespace: optional(name), selector: textOf(1, 1024) },
+    all: {},
+  } satisfies Record<Target['kind'], Record<string, Check>>),
+  1,
+  256,
+);
+const MOST_LISTED = 65_536;
+
+const clientMessage = tagged('type', {
+  auth: { token: textOf(0, 16_384) },
+  doctor: {},
+  subscribe: {
+    targets,
+    addresses: optional(listOf(address, 0, MOST_LISTED)),
+    units: optional(oneOf('flows', 'packets')),
+    headers: optional(oneOf(true)),
+    filter,
+    snapBytes: optional(wholeOf(1, CAPTURE.most)),
+    data: optional(oneOf(true)),
+    resume: optional(exactly({ instance: textOf(0, 64), session: textOf(0, 64), seq: count })),
+  },
+  recorded: { targets, services: optional(exactly({ sinceMs: unixMs, untilMs: unixMs })) },
+  dump: {
+    targets,
+    owners: optional(listOf(exactly({ ip: address, uid: name, fromMs: unixMs, toMs: optional(unixMs) }), 0, MOST_LISTED)),
+    sinceMs: unixMs,
+    untilMs: unixMs,
+    filter,
+    incident: optional(textOf(1, 64)),
+    after: optional(textOf(0, 256)),
+  },
+  credit: { events: wholeOf(0, 1_000_000), ack: optional(count) },
+} satisfies Record<ClientMessage['type'], Record<string, Check>>);
+
+/** What a client need not say. */
+const DEFAULTS: Partial<Record<ClientMessage['type'], object>> = {
+  subscribe: { addresses: [], units: 'flows' },
+  dump: { owners: [] },
+};
 
 /**
  * What an agent said, taken lightly, for the client: the shape that the client walks is checked, fields it does not know are
@@ -27,12 +107,11 @@ export function parseAgentMessage(text: string): AgentMessage | undefined {
   const shape = Object.hasOwn(AGENT_SHAPES, type) ? AGENT_SHAPES[type as AgentMessage['type']] : undefined;
   if (!shape) return undefined;
   for (const [field, check] of Object.entries(shape)) {
-    if (!check.holds(value[field])) throw unexpected(check.expected, `${type}.${field}`, value[field]);
+    const wrong = check(value[field]);
+    if (wrong !== undefined) throw unexpected(wrong.expected, `${type}.${field}`, value[field]);
   }
   return value as unknown as AgentMessage;
 }
-
-type JsonObject = Record<string, unknown>;
 
 function parseObject(text: string, maxBytes: number): JsonObject {
   if (text.length > maxBytes) throw protocolError(`Expected a message of at most ${maxBytes} bytes, got ${text.length}`);
@@ -49,12 +128,15 @@ function parseObject(text: string, maxBytes: number): JsonObject {
   return value;
 }
 
-function notUnderstood(message: JsonObject, issue: z.core.$ZodIssue | undefined): KtraceError {
-  const path = issue?.path ?? [];
+function notUnderstood(message: JsonObject, { expected, path }: Wrong): KtraceError {
   const got = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], message);
-  const where = [typeof message['type'] === 'string' ? shown(message['type']) : 'a message', ...path.map(String)].join(' ');
-  const said = (issue?.message ?? 'Invalid input').replace(/, received .*$/, '');
-  return protocolError(`${said} for ${where}, got ${path[0] === 'token' ? typeof got : shown(got)}`);
+  const where = [typeof message['type'] === 'string' ? shown(message['type']) : 'a message', ...path.map(shownKey)].join(' ');
+  return protocolError(`Expected ${expected} for ${where}, got ${path[0] === 'token' ? typeof got : shown(got)}`);
+}
+
+/** A key from outside, unless it is one of ours. */
+function shownKey(key: string | number): string {
+  return /^[a-zA-Z]{1,20}$/.test(String(key)) ? String(key) : shown(key);
 }
 
 function unexpected(expected: string, name: string, got: unknown): KtraceError {
@@ -75,136 +157,57 @@ function shown(value: unknown): string {
   return JSON.stringify(value) ?? 'nothing';
 }
 
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-interface Check {
-  expected: string;
-  holds(value: unknown): boolean;
-}
-
-const text: Check = { expected: 'a string', holds: (value) => typeof value === 'string' };
-const flag: Check = { expected: 'true or false', holds: (value) => typeof value === 'boolean' };
-const nanoseconds: Check = {
-  expected: 'nanoseconds in decimal',
-  holds: (value) => typeof value === 'string' && /^\d{1,20}$/.test(value),
-};
-const count: Check = {
-  expected: 'a whole number',
-  holds: (value) => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0,
-};
-const amount: Check = { expected: 'a number', holds: (value) => typeof value === 'number' };
-const listOf = (what: string, isItem: (item: unknown) => boolean): Check => ({
-  expected: `an array of ${what}`,
-  holds: (value) => Array.isArray(value) && value.every(isItem),
+const nanoseconds = is('nanoseconds in decimal', (value) => typeof value === 'string' && /^\d{1,20}$/.test(value));
+const texts = listOf(text);
+const identity = { namespace: text, name: text, uid: text };
+const resolved = named(
+  'resolved pods and addresses',
+  fields({
+    addresses: texts,
+    pods: listOf(fields({ ...identity, node: text, hostNetwork: optional(flag), ips: texts })),
+    unresolved: optional(listOf(count)),
+  }),
+);
+const ports = listOf(fields({ name: text, proto: text }));
+const recordedService = fields({
+  namespace: text,
+  name: text,
+  states: listOf(fields({ fromMs: amount, ports, ips: texts })),
+  endpoints: listOf(fields({ fromMs: amount, ports, ip: text, pod: optional(fields(identity)) })),
 });
-const optional = ({ expected, holds }: Check): Check => ({
-  expected,
-  holds: (value) => value === undefined || holds(value),
+const incident = fields({
+  id: text,
+  atMs: amount,
+  fromMs: amount,
+  toMs: amount,
+  records: amount,
+  cut: amount,
+  isWhole: flag,
+  pod: fields(identity),
+  causes: listOf(fields({ kind: text, text })),
 });
-const deleted: Check = {
-  expected: 'times in milliseconds',
-  holds: (value) =>
-    isObject(value) && [value['share'], value['excess']].every((time) => time === undefined || amount.holds(time)),
-};
-const resolved: Check = {
-  expected: 'resolved pods and addresses',
-  holds: (value) =>
-    isObject(value) &&
-    Array.isArray(value['addresses']) &&
-    value['addresses'].every((ip) => typeof ip === 'string') &&
-    Array.isArray(value['pods']) &&
-    value['pods'].every(isResolvedPod) &&
-    optional(listOf('whole numbers', count.holds)).holds(value['unresolved']),
-};
-
-function isResolvedPod(pod: unknown): boolean {
-  return (
-    isObject(pod) &&
-    ['namespace', 'name', 'uid', 'node'].every((field) => typeof pod[field] === 'string') &&
-    (pod['hostNetwork'] === undefined || typeof pod['hostNetwork'] === 'boolean') &&
-    Array.isArray(pod['ips']) &&
-    pod['ips'].every((ip) => typeof ip === 'string')
-  );
-}
-
-function isRecordedPod(pod: unknown): boolean {
-  return (
-    isObject(pod) &&
-    areTexts(pod, 'namespace', 'name', 'uid') &&
-    areNumbers(pod, 'fromMs') &&
-    Array.isArray(pod['ips']) &&
-    pod['ips'].every((ip) => typeof ip === 'string')
-  );
-}
-
-function isDamage(value: unknown): boolean {
-  return isObject(value) && areTexts(value, 'name') && areNumbers(value, 'at', 'bytes');
-}
-
-function isIncident(value: unknown): boolean {
-  return (
-    isObject(value) &&
-    areTexts(value, 'id') &&
-    areNumbers(value, 'atMs', 'fromMs', 'toMs', 'records', 'cut') &&
-    typeof value['isWhole'] === 'boolean' &&
-    isObject(value['pod']) &&
-    areTexts(value['pod'], 'namespace', 'name', 'uid') &&
-    isListOf(value['causes'], 'kind', 'text')
-  );
-}
-
-function isRecordedService(value: unknown): boolean {
-  const hasIntervals = (list: unknown, isItem: (item: JsonObject) => boolean): boolean =>
-    Array.isArray(list) &&
-    list.every(
-      (item) => isObject(item) && areNumbers(item, 'fromMs') && isListOf(item['ports'], 'name', 'proto') && isItem(item),
-    );
-  return (
-    isObject(value) &&
-    areTexts(value, 'namespace', 'name') &&
-    hasIntervals(value['states'], ({ ips }) => Array.isArray(ips) && ips.every((ip) => typeof ip === 'string')) &&
-    hasIntervals(
-      value['endpoints'],
-      ({ ip, pod }) =>
-        typeof ip === 'string' && (pod === undefined || (isObject(pod) && areTexts(pod, 'namespace', 'name', 'uid'))),
-    )
-  );
-}
-
-const report: Check = { expected: 'a report of a node', holds: isNodeReport };
-
+const damages = named('an array of damages', listOf(fields({ name: text, at: amount, bytes: amount })));
 /** As far as it is walked when it is printed. */
-function isNodeReport(value: unknown): boolean {
-  if (!isObject(value) || !areTexts(value, 'node', 'version') || typeof value['works'] !== 'boolean') return false;
-  const { kernel, reason } = value;
-  return (
-    isObject(kernel) &&
-    areTexts(kernel, 'release', 'arch') &&
-    (reason === undefined || typeof reason === 'string') &&
-    isListOf(value['capabilities'], 'name', 'for') &&
-    isListOf(value['hooks'], 'name', 'backend', 'state') &&
-    (value['hooks'] as JsonObject[]).every((hook) => hook['reason'] === undefined || typeof hook['reason'] === 'string') &&
-    isListOf(value['interfaces'], 'name', 'kind') &&
-    isListOf(value['lacks'], 'what', 'why', 'remedy')
-  );
-}
-
-function isListOf(value: unknown, ...fields: string[]): boolean {
-  return Array.isArray(value) && value.every((item) => isObject(item) && areTexts(item, ...fields));
-}
-
-function areTexts(object: JsonObject, ...fields: string[]): boolean {
-  return fields.every((field) => typeof object[field] === 'string');
-}
-
-function areNumbers(object: JsonObject, ...fields: string[]): boolean {
-  return fields.every((field) => typeof object[field] === 'number');
-}
+const report = named(
+  'a report of a node',
+  fields({
+    node: text,
+    version: text,
+    works: flag,
+    reason: optional(text),
+    kernel: fields({ release: text, arch: text }),
+    capabilities: listOf(fields({ name: text, for: text })),
+    hooks: listOf(fields({ name: text, backend: text, state: text, reason: optional(text) })),
+    interfaces: listOf(fields({ name: text, kind: text })),
+    lacks: listOf(fields({ what: text, why: text, remedy: text })),
+  }),
+);
 
 /** Each is checked by itself: one that cannot be read must not cost the others of its message. */
-const events = listOf('events', () => true);
+const events = named(
+  'an array of events',
+  listOf(() => undefined),
+);
 
 const AGENT_SHAPES: Record<AgentMessage['type'], Record<string, Check>> = {
   hello: { node: text, instance: text, version: text, clock: nanoseconds },
@@ -216,14 +219,14 @@ const AGENT_SHAPES: Record<AgentMessage['type'], Record<string, Check>> = {
   recorded: {
     fromMs: amount,
     toMs: amount,
-    pods: listOf('recorded pods', isRecordedPod),
-    known: listOf('names', (item) => typeof item === 'string'),
-    gaps: listOf('gaps', (item) => isObject(item) && areNumbers(item, 'fromMs', 'toMs')),
-    damaged: listOf('damages', isDamage),
+    pods: named('an array of recorded pods', listOf(fields({ ...identity, fromMs: amount, ips: texts }))),
+    known: named('an array of names', texts),
+    gaps: named('an array of gaps', listOf(fields({ fromMs: amount, toMs: amount }))),
+    damaged: damages,
     vxlanPort: optional(count),
-    deleted: optional(deleted),
-    incidents: optional(listOf('incidents', isIncident)),
-    services: optional(listOf('recorded Services', isRecordedService)),
+    deleted: optional(named('times in milliseconds', fields({ share: optional(amount), excess: optional(amount) }))),
+    incidents: optional(named('an array of incidents', listOf(incident))),
+    services: optional(named('an array of recorded Services', listOf(recordedService))),
     servicesCut: optional(count),
   },
   records: { after: text, events },
@@ -232,7 +235,7 @@ const AGENT_SHAPES: Record<AgentMessage['type'], Record<string, Check>> = {
     filtered: count,
     undecided: optional(count),
     wantsBytes: optional(count),
-    damaged: listOf('damages', isDamage),
+    damaged: damages,
   },
   clock: { clock: nanoseconds },
   error: { code: text, message: text },

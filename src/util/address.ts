@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 const CACHE_LIMIT = 65_536;
@@ -37,6 +38,11 @@ export function addressBytes(text: string): Uint8Array | undefined {
   const address = ipaddr.parse(text);
   const ipv6 = address.kind() === 'ipv4' ? (address as ipaddr.IPv4).toIPv4MappedAddress() : (address as ipaddr.IPv6);
   return Uint8Array.from(ipv6.toByteArray());
+}
+
+/** Text of an IPv4 or IPv6 address, without a zone. */
+export function isAddress(text: string): boolean {
+  return isIP(text) !== 0 && !text.includes('%');
 }
 
 /** An address of one host, not of a group: neither multicast nor 255.255.255.255. */
