@@ -63,8 +63,8 @@ export function listOf(item: Check, least = 0, most = Number.POSITIVE_INFINITY):
   const expected = size === '' ? 'an array' : `an array of ${size}`;
   return (value) => {
     if (!Array.isArray(value) || value.length < least || value.length > most) return { expected, path: [] };
-    for (const [at, one] of value.entries()) {
-      const wrong = item(one);
+    for (let at = 0; at < value.length; at++) {
+      const wrong = item(value[at]);
       if (wrong !== undefined) return below(at, wrong);
     }
     return undefined;
@@ -73,12 +73,14 @@ export function listOf(item: Check, least = 0, most = Number.POSITIVE_INFINITY):
 
 /** An object with these fields; others are left as they are. */
 export function fields(checks: Readonly<Record<string, Check>>): Check {
-  const entries = Object.entries(checks);
+  // Read for each event of a stream: two plain arrays are read in half the time of one of pairs.
+  const keys = Object.keys(checks);
+  const checkOf = Object.values(checks);
   return (value) => {
     if (!isObject(value)) return { expected: 'an object', path: [] };
-    for (const [key, check] of entries) {
-      const wrong = check(value[key]);
-      if (wrong !== undefined) return below(key, wrong);
+    for (let at = 0; at < keys.length; at++) {
+      const wrong = (checkOf[at] as Check)(value[keys[at] as string]);
+      if (wrong !== undefined) return below(keys[at] as string, wrong);
     }
     return undefined;
   };

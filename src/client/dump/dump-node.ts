@@ -1,8 +1,8 @@
 import type { DumpRequest } from '../../event/target.ts';
 import type { KtraceEvent } from '../../event/types.ts';
+import { checkEvents } from '../../protocol/check-event.ts';
 import type { AgentMessage } from '../../protocol/messages.ts';
 import { KtraceError, messageOf } from '../../util/errors.ts';
-import { checkEvents } from '../wire/check-event.ts';
 import { type ClockEstimate, NodeClock } from '../wire/clock.ts';
 import { agentRefusal, type NodeAccess } from '../wire/node-question.ts';
 import { Stream } from '../wire/stream.ts';

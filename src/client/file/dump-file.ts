@@ -1,12 +1,12 @@
 import { chmod, type FileHandle, open } from 'node:fs/promises';
 import type { Target } from '../../event/target.ts';
 import type { KtraceEvent } from '../../event/types.ts';
+import { checkEvents } from '../../protocol/check-event.ts';
 import { encodeBlock, fileHeader, PLAIN_VERSION } from '../../store/block.ts';
 import { BlockBuilder } from '../../store/block-builder.ts';
 import { readBlocks } from '../../store/block-reader.ts';
 import { EXIT, KtraceError, messageOf } from '../../util/errors.ts';
 import { checkService, type ToldService } from '../merge/told-services.ts';
-import { checkEvents } from '../wire/check-event.ts';
 
 /** What a dump says of itself: once at its beginning, and with `end` once more behind its last record. */
 export interface Manifest {

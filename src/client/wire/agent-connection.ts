@@ -1,9 +1,9 @@
 import type { Duplex } from 'node:stream';
 import type { Resolved, Subscription } from '../../event/target.ts';
 import type { KtraceEvent } from '../../event/types.ts';
+import { checkEvents } from '../../protocol/check-event.ts';
 import type { AgentMessage } from '../../protocol/messages.ts';
 import { EXIT, KtraceError, messageOf } from '../../util/errors.ts';
-import { checkEvents } from './check-event.ts';
 import { type ClockEstimate, NodeClock } from './clock.ts';
 import { Stream } from './stream.ts';
 

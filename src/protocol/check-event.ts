@@ -1,5 +1,5 @@
-import type { KtraceEvent } from '../../event/types.ts';
-import { KtraceError } from '../../util/errors.ts';
+import type { KtraceEvent } from '../event/types.ts';
+import { KtraceError } from '../util/errors.ts';
 
 /** Of events from outside: those that can be merged and rendered, and how many cannot. `error` is that of the first. */
 export interface Checked {
@@ -35,8 +35,8 @@ function problemOf(event: unknown): KtraceError | undefined {
 const TIME = /^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?Z$/;
 
 /**
- * Checks what merging and rendering walk into, and no more: it runs for every event. Kinds that this version does not know pass.
- * Throws KTRACE_E_PROTOCOL.
+ * Checks what merging and rendering walk into, and no more. It runs for every event, so it is plain conditions: a table of checks as that of messages
+ * takes twice the time. Kinds that this version does not know pass. Throws KTRACE_E_PROTOCOL.
  */
 function checkEvent(event: KtraceEvent): void {
   expect(isObject(event) && isText(event.kind), event);
