@@ -1,8 +1,8 @@
-import type { Command, Option } from 'commander';
+import type { CommandUnknownOpts as Command, Option } from '@commander-js/extra-typings';
 import { COMPLETED_KINDS, type Names } from '../client/cluster/completion.ts';
 import type { KubeOptions } from '../client/cluster/kubeconfig.ts';
 import { wordsOfFilter } from '../filter/language/language.ts';
-import { clusterOptions } from './options/cluster-options.ts';
+import { type ClusterFlags, clusterOptions } from './options/cluster-options.ts';
 
 /** What the shell does with the candidates, in kubectl's numbers (those of cobra). */
 export const DIRECTIVE = { default: 0, noSpace: 2, noFile: 4 } as const;
@@ -156,13 +156,14 @@ function namespaceOf(given: string[]): string | undefined {
 /** Of which cluster, and as whom, names are asked for. What is wrong with a flag is told when the command runs. */
 function kubeOptions(command: Command, given: string[]): KubeOptions {
   try {
-    return clusterOptions(clusterFlags(command, given), { hasUser: !GRANTING.has(command.name()) });
+    const { user, ...flags } = clusterFlags(command, given);
+    return clusterOptions(GRANTING.has(command.name()) || user === undefined ? flags : { ...flags, user });
   } catch {
     return {};
   }
 }
 
-function clusterFlags(command: Command, given: string[]): Record<string, unknown> {
+function clusterFlags(command: Command, given: string[]): ClusterFlags {
   const flags: Record<string, unknown> = {};
   for (const option of command.options) {
     const name = option.attributeName();

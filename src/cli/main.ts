@@ -1,4 +1,4 @@
-import { type Command, CommanderError } from 'commander';
+import { CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { EXIT } from '../util/errors.ts';
 import { calledAs } from './options/command.ts';
 import { errorText, exitCodeOf } from './options/report-error.ts';
@@ -7,7 +7,7 @@ import { createProgram } from './program.ts';
 /** Runs the command line and ends the process with its exit code. */
 export async function main(argv: string[]): Promise<void> {
   let code = 0;
-  let command: Command | undefined;
+  let command: CommandUnknownOpts | undefined;
   const program = createProgram(
     (result) => {
       code = result;

@@ -48,7 +48,7 @@ test('help loads no package but the one that parses the words, so that it answer
     const { code, stdout, stderr } = await ktrace([...argv], env);
     assert.equal(code, 0);
     assert.match(stdout, said);
-    assert.deepEqual(JSON.parse(stderr), ['commander']);
+    assert.deepEqual(JSON.parse(stderr), ['@commander-js', 'commander']);
   }
 });
 

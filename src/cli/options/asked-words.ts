@@ -1,11 +1,14 @@
-import { type AskedWords, parseWords } from '../../filter/targets.ts';
+import type { AskedWords } from '../../filter/targets.ts';
+
+/** The flags that say what is asked for, beside words. */
+export interface AskingFlags {
+  selector?: string[];
+  namespace?: string[];
+  allNamespaces?: true;
+}
 
 /** What words, `-l`, `-n` and `-A` ask for. Throws usage errors, at once: before anything is loaded that speaks to clusters. */
-export function askedWords(words: string[], flags: Record<string, unknown>): AskedWords {
-  return parseWords({
-    words,
-    selectors: (flags['selector'] as string[] | undefined) ?? [],
-    namespaces: (flags['namespace'] as string[] | undefined) ?? [],
-    allNamespaces: flags['allNamespaces'] === true,
-  });
+export async function askedWords(words: string[], { selector, namespace, allNamespaces }: AskingFlags): Promise<AskedWords> {
+  const { parseWords } = await import('../../filter/targets.ts');
+  return parseWords({ words, selectors: selector ?? [], namespaces: namespace ?? [], allNamespaces: allNamespaces === true });
 }

@@ -1,11 +1,19 @@
-import { Command } from 'commander';
+import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { EXIT, KtraceError } from '../../util/errors.ts';
+
+/** Takes the exit code of the command that ran. */
+export type Done = (code: number) => void;
+
+/** For a flag that may be given again. */
+export function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
 
 /** A command whose parser tells mistakes as everything else does. `onError`: takes the command in whose words the mistake is. */
 export class CliCommand extends Command {
-  readonly #onError: (command: Command) => void;
+  readonly #onError: (command: CommandUnknownOpts) => void;
 
-  constructor(name: string | undefined, onError: (command: Command) => void) {
+  constructor(name: string | undefined, onError: (command: CommandUnknownOpts) => void) {
     super(name);
     this.#onError = onError;
   }
@@ -27,6 +35,6 @@ export class CliCommand extends Command {
 const MEANT = /^\((Did you mean .*)\)$/;
 
 /** As it is called: `ktrace lab up`. */
-export function calledAs(command: Command): string {
+export function calledAs(command: CommandUnknownOpts): string {
   return command.parent === null ? command.name() : `${calledAs(command.parent)} ${command.name()}`;
 }

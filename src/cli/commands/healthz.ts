@@ -1,8 +1,10 @@
 import { connect } from 'node:net';
+import type { Command } from '@commander-js/extra-typings';
 import { DEFAULT_SOCKET, GATE_HEALTH_PATH, GATE_PORT } from '../../protocol/constants.ts';
 import { KtraceError } from '../../util/errors.ts';
 import { type Environment, type Flags, readSettings } from '../../util/settings.ts';
 import { checkSocketPath } from '../../util/socket-path.ts';
+import type { Done } from '../options/command.ts';
 
 /** Longer than any answer of a healthy agent takes, shorter than the manifests' probes wait. */
 const ANSWER_MS = 4000;
@@ -15,12 +17,24 @@ interface Asked {
   livePath: string;
 }
 
+/** `ktrace healthz`. */
+export function addHealthz(program: Command, done: Done): void {
+  program
+    .command('healthz')
+    .description('ask the agent of this node whether it lives: exit code 0 or 1; for probes')
+    .option('--gate', 'ask the gate of this pod instead')
+    .option('--port <port>', "the gate's port on loopback (KTRACE_GATE_PORT)")
+    .option('--socket <path>', "the agent's unix socket (KTRACE_SOCKET)")
+    .option('--ready', 'ask whether the agent is ready instead')
+    .action(async (flags) => done(await askHealth(flags)));
+}
+
 /**
- * `ktrace healthz [--gate] [--ready]`: asks the agent over its unix socket, or the gate over its own loopback, whether it lives, or whether the
+ * Asks the agent over its unix socket, or the gate over its own loopback, whether it lives, or whether the
  * agent is ready; the exit code is the answer. What stands in its way is told on stderr. Probes run it again and again, so it loads next to nothing.
  * @throws KtraceError KTRACE_E_ARGUMENT; KTRACE_E_UNHEALTHY when there is no answer, or another one than 200
  */
-export async function healthzCommand(flags: Flags, env: Environment = process.env): Promise<number> {
+export async function askHealth(flags: Flags, env: Environment = process.env): Promise<number> {
   const asked = flags['gate'] === true ? gateOf(flags, env) : agentOf(flags, env);
   const answer = await ask(asked, flags['ready'] === true ? '/readyz' : asked.livePath);
   const [head = '', body = ''] = answer.split('\r\n\r\n');

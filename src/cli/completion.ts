@@ -1,6 +1,6 @@
-import type { Command } from 'commander';
-import { Argument } from 'commander';
+import { Argument, type Command } from '@commander-js/extra-typings';
 import { COMPLETION_SCRIPTS } from './completion-scripts.ts';
+import type { Done } from './options/command.ts';
 
 const SHELLS = Object.keys(COMPLETION_SCRIPTS) as (keyof typeof COMPLETION_SCRIPTS)[];
 
@@ -15,7 +15,7 @@ Names of pods, Services, nodes and namespaces come from the cluster, for at most
 kubectl completes "kubectl ktrace" itself where kubectl_complete-ktrace is on the path.`;
 
 /** `ktrace completion SHELL`, and what its scripts ask: `ktrace __complete WORD …`, which the shell's user never sees. */
-export function addCompletionCommands(program: Command, done: (code: number) => void): void {
+export function addCompletion(program: Command, done: Done): void {
   program
     .command('completion')
     .description('print the script that makes a shell complete ktrace')

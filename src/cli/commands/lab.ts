@@ -1,7 +1,8 @@
-import type { Command } from 'commander';
+import type { Command } from '@commander-js/extra-typings';
+import type { Done } from '../options/command.ts';
 
 /** `ktrace lab up|status|exec|down`, and the demo's own entry. */
-export function addLabCommand(program: Command, done: (code: number) => void): void {
+export function addLab(program: Command, done: Done): void {
   // A command that is passed on has options of its own: its parents' end where it begins.
   program.enablePositionalOptions();
   const lab = program
@@ -14,14 +15,12 @@ export function addLabCommand(program: Command, done: (code: number) => void): v
     .option('--name <name>', "the lab's name")
     .option('--no-agents', 'without agents and gates')
     .option('--no-traffic', 'without the steady mix of traffic')
-    .action(async (options: { name?: string; agents: boolean; traffic: boolean }) =>
-      done(await (await commands()).runLabUp(options, io())),
-    );
+    .action(async (options) => done(await (await commands()).runLabUp(options, io())));
   lab
     .command('status')
     .description('nodes, pods and agents of a lab')
     .option('--name <name>', "the lab's name")
-    .action(async (options: { name?: string }) => done(await (await commands()).runLabStatus(options, io())));
+    .action(async (options) => done(await (await commands()).runLabStatus(options, io())));
   lab
     .command('exec')
     .description('run a command in a node or a pod')
@@ -29,21 +28,19 @@ export function addLabCommand(program: Command, done: (code: number) => void): v
     .argument('<command...>', 'the command, after --')
     .option('--name <name>', "the lab's name")
     .passThroughOptions()
-    .action(async (target: string, argv: string[], { name }: { name?: string }) =>
-      done(await (await commands()).runLabExec(name, target, argv)),
-    );
+    .action(async (target, argv, { name }) => done(await (await commands()).runLabExec(name, target, argv)));
   lab
     .command('down')
     .description('take a lab down')
     .option('--name <name>', "the lab's name")
-    .action(async (options: { name?: string }) => done(await (await commands()).runLabDown(options, io())));
+    .action(async (options) => done(await (await commands()).runLabDown(options, io())));
   program
     .command('demo', { hidden: true })
     .allowUnknownOption()
     .helpOption(false)
     .argument('[arguments...]')
     .passThroughOptions()
-    .action(async (argv: string[]) => {
+    .action(async (argv) => {
       const { runDemo } = await import('../../lab/demo.ts');
       done(await runDemo(argv));
     });

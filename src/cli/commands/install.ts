@@ -1,0 +1,41 @@
+import type { Command } from '@commander-js/extra-typings';
+import { badArgument } from '../../util/errors.ts';
+import { addClusterOptions } from '../options/cluster-options.ts';
+import type { Done } from '../options/command.ts';
+import { parseDuration } from '../options/duration.ts';
+import { installedIn, installIo } from '../options/install-options.ts';
+
+/** Characters that a reference to an image has; the registry says the rest. */
+const IMAGE = /^[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,511}$/;
+
+/** `ktrace install`: ktrace in a cluster, without kubectl. */
+export function addInstall(program: Command, done: Done): void {
+  const install = program
+    .command('install')
+    .description('put agents and gates on all nodes of a cluster')
+    .option('--image <reference>', 'an image that the nodes can pull; without it the one that the manifests name')
+    .option('--least-privilege', 'agents with four capabilities instead of privileged ones')
+    .option('--no-wait', 'do not wait until all pods are ready')
+    .option('--timeout <duration>', 'how long to wait: 30s, 5m', '3m')
+    .option('--dry-run', 'let the API server check everything, change nothing');
+  addClusterOptions(install)
+    .addHelpText('after', EXAMPLES)
+    .action(async (flags) => {
+      const { image } = flags;
+      if (image !== undefined && !IMAGE.test(image))
+        throw badArgument('--image', 'a reference such as registry.example/ktrace:0.1.0', image);
+      const how = { wait: flags.wait, timeoutMs: parseDuration('--timeout', flags.timeout), dryRun: flags.dryRun === true };
+      const options = { ...installedIn(flags), ...how, image, leastPrivilege: flags.leastPrivilege === true };
+      const { runInstall } = await import('../../client/install/install.ts');
+      done(await runInstall(options, await installIo()));
+    });
+}
+
+const EXAMPLES = `
+Examples:
+  ktrace install --image registry.example/ktrace:0.1.0     make it, wait until all nodes are ready
+  ktrace install --image REF --least-privilege             without privileged containers
+  ktrace install --image REF --dry-run                     what would be made or changed, as the API server sees it
+  ktrace install --image REF --timeout 10m                 many nodes, a slow registry
+
+It is a server-side apply: doing it again changes what differs, and what kubectl apply made is taken over.`;
