@@ -528,3 +528,34 @@ test('nothing is held of packets that were told, whichever part of them came fir
   assert.equal(packets().length, 500);
   assert.equal(merge.heldPackets, 0);
 });
+
+test('every record’s credit is given back once, whatever comes again, is joined, forgotten or let go for want of room', () => {
+  const step = fc.record({
+    which: fc.integer({ min: 0, max: 4 }),
+    part: fc.constantFrom('first' as const, 'second' as const),
+    amends: fc.boolean(),
+    judged: fc.constantFrom(undefined, '1:1', '1:0'),
+    laterMs: fc.integer({ min: 0, max: 6000 }),
+    isReleased: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), fc.integer({ min: 1, max: 5 }), (steps, maxPackets) => {
+      const decide: MergeOptions['decide'] = (judged) =>
+        judged.includes('1:0') && !judged.includes('1:1') ? 'mismatch' : 'match';
+      const { merge, consumed } = harness({ maxPackets, decide });
+      let nowMs = 0;
+      for (const { which, part, amends, judged, laterMs, isReleased } of steps) {
+        nowMs += laterMs;
+        const { [part]: event } = syn({ id: `p${which}-`, atNs: nowMs * 1e6, wireNs: 100_000, fingerprint: `f${which}` });
+        const told = { ...event, ...(amends ? { amends: true as const } : {}), ...(judged === undefined ? {} : { judged }) };
+        merge.add(part === 'first' ? 'host1' : 'host3', told, { offsetMs: 0, uncertaintyMs: 1 }, nowMs);
+        if (isReleased) merge.release(nowMs + laterMs / 10);
+      }
+      merge.release(nowMs, true);
+      assert.equal((consumed['host1'] ?? 0) + (consumed['host3'] ?? 0), steps.length);
+      assert.equal(merge.heldPackets, 0);
+      const { captured, told, joined, duplicates, amended, filtered, invalid } = merge.counts;
+      assert.equal(captured, told + joined + duplicates + amended + filtered + invalid);
+    }),
+  );
+});

@@ -1,5 +1,5 @@
 import type { Endpoint, Hop, IcmpFacts, PacketEvent, Translation } from '../../event/types.ts';
-import type { Part } from './part.ts';
+import type { Part } from './packet.ts';
 
 /**
  * One record of a packet out of its parts, given in the order the packet went. The first part says where it came from, the last how it ended;

@@ -1,4 +1,4 @@
-import { exitTuple, type Part, tunnelPeer } from './part.ts';
+import { exitTuple, type Part, tunnelPeer } from './packet.ts';
 
 /** After so many waits in vain, a pair of nodes is not waited for until it joins again. */
 const MAX_MISSES = 8;

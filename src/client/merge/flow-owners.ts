@@ -1,5 +1,5 @@
 import type { FlowEvent } from '../../event/types.ts';
-import { exitTuple } from './part.ts';
+import { exitTuple } from './packet.ts';
 
 /** Conversations remembered; the one that was quiet for longest is forgotten first. */
 const MAX_FLOWS = 65_536;

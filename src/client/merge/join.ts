@@ -1,22 +1,4 @@
-import type { Part } from './part.ts';
-
-/** A packet as known so far: its parts in the order it went. */
-export interface Packet {
-  /** That of the record first told, else of the first part. */
-  id: string;
-  parts: Part[];
-  /** Has it been told to the reader? */
-  isTold: boolean;
-  /** Decided not to be told: the filter does not match what is known of it. */
-  isFiltered: boolean;
-  /** Among those that the filter does not match: it reads bytes that were not captured. */
-  isUndecided: boolean;
-  /** How many of its parts, but for one, have been counted as joined. */
-  countedJoined: number;
-  /** Packets that were counted as filtered and have become part of this one. */
-  absorbed: number;
-  absorbedUndecided: number;
-}
+import { Packet, type Part } from './packet.ts';
 
 export interface JoinOptions {
   /** How long a packet may be on the wire between two nodes, beyond what their clocks are uncertain by. */
@@ -40,7 +22,6 @@ export class Joiner {
   /** Parts that wait for what comes after them, or before. */
   readonly #leaving = new Map<string, Part[]>();
   readonly #entering = new Map<string, Part[]>();
-  readonly #packets = new Map<Part, Packet>();
 
   constructor(options: JoinOptions = JOIN_DEFAULTS) {
     this.#options = options;
@@ -48,30 +29,17 @@ export class Joiner {
 
   /** Takes a part in. Gives its packet, joined already with every neighbour that is surely its own. */
   add(part: Part): Packet {
-    const packet: Packet = {
-      id: part.event.id,
-      parts: [part],
-      isTold: false,
-      isFiltered: false,
-      isUndecided: false,
-      countedJoined: 0,
-      absorbed: 0,
-      absorbedUndecided: 0,
-    };
-    this.#packets.set(part, packet);
+    new Packet(part);
     this.#index(part);
     return this.#joinNear(part, this.#options.sureNs);
   }
 
   /** The same part, told again by its node. */
   replace(old: Part, part: Part): Packet {
-    const packet = this.#packets.get(old);
+    const { packet } = old;
     if (packet === undefined) return this.add(part);
-    const at = packet.parts.indexOf(old);
     this.#unindex(old);
-    this.#packets.delete(old);
-    packet.parts[at] = part;
-    this.#packets.set(part, packet);
+    const at = packet.replace(old, part);
     this.#index(part, { entry: at === 0, exit: at === packet.parts.length - 1 });
     return this.#joinNear(part, this.#options.sureNs);
   }
@@ -85,15 +53,11 @@ export class Joiner {
     return joined;
   }
 
-  packetOf(part: Part): Packet | undefined {
-    return this.#packets.get(part);
-  }
-
   /** Forgets a packet: nothing is joined to it any more. */
   forget(packet: Packet): void {
     for (const part of packet.parts) {
       this.#unindex(part);
-      this.#packets.delete(part);
+      part.packet = undefined;
     }
   }
 
@@ -114,7 +78,7 @@ export class Joiner {
       this.#waits(this.#leaving, part.exitKey, part),
     );
     if (after !== undefined) this.#link(part, after);
-    return this.#packets.get(part) as Packet;
+    return part.packet as Packet;
   }
 
   #waits(index: Map<string, Part[]>, key: string, part: Part): boolean {
@@ -129,11 +93,11 @@ export class Joiner {
     isOpen: boolean,
   ): Part | undefined {
     if (candidates === undefined || !isOpen) return undefined;
-    const own = this.#packets.get(part);
+    const own = part.packet;
     let nearest: Part | undefined;
     let nearestGap = Number.POSITIVE_INFINITY;
     for (const other of candidates) {
-      const packet = this.#packets.get(other);
+      const { packet } = other;
       if (other.node === part.node || packet === own || (packet?.isTold === true && own?.isTold === true)) continue;
       const uncertainty = other.uncertaintyNs + part.uncertaintyNs;
       const apart = gap(other);
@@ -145,18 +109,13 @@ export class Joiner {
   }
 
   #link(before: Part, after: Part): void {
-    const head = this.#packets.get(before) as Packet;
-    const tail = this.#packets.get(after) as Packet;
+    const head = before.packet as Packet;
+    const tail = after.packet as Packet;
     remove(this.#leaving, before.exitKey, before);
     remove(this.#entering, after.entryKey, after);
     // The told one lives on, whatever its place: its id is what the reader knows.
-    const [kept, gone] = tail.isTold ? [tail, head] : [head, tail];
-    kept.parts = [...head.parts, ...tail.parts];
-    kept.countedJoined += gone.countedJoined;
-    kept.absorbed += gone.absorbed + (gone.isFiltered ? 1 : 0);
-    kept.absorbedUndecided += gone.absorbedUndecided + (gone.isUndecided ? 1 : 0);
-    for (const part of gone.parts) this.#packets.set(part, kept);
-    gone.parts = [];
+    if (tail.isTold) tail.absorb(head, false);
+    else head.absorb(tail, true);
   }
 
   #index(part: Part, open = { entry: true, exit: true }): void {

@@ -4,8 +4,8 @@ import { compose } from './compose.ts';
 import { Expectations } from './expect.ts';
 import { FlowOwners } from './flow-owners.ts';
 import { nsSince, timeFrom } from './instant.ts';
-import { JOIN_DEFAULTS, Joiner, type Packet } from './join.ts';
-import { type Part, partOf } from './part.ts';
+import { JOIN_DEFAULTS, Joiner } from './join.ts';
+import { type Packet, type Part, partOf, type Waiting } from './packet.ts';
 import { TimeQueue } from './time-queue.ts';
 
 export interface MergeOptions {
@@ -53,13 +53,8 @@ export interface MergeCounts {
   invalid: number;
 }
 
-interface Held {
-  sortNs: number;
-  dueMs: number;
-  arrivedMs: number;
+interface Held extends Waiting {
   what: { packet: Packet } | { flow: FlowEvent; node: string };
-  /** Whose records wait here. */
-  nodes: string[];
 }
 
 /**
@@ -84,7 +79,8 @@ export class Merge {
   readonly #options: MergeOptions;
   readonly #joiner = new Joiner(JOIN_DEFAULTS);
   readonly #queue = new TimeQueue<Held>();
-  readonly #held = new Map<Packet, Held>();
+  /** Packets in the queue. */
+  #heldPackets = 0;
   readonly #flowOwners: FlowOwners;
   readonly #deferredFlows: { event: FlowEvent; node: string; dueMs: number }[] = [];
   readonly #expectations: Expectations;
@@ -92,7 +88,7 @@ export class Merge {
   readonly #byId = new Map<string, Part>();
   readonly #bySight = new Map<string, Part>();
   /** Told and filtered packets, in the order they are forgotten. */
-  readonly #told = new Map<Packet, number>();
+  readonly #told = new Set<Packet>();
 
   constructor(options: MergeOptions) {
     this.#options = options;
@@ -128,7 +124,7 @@ export class Merge {
 
   /** Packets that wait, or became part of another one since the last {@link Merge.release}. */
   get heldPackets(): number {
-    return this.#held.size;
+    return this.#heldPackets;
   }
 
   /** Tells what has waited long enough, in order of time; with `everything`, all there is. */
@@ -142,8 +138,11 @@ export class Merge {
       if (!everything && !isGone && first.dueMs > nowMs && this.#queue.size <= this.#options.maxPackets) break;
       this.#queue.shift();
       if ('flow' in first.what) this.#tellFlow(first.what.flow, first.what.node);
-      else if (isGone) this.#held.delete(first.what.packet);
-      else this.#tellPacket(first.what.packet, nowMs);
+      else {
+        this.#heldPackets--;
+        first.what.packet.waiting = undefined;
+        if (!isGone) this.#tellPacket(first.what.packet, nowMs);
+      }
       for (const node of first.nodes) this.#options.consumed(node);
     }
     this.#forgetOld(nowMs);
@@ -158,7 +157,7 @@ export class Merge {
     // What it amends waits still (both came late, together): for the reader it is the first telling.
     // What it amends was not told by the agent, as the filter did not match it then.
     if (known === undefined && event.judged !== undefined) delete event.amends;
-    if (known !== undefined && known.event.amends !== true && this.#joiner.packetOf(known)?.isTold === false) delete event.amends;
+    if (known !== undefined && known.event.amends !== true && known.packet?.isTold === false) delete event.amends;
     const part = partOf(event, node, timeNs, correction.offsetMs * 1e6, correction.uncertaintyMs * 1e6);
     this.#expectations.learn(part);
     if (known === undefined && this.#isDuplicate(part)) {
@@ -181,14 +180,15 @@ export class Merge {
 
   #wait(packet: Packet, part: Part, nowMs: number): void {
     const waitMs = this.#expectations.isIncomplete(packet.parts) ? this.#options.joinMs : this.#options.holdMs;
-    const held = this.#held.get(packet);
-    if (held !== undefined) {
-      held.dueMs = held.arrivedMs + waitMs;
-      held.nodes.push(part.node);
+    const { waiting } = packet;
+    if (waiting !== undefined) {
+      waiting.dueMs = waiting.arrivedMs + waitMs;
+      waiting.nodes.push(part.node);
       return;
     }
     const first = packet.parts[0] ?? part;
-    this.#held.set(packet, this.#hold({ packet }, first.firstNs, nowMs, waitMs, part.node));
+    packet.waiting = this.#hold({ packet }, first.firstNs, nowMs, waitMs, part.node);
+    this.#heldPackets++;
   }
 
   #hold(what: Held['what'], sortNs: number, nowMs: number, waitMs: number, node: string): Held {
@@ -197,11 +197,10 @@ export class Merge {
     return held;
   }
 
-  #tellPacket(waiting: Packet, nowMs: number): void {
-    this.#held.delete(waiting);
-    const packet = this.#joiner.settle(waiting);
+  #tellPacket(waited: Packet, nowMs: number): void {
+    const packet = this.#joiner.settle(waited);
     // Settling may have given it to a packet that still waits itself: that one tells it.
-    if (packet !== waiting && this.#held.has(packet)) return;
+    if (packet !== waited && packet.waiting !== undefined) return;
     this.#expectations.settled(packet.parts);
     this.#tellCrossings(packet.parts);
     this.#countJoined(packet);
@@ -209,8 +208,9 @@ export class Merge {
     packet.absorbed = 0;
     this.counts.undecided -= packet.absorbedUndecided;
     packet.absorbedUndecided = 0;
+    packet.retainedUntilMs = nowMs + this.#options.retainMs;
     this.#told.delete(packet);
-    this.#told.set(packet, nowMs + this.#options.retainMs);
+    this.#told.add(packet);
     // What is shown already is told to its end, also what no longer matches.
     if (!packet.isTold && !this.#isMatched(packet)) return;
     const isAmending = packet.isTold || packet.parts[0]?.event.amends === true;
@@ -304,10 +304,10 @@ export class Merge {
   }
 
   #forgetOld(nowMs: number): void {
-    for (const [packet, untilMs] of this.#told) {
-      if (untilMs > nowMs && this.#told.size <= this.#options.maxPackets) return;
+    for (const packet of this.#told) {
+      if (packet.retainedUntilMs > nowMs && this.#told.size <= this.#options.maxPackets) return;
       this.#told.delete(packet);
-      if (this.#held.has(packet)) continue;
+      if (packet.waiting !== undefined) continue;
       for (const part of packet.parts) {
         this.#byId.delete(`${part.node} ${part.event.id}`);
         this.#forgetSight(part);

@@ -1,11 +1,5 @@
-/** Something that waits for its turn. */
-export interface Waiting {
-  /** Its place in the order. */
-  sortNs: number;
-}
-
 /** A queue in order of time. Insertion is cheap where things come nearly in order, as they do. */
-export class TimeQueue<T extends Waiting> {
+export class TimeQueue<T extends { sortNs: number }> {
   #items: T[] = [];
   #start = 0;
 

@@ -1,5 +1,5 @@
 import type { Counts, Endpoint, FlowEvent, PacketEvent, QuotedFlow, Translation } from '../../event/types.ts';
-import { exitTuple } from '../merge/part.ts';
+import { exitTuple } from '../merge/packet.ts';
 import { dropOldest } from './drop-oldest.ts';
 import type { Way } from './ways.ts';
 

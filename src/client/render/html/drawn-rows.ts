@@ -1,5 +1,5 @@
 import type { Endpoint, PacketEvent, Translation } from '../../../event/types.ts';
-import { exitTuple } from '../../merge/part.ts';
+import { exitTuple } from '../../merge/packet.ts';
 import { type Step, stepsOf } from '../../report/steps.ts';
 import { addressText, endpointText, goneText, ownerText } from '../lines/names.ts';
 import { durationText, unansweredText } from '../style/units.ts';

@@ -16,6 +16,65 @@ export interface Part {
   /** May another node's part come before, or after? */
   hasEntry: boolean;
   hasExit: boolean;
+  /** What it is a part of; undefined before it is taken in, and when that is forgotten. */
+  packet: Packet | undefined;
+}
+
+/** Waits in the queue to be told. */
+export interface Waiting {
+  /** Its place in the order. */
+  sortNs: number;
+  dueMs: number;
+  arrivedMs: number;
+  /** Whose records wait with it: each is a credit to be given back. */
+  nodes: string[];
+}
+
+/** A packet as known so far: its parts in the order it went, and what has become of it. */
+export class Packet {
+  /** That of the record first told, else of the first part. */
+  readonly id: string;
+  /** None: it has become part of another one. */
+  parts: Part[];
+  waiting: Waiting | undefined;
+  /** Has it been told to the reader? */
+  isTold = false;
+  /** Decided not to be told: the filter does not match what is known of it. */
+  isFiltered = false;
+  /** Among those that the filter does not match: it reads bytes that were not captured. */
+  isUndecided = false;
+  /** Until then it is told again when more is known. */
+  retainedUntilMs = 0;
+  /** How many of its parts, but for one, have been counted as joined. */
+  countedJoined = 0;
+  /** Packets that were counted as filtered and have become part of this one. */
+  absorbed = 0;
+  absorbedUndecided = 0;
+
+  constructor(part: Part) {
+    this.id = part.event.id;
+    this.parts = [part];
+    part.packet = this;
+  }
+
+  /** The same part, told again by its node; gives its place. */
+  replace(old: Part, part: Part): number {
+    const at = this.parts.indexOf(old);
+    this.parts[at] = part;
+    part.packet = this;
+    old.packet = undefined;
+    return at;
+  }
+
+  /** Takes everything of another one but its place in the queue, where its records' credits wait. `isBehind`: where the other's parts go. */
+  absorb(other: Packet, isBehind: boolean): void {
+    for (const part of other.parts) part.packet = this;
+    this.parts = isBehind ? [...this.parts, ...other.parts] : [...other.parts, ...this.parts];
+    other.parts = [];
+    this.countedJoined += other.countedJoined;
+    this.absorbed += other.absorbed + (other.isFiltered ? 1 : 0);
+    this.absorbedUndecided += other.absorbedUndecided + (other.isUndecided ? 1 : 0);
+  }
 }
 
 /** Reads a node's record as a part; `timeNs` is on the follow's timeline. */
@@ -34,6 +93,7 @@ export function partOf(event: PacketEvent, node: string, timeNs: number, offsetN
     exitKey: wireKey(event, exit.src, exit.dst),
     hasEntry: first?.dir === 'in' && (first.tunnel !== undefined || event.src.pod?.node !== node),
     hasExit: last?.dir === 'out' && (event.verdict === 'forwarded' || event.verdict === 'unknown'),
+    packet: undefined,
   };
 }
 
