@@ -34,7 +34,7 @@ const FIRST = [
   'test/tooling/pack.test.ts',
   'test/filter/agree.test.ts',
   'test/agent/incidents.test.ts',
-  'test/lab/e2e-change.test.ts',
+  'test/lab/e2e/change.test.ts',
 ];
 
 const args = process.argv.slice(2);

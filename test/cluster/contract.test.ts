@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
 import { removeLab } from '../../src/lab/machine/remove.ts';
 import { GATE_PORT } from '../../src/protocol/constants.ts';
-import { SKIP as LAB_SKIP, randomLabName } from '../lab/lab-fixture.ts';
+import { SKIP as LAB_SKIP, randomLabName } from '../lab/support/lab-fixture.ts';
 import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { apply, beside, kubectl, SKIP } from './support/cluster.ts';
