@@ -1,4 +1,7 @@
-/** First in, first out, in constant time a step (an array's own `shift` moves everything that is left). Bounded by its user. */
+/**
+ * First in, first out, in constant time a step (an array's own `shift` moves everything that is left). Bounded by its
+ * user. It can be walked through as it is; denque would be copied for that.
+ */
 export class Deque<T> {
   #items: (T | undefined)[] = [];
   #head = 0;

@@ -3,7 +3,7 @@ import { type Command, Option } from '@commander-js/extra-typings';
 import { readSettings } from '../../util/settings.ts';
 import { addClusterOptions, clusterOptions } from '../options/cluster-options.ts';
 import type { Done } from '../options/command.ts';
-import { installIo } from '../options/install-options.ts';
+import { surroundings } from '../options/surroundings.ts';
 import { readVersion } from '../options/version.ts';
 
 /** `ktrace doctor`. */
@@ -16,7 +16,7 @@ export function addDoctor(program: Command, done: Done): void {
   addClusterOptions(doctor).action(async (flags) => {
     const { output } = flags;
     const { runDoctor, tellReports } = await import('../../client/doctor.ts');
-    if (flags.local !== true) return done(await runDoctor({ ...clusterOptions(flags), output }, await installIo()));
+    if (flags.local !== true) return done(await runDoctor({ ...clusterOptions(flags), output }, await surroundings()));
     const { localReport } = await import('./doctor-local.ts');
     const { defaultObject } = await import('../../agent/kernel/object-path.ts');
     const settings = readSettings({}, process.env);

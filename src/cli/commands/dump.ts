@@ -1,4 +1,3 @@
-import { lookup } from 'node:dns/promises';
 import { type Command, Option } from '@commander-js/extra-typings';
 import type { DumpOptions } from '../../client/dump/dump.ts';
 import { badArgument } from '../../util/errors.ts';
@@ -6,7 +5,7 @@ import { askedWords } from '../options/asked-words.ts';
 import { addClusterOptions, clusterOptions } from '../options/cluster-options.ts';
 import { collect, type Done } from '../options/command.ts';
 import { parseDuration } from '../options/duration.ts';
-import { interruption } from '../options/interruption.ts';
+import { surroundings } from '../options/surroundings.ts';
 import { addTextOptions, textStyle } from '../options/text-options.ts';
 
 /** `ktrace dump`. */
@@ -52,15 +51,8 @@ export function addDump(program: Command, done: Done): void {
       if (flags.incidents === true) return done(await listIncidents(options, filter, flags.services === true, isGiven('since')));
       if (flags.services === true) return done(await listServices(options, filter));
       const { runDump } = await import('../../client/dump/dump.ts');
-      const io = await surroundings();
-      const lookUp = async (name: string) => (await lookup(name, { all: true })).map(({ address }) => address);
-      done(await runDump(options, { ...io, env: process.env, lookUp }));
+      done(await runDump(options, await surroundings()));
     });
-}
-
-async function surroundings() {
-  const { findStandingLab } = await import('../../lab/machine/state.ts');
-  return { stdout: process.stdout, stderr: process.stderr, interrupt: interruption(), findLab: () => findStandingLab() };
 }
 
 /** Without a time: all that are kept. */

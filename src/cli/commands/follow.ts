@@ -1,4 +1,3 @@
-import { lookup } from 'node:dns/promises';
 import { type Command, InvalidArgumentError, Option } from '@commander-js/extra-typings';
 import type { FollowOptions } from '../../client/follow/follow.ts';
 import type { OutputFormat } from '../../client/output/output.ts';
@@ -7,7 +6,7 @@ import { askedWords } from '../options/asked-words.ts';
 import { addClusterOptions, clusterOptions } from '../options/cluster-options.ts';
 import { collect, type Done } from '../options/command.ts';
 import { parseCount, parseDuration } from '../options/duration.ts';
-import { interruption } from '../options/interruption.ts';
+import { surroundings } from '../options/surroundings.ts';
 import { addTextOptions, textStyle } from '../options/text-options.ts';
 import { readVersion } from '../options/version.ts';
 
@@ -58,19 +57,9 @@ export function addFollow(program: Command, done: Done): void {
       };
       // Its agent asks the API server with what the kubeconfig has.
       if (options.local === true && options.as !== undefined) throw badArgument('--as', 'no --local beside it', options.as);
-      const { findStandingLab } = await import('../../lab/machine/state.ts');
       const { runFollow } = await import('../../client/follow/follow.ts');
-      const code = await runFollow(options, {
-        stdout: process.stdout,
-        stderr: process.stderr,
-        interrupt: interruption(),
-        env: process.env,
-        findLab: () => findStandingLab(),
-        lookUp: async (name) => (await lookup(name, { all: true })).map(({ address }) => address),
-        command: [process.execPath, process.argv[1] ?? ''],
-        version: readVersion(),
-      });
-      done(code);
+      const command = [process.execPath, process.argv[1] ?? ''];
+      done(await runFollow(options, { ...(await surroundings()), command, version: readVersion() }));
     });
 }
 

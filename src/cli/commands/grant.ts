@@ -19,8 +19,8 @@ export function addGrants(program: Command, done: Done): void {
       .option('--payloads', name === 'grant' ? 'what is behind the headers, too (follow --snaplen)' : 'the payloads alone')
       .option('--dry-run', 'print the objects as YAML, change nothing');
     addGranteeOptions(command).action(async (namespace, flags) => {
-      const { findStandingLab } = await import('../../lab/machine/state.ts');
       const { runGrant, runRevoke } = await import('../../client/grant.ts');
+      const { findStandingLab } = await import('../../lab/machine/state.ts');
       const { stdout, stderr } = process;
       const io = { stdout, stderr, findLab: () => findStandingLab() };
       done(await (name === 'grant' ? runGrant : runRevoke)(optionsOf(namespace, flags), io));

@@ -3,7 +3,8 @@ import { badArgument } from '../../util/errors.ts';
 import { addClusterOptions } from '../options/cluster-options.ts';
 import type { Done } from '../options/command.ts';
 import { parseDuration } from '../options/duration.ts';
-import { installedIn, installIo } from '../options/install-options.ts';
+import { installedIn } from '../options/install-options.ts';
+import { surroundings } from '../options/surroundings.ts';
 
 /** Characters that a reference to an image has; the registry says the rest. */
 const IMAGE = /^[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,511}$/;
@@ -27,7 +28,7 @@ export function addInstall(program: Command, done: Done): void {
       const how = { wait: flags.wait, timeoutMs: parseDuration('--timeout', flags.timeout), dryRun: flags.dryRun === true };
       const options = { ...installedIn(flags), ...how, image, leastPrivilege: flags.leastPrivilege === true };
       const { runInstall } = await import('../../client/install/install.ts');
-      done(await runInstall(options, await installIo()));
+      done(await runInstall(options, await surroundings()));
     });
 }
 

@@ -1,10 +1,10 @@
-import { lookup } from 'node:dns/promises';
 import { type Command, Option } from '@commander-js/extra-typings';
 import type { ReadOptions } from '../../client/read/read-options.ts';
 import { badArgument } from '../../util/errors.ts';
 import type { Done } from '../options/command.ts';
 import { parseCount } from '../options/duration.ts';
 import { interruption } from '../options/interruption.ts';
+import { lookUp } from '../options/surroundings.ts';
 import { addTextOptions, textStyle } from '../options/text-options.ts';
 
 /** `ktrace read`: on files, where no cluster and no kernel is needed. */
@@ -34,15 +34,8 @@ export function addRead(program: Command, done: Done): void {
         ...textStyle(flags),
       };
       const { runRead } = await import('../../client/read/read.ts');
-      const code = await runRead(options, {
-        stdin: process.stdin,
-        stdout: process.stdout,
-        stderr: process.stderr,
-        interrupt: interruption(),
-        env: process.env,
-        lookUp: async (name) => (await lookup(name, { all: true })).map(({ address }) => address),
-      });
-      done(code);
+      const { stdin, stdout, stderr, env } = process;
+      done(await runRead(options, { stdin, stdout, stderr, env, interrupt: interruption(), lookUp }));
     });
 }
 

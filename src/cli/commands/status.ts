@@ -1,7 +1,8 @@
 import { type Command, Option } from '@commander-js/extra-typings';
 import { addClusterOptions } from '../options/cluster-options.ts';
 import type { Done } from '../options/command.ts';
-import { installedIn, installIo } from '../options/install-options.ts';
+import { installedIn } from '../options/install-options.ts';
+import { surroundings } from '../options/surroundings.ts';
 
 /** `ktrace status`. */
 export function addStatus(program: Command, done: Done): void {
@@ -12,6 +13,6 @@ export function addStatus(program: Command, done: Done): void {
   addClusterOptions(status).action(async (flags) => {
     const options = { ...installedIn(flags), output: flags.output };
     const { runStatus } = await import('../../client/install/status.ts');
-    done(await runStatus(options, await installIo()));
+    done(await runStatus(options, await surroundings()));
   });
 }

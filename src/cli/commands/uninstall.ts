@@ -2,7 +2,8 @@ import type { Command } from '@commander-js/extra-typings';
 import { addClusterOptions } from '../options/cluster-options.ts';
 import type { Done } from '../options/command.ts';
 import { parseDuration } from '../options/duration.ts';
-import { installedIn, installIo } from '../options/install-options.ts';
+import { installedIn } from '../options/install-options.ts';
+import { surroundings } from '../options/surroundings.ts';
 
 /** `ktrace uninstall`. */
 export function addUninstall(program: Command, done: Done): void {
@@ -17,6 +18,6 @@ export function addUninstall(program: Command, done: Done): void {
     const how = { wait: flags.wait, timeoutMs: parseDuration('--timeout', flags.timeout), dryRun: flags.dryRun === true };
     const options = { ...installedIn(flags), ...how, revokeGrants: flags.revokeGrants === true };
     const { runUninstall } = await import('../../client/install/uninstall.ts');
-    done(await runUninstall(options, await installIo()));
+    done(await runUninstall(options, await surroundings()));
   });
 }

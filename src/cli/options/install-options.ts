@@ -1,6 +1,5 @@
 import { badArgument } from '../../util/errors.ts';
 import { type ClusterFlags, type ClusterOptions, clusterOptions } from './cluster-options.ts';
-import { interruption } from './interruption.ts';
 
 /** The cluster of an installation. Throws KTRACE_E_ARGUMENT. */
 export function installedIn(flags: ClusterFlags): ClusterOptions {
@@ -9,9 +8,4 @@ export function installedIn(flags: ClusterFlags): ClusterOptions {
   if (!/^[a-z0-9]([-a-z0-9]{0,54}[a-z0-9])?$/.test(cluster.ktraceNamespace))
     throw badArgument('--ktrace-namespace', 'the name of a namespace, of at most 56 characters', cluster.ktraceNamespace);
   return cluster;
-}
-
-export async function installIo() {
-  const { findStandingLab } = await import('../../lab/machine/state.ts');
-  return { stdout: process.stdout, stderr: process.stderr, interrupt: interruption(), findLab: () => findStandingLab() };
 }

@@ -1,4 +1,7 @@
-/** A queue in order of time. Insertion is cheap where things come nearly in order, as they do. */
+/**
+ * A queue in order of time. Insertion is cheap where things come nearly in order, as they do; a heap (tinyqueue) would not keep the order of those
+ * of the same time.
+ */
 export class TimeQueue<T extends { sortNs: number }> {
   #items: T[] = [];
   #start = 0;
