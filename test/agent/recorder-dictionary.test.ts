@@ -8,13 +8,14 @@ import type { Recorder } from '../../src/agent/record/recorder.ts';
 import { Dump } from '../../src/agent/serve/dump/dump.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import type { AgentMessage } from '../../src/protocol/messages.ts';
+import { cleanUp } from '../support/clean-up.ts';
 import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
 import { startRecorder } from './recorder-fixture.ts';
 
 test('records are told as they were, over segments, dictionaries and packets’ second headers', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'ktrace-recorder-'));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  cleanUp(t, () => rmSync(directory, { recursive: true, force: true }));
   const feed = new FakeFeed();
   // Small: a segment takes 45 kB.
   const recorder = await startRecorder(t, { directory, budgetBytes: 1024 * 1024, feed });

@@ -1,6 +1,7 @@
 import type { TestContext } from 'node:test';
 import { Recorder, type RecorderOptions } from '../../src/agent/record/recorder.ts';
 import { createLog } from '../../src/util/log.ts';
+import { cleanUp } from '../support/clean-up.ts';
 import { FakeFeed } from './fake-feed.ts';
 import { temporaryDirectory } from './server-fixture.ts';
 
@@ -20,7 +21,7 @@ export async function startRecorder(t: TestContext, { directory, budgetBytes, ..
     log: createLog('agent', 'silent'),
     ...options,
   });
-  t.after(() => recorder.close());
+  cleanUp(t, () => recorder.close());
   return recorder;
 }
 

@@ -7,6 +7,7 @@ import { Recorder } from '../../src/agent/record/recorder.ts';
 import type { LostEvent, PacketEvent, PodRef } from '../../src/event/types.ts';
 import { createLog } from '../../src/util/log.ts';
 import { packet } from '../client/events.ts';
+import { cleanUp } from '../support/clean-up.ts';
 import { until } from '../support/until.ts';
 import { FakeFeed } from './fake-feed.ts';
 import { startRecorder } from './recorder-fixture.ts';
@@ -53,7 +54,7 @@ test('what a pod forwards, or sends with a forged address, is charged to it, and
 
 test('what another node’s pod floods a pod with leaves the pod’s own records, and those of others who ask it, within its share', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'ktrace-flooded-'));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  cleanUp(t, () => rmSync(directory, { recursive: true, force: true }));
   const recorder = await startRecorder(t, {
     ...{ directory, budgetBytes: 2 * 1024 * 1024, feed: new FakeFeed() },
     ownPods: () => [{ pod: VICTIM as PodRef, ips: ['10.244.1.2'] }],

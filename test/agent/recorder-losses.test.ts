@@ -8,13 +8,14 @@ import { redact } from '../../src/access/redact.ts';
 import type { Recorder } from '../../src/agent/record/recorder.ts';
 import { readRecords } from '../../src/agent/record/recording.ts';
 import type { KtraceEvent, LostEvent, LostStage } from '../../src/event/types.ts';
+import { cleanUp } from '../support/clean-up.ts';
 import { until } from '../support/until.ts';
 import { FakeFeed, packet } from './fake-feed.ts';
 import { startRecorder } from './recorder-fixture.ts';
 
 test('what a pod loses by its share names it to who may see it; what the disk loses is of all pods, and told to all', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'ktrace-losses-'));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  cleanUp(t, () => rmSync(directory, { recursive: true, force: true }));
   const feed = new FakeFeed();
   const lost: LostEvent[] = [];
   const recorder = await startRecorder(t, {
@@ -79,7 +80,7 @@ suite('what a disk does not take', () => {
   ] as const) {
     test(`is in the recording as a number, to the last record, also where the disk ${what} for seconds`, async (t) => {
       const directory = mkdtempSync(join(tmpdir(), 'ktrace-losses-'));
-      t.after(() => rmSync(directory, { recursive: true, force: true }));
+      cleanUp(t, () => rmSync(directory, { recursive: true, force: true }));
       const feed = new FakeFeed();
       const lost: LostEvent[] = [];
       const gate = Promise.withResolvers<void>();

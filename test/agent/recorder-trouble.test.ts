@@ -6,6 +6,7 @@ import { suite, type TestContext, test } from 'node:test';
 import type { Recorder, RecorderOptions } from '../../src/agent/record/recorder.ts';
 import type { RecordLane } from '../../src/agent/record/recording.ts';
 import type { NoticeEvent } from '../../src/event/types.ts';
+import { cleanUp } from '../support/clean-up.ts';
 import { fc } from '../support/fast-check.ts';
 import { until } from '../support/until.ts';
 import { startRecorder } from './recorder-fixture.ts';
@@ -39,7 +40,7 @@ async function start(t: TestContext, directory: string, options: Pick<RecorderOp
 
 function folder(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'ktrace-trouble-'));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
+  cleanUp(t, () => rmSync(path, { recursive: true, force: true }));
   return path;
 }
 

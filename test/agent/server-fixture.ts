@@ -5,6 +5,7 @@ import type { TestContext } from 'node:test';
 import type { Limits } from '../../src/agent/access/limits.ts';
 import { type Server, type ServerOptions, startServer } from '../../src/agent/serve/server.ts';
 import { createLog } from '../../src/util/log.ts';
+import { cleanUp } from '../support/clean-up.ts';
 import { FakeFeed } from './fake-feed.ts';
 import { type ClientOptions, StreamClient, unixUrl } from './stream-client.ts';
 
@@ -20,7 +21,7 @@ export const quiet = createLog('test', 'silent');
 /** A directory that is gone after the test. */
 export async function temporaryDirectory(t: TestContext): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'ktrace-server-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
+  cleanUp(t, () => rm(directory, { recursive: true, force: true }));
   return directory;
 }
 
@@ -34,7 +35,7 @@ export async function serve(
   const feed = new FakeFeed();
   const server = await startServer({ feed, version: '1.2.3', log: quiet, limits, ...options, socketPath });
   const clients: StreamClient[] = [];
-  t.after(async () => {
+  cleanUp(t, async () => {
     for (const client of clients) client.socket.terminate();
     await server.close();
   });
