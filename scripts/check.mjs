@@ -1,4 +1,4 @@
-/** `node scripts/check.mjs [CHECK …]`: the checks alone, without set-up and tests. `npm run lint` runs them all. */
+/** `node scripts/check.mjs [CHECK …]`: the checks alone, without set-up and tests. `npm run check` runs them all. */
 import { fileURLToPath } from 'node:url';
 import { CHECKS } from './checks/checks.mjs';
 import { runChecks } from './checks/run-checks.mjs';
