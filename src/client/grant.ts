@@ -107,6 +107,7 @@ function openApi({ kube }: GrantOptions, { findLab, stderr }: GrantIo): Api {
   return createApi(loadKubeConfig(kube, kubeSurroundings(findLab, note)), kube.requestTimeoutMs);
 }
 
+/** No server-side apply: it would take over the labels of what an installation made, by which `uninstall` chooses. */
 async function put(api: Api, object: GrantObject): Promise<'created' | 'changed' | 'unchanged'> {
   try {
     await api.send('POST', collectionPath(object), object);

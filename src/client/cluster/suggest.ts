@@ -21,7 +21,7 @@ export function didYouMean(wanted: string, known: Iterable<string>, prefix = '')
   return `Did you mean ${near.length === 1 ? near[0] : `${near.slice(0, -1).join(', ')} or ${near.at(-1)}`}?`;
 }
 
-/** Levenshtein distance; more than `limit` when it is more. */
+/** Levenshtein distance; more than `limit` when it is more, which lengths alone often tell: names of a large cluster are many. */
 function distance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) > limit) return limit + 1;
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
