@@ -259,6 +259,17 @@ export const RENDER_TABLE: [string, KtraceEvent][] = [
     }),
   ],
   [
+    'a segment that was first seen behind its translation and masqueraded',
+    packet({
+      ...{ id: '9t', time, src: { ip: '10.244.1.0', port: 41512, node: 'host1' }, dst: { ...master, port: 8080 }, hops: across },
+      ...{ tcp: { flags: 'A', seq: 2, ack: 2 }, verdict: 'delivered' as const },
+      nat: [
+        { kind: 'dnat', before: web, after: { ...master, port: 8080 }, service: 'default/web', seenBy: 'conntrack' },
+        { kind: 'snat', before: frontend, after: { ip: '10.244.1.0', port: 41512, node: 'host1' }, seenBy: 'conntrack' },
+      ],
+    }),
+  ],
+  [
     'IPv6, merged segments, a fragment, told again',
     packet({
       id: '10',

@@ -104,7 +104,9 @@ function sidesOf(event: { src: Endpoint; dst: Endpoint; dir?: string; nat?: Tran
   const { src, dst, dir, nat = [] } = event;
   if (dir !== 'reply') {
     const steps = nat.map(({ kind, after }) => ({ sign: kind === 'snat' ? ('as' as const) : ('=>' as const), end: after }));
-    return { who: src, whom: dst, steps };
+    // Of a packet that was first seen behind a translation the record's ends are those after it.
+    const before = (wanted: Translation['kind']): Endpoint | undefined => nat.find(({ kind }) => kind === wanted)?.before;
+    return { who: before('snat') ?? src, whom: before('dnat') ?? dst, steps };
   }
   const steps = nat.map(({ kind, before }) => ({ sign: kind === 'snat' ? ('as' as const) : ('<=' as const), end: before }));
   const whom = nat.findLast(({ kind }) => kind === 'dnat')?.after ?? src;
