@@ -6,6 +6,16 @@ import { biome } from './biome.mjs';
 
 /** Files that each break one rule. */
 const RULES = [
+  {
+    rule: 'lint/suspicious/noImportCycles',
+    path: 'test/cycle-a.ts',
+    text: "import { b } from './cycle-b.ts';\nexport const a = () => b();\n",
+  },
+  {
+    rule: 'lint/suspicious/noImportCycles',
+    path: 'test/cycle-b.ts',
+    text: "import { a } from './cycle-a.ts';\nexport const b = () => a();\n",
+  },
   { rule: 'lint/style/noDefaultExport', path: 'src/event/default.ts', text: 'export default 1;\n' },
   {
     rule: 'lint/nursery/noFloatingPromises',
