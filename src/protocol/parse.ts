@@ -34,7 +34,7 @@ export function parseClientMessage(text: string): ClientMessage {
   const value = parseObject(text, MAX_CLIENT_FRAME_BYTES);
   const wrong = clientMessage(value);
   if (wrong !== undefined) throw notUnderstood(value, wrong);
-  return { ...DEFAULTS[value['type'] as ClientMessage['type']], ...value } as ClientMessage;
+  return { ...DEFAULTS[value['type'] as ClientMessage['type']]?.(), ...value } as ClientMessage;
 }
 
 const name = textOf(1, 253);
@@ -88,10 +88,10 @@ const clientMessage = tagged('type', {
   credit: { events: wholeOf(0, 1_000_000), ack: optional(count) },
 } satisfies Record<ClientMessage['type'], Record<string, Check>>);
 
-/** What a client need not say. */
-const DEFAULTS: Partial<Record<ClientMessage['type'], object>> = {
-  subscribe: { addresses: [], units: 'flows' },
-  dump: { owners: [] },
+/** What a client need not say; made anew for each message, whose lists are its own. */
+const DEFAULTS: Partial<Record<ClientMessage['type'], () => object>> = {
+  subscribe: () => ({ addresses: [], units: 'flows' }),
+  dump: () => ({ owners: [] }),
 };
 
 /**

@@ -104,6 +104,13 @@ describe('parseClientMessage', () => {
     assert.ok(long.length < 300, `${long.length}`);
   });
 
+  it('gives each message lists of its own where the client said none', () => {
+    const subscribe = '{"type":"subscribe","targets":[{"kind":"all"}]}';
+    const [one, other] = [parseClientMessage(subscribe), parseClientMessage(subscribe)] as { addresses: string[] }[];
+    one?.addresses.push('10.0.0.1');
+    assert.deepEqual(other?.addresses, []);
+  });
+
   it('takes long lists up to their limit, and looks at nothing of one behind the first item that is wrong', () => {
     const longest = Array.from({ length: 65_536 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
     const subscribe = (addresses: string[]): string =>
