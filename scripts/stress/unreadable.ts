@@ -43,7 +43,7 @@ export async function unreadable(lab: Lab, over: AbortSignal): Promise<Thrown> {
     await follower.close();
     await spoiler.close();
   }
-  const leftOut = Number(/(\d+) unreadable/.exec(follower.said)?.[1] ?? 0);
+  const leftOut = unreadableIn(follower.said);
   if (leftOut !== spoiler.counts.spoilt) problems.push(`the client counts ${leftOut} events that it left out: ${follower.said}`);
   const { passed, spoilt, connections } = spoiler.counts;
   return {
@@ -121,4 +121,10 @@ function spoiltBatch(text: string, counts: Spoiler['counts']): string {
     counts.spoilt += 1;
   }
   return JSON.stringify(message);
+}
+
+/** How many events a follow says at its end that it could not read; numbers there have commas. */
+export function unreadableIn(said: string): number {
+  const [, digits = '0'] = /([\d,]+) unreadable/.exec(said) ?? [];
+  return Number(digits.replaceAll(',', ''));
 }

@@ -2,10 +2,24 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Echoes, pingsOf } from '../../scripts/stress/echoes.ts';
 import { metricSum } from '../../scripts/stress/metric-sum.ts';
+import { unreadableIn } from '../../scripts/stress/unreadable.ts';
 import { judge, MOST_GROWN_MIB, type Outcome } from '../../scripts/stress/verdict.ts';
+import { summaryText } from '../../src/client/render/summary.ts';
 import type { KtraceEvent, LostEvent, LostStage, PacketEvent } from '../../src/event/types.ts';
 
 const MIB = 1024 * 1024;
+const NOTHING = {
+  captured: 0,
+  told: 0,
+  packets: 0,
+  flows: 0,
+  joined: 0,
+  duplicates: 0,
+  amended: 0,
+  filtered: 0,
+  undecided: 0,
+  invalid: 0,
+};
 const GOOD: Outcome = {
   name: 'flood',
   node: 'host2',
@@ -18,6 +32,13 @@ const GOOD: Outcome = {
   newcomer: 'did not come',
   problems: [],
 };
+
+test('the events that a client could not read are counted as its summary says them', () => {
+  const counts = { ...NOTHING, captured: 30_000, told: 16_601, packets: 16_601, invalid: 13_399 };
+  const said = summaryText({ counts, lost: {}, agents: 3, missing: [], gaps: [] }, { packets: 16_601, dropped: 0, flows: 0 }, 60);
+  assert.equal(unreadableIn(said), 13_399);
+  assert.equal(unreadableIn('30 packets'), 0);
+});
 
 test('a peak that goes away again, and every ping told, is good', () => {
   assert.deepEqual(judge(GOOD), []);
