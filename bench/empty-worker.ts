@@ -12,7 +12,7 @@ const object = native.openObject(fileURLToPath(new URL('../build/bpf/ktrace.bpf.
 });
 const how = native.tcxSupported() ? 'tcx' : 'clsact';
 for (const ifindex of process.argv.slice(2).map(Number)) {
-  for (const direction of ['ingress', 'egress'] as const) object.attachTc('ktrace_empty', ifindex, direction, how);
+  for (const direction of ['in', 'out'] as const) object.attachTc('ktrace_empty', ifindex, direction, how);
 }
 process.stdout.write(`attached ${object.programInfo('ktrace_empty').id}\n`);
 process.stdin.resume();

@@ -45,7 +45,7 @@ export function measureFilterCost({ rounds }: { rounds: number }): FilterCost {
     keepFilters: true,
   });
   try {
-    const run = (packet: Uint8Array, program = 'ktrace_ingress') => tracer.object.testRun(program, packet, 0, RUNS).durationNs;
+    const run = (packet: Uint8Array, program = 'ktrace_in') => tracer.object.testRun(program, packet, 0, RUNS).durationNs;
     const follow = (wantsEveryPacket: boolean) => {
       const set = { addresses: new Set([FOLLOWED]), serviceAddresses: [], wantsEveryPacket, wantsBytes: false };
       tracer.setTargets(kernelTargets([set], []));

@@ -38,7 +38,7 @@ export interface Target {
 
 const NOTHING_MATCHING = 'attached, nothing matching';
 /** What every packet at a hook runs, whoever follows what. */
-const DISPATCHERS = ['ktrace_ingress', 'ktrace_egress', 'ktrace_l3_in', 'ktrace_l3_out'];
+const DISPATCHERS = ['ktrace_in', 'ktrace_out', 'ktrace_l3_in', 'ktrace_l3_out'];
 
 /** The figures as text for people. */
 export function reportText(results: Results): string {

@@ -188,7 +188,7 @@ __noinline int find_entered(struct scratch *scratch)
 		return 0;
 	entered->skb = 0;
 	/* What this hook itself has noted: an uplink whose kind is not known yet. */
-	if (s->hook == KTRACE_HOOK_TC_INGRESS && s->ifindex == entered->ifindex)
+	if (s->hook == KTRACE_HOOK_TC_IN && s->ifindex == entered->ifindex)
 		return 0;
 	if (s->time_ns > entered->latest_ns + ENTERED_LASTS_NS)
 		return 0;
@@ -221,7 +221,7 @@ __noinline int complete_entered(struct scratch *scratch)
 	s->skb = own->skb;
 	s->netns = cfg_netns;
 	s->ifindex = entered->ifindex;
-	s->hook = KTRACE_HOOK_TC_INGRESS;
+	s->hook = KTRACE_HOOK_TC_IN;
 	s->gso_segs = entered->gso_segs;
 	/* Provisional: user space may take the drop that is told for none, and then there is nothing to tell. */
 	s->flags |= KTRACE_ENTRY | KTRACE_PROVISIONAL | (own->flags & kept);

@@ -16,19 +16,19 @@ enum ktrace_capture {
 
 /* Places in the map of bodies. */
 enum ktrace_body {
-	KTRACE_BODY_INGRESS = 0,
-	KTRACE_BODY_EGRESS = 1,
-	KTRACE_BODY_L3_INGRESS = 2,
-	KTRACE_BODY_L3_EGRESS = 3,
+	KTRACE_BODY_IN = 0,
+	KTRACE_BODY_OUT = 1,
+	KTRACE_BODY_L3_IN = 2,
+	KTRACE_BODY_L3_OUT = 3,
 	KTRACE_BODY_TOLD = 4,
 	KTRACE_BODY_UNTOLD = 5,
-	KTRACE_BODY_TAGGED_INGRESS = 6,
-	KTRACE_BODY_TAGGED_EGRESS = 7,
+	KTRACE_BODY_TAGGED_IN = 6,
+	KTRACE_BODY_TAGGED_OUT = 7,
 };
 
 enum ktrace_hook {
-	KTRACE_HOOK_TC_INGRESS = 1,
-	KTRACE_HOOK_TC_EGRESS = 2,
+	KTRACE_HOOK_TC_IN = 1,
+	KTRACE_HOOK_TC_OUT = 2,
 	KTRACE_HOOK_DROP = 3,
 	/* In the stack, by fentry or kprobe: a packet is about to be rewritten by NAT, or an ICMP error with what it quotes. */
 	KTRACE_HOOK_NAT = 4,

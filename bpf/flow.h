@@ -27,7 +27,7 @@
 /* Which place of the flow is this hook's; KTRACE_PLACES: none. */
 static __always_inline __u32 inlined_place_at(const struct ktrace_flow *flow, __u32 ifindex, __u32 hook)
 {
-	__u32 out = hook == KTRACE_HOOK_TC_EGRESS;
+	__u32 out = hook == KTRACE_HOOK_TC_OUT;
 	__u32 i;
 
 #pragma unroll
@@ -51,7 +51,7 @@ static __always_inline __u32 place_for(__u32 interface_kind, __u8 hook)
 {
 	__u32 kind = interface_kind ? interface_kind : KTRACE_INTERFACE_BRIDGE;
 
-	return ((kind - 1) * 2 + (hook == KTRACE_HOOK_TC_EGRESS)) & (KTRACE_PLACES - 1);
+	return ((kind - 1) * 2 + (hook == KTRACE_HOOK_TC_OUT)) & (KTRACE_PLACES - 1);
 }
 
 /* A place of the flow; 0: it has none there. The barrier keeps the bound, which the compiler knows from the test, for the verifier. */
@@ -71,7 +71,7 @@ static __always_inline bool is_end(__u32 place)
 
 static __always_inline __u32 own_hook_of(__u32 ifindex, __u8 hook)
 {
-	return ifindex << 1 | (hook == KTRACE_HOOK_TC_EGRESS);
+	return ifindex << 1 | (hook == KTRACE_HOOK_TC_OUT);
 }
 
 static __always_inline __u32 hash_of_entry(unsigned long nfct, bool is_translated)

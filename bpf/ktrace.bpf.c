@@ -39,77 +39,76 @@ static __always_inline int dispatch(struct __sk_buff *skb, const __u32 l3, const
 		bpf_tail_call(skb, &bodies, body);
 		COUNT(no_body);
 	} else if (l3 && is_vlan(skb->protocol)) {
-		bpf_tail_call(skb, &bodies,
-			      hook == KTRACE_HOOK_TC_INGRESS ? KTRACE_BODY_TAGGED_INGRESS : KTRACE_BODY_TAGGED_EGRESS);
+		bpf_tail_call(skb, &bodies, hook == KTRACE_HOOK_TC_IN ? KTRACE_BODY_TAGGED_IN : KTRACE_BODY_TAGGED_OUT);
 		COUNT(no_body);
 	}
 	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")
-int ktrace_ingress(struct __sk_buff *skb)
+int ktrace_in(struct __sk_buff *skb)
 {
-	return dispatch(skb, ETHERNET, KTRACE_HOOK_TC_INGRESS, KTRACE_BODY_INGRESS);
+	return dispatch(skb, ETHERNET, KTRACE_HOOK_TC_IN, KTRACE_BODY_IN);
 }
 
 SEC("tc")
-int ktrace_egress(struct __sk_buff *skb)
+int ktrace_out(struct __sk_buff *skb)
 {
-	return dispatch(skb, ETHERNET, KTRACE_HOOK_TC_EGRESS, KTRACE_BODY_EGRESS);
+	return dispatch(skb, ETHERNET, KTRACE_HOOK_TC_OUT, KTRACE_BODY_OUT);
 }
 
 /* For devices without a link layer: tun, IPIP. */
 SEC("tc")
 int ktrace_l3_in(struct __sk_buff *skb)
 {
-	return dispatch(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_INGRESS, KTRACE_BODY_L3_INGRESS);
+	return dispatch(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_IN, KTRACE_BODY_L3_IN);
 }
 
 SEC("tc")
 int ktrace_l3_out(struct __sk_buff *skb)
 {
-	return dispatch(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_EGRESS, KTRACE_BODY_L3_EGRESS);
+	return dispatch(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_OUT, KTRACE_BODY_L3_OUT);
 }
 
 SEC("tc")
-int body_ingress(struct __sk_buff *skb)
+int body_in(struct __sk_buff *skb)
 {
-	see(skb, ETHERNET, KTRACE_HOOK_TC_INGRESS);
+	see(skb, ETHERNET, KTRACE_HOOK_TC_IN);
 	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")
-int body_egress(struct __sk_buff *skb)
+int body_out(struct __sk_buff *skb)
 {
-	see(skb, ETHERNET, KTRACE_HOOK_TC_EGRESS);
+	see(skb, ETHERNET, KTRACE_HOOK_TC_OUT);
 	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int body_l3_in(struct __sk_buff *skb)
 {
-	see(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_INGRESS);
+	see(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_IN);
 	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int body_l3_out(struct __sk_buff *skb)
 {
-	see(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_EGRESS);
+	see(skb, NO_LINK_LAYER, KTRACE_HOOK_TC_OUT);
 	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int body_tagged_in(struct __sk_buff *skb)
 {
-	see_tagged(skb, KTRACE_HOOK_TC_INGRESS);
+	see_tagged(skb, KTRACE_HOOK_TC_IN);
 	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int body_tagged_out(struct __sk_buff *skb)
 {
-	see_tagged(skb, KTRACE_HOOK_TC_EGRESS);
+	see_tagged(skb, KTRACE_HOOK_TC_OUT);
 	return TC_ACT_UNSPEC;
 }
 

@@ -135,18 +135,11 @@ static __always_inline bool inner_may_match(struct __sk_buff *skb, __u32 offset,
 	return ip_may_match(header, header + sizeof(header));
 }
 
-/* What is_of_nobody reads of a packet. */
-struct first_look {
-	const __u32 *src, *dst;
-	const __u8 *l4;
-	__u8 words; /* of an address */
-};
-
 /* What goes out has passed all of NAT's hooks: where it still is what its connection's entry has for its direction, nobody is hidden behind it. */
-static __always_inline bool is_as_tracked(const struct first_look *look, unsigned long nfct)
+static __always_inline bool is_as_tracked(const struct fast_header *header, unsigned long nfct)
 {
 	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
-	const __be16 *ports = (const void *)look->l4;
+	const __be16 *ports = (const void *)header->l4;
 	struct nf_conntrack_tuple tuple = {};
 	__u32 differs;
 	int i;
@@ -157,8 +150,8 @@ static __always_inline bool is_as_tracked(const struct first_look *look, unsigne
 	differs = (tuple.src.u.all ^ ports[0]) | (tuple.dst.u.all ^ ports[1]);
 #pragma unroll
 	for (i = 0; i < 4; i++)
-		if (i < look->words)
-			differs |= (tuple.src.u3.all[i] ^ look->src[i]) | (tuple.dst.u3.all[i] ^ look->dst[i]);
+		if (i < header->words)
+			differs |= (tuple.src.u3.all[i] ^ header->src[i]) | (tuple.dst.u3.all[i] ^ header->dst[i]);
 	return !differs;
 }
 
@@ -166,17 +159,16 @@ static __always_inline bool is_as_tracked(const struct first_look *look, unsigne
  * Where it comes in, conntrack has not seen it: its destination port says whether a translation may be known. A bridge may have had it tracked.
  * TCP's SYN, FIN and RST are left to the body, which remembers them for the next hooks (entered.h); a datagram is remembered here.
  */
-static __always_inline bool comes_to_nobody(struct __sk_buff *skb, const __u32 l3, const struct first_look *look,
-					    const __u8 proto)
+static __always_inline bool comes_to_nobody(struct __sk_buff *skb, const __u32 l3, const struct fast_header *header)
 {
 	void *end = (void *)(long)skb->data_end;
 
-	if (may_be_translated_port((__u16)look->l4[2] << 8 | look->l4[3]))
+	if (may_be_translated_port((__u16)header->l4[2] << 8 | header->l4[3]))
 		return false;
 	if (!is_uplink(skb->ifindex) && conntrack_of((const struct sk_buff *)skb) & ~NFCT_INFO_MASK)
 		return false;
-	if (proto == IPPROTO_TCP)
-		return look->l4 + 14 <= (__u8 *)end && !(look->l4[13] & TCP_SYN_FIN_RST);
+	if (header->proto == IPPROTO_TCP)
+		return header->l4 + 14 <= (__u8 *)end && !(header->l4[13] & TCP_SYN_FIN_RST);
 	note_datagram(skb, l3);
 	return true;
 }
@@ -188,31 +180,19 @@ static __always_inline bool comes_to_nobody(struct __sk_buff *skb, const __u32 l
 static __always_inline bool is_of_nobody(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct iphdr *ip = data + l3;
-	struct ipv6hdr *ip6 = data + l3;
-	struct first_look look;
-	__u8 proto;
+	struct fast_header header;
 
-	if ((void *)(ip + 1) > end)
+	if (!fast_header(data + l3, end, &header))
 		return false;
-	if (ip->version == 4) {
-		if (ip->ihl != 5 || ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK) ||
-		    is_set(followed_bits, bit_of_ipv4(ip->saddr)) || is_set(followed_bits, bit_of_ipv4(ip->daddr)))
-			return false;
-		look = (struct first_look){ &ip->saddr, &ip->daddr, (void *)(ip + 1), 1 };
-		proto = ip->protocol;
-	} else {
-		if ((void *)(ip6 + 1) > end || is_set(followed_bits, bit_of_ipv6(&ip6->saddr)) ||
-		    is_set(followed_bits, bit_of_ipv6(&ip6->daddr)))
-			return false;
-		look = (struct first_look){ ip6->saddr.in6_u.u6_addr32, ip6->daddr.in6_u.u6_addr32, (void *)(ip6 + 1),
-					    4 };
-		proto = ip6->nexthdr;
-	}
-	if (look.l4 + 4 > (__u8 *)end || (proto != IPPROTO_TCP && (proto != IPPROTO_UDP || tunnel_of_udp(look.l4))))
+	if (header.words == 1
+		    ? is_set(followed_bits, bit_of_ipv4(*header.src)) || is_set(followed_bits, bit_of_ipv4(*header.dst))
+		    : is_set(followed_bits, bit_of_ipv6((const void *)header.src)) ||
+			      is_set(followed_bits, bit_of_ipv6((const void *)header.dst)))
 		return false;
-	return hook == KTRACE_HOOK_TC_INGRESS ? comes_to_nobody(skb, l3, &look, proto)
-					      : is_as_tracked(&look, conntrack_of((const struct sk_buff *)skb));
+	if (header.proto == IPPROTO_UDP && tunnel_of_udp(header.l4))
+		return false;
+	return hook == KTRACE_HOOK_TC_IN ? comes_to_nobody(skb, l3, &header)
+					 : is_as_tracked(&header, conntrack_of((const struct sk_buff *)skb));
 }
 
 /* False: no follower can be interested. True: look closer. */

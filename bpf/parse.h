@@ -55,6 +55,41 @@ static __always_inline void set_ipv6(__u32 *to, const struct in6_addr *address)
 	to[3] = address->in6_u.u6_addr32[3];
 }
 
+/* A TCP segment or datagram as it usually is, where it lies in the packet's linear bytes. */
+struct fast_header {
+	const __u32 *src, *dst;
+	const __u8 *l4;
+	__u32 len; /* from the IP header on, as that says; 0 for jumbograms */
+	__u8 words; /* of an address */
+	__u8 proto;
+};
+
+/* False for anything else: options, extension headers, fragments, another protocol, fewer bytes than up to the ports. */
+static __always_inline bool fast_header(const void *l3, const void *end, struct fast_header *header)
+{
+	const struct iphdr *ip = l3;
+	const struct ipv6hdr *ip6 = l3;
+
+	if ((const void *)(ip + 1) > end)
+		return false;
+	if (ip->version == 4) {
+		if (ip->ihl != 5 || ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK))
+			return false;
+		*header = (struct fast_header){ &ip->saddr, &ip->daddr,  (const void *)(ip + 1), bpf_ntohs(ip->tot_len),
+						1,          ip->protocol };
+	} else {
+		if ((const void *)(ip6 + 1) > end || ip->version != 6)
+			return false;
+		*header = (struct fast_header){ ip6->saddr.in6_u.u6_addr32,
+						ip6->daddr.in6_u.u6_addr32,
+						(const void *)(ip6 + 1),
+						ip6->payload_len ? bpf_ntohs(ip6->payload_len) + sizeof(*ip6) : 0,
+						4,
+						ip6->nexthdr };
+	}
+	return (const void *)(header->l4 + 4) <= end && (header->proto == IPPROTO_TCP || header->proto == IPPROTO_UDP);
+}
+
 /* Fields of the IP layer, and where the next header begins. */
 struct ip_layer {
 	__u32 l4;

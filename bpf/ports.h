@@ -33,9 +33,14 @@ static __always_inline void note_port(__u16 port, __u64 now_ns)
 
 static __always_inline bool may_be_translated_port(__u16 port)
 {
-	__u8 seen = port_seen[port];
+	__u32 at = port;
+	__u8 seen;
 
-	if (is_set(service_port_bits, port))
+	/* Before 6.4 the verifier forgets the bound of a number put together from two bytes. */
+	asm volatile("" : "+r"(at));
+	at &= 0xffff;
+	seen = port_seen[at];
+	if (is_set(service_port_bits, at))
 		return true;
 	/* The coarse clock is late: a port may have been noted in the next span already. */
 	return seen && ((port_span(bpf_ktime_get_coarse_ns()) + 1 - seen) & SPAN_MASK) <= PORT_LASTS_SPANS;

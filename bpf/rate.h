@@ -107,7 +107,7 @@ static __always_inline enum ktrace_rate_class class_at_pod(const struct ktrace_s
 	turned->tuple.sport = is_icmp ? s->tuple.sport : s->tuple.dport;
 	turned->tuple.dport = is_icmp ? s->tuple.dport : s->tuple.sport;
 	turned->proto = s->proto;
-	if (known_flow(turned, s->ifindex, KTRACE_HOOK_TC_EGRESS, &at))
+	if (known_flow(turned, s->ifindex, KTRACE_HOOK_TC_OUT, &at))
 		return KTRACE_RATE_ANSWER;
 	return looks_like_answer(s) ? KTRACE_RATE_ANSWER_TO_UNTOLD : KTRACE_RATE_OWN;
 }
@@ -137,7 +137,7 @@ static __always_inline void set_rate_key(const struct ktrace_sighting *s, struct
 	} else {
 		if (entry_kind)
 			key->rate_class = KTRACE_RATE_UPLINK;
-		else if (s->hook == KTRACE_HOOK_TC_INGRESS)
+		else if (s->hook == KTRACE_HOOK_TC_IN)
 			key->rate_class = KTRACE_RATE_LATER_IN;
 		else
 			key->rate_class = KTRACE_RATE_LATER_OUT;

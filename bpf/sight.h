@@ -132,7 +132,7 @@ static __always_inline bool is_always_told(const struct ktrace_sighting *s)
 /* Kind of the interface where the packet's way on this node begins; 0 when that is not this one. */
 static __always_inline __u32 entry_kind_of(const struct ktrace_sighting *s)
 {
-	return s->hook == KTRACE_HOOK_TC_INGRESS ? entry_kind(s->ifindex) : 0;
+	return s->hook == KTRACE_HOOK_TC_IN ? entry_kind(s->ifindex) : 0;
 }
 
 /*
@@ -141,46 +141,35 @@ static __always_inline __u32 entry_kind_of(const struct ktrace_sighting *s)
  */
 static __always_inline bool is_entering(const struct ktrace_sighting *s, const struct parsed *at, bool is_known)
 {
-	if (s->hook != KTRACE_HOOK_TC_INGRESS ||
-	    (!is_known && s->proto == IPPROTO_TCP && !(s->tcp_flags & TCP_SYN_FIN_RST)))
+	if (s->hook != KTRACE_HOOK_TC_IN || (!is_known && s->proto == IPPROTO_TCP && !(s->tcp_flags & TCP_SYN_FIN_RST)))
 		return false;
 	/* At an uplink tunnels are opened: this takes no look-up. */
 	return at->opens == OPENS_TO_NODE || entry_kind_of(s);
 }
 
-/* Addresses, ports and TCP flags of a packet as it usually is; false when it is anything else. */
+/* Addresses and ports of a packet as it usually is; false when it is anything else, or may say something new. */
 static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_key *key, __u32 *len)
 {
-	struct iphdr *ip = l3;
-	struct ipv6hdr *ip6 = l3;
-	__u8 *l4;
+	struct fast_header header;
+	const __u8 *l4;
 
-	if ((void *)(ip + 1) > end)
+	if (!fast_header(l3, end, &header))
 		return false;
-	if (ip->version == 4) {
-		if (ip->ihl != 5 || ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK))
-			return false;
-		set_ipv4(key->tuple.src, ip->saddr);
-		set_ipv4(key->tuple.dst, ip->daddr);
-		key->proto = ip->protocol;
-		*len = bpf_ntohs(ip->tot_len);
-		l4 = (void *)(ip + 1);
+	l4 = header.l4;
+	if (header.proto == IPPROTO_TCP && (l4 + 14 > (__u8 *)end || l4[13] & TCP_SYN_FIN_RST))
+		return false;
+	if (header.words == 1) {
+		set_ipv4(key->tuple.src, *header.src);
+		set_ipv4(key->tuple.dst, *header.dst);
 	} else {
-		if ((void *)(ip6 + 1) > end || ip->version != 6)
-			return false;
-		set_ipv6(key->tuple.src, &ip6->saddr);
-		set_ipv6(key->tuple.dst, &ip6->daddr);
-		key->proto = ip6->nexthdr;
-		*len = ip6->payload_len ? bpf_ntohs(ip6->payload_len) + sizeof(*ip6) : 0;
-		l4 = (void *)(ip6 + 1);
+		set_ipv6(key->tuple.src, (const void *)header.src);
+		set_ipv6(key->tuple.dst, (const void *)header.dst);
 	}
-	if (l4 + 14 > (__u8 *)end)
-		return false;
 	key->tuple.sport = (__u16)l4[0] << 8 | l4[1];
 	key->tuple.dport = (__u16)l4[2] << 8 | l4[3];
-	if (key->proto == IPPROTO_TCP)
-		return !(l4[13] & TCP_SYN_FIN_RST);
-	return key->proto == IPPROTO_UDP;
+	key->proto = header.proto;
+	*len = header.len;
+	return true;
 }
 
 /*

@@ -47,14 +47,14 @@ static __always_inline enum opens opens_of(__u32 came_in)
 /* What goes out has been made by the node. A pod's in a tunnel has not, although no interface is known that it came in by. */
 static __always_inline bool is_nodes_own(const struct __sk_buff *skb, const __u8 hook, bool is_inside)
 {
-	return hook == KTRACE_HOOK_TC_EGRESS && !is_inside && !skb->ingress_ifindex;
+	return hook == KTRACE_HOOK_TC_OUT && !is_inside && !skb->ingress_ifindex;
 }
 
 static __always_inline enum opens opens_at(const struct __sk_buff *skb, const __u8 hook)
 {
 	if (!is_uplink(skb->ifindex))
 		return OPENS_NOTHING;
-	return hook == KTRACE_HOOK_TC_INGRESS ? OPENS_TO_NODE : opens_of(skb->ingress_ifindex);
+	return hook == KTRACE_HOOK_TC_IN ? OPENS_TO_NODE : opens_of(skb->ingress_ifindex);
 }
 
 static __always_inline bool is_vxlan_port(__u16 port)

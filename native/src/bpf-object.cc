@@ -71,7 +71,7 @@ Napi::Value BpfObject::AttachTc(const Napi::CallbackInfo &info)
 		return {};
 	const std::string name = info[0].As<Napi::String>();
 	const int ifindex = info[1].As<Napi::Number>().Int32Value();
-	const bool ingress = info[2].As<Napi::String>().Utf8Value() == "ingress";
+	const bool ingress = info[2].As<Napi::String>().Utf8Value() == "in";
 	const bool tcx = info[3].As<Napi::String>().Utf8Value() == "tcx";
 	bpf_program *program = FindProgram(name);
 	if (program == nullptr)

@@ -70,8 +70,8 @@ function decodeSighting(view: DataView, at: number, length: number): Sighting {
 }
 
 const HOOK_NAMES: Record<number, Sighting['hook']> = {
-  [HOOK.tcIngress]: 'tc-in',
-  [HOOK.tcEgress]: 'tc-out',
+  [HOOK.tcIn]: 'tc-in',
+  [HOOK.tcOut]: 'tc-out',
   [HOOK.drop]: 'drop',
   [HOOK.nat]: 'nat',
   [HOOK.confirmed]: 'confirmed',

@@ -164,20 +164,20 @@ export const CAPTURE = {
 
 /** `enum ktrace_body`. */
 export const BODY = {
-  ingress: 0,
-  egress: 1,
-  l3Ingress: 2,
-  l3Egress: 3,
+  in: 0,
+  out: 1,
+  l3In: 2,
+  l3Out: 3,
   told: 4,
   untold: 5,
-  taggedIngress: 6,
-  taggedEgress: 7,
+  taggedIn: 6,
+  taggedOut: 7,
 } as const;
 
 /** `enum ktrace_hook`. */
 export const HOOK = {
-  tcIngress: 1,
-  tcEgress: 2,
+  tcIn: 1,
+  tcOut: 2,
   drop: 3,
   nat: 4,
   icmpSent: 5,

@@ -43,7 +43,7 @@ export interface Sighting {
   provisional: boolean;
   /** Sent only because every packet was asked for: says nothing new about its flow. */
   nothingNew: boolean;
-  /** This hook is where a packet's way on this node begins: a pod's interface or the uplink, ingress. */
+  /** This hook is where a packet's way on this node begins: a pod's interface or the uplink, where it comes in. */
   entry: boolean;
   /** L3 length in bytes (inner when tunnelled). */
   len: number;

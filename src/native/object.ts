@@ -104,7 +104,7 @@ function wrap(raw: RawBpfObject): BpfObject {
     attachTc(program, ifindex, direction, how) {
       checkText('program', program);
       checkInteger('ifindex', ifindex, 1, 0x7fff_ffff);
-      checkOneOf('direction', direction, ['ingress', 'egress']);
+      checkOneOf('direction', direction, ['in', 'out']);
       checkOneOf('how', how, ['tcx', 'clsact']);
       return raw.attachTc(program, ifindex, direction, how);
     },

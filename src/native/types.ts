@@ -56,7 +56,7 @@ export interface TestRunResult {
 
 /**
  * An opened and loaded BPF object. Every failure throws an Error with `code` (errno name), `op`
- * (what was tried, e.g. `load program ktrace_ingress`), and `log` (the verifier's last lines, when there are any).
+ * (what was tried, e.g. `load program ktrace_in`), and `log` (the verifier's last lines, when there are any).
  * An object that is collected, or whose environment ends, without `close()` is closed all the same.
  * After `close()` every method throws with code `KTRACE_E_CLOSED`; a second `close()` does nothing.
  */
@@ -88,7 +88,7 @@ export interface BpfObject {
    * tcx costs 4 to 30 ms to attach and as much to detach, in which the loop stands still: the kernel waits for an RCU grace period
    * with the RTNL lock held (tcx_entry_sync, measured on 6.18), so several threads gain nothing. clsact costs about 0.15 ms.
    */
-  attachTc(program: string, ifindex: number, direction: 'ingress' | 'egress', how: 'tcx' | 'clsact'): number;
+  attachTc(program: string, ifindex: number, direction: 'in' | 'out', how: 'tcx' | 'clsact'): number;
   /** tp_btf, fentry, fexit. */
   attachTracing(program: string): number;
   /** To the beginning of a kernel function, a module's too, by its name. */

@@ -131,9 +131,9 @@ test('interfaces that cannot be attached are told together by the reason, the no
   const own = [1, 2].map((ifindex) => link({ ifindex, name: `cni${ifindex}`, kind: 'bridge', linkNetnsId: -1 }));
   const { interfaces, kernel } = openInterfaces(t, { links: [...own, link({ ifindex: 7, name: 'veth7' })] });
   for (const ifindex of [1, 2, 7])
-    kernel.refusals.set(ifindex, `attach ktrace_ingress to interface ${ifindex} ingress by tcx: EINVAL`);
+    kernel.refusals.set(ifindex, `attach ktrace_in to interface ${ifindex} ingress by tcx: EINVAL`);
   interfaces.setActive(true);
-  assert.equal(interfaces.lacking()?.text, "cni1, cni2 and 1 pod's interface: attach ktrace_ingress ingress by tcx: EINVAL");
+  assert.equal(interfaces.lacking()?.text, "cni1, cni2 and 1 pod's interface: attach ktrace_in ingress by tcx: EINVAL");
 });
 
 test('where nothing is attached, or there is nothing to attach, everything is lacking', (t) => {

@@ -26,16 +26,16 @@ test('drops that cannot be attached cost the drops alone, are told with the reas
 test('an interface that the kernel does not let go of is detached from the other direction all the same', (t) => {
   const { tracer, kernel } = openTracer(t);
   tracer.attach(7, 'pod', true);
-  assert.deepEqual([...kernel.attached.values()], ['ktrace_ingress 7', 'ktrace_egress 7']);
-  kernel.refused.add('ktrace_ingress 7');
-  assert.throws(() => tracer.detach(7), /ktrace_ingress/);
-  assert.deepEqual([tracer.isAttached(7), [...kernel.attached.values()]], [false, ['ktrace_ingress 7']]);
+  assert.deepEqual([...kernel.attached.values()], ['ktrace_in 7', 'ktrace_out 7']);
+  kernel.refused.add('ktrace_in 7');
+  assert.throws(() => tracer.detach(7), /ktrace_in/);
+  assert.deepEqual([tracer.isAttached(7), [...kernel.attached.values()]], [false, ['ktrace_in 7']]);
 });
 
 test('an interface of which one direction cannot be attached is left as it was', (t) => {
   const { tracer, kernel } = openTracer(t);
-  kernel.refused.add('ktrace_egress 7');
-  assert.throws(() => tracer.attach(7, 'pod', true), /ktrace_egress 7/);
+  kernel.refused.add('ktrace_out 7');
+  assert.throws(() => tracer.attach(7, 'pod', true), /ktrace_out 7/);
   assert.deepEqual([[...kernel.attached], kernel.maps.get('interfaces')?.size], [[], 0]);
 });
 

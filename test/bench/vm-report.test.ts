@@ -16,7 +16,7 @@ test('a program is told by the median of its rounds, relative to the empty one o
     cost('pings', 'fentry_empty', 100, 100),
     cost('errors', 'fentry_empty', 100, 100),
     cost('pings', 'fentry_icmp_send', 3, 900),
-    cost('pings', 'ktrace_ingress', 100, 900),
+    cost('pings', 'ktrace_in', 100, 900),
   ];
   assert.deepEqual(costRows(costs), [
     ['fentry', 'pings', 'fentry_nat', '300', '500 (450 to 50250)', '5.0'],

@@ -49,7 +49,7 @@ export function fullRecord(): Uint8Array {
     gsoSegs: 3,
     dataLen: 3,
     headersLen: 2,
-    hook: HOOK.tcEgress,
+    hook: HOOK.tcOut,
     ipVersion: 4,
     proto: 6,
     tcpFlags: 0x12,

@@ -137,15 +137,12 @@ describe('a BPF object', { skip: cannot }, () => {
   it('refuses arguments of the wrong size or type by name', () => {
     assert.match(thrown(() => object.mapUpdate('numbers', u32(1), u32(1))).message, /Expected 8 bytes for value of map numbers/);
     assert.match(thrown(() => object.mapLookup('numbers', u32(1, 2))).message, /Expected 4 bytes for key of map numbers/);
-    assert.match(thrown(() => object.attachTc('on_packet', 0, 'ingress', 'tcx')).message, /for ifindex, got 0/);
-    assert.match(
-      thrown(() => object.attachTc('on_packet', 1, 'in' as 'ingress', 'tcx')).message,
-      /ingress, egress for direction/,
-    );
+    assert.match(thrown(() => object.attachTc('on_packet', 0, 'in', 'tcx')).message, /for ifindex, got 0/);
+    assert.match(thrown(() => object.attachTc('on_packet', 1, 'ingress' as 'in', 'tcx')).message, /in, out for direction/);
     assert.match(thrown(() => object.testRun('on_packet', 'x' as unknown as Uint8Array)).message, /Uint8Array for data/);
     assert.equal(thrown(() => object.mapLookup('unheard_of', u32(1))).op, 'find map unheard_of');
-    assert.equal(thrown(() => object.attachTc('on_packet', 0x7fff_fff0, 'ingress', 'tcx')).code, 'ENODEV');
-    assert.equal(thrown(() => object.attachTc('on_packet', 0x7fff_fff0, 'ingress', 'clsact')).code, 'ENODEV');
+    assert.equal(thrown(() => object.attachTc('on_packet', 0x7fff_fff0, 'in', 'tcx')).code, 'ENODEV');
+    assert.equal(thrown(() => object.attachTc('on_packet', 0x7fff_fff0, 'in', 'clsact')).code, 'ENODEV');
   });
 });
 

@@ -17,18 +17,9 @@ import { writePlainScript } from './plain-script.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SCENARIO = fileURLToPath(new URL('inside/scenario.sh', import.meta.url));
-const TC_PROGRAMS = ['ktrace_ingress', 'ktrace_egress', 'ktrace_l3_in', 'ktrace_l3_out', 'ktrace_peer'];
+const TC_PROGRAMS = ['ktrace_in', 'ktrace_out', 'ktrace_l3_in', 'ktrace_l3_out', 'ktrace_peer'];
 /** What is always loaded; the programs on the kernel's functions come by themselves. */
-const PROGRAMS = [
-  ...TC_PROGRAMS,
-  'body_ingress',
-  'body_egress',
-  'body_l3_in',
-  'body_l3_out',
-  'body_told',
-  'body_untold',
-  'ktrace_drop',
-];
+const PROGRAMS = [...TC_PROGRAMS, 'body_in', 'body_out', 'body_l3_in', 'body_l3_out', 'body_told', 'body_untold', 'ktrace_drop'];
 /** More than a month, so that a time of after it has another month. */
 const CLOCK_JUMP_S = 40 * 86_400;
 /** What must be told wherever it runs, besides being the same everywhere. */

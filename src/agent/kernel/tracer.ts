@@ -21,14 +21,14 @@ export const MAX_GENEVE_PORTS = 2;
 /** Size of the kernel's `uplinks`. */
 export const MAX_UPLINKS = 8;
 const BODIES: [number, string][] = [
-  [BODY.ingress, 'body_ingress'],
-  [BODY.egress, 'body_egress'],
-  [BODY.l3Ingress, 'body_l3_in'],
-  [BODY.l3Egress, 'body_l3_out'],
+  [BODY.in, 'body_in'],
+  [BODY.out, 'body_out'],
+  [BODY.l3In, 'body_l3_in'],
+  [BODY.l3Out, 'body_l3_out'],
   [BODY.told, 'body_told'],
   [BODY.untold, 'body_untold'],
-  [BODY.taggedIngress, 'body_tagged_in'],
-  [BODY.taggedEgress, 'body_tagged_out'],
+  [BODY.taggedIn, 'body_tagged_in'],
+  [BODY.taggedOut, 'body_tagged_out'],
 ];
 
 export interface TracerOptions extends LoadOptions {
@@ -200,11 +200,11 @@ export class Tracer {
   attach(ifindex: number, kind: InterfaceKind, hasLinkLayer: boolean): void {
     if (this.#attached.has(ifindex)) return;
     this.#setInterface(ifindex, kind, 0);
-    const [ingress, egress] = hasLinkLayer ? ['ktrace_ingress', 'ktrace_egress'] : ['ktrace_l3_in', 'ktrace_l3_out'];
+    const [into, outOf] = hasLinkLayer ? ['ktrace_in', 'ktrace_out'] : ['ktrace_l3_in', 'ktrace_l3_out'];
     const handles: number[] = [];
     try {
-      handles.push(this.object.attachTc(ingress as string, ifindex, 'ingress', this.tcBackend));
-      handles.push(this.object.attachTc(egress as string, ifindex, 'egress', this.tcBackend));
+      handles.push(this.object.attachTc(into as string, ifindex, 'in', this.tcBackend));
+      handles.push(this.object.attachTc(outOf as string, ifindex, 'out', this.tcBackend));
     } catch (error) {
       this.#release(handles);
       // Without programs nothing is seen at this interface, and the kernel side must not assume that it is.

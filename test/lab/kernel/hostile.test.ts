@@ -63,10 +63,10 @@ suite('hostile packets', { skip: SKIP }, () => {
     let late = 0;
     for (let n = 0; n < HOSTILE_PACKETS; n++) {
       const l3 = hostilePacket(pick);
-      const program = pick(2) === 0 ? 'body_ingress' : 'body_egress';
+      const program = pick(2) === 0 ? 'body_in' : 'body_out';
       const seen = bench.run(program, ethernet(UNKNOWN, l3));
       // On its way out a packet may look like one that came in before, in the same sk_buff: then that goes first.
-      const entered = program === 'body_egress' ? seen.slice(0, -1) : [];
+      const entered = program === 'body_out' ? seen.slice(0, -1) : [];
       assert.ok(entered.length <= 1 && seen.length - entered.length <= 1);
       for (const { hook, provisional, len } of entered)
         assert.deepEqual([hook, provisional, len], ['tc-in', true, seen.at(-1)?.len], `seed ${SEED}: ${l3.toString('hex')}`);
@@ -91,8 +91,8 @@ suite('hostile packets', { skip: SKIP }, () => {
       const l3 = hostilePacket(pick);
       const packet = realFrame(l3);
       if (packet === undefined) continue;
-      const byBody = bench.run('body_ingress', packet).length;
-      assert.equal(bench.run('ktrace_ingress', packet).length, byBody, `seed ${SEED}: ${l3.toString('hex')}`);
+      const byBody = bench.run('body_in', packet).length;
+      assert.equal(bench.run('ktrace_in', packet).length, byBody, `seed ${SEED}: ${l3.toString('hex')}`);
       matched += byBody;
     }
     assert.ok(matched > 1000);
@@ -111,7 +111,7 @@ suite('what is sent to look like another’s', { skip: SKIP }, () => {
     ['IPIP', ipv4({ ...outer, proto: 4 }, inner)],
     ['protocol 41', ipv4({ ...outer, proto: 41 }, inner)],
   ];
-  const PROGRAMS = ['ktrace_ingress', 'ktrace_egress', 'body_ingress', 'body_egress'];
+  const PROGRAMS = ['ktrace_in', 'ktrace_out', 'body_in', 'body_out'];
   let bench: Bench;
   beforeEach(() => {
     bench = new Bench(followed([POD]), [NODES.src]);
@@ -136,8 +136,8 @@ suite('what is sent to look like another’s', { skip: SKIP }, () => {
 
   test('in a tunnel that is none of the node’s, at an uplink, is its sender’s packet', () => {
     assert.deepEqual(told(inTunnels({ src: STRANGER, dst: WORLD }, forged)), []);
-    assert.deepEqual(told(inTunnels({ src: NODES.src, dst: NODES.dst }, forged), ['ktrace_ingress', 'body_ingress']), []);
-    assert.deepEqual(told(inTunnels({ src: NODES.dst, dst: NODES.src }, forged), ['ktrace_egress', 'body_egress']), []);
+    assert.deepEqual(told(inTunnels({ src: NODES.src, dst: NODES.dst }, forged), ['ktrace_in', 'body_in']), []);
+    assert.deepEqual(told(inTunnels({ src: NODES.dst, dst: NODES.src }, forged), ['ktrace_out', 'body_out']), []);
     bench.tracer.setIpTunnels(false);
     const [, , , ...inIp] = inTunnels({ src: NODES.dst, dst: NODES.src }, forged);
     assert.deepEqual(told(inIp), []);
@@ -164,8 +164,7 @@ suite('what is sent to look like another’s', { skip: SKIP }, () => {
     const other = Number(readFileSync(`/sys/class/net/${name}/ifindex`, 'utf8'));
     const first = (dport: number) => ipv4({ ...ends, proto: 17, id: 7, more: true }, udp({ sport: 1, dport }, Buffer.alloc(16)));
     const later = ipv4({ ...ends, proto: 17, id: 7, offset: 24 }, Buffer.alloc(16));
-    const portAt = (ifindex: number, packet: Buffer) =>
-      bench.run('body_ingress', ethernet(IPV4, packet), ifindex)[0]?.tuple.dport;
+    const portAt = (ifindex: number, packet: Buffer) => bench.run('body_in', ethernet(IPV4, packet), ifindex)[0]?.tuple.dport;
     assert.deepEqual([portAt(LOOPBACK, first(53)), portAt(other, first(666))], [53, 666]);
     assert.deepEqual([portAt(LOOPBACK, later), portAt(other, later)], [53, 666]);
   });
@@ -183,7 +182,7 @@ suite('the bit set', { skip: SKIP }, () => {
       /** The body's own count tells whether the dispatcher let the packet through. */
       const passes = (packet: Buffer) => {
         const before = bench.stats().unmatched;
-        bench.run('ktrace_egress', packet);
+        bench.run('ktrace_out', packet);
         return bench.stats().unmatched - before === 1;
       };
       fc.assert(

@@ -20,7 +20,7 @@ test('no program takes the verifier long', { skip: SKIP }, (t) => {
   }
   const all = [...verified].sort(([, one], [, other]) => other - one);
   t.diagnostic(all.map(([name, instructions]) => `${name} ${instructions}`).join(', '));
-  assert.ok(verified.has('body_ingress') && verified.has('body_told') && verified.has('ktrace_ingress'));
+  assert.ok(verified.has('body_in') && verified.has('body_told') && verified.has('ktrace_in'));
   assert.deepEqual(
     all.filter(([, instructions]) => instructions > MOST_INSTRUCTIONS),
     [],

@@ -50,7 +50,7 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
 
   test('is what it is, for every kind of packet', () => {
     for (const [what, l3, expected] of TABLE) {
-      const seen = bench.run('ktrace_ingress', frame(l3));
+      const seen = bench.run('ktrace_in', frame(l3));
       assert.equal(seen.length, 1, what);
       for (const [field, value] of Object.entries(expected))
         assert.deepEqual(seen[0]?.[field as keyof Sighting], value, `${what}: ${field}`);
@@ -59,9 +59,9 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
 
   test('is the same on the way out and on devices without a link layer, but for the hook', () => {
     for (const [what, l3] of TABLE) {
-      const [known] = bench.run('body_ingress', frame(l3));
+      const [known] = bench.run('body_in', frame(l3));
       for (const [program, packet, hook] of [
-        ['ktrace_egress', frame(l3), 'tc-out'],
+        ['ktrace_out', frame(l3), 'tc-out'],
         ['body_l3_in', l3, 'tc-in'],
         ['body_l3_out', l3, 'tc-out'],
       ] as const) {
@@ -77,10 +77,10 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
 
   test('captures the headers from L3 on, of the inner packet where it is tunnelled, and no payload', () => {
     const headers = tcp(ports);
-    const [plain] = bench.run('ktrace_ingress', frame(ipv4({ ...ends, proto: 6 }, Buffer.concat([headers, payload]))));
+    const [plain] = bench.run('ktrace_in', frame(ipv4({ ...ends, proto: 6 }, Buffer.concat([headers, payload]))));
     assert.deepEqual(Buffer.from(plain!.data), ipv4({ ...ends, proto: 6 }, Buffer.concat([headers, payload])).subarray(0, 40));
     const inner = ipv4({ ...ends, proto: 6 }, headers);
-    const [tunnelled] = bench.run('ktrace_ingress', frame(ipv4({ ...NODES, proto: 17 }, inUdp(vxlan(1, IPV4, inner)))));
+    const [tunnelled] = bench.run('ktrace_in', frame(ipv4({ ...NODES, proto: 17 }, inUdp(vxlan(1, IPV4, inner)))));
     assert.deepEqual(Buffer.from(tunnelled!.data), inner);
   });
 
@@ -104,7 +104,7 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
       [fragment6(1232, false, 1, Buffer.alloc(8, 0xff)), { tuple: { ...ends6, ...noPorts } }],
     ];
     for (const [l3, expected] of rows) {
-      const [seen] = bench.run('ktrace_ingress', frame(l3));
+      const [seen] = bench.run('ktrace_in', frame(l3));
       for (const [field, value] of Object.entries(expected)) assert.deepEqual(seen?.[field as keyof Sighting], value, field);
     }
   });
@@ -124,8 +124,7 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
       frame(ipv4({ ...router, proto: 1 }, icmp({ type: 3 }, ipv4({ ...router, proto: 17 }, udp(ports))))),
       frame(ipv6({ ...router6, next: 0 }, extension(17, 0, udp(ports)))),
     ];
-    for (const packet of silent)
-      for (const program of ['ktrace_ingress', 'body_ingress']) assert.deepEqual(bench.run(program, packet), []);
+    for (const packet of silent) for (const program of ['ktrace_in', 'body_in']) assert.deepEqual(bench.run(program, packet), []);
   });
 
   test('does not begin with strangers’ packets in the node’s tunnels: the dispatcher looks inside, over IPv4 and IPv6', () => {
@@ -142,16 +141,16 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
     packets.push(ipv4({ ...NODES, proto: 4 }, inner), ipv6({ ...NODES6, next: 4 }, inner));
     const before = bench.stats().unmatched;
     for (const packet of packets)
-      for (const program of ['ktrace_ingress', 'ktrace_egress']) assert.deepEqual(bench.run(program, frame(packet)), []);
+      for (const program of ['ktrace_in', 'ktrace_out']) assert.deepEqual(bench.run(program, frame(packet)), []);
     assert.equal(bench.stats().unmatched, before);
-    bench.run('body_ingress', frame(packets[0]!));
+    bench.run('body_in', frame(packets[0]!));
     assert.equal(bench.stats().unmatched, before + 1, 'the body counts what reaches it');
   });
 
   test('never goes past the end of a packet that is cut off at any length', () => {
     for (const [what, l3] of TABLE) {
       for (let length = 0; length <= l3.length; length++) {
-        for (const sighting of bench.run('body_ingress', ethernet(UNKNOWN, l3.subarray(0, length)))) {
+        for (const sighting of bench.run('body_in', ethernet(UNKNOWN, l3.subarray(0, length)))) {
           assert.ok(sighting.data.length <= length, `${what} cut at ${length}`);
           assert.ok(sighting.len <= length);
           assert.ok(l3.subarray(0, length).includes(Buffer.from(sighting.data)), 'what is captured is the packet’s own');

@@ -157,7 +157,7 @@ suite('a port that a translation was remembered under', { skip: SKIP }, () => {
     const is = bench.stats();
     return { emitted: is.emitted - was.emitted, counted: is.counted - was.counted, unmatched: is.unmatched - was.unmatched };
   };
-  const come = (packet: Buffer) => change(() => bench.run('ktrace_ingress', packet, LOOPBACK));
+  const come = (packet: Buffer) => change(() => bench.run('ktrace_in', packet, LOOPBACK));
 
   for (const [when, after, isLookedAt] of [
     ['in the next span, by a clock that is ahead of the coarse one', 1, true],

@@ -162,7 +162,7 @@ suite('a pod whose every packet is asked for', { skip: SKIP }, () => {
     bench.tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.uplink), u32(0)]));
     const udpTo = (dst: string, sport: number) => ipv4({ src: B, dst, proto: 17 }, udp({ sport, dport: 9 }));
     // The ring is not read in between.
-    const send = (packet: Uint8Array) => bench.tracer.object.testRun('ktrace_ingress', ethernet(IPV4, packet), LOOPBACK);
+    const send = (packet: Uint8Array) => bench.tracer.object.testRun('ktrace_in', ethernet(IPV4, packet), LOOPBACK);
     try {
       for (let n = 0; n < FLOOD; n++) send(udpTo(A, 4000));
       const { emitted, cut, lostRing } = bench.stats();
@@ -194,7 +194,7 @@ suite('the flow table', { skip: SKIP }, () => {
         const ends = { src: `198.18.${n >> 8}.${n & 255}`, dst: C };
         const packet =
           flags === undefined ? ipv4({ ...ends, proto: 17 }, udp(PORTS)) : ipv4({ ...ends, proto: 6 }, tcp({ ...PORTS, flags }));
-        told += bench.run('ktrace_ingress', ethernet(IPV4, packet), LOOPBACK).length;
+        told += bench.run('ktrace_in', ethernet(IPV4, packet), LOOPBACK).length;
       }
       return told;
     };

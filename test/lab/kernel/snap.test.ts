@@ -82,7 +82,7 @@ suite('how much the kernel side captures of a packet', { skip: SKIP }, () => {
     test(what, () => {
       for (const [snap, captured] of snaps) {
         bench.tracer.setSnapBytes(snap);
-        const [sighting] = bench.run('body_ingress', frame);
+        const [sighting] = bench.run('body_in', frame);
         assert.ok(sighting, `${snap}: told`);
         assert.deepEqual([sighting.data.length, sighting.headerBytes], [captured, headers], `${snap} bytes`);
         assert.deepEqual(Buffer.from(sighting.data), Buffer.from(l3.subarray(0, captured)));
@@ -105,8 +105,8 @@ suite('how much the kernel side captures of a packet', { skip: SKIP }, () => {
     ] as const) {
       bench.tracer.setSnapBytes(snap);
       bench.tracer.setFilter(program(text));
-      bench.run('body_ingress', frame);
-      assert.equal(bench.run('body_ingress', frame).length, isTold ? 1 : 0, `${text} of ${snap} bytes`);
+      bench.run('body_in', frame);
+      assert.equal(bench.run('body_in', frame).length, isTold ? 1 : 0, `${text} of ${snap} bytes`);
     }
     bench.tracer.setFilter(undefined);
     bench.tracer.setSnapBytes(0);

@@ -24,7 +24,7 @@ function open(t: TestContext, ...sets: KernelSet[]) {
       IPV4,
       ipv4({ src: pod, dst: peer, proto: 17 }, udp({ sport: 4000, dport: 9 }, Buffer.alloc(PAYLOAD))),
     );
-    return bench.run('ktrace_ingress', packet, LOOPBACK);
+    return bench.run('ktrace_in', packet, LOOPBACK);
   };
   const follow = (next: KernelSet[], gained: string[] = []) => bench.tracer.setTargets(kernelTargets(next, [], gained));
   return { bench, send, follow };

@@ -25,7 +25,7 @@ suite('the ring’s reader', { skip: SKIP }, () => {
   /** Emits a record with so many of the packet's bytes, and gives what it takes of the ring. */
   function emit(bytes: number): number {
     bench.tracer.setSnapBytes(bytes);
-    bench.tracer.object.testRun('body_ingress', packet);
+    bench.tracer.object.testRun('body_in', packet);
     const header = 8;
     return Math.ceil((header + SIGHTING.data + bytes) / 8) * 8;
   }

@@ -68,7 +68,7 @@ export class FilterBench {
   #run(packet: Uint8Array, snapBytes: number): Sighting[] {
     this.#seen = [];
     this.tracer.setSnapBytes(snapBytes);
-    this.tracer.object.testRun('body_ingress', packet);
+    this.tracer.object.testRun('body_in', packet);
     this.#ring.drain();
     return this.#seen;
   }

@@ -6,8 +6,8 @@ import { indexOf } from './network.ts';
 
 const [how, name, end] = process.argv.slice(2) as ['tcx' | 'clsact', string, 'wait' | 'exit' | 'throw' | 'return'];
 const object = loadNative().openObject(objectPath('good'));
-object.attachTc('on_packet', indexOf(name), 'ingress', how);
-object.attachTc('on_packet', indexOf(name), 'egress', how);
+object.attachTc('on_packet', indexOf(name), 'in', how);
+object.attachTc('on_packet', indexOf(name), 'out', how);
 process.stdout.write(`${object.programInfo('on_packet').id}\n`);
 if (end === 'wait') setInterval(() => object.programs(), 1000);
 if (end === 'exit') process.exit(0);

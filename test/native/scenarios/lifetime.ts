@@ -15,8 +15,8 @@ const frame = new Uint8Array(64);
 
 function attachAndForget(): number {
   const object = native.openObject(objectPath('good'));
-  object.attachTc('on_packet', v0, 'ingress', 'tcx');
-  object.attachTc('on_packet', v1, 'ingress', 'clsact');
+  object.attachTc('on_packet', v0, 'in', 'tcx');
+  object.attachTc('on_packet', v1, 'in', 'clsact');
   object.attachTracing('on_syscall');
   return object.programInfo('on_packet').id;
 }
@@ -31,7 +31,7 @@ assert.equal(qdiscs('v1'), before);
 // A reader that still reads keeps its object.
 function readAndForgetObject() {
   const object = native.openObject(objectPath('good'));
-  object.attachTc('on_packet', v0, 'ingress', 'tcx');
+  object.attachTc('on_packet', v0, 'in', 'tcx');
   const reader = native.readRing(object, 'records', { intervalMs: 5, unref: true }, () => {});
   return { reader, id: object.programInfo('on_packet').id };
 }
@@ -71,7 +71,7 @@ const uses: [keyof BpfObject, () => unknown][] = [
   ['mapSetProgram', () => object.mapSetProgram('bodies', 0, 'body')],
   ['setGlobal', () => object.setGlobal('seen', frame)],
   ['getGlobal', () => object.getGlobal('seen')],
-  ['attachTc', () => object.attachTc('on_packet', v0, 'ingress', 'tcx')],
+  ['attachTc', () => object.attachTc('on_packet', v0, 'in', 'tcx')],
   ['attachTracing', () => object.attachTracing('on_syscall')],
   ['detach', () => object.detach(1)],
   ['testRun', () => object.testRun('on_packet', frame)],

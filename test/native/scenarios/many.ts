@@ -23,8 +23,8 @@ for (const { how, count } of [
     .filter(({ name }) => name.startsWith('a'))
     .slice(0, count);
   const handles = links.flatMap(({ ifindex }) => [
-    object.attachTc('on_packet', ifindex, 'ingress', how),
-    object.attachTc('on_packet', ifindex, 'egress', how),
+    object.attachTc('on_packet', ifindex, 'in', how),
+    object.attachTc('on_packet', ifindex, 'out', how),
   ]);
   const attachedMs = performance.now() - start;
   assert.equal(handles.length, 2 * count);

@@ -19,9 +19,9 @@ for (const how of ['tcx', 'clsact'] as const) {
     // A tcx program of others in front of ours is theirs to place; what we can promise is ours in front of what is there, and behind
     // ours everything goes on.
     const otherHow = first === 'ours' ? 'clsact' : how;
-    const attachOther = () => other.attachTc('other_shot', v1, 'ingress', otherHow);
+    const attachOther = () => other.attachTc('other_shot', v1, 'in', otherHow);
     if (first === 'other') attachOther();
-    const handle = ours.attachTc('on_packet', v1, 'ingress', how);
+    const handle = ours.attachTc('on_packet', v1, 'in', how);
     if (first === 'ours' && how === 'tcx') attachOther();
     if (first === 'ours' && how === 'clsact') {
       addFilter('v1', 'ingress', 10, 'all');
@@ -56,7 +56,7 @@ for (const how of ['tcx', 'clsact'] as const) {
 run('tc', 'qdisc', 'add', 'dev', 'v1', 'clsact');
 addFilter('v1', 'ingress', 1, 'ip');
 const object = native.openObject(objectPath('good'));
-assert.throws(() => object.attachTc('on_packet', v1, 'ingress', 'clsact'), { code: 'EINVAL' });
+assert.throws(() => object.attachTc('on_packet', v1, 'in', 'clsact'), { code: 'EINVAL' });
 assert.match(filters('v1', 'ingress'), /other_shot/);
 assert.match(qdiscs('v1'), /clsact/);
 object.close();

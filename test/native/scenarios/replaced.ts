@@ -14,7 +14,7 @@ const replace = (handle: string) => run('tc', 'filter', 'replace', ...place(hand
 const remove = (handle: string) => run('tc', 'filter', 'del', ...place(handle));
 
 const object = native.openObject(objectPath('good'));
-const attach = () => object.attachTc('on_packet', v1, 'ingress', 'clsact');
+const attach = () => object.attachTc('on_packet', v1, 'in', 'clsact');
 const seen = () => object.getGlobal('seen').readBigUInt64LE();
 const seesMore = async (what: string) => {
   const counted = seen();

@@ -6,8 +6,8 @@ import { objectPath } from '../support.ts';
 
 const native = loadNative();
 const object = native.openObject(objectPath('good'));
-object.attachTc('on_packet', workerData as number, 'ingress', 'tcx');
-object.attachTc('on_packet', workerData as number, 'egress', 'clsact');
+object.attachTc('on_packet', workerData as number, 'in', 'tcx');
+object.attachTc('on_packet', workerData as number, 'out', 'clsact');
 let bytes = 0;
 native.readRing(object, 'records', { intervalMs: 2 }, (records) => {
   bytes += records.length;
