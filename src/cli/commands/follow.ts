@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from '@commander-js/extra-typings';
-import type { FollowOptions } from '../../client/follow/follow.ts';
+import type { FollowOptions } from '../../client/follow/options.ts';
 import type { OutputFormat } from '../../client/output/output.ts';
 import { badArgument } from '../../util/errors.ts';
 import { askedWords } from '../options/asked-words.ts';
