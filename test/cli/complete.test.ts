@@ -42,7 +42,7 @@ describe('completion', () => {
     const { candidates, directive } = await completed('');
     for (const name of ['follow', 'dump', 'install', 'doctor', 'status', 'grant', 'read', 'help'])
       assert.ok(candidates.includes(name), name);
-    assert.ok(!candidates.some((name) => name.startsWith('_') || name === 'demo'));
+    assert.ok(!candidates.some((name) => name.startsWith('_')));
     assert.equal(directive, DIRECTIVE.noFile);
     assert.deepEqual((await completed('un')).candidates, ['uninstall']);
   });

@@ -1,7 +1,7 @@
 import type { Command } from '@commander-js/extra-typings';
 import type { Done } from '../options/command.ts';
 
-/** `ktrace lab up|status|exec|down`, and the demo's own entry. */
+/** `ktrace lab up|status|exec|down`. */
 export function addLab(program: Command, done: Done): void {
   // A command that is passed on has options of its own: its parents' end where it begins.
   program.enablePositionalOptions();
@@ -34,16 +34,6 @@ export function addLab(program: Command, done: Done): void {
     .description('take a lab down')
     .option('--name <name>', "the lab's name")
     .action(async (options) => done(await (await commands()).runLabDown(options, io())));
-  program
-    .command('demo', { hidden: true })
-    .allowUnknownOption()
-    .helpOption(false)
-    .argument('[arguments...]')
-    .passThroughOptions()
-    .action(async (argv) => {
-      const { runDemo } = await import('../../lab/demo.ts');
-      done(await runDemo(argv));
-    });
 }
 
 function commands(): Promise<typeof import('../../lab/commands.ts')> {

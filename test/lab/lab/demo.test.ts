@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import type { KtraceEvent, PacketEvent } from '../../../src/event/types.ts';
-import { ktraceCommand, ktraceEnvironment } from '../../../src/lab/agents.ts';
+import { ktraceEnvironment } from '../../../src/lab/agents.ts';
 import { namespacesOf, removeLab } from '../../../src/lab/machine/remove.ts';
 import { labDirectory } from '../../../src/lab/machine/state.ts';
 import { SKIP } from '../support/lab-fixture.ts';
@@ -81,8 +81,8 @@ async function demo(
   argv: string[],
   isEnough: (line: string) => boolean,
 ): Promise<{ code: number | null; err: string; lab: string }> {
-  const child = spawn(ktraceCommand(), ['demo', ...argv], { env: { ...process.env, ...ktraceEnvironment() } });
-  // bin/ktrace runs the command in its own process under this Node, so the lab's name is known.
+  // As `npm run demo` starts it when all is set up. The lab has its process in the name.
+  const child = spawn(process.execPath, ['dist/lab/demo-main.js', ...argv], { env: { ...process.env, ...ktraceEnvironment() } });
   const lab = `demo${child.pid}`;
   let err = '';
   let isOver = false;
