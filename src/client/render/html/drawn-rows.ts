@@ -2,6 +2,7 @@ import type { Endpoint, PacketEvent, Translation } from '../../../event/types.ts
 import { exitTuple } from '../../merge/packet.ts';
 import { type Step, stepsOf } from '../../report/steps.ts';
 import { addressText, endpointText, goneText, ownerText } from '../lines/names.ts';
+import { firstEnds } from '../lines/text.ts';
 import { durationText, unansweredText } from '../style/units.ts';
 import { PLAIN } from './words.ts';
 
@@ -29,7 +30,7 @@ export function drawnRows(packet: PacketEvent): DrawnRow[] {
   const steps = stepsOf(packet);
   const isUnplaced = (step: Step): boolean => step.kind === 'translation' && step.node === undefined;
   return [
-    endRow(packet.src, 'end', 'from'),
+    endRow(firstEnds(packet).src, 'end', 'from'),
     ...steps.filter((step) => !isUnplaced(step)).map((step) => rowOf(step, packet)),
     ...endRows(packet),
     ...steps.filter(isUnplaced).map((step) => rowOf(step, packet)),

@@ -6,7 +6,7 @@ import { Columns } from './columns.ts';
 import { fateText, hasDied, hopsText } from './fate.ts';
 import { endpointText } from './names.ts';
 import { quotedParts, shortProtocolText } from './protocol.ts';
-import { countsText, eventText, initiatorOf } from './text.ts';
+import { countsText, eventText, firstEnds, initiatorOf } from './text.ts';
 
 /** A terminal; both are asked for at each line. */
 export interface Screen {
@@ -101,12 +101,11 @@ interface Sides {
 }
 
 function sidesOf(event: { src: Endpoint; dst: Endpoint; dir?: string; nat?: Translation[] }): Sides {
-  const { src, dst, dir, nat = [] } = event;
+  const { src, dir, nat = [] } = event;
   if (dir !== 'reply') {
     const steps = nat.map(({ kind, after }) => ({ sign: kind === 'snat' ? ('as' as const) : ('=>' as const), end: after }));
-    // Of a packet that was first seen behind a translation the record's ends are those after it.
-    const before = (wanted: Translation['kind']): Endpoint | undefined => nat.find(({ kind }) => kind === wanted)?.before;
-    return { who: before('snat') ?? src, whom: before('dnat') ?? dst, steps };
+    const { src: who, dst: whom } = firstEnds(event);
+    return { who, whom, steps };
   }
   const steps = nat.map(({ kind, before }) => ({ sign: kind === 'snat' ? ('as' as const) : ('<=' as const), end: before }));
   const whom = nat.findLast(({ kind }) => kind === 'dnat')?.after ?? src;

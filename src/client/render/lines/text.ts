@@ -43,11 +43,20 @@ function packetText(event: PacketEvent, detail: Detail, paint: Palette, timestam
   return words.filter((word) => word !== '').join(' ');
 }
 
-function endsText(event: Told & { src: Endpoint; dst: Endpoint }, sign: string, detail: Detail, paint: Palette): string {
+function endsText(event: Told & Ended, sign: string, detail: Detail, paint: Palette): string {
   const text = detail === 'wide' ? fullEndpointText : endpointText;
   const time = timeOf(event);
-  if (event.dir !== 'reply') return `${text(event.src, paint, time)} ${sign} ${text(event.dst, paint, time)}`;
-  return `${text(initiatorOf(event), paint, time)} ${sign} ${text(event.src, paint, time)}`;
+  const { src, dst } = firstEnds(event);
+  const [who, whom] = event.dir === 'reply' ? [initiatorOf(event), src] : [src, dst];
+  return `${text(who, paint, time)} ${sign} ${text(whom, paint, time)}`;
+}
+
+/** Its ends before any translation: the record has those of where it was first seen, which may be behind one. */
+export function firstEnds({ src, dst, dir, nat = [] }: Ended): { src: Endpoint; dst: Endpoint } {
+  const before = (kind: Translation['kind']): Endpoint | undefined => nat.find((one) => one.kind === kind)?.before;
+  // A reply's source is what a dnat gave its request, and it is given back.
+  const isReply = dir === 'reply';
+  return { src: before(isReply ? 'dnat' : 'snat') ?? src, dst: before(isReply ? 'snat' : 'dnat') ?? dst };
 }
 
 /** Whom a reply is for: that to a masqueraded request is for whom the last translation gives it to. */
@@ -59,6 +68,14 @@ export function initiatorOf({ dst, nat }: { dst: Endpoint; nat?: Translation[] }
 interface Told {
   time?: string;
   startTime?: string;
+  dir?: string;
+  nat?: Translation[];
+}
+
+/** What has a record's ends. */
+interface Ended {
+  src: Endpoint;
+  dst: Endpoint;
   dir?: string;
   nat?: Translation[];
 }
