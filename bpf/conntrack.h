@@ -82,29 +82,6 @@ static __always_inline void read_conntrack(unsigned long nfct, struct ktrace_sig
 		s->flags |= KTRACE_CT_REPLY;
 }
 
-/*
- * For certain nobody is hidden behind the addresses of this TCP segment or datagram: its entry has passed all of NAT's hooks, and what is expected to
- * answer is what was asked. IPVS changes the entry as well, without a mark in its status.
- */
-static __always_inline bool is_untranslated(unsigned long nfct)
-{
-	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
-	struct nf_conntrack_tuple asked = {}, answer = {};
-	__u32 differs;
-	int i;
-
-	if (!ct || !(BPF_CORE_READ(ct, status) & IPS_CONFIRMED))
-		return false;
-	if (bpf_core_read(&asked, sizeof(asked), &ct->tuplehash[0].tuple) ||
-	    bpf_core_read(&answer, sizeof(answer), &ct->tuplehash[1].tuple))
-		return false;
-	differs = (asked.src.u.all ^ answer.dst.u.all) | (asked.dst.u.all ^ answer.src.u.all);
-#pragma unroll
-	for (i = 0; i < 4; i++)
-		differs |= (asked.src.u3.all[i] ^ answer.dst.u3.all[i]) | (asked.dst.u3.all[i] ^ answer.src.u3.all[i]);
-	return !differs;
-}
-
 static __always_inline bool is_same_tuple(const struct ktrace_tuple *a, const struct ktrace_tuple *b)
 {
 	__u32 differs = (a->sport ^ b->sport) | (a->dport ^ b->dport);

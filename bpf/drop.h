@@ -84,87 +84,61 @@ union first_bytes {
 	__u8 bytes[sizeof(struct ipv6hdr) + 4];
 };
 
-static __always_inline enum look look_at_ports(__u8 proto, const __u8 *l4)
-{
-	if (proto == IPPROTO_UDP)
-		return tunnel_of_udp(l4) ? LOOK_CLOSER : LOOK_BEHIND;
-	return proto == IPPROTO_TCP ? LOOK_BEHIND : LOOK_CLOSER;
-}
-
-static __always_inline enum look look_at_ipv4(const union first_bytes *first, __u32 end)
-{
-	const __u8 *l4 = first->bytes + sizeof(struct iphdr);
-	const struct iphdr *ip = &first->ip;
-	__u32 src = bit_of_ipv4(ip->saddr), dst = bit_of_ipv4(ip->daddr);
-	bool has_ports = ip->ihl == 5 && end >= sizeof(*ip) + 4 && !(ip->frag_off & bpf_htons(IPV4_OFFSET_MASK));
-
-	if (end < sizeof(*ip))
-		return LOOK_NOBODYS;
-	if (is_set(followed_bits, src) || is_set(followed_bits, dst))
-		return LOOK_CLOSER;
-	if (ip->protocol == IPPROTO_ICMP && (!has_ports || is_icmp_error(4, *l4)))
-		return LOOK_CLOSER;
-	if (!is_set(target_bits, src) && !is_set(target_bits, dst))
-		return LOOK_NOBODYS;
-	return has_ports ? look_at_ports(ip->protocol, l4) : LOOK_CLOSER;
-}
-
-static __always_inline enum look look_at_ipv6(const union first_bytes *first, __u32 end)
-{
-	const __u8 *l4 = first->bytes + sizeof(struct ipv6hdr);
-	const struct ipv6hdr *ip = &first->ip6;
-	__u32 src = bit_of_ipv6(&ip->saddr), dst = bit_of_ipv6(&ip->daddr);
-
-	if (end < sizeof(*ip))
-		return LOOK_NOBODYS;
-	/* An error behind its header, or something behind an extension header. */
-	if (ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP)
-		return LOOK_CLOSER;
-	if (is_set(followed_bits, src) || is_set(followed_bits, dst))
-		return LOOK_CLOSER;
-	if (!is_set(target_bits, src) && !is_set(target_bits, dst))
-		return LOOK_NOBODYS;
-	return end >= sizeof(*ip) + 4 ? look_at_ports(ip->nexthdr, l4) : LOOK_CLOSER;
-}
-
 /*
  * As may_match, for a packet in the stack, from its IP header on, by one helper: most packets that are freed are loopback's and the node's own, and no
- * follower's.
+ * follower's. header: into first, set where the look is LOOK_BEHIND.
  */
-static __always_inline enum look look_at(const struct source *source, union first_bytes *first)
+static __always_inline enum look look_at(const struct source *source, union first_bytes *first,
+					 struct fast_header *header)
 {
-	if (bpf_probe_read_kernel(first, sizeof(*first), source->from))
+	const __u8 *end = first->bytes + (source->end < sizeof(*first) ? source->end : sizeof(*first));
+
+	if (source->end < sizeof(struct iphdr) || bpf_probe_read_kernel(first, sizeof(*first), source->from))
 		return LOOK_NOBODYS;
-	if (first->ip.version == 4)
-		return look_at_ipv4(first, source->end);
-	return first->ip.version == 6 ? look_at_ipv6(first, source->end) : LOOK_NOBODYS;
+	if (first->ip.version == 4 ? !ipv4_may_match(first, end)
+				   : first->ip.version != 6 || !ipv6_may_match(first, end))
+		return LOOK_NOBODYS;
+	return is_behind_at_most(first, end, header) ? LOOK_BEHIND : LOOK_CLOSER;
+}
+
+static __always_inline bool is_of_followed_tuple(const struct nf_conntrack_tuple *tuple)
+{
+	if (tuple->src.l3num == AF_INET)
+		return is_set(followed_bits, bit_of_ipv4(tuple->src.u3.all[0])) ||
+		       is_set(followed_bits, bit_of_ipv4(tuple->dst.u3.all[0]));
+	return is_set(followed_bits, bit_of_ipv6((const void *)tuple->src.u3.all)) ||
+	       is_set(followed_bits, bit_of_ipv6((const void *)tuple->dst.u3.all));
 }
 
 /*
- * Whether drop_is_matched can find a follower's packet behind the addresses of nodes and Services: by two look-ups instead of all that is done for one. Not inlined: its
- * keys and tuples would make the program's stack, and those of the parsers that it calls, more than the 512 bytes that the verifier allows together.
+ * Whether an end of the connection is followed, before or after its translation; also where its entry cannot be read. Not inlined, as the next one: its
+ * tuple, or keys, would make the program's stack, and those of the parsers that it calls, more than the 512 bytes that the verifier allows together.
  */
-static __noinline bool may_be_translated(const union first_bytes *first, unsigned long nfct)
+static __noinline bool is_of_followed_entry(unsigned long nfct)
+{
+	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
+	struct nf_conntrack_tuple tuple = {};
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 2; i++)
+		if (bpf_core_read(&tuple, sizeof(tuple), &ct->tuplehash[i].tuple) || is_of_followed_tuple(&tuple))
+			return true;
+	return false;
+}
+
+/* Whether drop_is_matched can find a follower's packet behind the addresses of nodes and Services: by two look-ups instead of all that is done for one. */
+static __noinline bool may_be_translated(const struct fast_header *header, unsigned long nfct)
 {
 	struct ktrace_remembered_key key = {};
-	const __u8 *l4;
 
-	if (first->ip.version == 4) {
-		set_ipv4(key.tuple.src, first->ip.saddr);
-		set_ipv4(key.tuple.dst, first->ip.daddr);
-		key.proto = first->ip.protocol;
-		l4 = first->bytes + sizeof(struct iphdr);
-	} else {
-		set_ipv6(key.tuple.src, &first->ip6.saddr);
-		set_ipv6(key.tuple.dst, &first->ip6.daddr);
-		key.proto = first->ip6.nexthdr;
-		l4 = first->bytes + sizeof(struct ipv6hdr);
-	}
-	key.tuple.sport = (__u16)l4[0] << 8 | l4[1];
-	key.tuple.dport = (__u16)l4[2] << 8 | l4[3];
+	set_fast_tuple(&key.tuple, header);
+	key.proto = header->proto;
 	if (leads_to_followed(key.tuple.dst, key.tuple.dport, key.proto))
 		return true;
-	return nfct & ~NFCT_INFO_MASK ? !is_untranslated(nfct) : !!bpf_map_lookup_elem(&remembered, &key);
+	if (nfct & ~NFCT_INFO_MASK)
+		return is_of_followed_entry(nfct);
+	return bpf_map_lookup_elem(&remembered, &key);
 }
 
 static __always_inline bool drop_is_matched(struct ktrace_sighting *s, struct scratch *scratch, unsigned long nfct)
@@ -241,13 +215,14 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 	struct ktrace_sighting *s;
 	struct parsed at = {};
 	unsigned long nfct = cfg_conntrack ? skb->_nfct : 0;
+	struct fast_header header;
 	union first_bytes first;
 	enum look look;
 
 	if (!locate(skb, true, &source))
 		return;
-	look = look_at(&source, &first);
-	if (look == LOOK_NOBODYS || (look == LOOK_BEHIND && !may_be_translated(&first, nfct)))
+	look = look_at(&source, &first, &header);
+	if (look == LOOK_NOBODYS || (look == LOOK_BEHIND && !may_be_translated(&header, nfct)))
 		return;
 	/* Before it is parsed: where several nodes are one kernel's, what is dropped is mostly the others'. */
 	netns = netns_of(skb, receiver);

@@ -17,26 +17,26 @@
 #include "ports.h"
 #include "tunnel.h"
 
-static __always_inline bool ipv4_may_match(void *l3, void *end)
+static __always_inline bool ipv4_may_match(const void *l3, const void *end)
 {
-	struct iphdr *ip = l3;
-	__u8 *l4 = (void *)(ip + 1);
+	const struct iphdr *ip = l3;
+	const __u8 *l4 = (const void *)(ip + 1);
 
-	if ((void *)(ip + 1) > end)
+	if ((const void *)(ip + 1) > end)
 		return true;
 	if (has_bit_ipv4(ip->saddr) || has_bit_ipv4(ip->daddr))
 		return true;
 	/* What an ICMP error quotes the body looks up, also behind options. */
 	if (ip->protocol != IPPROTO_ICMP)
 		return false;
-	return ip->ihl != 5 || l4 + 1 > (__u8 *)end || is_icmp_error(4, *l4);
+	return ip->ihl != 5 || l4 + 1 > (const __u8 *)end || is_icmp_error(4, *l4);
 }
 
-static __always_inline bool ipv6_may_match(void *l3, void *end)
+static __always_inline bool ipv6_may_match(const void *l3, const void *end)
 {
-	struct ipv6hdr *ip = l3;
+	const struct ipv6hdr *ip = l3;
 
-	if ((void *)(ip + 1) > end)
+	if ((const void *)(ip + 1) > end)
 		return true;
 	if (has_bit_ipv6(&ip->saddr) || has_bit_ipv6(&ip->daddr))
 		return true;
@@ -44,11 +44,11 @@ static __always_inline bool ipv6_may_match(void *l3, void *end)
 	return ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP;
 }
 
-static __always_inline bool ip_may_match(void *l3, void *end)
+static __always_inline bool ip_may_match(const void *l3, const void *end)
 {
-	__u8 *first = l3;
+	const __u8 *first = l3;
 
-	if ((void *)(first + 1) > end)
+	if ((const void *)(first + 1) > end)
 		return true;
 	/* No IP header: the body sees the outer packet. */
 	if (*first >> 4 == 4)
@@ -173,23 +173,32 @@ static __always_inline bool comes_to_nobody(struct __sk_buff *skb, const __u32 l
 	return true;
 }
 
+static __always_inline bool is_of_followed(const struct fast_header *header)
+{
+	if (header->words == 1)
+		return is_set(followed_bits, bit_of_ipv4(*header->src)) ||
+		       is_set(followed_bits, bit_of_ipv4(*header->dst));
+	return is_set(followed_bits, bit_of_ipv6((const void *)header->src)) ||
+	       is_set(followed_bits, bit_of_ipv6((const void *)header->dst));
+}
+
 /*
- * For certain of no follower, as most packets of the nodes themselves: a TCP segment or datagram of which neither address is followed, and nobody is
- * hidden behind a translation. A tunnel's packet is not: what matters is inside.
+ * A TCP segment or datagram of which neither address is followed: a follower's only behind a translation. A tunnel's packet is not: what matters is
+ * inside.
  */
+static __always_inline bool is_behind_at_most(const void *l3, const void *end, struct fast_header *header)
+{
+	return fast_header(l3, end, header) && !is_of_followed(header) &&
+	       (header->proto != IPPROTO_UDP || !tunnel_of_udp(header->l4));
+}
+
+/* For certain of no follower, as most packets of the nodes themselves: nobody is hidden behind a translation. */
 static __always_inline bool is_of_nobody(struct __sk_buff *skb, const __u32 l3, const __u8 hook)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct fast_header header;
 
-	if (!fast_header(data + l3, end, &header))
-		return false;
-	if (header.words == 1
-		    ? is_set(followed_bits, bit_of_ipv4(*header.src)) || is_set(followed_bits, bit_of_ipv4(*header.dst))
-		    : is_set(followed_bits, bit_of_ipv6((const void *)header.src)) ||
-			      is_set(followed_bits, bit_of_ipv6((const void *)header.dst)))
-		return false;
-	if (header.proto == IPPROTO_UDP && tunnel_of_udp(header.l4))
+	if (!is_behind_at_most(data + l3, end, &header))
 		return false;
 	return hook == KTRACE_HOOK_TC_IN ? comes_to_nobody(skb, l3, &header)
 					 : is_as_tracked(&header, conntrack_of((const struct sk_buff *)skb));

@@ -90,6 +90,19 @@ static __always_inline bool fast_header(const void *l3, const void *end, struct 
 	return (const void *)(header->l4 + 4) <= end && (header->proto == IPPROTO_TCP || header->proto == IPPROTO_UDP);
 }
 
+static __always_inline void set_fast_tuple(struct ktrace_tuple *tuple, const struct fast_header *header)
+{
+	if (header->words == 1) {
+		set_ipv4(tuple->src, *header->src);
+		set_ipv4(tuple->dst, *header->dst);
+	} else {
+		set_ipv6(tuple->src, (const void *)header->src);
+		set_ipv6(tuple->dst, (const void *)header->dst);
+	}
+	tuple->sport = (__u16)header->l4[0] << 8 | header->l4[1];
+	tuple->dport = (__u16)header->l4[2] << 8 | header->l4[3];
+}
+
 /* Fields of the IP layer, and where the next header begins. */
 struct ip_layer {
 	__u32 l4;

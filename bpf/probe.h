@@ -143,11 +143,27 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 	struct scratch *scratch;
 	struct ktrace_sighting *s;
 	struct parsed at = {};
+	struct fast_header header;
 	union first_bytes first;
-	unsigned long nfct = 0;
+	unsigned long nfct;
+	enum look look;
 
-	if (!locate(skb, false, &source) || look_at(&source, &first) == LOOK_NOBODYS)
+	if (!locate(skb, false, &source))
 		return 0;
+	look = look_at(&source, &first, &header);
+	if (look == LOOK_NOBODYS)
+		return 0;
+	nfct = ct ? number_of(ct) | info : conntrack_of(skb);
+	/* Most packets that NAT rewrites are strangers', behind this node's address. Their entry says so, also of those to a followed Service. */
+	if (look == LOOK_BEHIND &&
+	    !(nfct & ~NFCT_INFO_MASK ? is_of_followed_entry(nfct) : may_be_translated(&header, 0)))
+		return 0;
+	/* Before it is parsed, as in see_drop. */
+	netns = netns_of(skb, 0);
+	if (netns && !is_ours(netns)) {
+		COUNT(drop_foreign);
+		return 0;
+	}
 	scratch = bpf_map_lookup_elem(&scratches, &at_index);
 	if (!scratch) {
 		COUNT(matched);
@@ -159,24 +175,18 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 	/* Before the packet is matched, as at tc. */
 	scratch->filtered.generation = target_generation;
 	s->time_ns = bpf_ktime_get_ns();
-	netns = netns_of(skb, 0);
 	prepare(skb, netns, &at);
 	if (parse_packet_in_memory((__u64)(unsigned long)source.from, source.end,
 				   source.end + BPF_CORE_READ(skb, data_len), s, &at)) {
 		COUNT(unparsed);
 		return 0;
 	}
-	nfct = ct ? number_of(ct) | info : conntrack_of(skb);
 	if (!drop_is_matched(s, scratch, nfct) || (s->flags & KTRACE_CONNTRACK && !is_followed(s))) {
 		COUNT(unmatched);
 		return 0;
 	}
 	if (!netns) {
 		COUNT(drop_undecided);
-		return 0;
-	}
-	if (!is_ours(netns)) {
-		COUNT(drop_foreign);
 		return 0;
 	}
 	COUNT(matched);

@@ -151,22 +151,12 @@ static __always_inline bool is_entering(const struct ktrace_sighting *s, const s
 static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_key *key, __u32 *len)
 {
 	struct fast_header header;
-	const __u8 *l4;
 
 	if (!fast_header(l3, end, &header))
 		return false;
-	l4 = header.l4;
-	if (header.proto == IPPROTO_TCP && (l4 + 14 > (__u8 *)end || l4[13] & TCP_SYN_FIN_RST))
+	if (header.proto == IPPROTO_TCP && (header.l4 + 14 > (__u8 *)end || header.l4[13] & TCP_SYN_FIN_RST))
 		return false;
-	if (header.words == 1) {
-		set_ipv4(key->tuple.src, *header.src);
-		set_ipv4(key->tuple.dst, *header.dst);
-	} else {
-		set_ipv6(key->tuple.src, (const void *)header.src);
-		set_ipv6(key->tuple.dst, (const void *)header.dst);
-	}
-	key->tuple.sport = (__u16)l4[0] << 8 | l4[1];
-	key->tuple.dport = (__u16)l4[2] << 8 | l4[3];
+	set_fast_tuple(&key->tuple, &header);
 	key->proto = header.proto;
 	*len = header.len;
 	return true;
