@@ -49,6 +49,14 @@ for (const kernel of KERNELS) {
         // Each run that gets past the first look ends in one of these, whatever becomes of the packet then.
         for (const [name, count] of Object.entries(statsOf('pings-of-nobody'))) assert.equal(count, 0, name);
       });
+      for (const traffic of ['masqueraded-of-nobody', 'service-of-nobody'])
+        prove(`nobody’s packets are not parsed where NAT rewrites them: ${traffic}`, () => {
+          const runs = runsOf(traffic, 'nat');
+          assert.ok(runs >= 50, `nat ran ${runs} times`);
+          // At a pod's veth an answer under a Service's address is looked at, and that is less than half of what NAT has rewritten.
+          const { unmatched = Number.NaN } = statsOf(traffic);
+          assert.ok(unmatched * 2 < runs, `${unmatched} parsed in vain, nat ran ${runs} times`);
+        });
       prove('a followed pod’s packets are looked at, and each is accounted for', () => {
         const {
           matched = 0,

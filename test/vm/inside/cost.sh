@@ -3,7 +3,8 @@
 # BACKEND of the kernel's functions (fentry, kprobe). `TRACE OBJECT …` is node.ts. On stdout `cost BACKEND TRAFFIC BEFORE AFTER`, where the last two are what it says of itself then.
 #
 #   PREFIX-pod1 10.244.1.2 (followed), PREFIX-pod2 10.244.1.3 (not) ─ PREFIX-host1 ─ eth0 172.18.0.1 ─ 172.18.0.2 PREFIX-host2
-#   Service 10.96.0.99 → 172.18.0.2: one that no follower was told of
+#   Service 10.96.0.99 → 172.18.0.2: one that no follower was told of; 10.96.0.10:80 → 172.18.0.2:8080: one that the follower's pod is behind, as node.ts has it.
+#   host2 echoes on 8080. What pod2 sends it is masqueraded.
 set -eu
 prefix=$1
 read -ra trace <<< "$2"
@@ -14,9 +15,10 @@ shift 5
 work=$(mktemp -d)
 . "$(dirname "$0")/common.sh"
 tracer=
+echoing=
 
 cleanup() {
-	[ -z "$tracer" ] || kill "$tracer" 2> /dev/null || true
+	for job in $tracer $echoing; do kill "$job" 2> /dev/null || true; done
 	wait
 	for name in host1 host2 pod1 pod2; do ip netns del "$prefix-$name" 2> /dev/null || true; done
 	rm -rf "$work"
@@ -40,6 +42,9 @@ measure() {
 	"$@" > /dev/null || true
 	echo "cost $backend $traffic $before $(figures)"
 }
+
+# through ADDRESS PORT: bytes to host2 and back, in some hundred packets.
+through() { head -c 3000000 /dev/zero | within pod2 busybox nc "$1" "$2"; }
 
 for module in veth nf_conntrack nf_nat; do modprobe "$module"; done
 for name in host1 host2 pod1 pod2; do
@@ -68,6 +73,10 @@ done
 ip -n "$prefix-host2" route add 10.244.1.0/24 via 172.18.0.1
 within host1 sysctl -qw net.ipv4.ip_forward=1
 within host1 iptables -t nat -A PREROUTING -d 10.96.0.99 -j DNAT --to-destination 172.18.0.2
+within host1 iptables -t nat -A PREROUTING -d 10.96.0.10 -p tcp --dport 80 -j DNAT --to-destination 172.18.0.2:8080
+within host1 iptables -t nat -A POSTROUTING -s 10.244.1.3 -p tcp -j MASQUERADE
+nsenter "--net=/run/netns/$prefix-host2" -- busybox nc -ll -p 8080 -e /bin/cat &
+echoing=$!
 within pod1 ping -q -c 1 -W 10 10.96.0.99
 within pod2 ping -q -c 1 -W 10 10.96.0.99
 echo "network is up"
@@ -79,6 +88,8 @@ for backend; do
 	until_true "host1 is ready" grep -q '^{"ready"' "$work/said"
 	for ((round = 0; round < rounds; round++)); do
 		measure "$backend" pings-of-nobody within pod2 ping -q -f -c "$pings" -W 10 10.96.0.99
+		measure "$backend" masqueraded-of-nobody through 172.18.0.2 8080
+		measure "$backend" service-of-nobody through 10.96.0.10 80
 		measure "$backend" pings-followed within pod1 ping -q -f -c "$pings" -W 10 10.96.0.99
 		# Each is answered by an error about a translated flow.
 		measure "$backend" errors-of-nobody within pod2 ping -q -f -t 1 -c "$pings" -W 1 10.96.0.99
