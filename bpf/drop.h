@@ -95,8 +95,9 @@ static __always_inline enum look look_at(const struct source *source, union firs
 
 	if (source->end < sizeof(struct iphdr) || bpf_probe_read_kernel(first, sizeof(*first), source->from))
 		return LOOK_NOBODYS;
-	if (first->ip.version == 4 ? !ipv4_may_match(first, end)
-				   : first->ip.version != 6 || !ipv6_may_match(first, end))
+	if (first->ip.version == 4
+		    ? !ipv4_may_match(first, end)
+		    : first->ip.version != 6 || source->end < sizeof(struct ipv6hdr) || !ipv6_may_match(first, end))
 		return LOOK_NOBODYS;
 	return is_behind_at_most(first, end, header) ? LOOK_BEHIND : LOOK_CLOSER;
 }
@@ -111,8 +112,9 @@ static __always_inline bool is_of_followed_tuple(const struct nf_conntrack_tuple
 }
 
 /*
- * Whether an end of the connection is followed, before or after its translation; also where its entry cannot be read. Not inlined, as the next one: its
- * tuple, or keys, would make the program's stack, and those of the parsers that it calls, more than the 512 bytes that the verifier allows together.
+ * Whether an end of the connection is followed, before or after its translation; also where its entry cannot be read. Not inlined, as may_be_translated:
+ * this one's tuple and that one's key would make the program's stack, and those of the parsers that it calls, more than the 512 bytes that the verifier
+ * allows together.
  */
 static __noinline bool is_of_followed_entry(unsigned long nfct)
 {

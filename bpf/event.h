@@ -49,6 +49,7 @@ enum ktrace_flags {
 	KTRACE_CONNTRACK = 1 << 4, /* conntrack tuples are set */
 	KTRACE_CT_REPLY = 1 << 5, /* this packet is of the reply direction */
 	KTRACE_QUOTED = 1 << 6, /* an ICMP error: quoted is set */
+	KTRACE_NAT_LOCAL = 1 << 7, /* KTRACE_HOOK_NAT: at the hook of what the node sends or takes in itself */
 	KTRACE_L4 = 1 << 8, /* ports, TCP or ICMP fields are set */
 	KTRACE_CT_REMEMBERED = 1 << 9, /* conntrack was not attached here: learned at an earlier hook */
 	KTRACE_NOTHING_NEW = 1 << 10, /* sent only because every packet was asked for */
@@ -56,6 +57,7 @@ enum ktrace_flags {
 	KTRACE_EVERY = 1 << 12, /* a follower of one of its ends asked for every packet */
 	KTRACE_SNAP = 1 << 13, /* one asked for more than the headers */
 	KTRACE_VLAN = 1 << 14, /* vlan_tci is set: the frame, of a tunnel's packet the outer one, has a tag */
+	KTRACE_NAT_UNHOOKED = 1 << 15, /* KTRACE_HOOK_NAT: at none of netfilter's hooks */
 };
 
 enum ktrace_tunnel {
@@ -261,7 +263,7 @@ struct ktrace_stats {
 	__u64 unparsed; /* no IP, or shorter than its header */
 	__u64 no_body; /* the dispatcher found no body to call */
 	__u64 drop_undecided; /* a drop, or a step of the stack, of a followed address in an unknown network namespace */
-	__u64 drop_foreign; /* in another node's namespace: a drop of what may be a followed address, or a step of the stack of a followed one */
+	__u64 drop_foreign; /* in another node's namespace: a drop, or a step of the stack, of what may be a followed address */
 };
 
 #endif

@@ -11,8 +11,13 @@ struct ns_common {
 	unsigned int inum;
 };
 
+struct netns_ipv4 {
+	__u8 sysctl_icmp_echo_ignore_all;
+};
+
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
 };
 
 typedef struct {
@@ -27,6 +32,14 @@ struct net_device {
 struct dst_entry {
 	struct net_device *dev;
 	unsigned short flags;
+};
+
+struct rtable {
+	unsigned int rt_flags;
+};
+
+struct rt6_info {
+	__u32 rt6i_flags;
 };
 
 struct sock_common {
@@ -102,6 +115,9 @@ struct nf_conn {
 #pragma clang attribute pop
 
 #define SKB_DST_NOREF 1UL
+/* RTCF_LOCAL of IPv4, RTF_LOCAL of IPv6 */
+#define ROUTE_LOCAL (1U << 31)
+#define ICMP_ECHO 8
 #define DST_METADATA 0x0080
 #define NFCT_INFO_MASK 7UL
 /* enum in include/net/tcp_states.h */

@@ -55,7 +55,7 @@ static __always_inline void set_ipv6(__u32 *to, const struct in6_addr *address)
 	to[3] = address->in6_u.u6_addr32[3];
 }
 
-/* A TCP segment or datagram as it usually is, where it lies in the packet's linear bytes. */
+/* A TCP segment or datagram as it usually is: in the packet's linear bytes, or a copy of them. */
 struct fast_header {
 	const __u32 *src, *dst;
 	const __u8 *l4;

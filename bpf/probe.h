@@ -154,7 +154,7 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 	if (look == LOOK_NOBODYS)
 		return 0;
 	nfct = ct ? number_of(ct) | info : conntrack_of(skb);
-	/* Most packets that NAT rewrites are strangers', behind this node's address. Their entry says so, also of those to a followed Service. */
+	/* Most packets that NAT rewrites are strangers', behind this node's address. Where there is an entry, it decides: a Service's address alone is not enough then. */
 	if (look == LOOK_BEHIND &&
 	    !(nfct & ~NFCT_INFO_MASK ? is_of_followed_entry(nfct) : may_be_translated(&header, 0)))
 		return 0;
@@ -244,6 +244,26 @@ static __always_inline void emit_rewrite(struct ktrace_sighting *s, unsigned lon
 		bpf_map_update_elem(&rewrites, &key, &told, BPF_ANY);
 }
 
+/*
+ * At which of netfilter's hooks: PREROUTING or POSTROUTING, or LOCAL_OUT or LOCAL_IN (KTRACE_NAT_LOCAL). skb_iif is where a packet came in, and 0 of what the
+ * node itself sends. openvswitch and act_ct rewrite packets outside of the hooks; only a source shows that, by a packet that has no route yet.
+ */
+static __always_inline __u32 nat_hook_of(const struct sk_buff *skb, __u32 kind, __u8 ip_version)
+{
+	bool came_in = BPF_CORE_READ(skb, skb_iif);
+	const struct dst_entry *dst;
+	__u32 flags;
+
+	if (kind != NF_NAT_MANIP_SRC)
+		return came_in ? 0 : KTRACE_NAT_LOCAL;
+	dst = (const struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~SKB_DST_NOREF);
+	if (!dst || BPF_CORE_READ(dst, flags) & DST_METADATA)
+		return KTRACE_NAT_SOURCE | KTRACE_NAT_UNHOOKED;
+	flags = ip_version == 6 ? BPF_CORE_READ((const struct rt6_info *)dst, rt6i_flags)
+				: BPF_CORE_READ((const struct rtable *)dst, rt_flags);
+	return KTRACE_NAT_SOURCE | (came_in && flags & ROUTE_LOCAL ? KTRACE_NAT_LOCAL : 0);
+}
+
 /* This runs before the header is changed. User space gets the result from the entry, by the direction and kind of the rewrite. */
 static __always_inline int see_nat(const struct sk_buff *skb, const struct nf_conn *ct, __u32 kind, __u32 dir)
 {
@@ -252,8 +272,7 @@ static __always_inline int see_nat(const struct sk_buff *skb, const struct nf_co
 	s = see_in_stack(skb, ct, dir ? IP_CT_IS_REPLY : 0, KTRACE_HOOK_NAT, SCRATCH_NAT);
 	if (!s)
 		return 0;
-	if (kind == NF_NAT_MANIP_SRC)
-		s->flags |= KTRACE_NAT_SOURCE;
+	s->flags |= nat_hook_of(skb, kind, s->ip_version);
 	emit_rewrite(s, number_of(ct), kind | dir << 1);
 	return 0;
 }
@@ -320,6 +339,30 @@ static __always_inline int see_icmp(const struct sk_buff *skb, const __u8 hook, 
 	return 0;
 }
 
+/*
+ * icmp_echo is entered also where net.ipv4.icmp_echo_ignore_all lets it answer nothing, and for ICMP_EXT_ECHO, which is answered where it is enabled. Over
+ * IPv6 it is icmpv6_rcv that asks its setting; icmpv6_echo_reply itself leaves out what goes to multicast or anycast where that is set.
+ */
+static __always_inline int see_echo(const struct sk_buff *skb, const __u32 index)
+{
+	const struct dst_entry *dst = (const struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~SKB_DST_NOREF);
+	const struct net *net = BPF_CORE_READ(dst, dev, nd_net.net);
+	struct ktrace_sighting *s;
+
+	/* An int before it was a byte: the first one is read. */
+	if (bpf_core_field_exists(net->ipv4.sysctl_icmp_echo_ignore_all) &&
+	    BPF_CORE_READ(net, ipv4.sysctl_icmp_echo_ignore_all))
+		return 0;
+	s = see_in_stack(skb, 0, 0, KTRACE_HOOK_ECHO_ANSWERED, index);
+	if (!s)
+		return 0;
+	if (s->icmp_type == ICMP_ECHO)
+		emit_in_stack(s);
+	else
+		COUNT(counted);
+	return 0;
+}
+
 #define CT(argument) ((const struct nf_conn *)(unsigned long)(argument))
 #define SKB(argument) ((const struct sk_buff *)(unsigned long)(argument))
 
@@ -355,7 +398,7 @@ static __always_inline int see_icmp(const struct sk_buff *skb, const __u8 hook, 
 	})
 #define BODY_ICMP_RECEIVE(arg, at) see_icmp(SKB(arg(ctx, at[0])), KTRACE_HOOK_ICMP_RECEIVED, SCRATCH_ICMP_RECEIVE)
 #define BODY_ICMP6_RECEIVE(arg, at) see_icmp(SKB(arg(ctx, at[0])), KTRACE_HOOK_ICMP_RECEIVED, SCRATCH_ICMP6_RECEIVE)
-#define BODY_ICMP_ECHO(arg, at) see_icmp(SKB(arg(ctx, at[0])), KTRACE_HOOK_ECHO_ANSWERED, SCRATCH_ICMP_ECHO)
+#define BODY_ICMP_ECHO(arg, at) see_echo(SKB(arg(ctx, at[0])), SCRATCH_ICMP_ECHO)
 #define BODY_ICMP6_ECHO(arg, at) see_icmp(SKB(arg(ctx, at[0])), KTRACE_HOOK_ECHO_ANSWERED, SCRATCH_ICMP6_ECHO)
 
 #endif

@@ -1,6 +1,6 @@
 import { addressText } from '../util/address.ts';
 import { FLAG, HOOK, SIGHTING, TUNNEL, TUPLE } from './layout.ts';
-import type { ConntrackSeen, Sighting, Tuple } from './sighting.ts';
+import type { ConntrackSeen, Rewrite, Sighting, Tuple } from './sighting.ts';
 import type { TunnelKind } from './types.ts';
 
 /** Bytes before each record in a batch: its length (u32, little endian) and four zero bytes. */
@@ -60,8 +60,7 @@ function decodeSighting(view: DataView, at: number, length: number): Sighting {
             location: view.getBigUint64(at + SIGHTING.dropLocation, true),
           }
         : undefined,
-    rewrite:
-      hook !== HOOK.nat || (flags & FLAG.quoted) !== 0 ? undefined : (flags & FLAG.natSource) !== 0 ? 'source' : 'destination',
+    rewrite: hook !== HOOK.nat || (flags & FLAG.quoted) !== 0 ? undefined : decodeRewrite(flags),
     sent: hook === HOOK.icmpSent ? decodeIcmp(view, at) : undefined,
     payloadHash: view.getUint32(at + SIGHTING.payloadHash, true),
     data: new Uint8Array(view.buffer, view.byteOffset + at + SIGHTING.data, dataBytes),
@@ -88,6 +87,13 @@ export function decodeTuple(view: DataView, at: number): Tuple {
     sport: view.getUint16(at + TUPLE.sport, true),
     dport: view.getUint16(at + TUPLE.dport, true),
   };
+}
+
+function decodeRewrite(flags: number): Rewrite {
+  const isLocal = (flags & FLAG.natLocal) !== 0;
+  if ((flags & FLAG.natSource) === 0) return { end: 'destination', hook: isLocal ? 'output' : 'prerouting' };
+  if ((flags & FLAG.natUnhooked) !== 0) return { end: 'source', hook: undefined };
+  return { end: 'source', hook: isLocal ? 'input' : 'postrouting' };
 }
 
 function decodeFragment(view: DataView, at: number, flags: number): { offset: number; more: boolean } {

@@ -195,6 +195,7 @@ export const FLAG = {
   conntrack: 16,
   ctReply: 32,
   quoted: 64,
+  natLocal: 128,
   l4: 256,
   ctRemembered: 512,
   nothingNew: 1024,
@@ -202,6 +203,7 @@ export const FLAG = {
   every: 4096,
   snap: 8192,
   vlan: 16384,
+  natUnhooked: 32768,
 } as const;
 
 /** `enum ktrace_tunnel`. */

@@ -3,7 +3,7 @@
  * 64-bit kernel values are bigint. Addresses are canonical text.
  */
 
-import type { TunnelKind } from './types.ts';
+import type { NatHook, TunnelKind } from './types.ts';
 
 /** Addresses and ports of one direction. For ICMP echo: `sport` is the id, `dport` is 0. */
 export interface Tuple {
@@ -28,6 +28,12 @@ export interface ConntrackSeen {
 
 /** What the stack does with a packet between its interfaces, seen by fentry or kprobe: no hops. */
 export type StackHook = 'nat' | 'confirmed' | 'icmp-sent' | 'icmp-received' | 'echo-answered';
+
+/** `hook`: undefined where it is known to be none of netfilter's. */
+export interface Rewrite {
+  end: 'source' | 'destination';
+  hook: NatHook | undefined;
+}
 
 export interface Sighting {
   /** CLOCK_MONOTONIC. */
@@ -65,8 +71,8 @@ export interface Sighting {
   /** The tag of the frame (IEEE 802.1Q), of a tunnel's packet that of the outer one. */
   vlan: { id: number } | undefined;
   drop: { reason: number; location: bigint } | undefined;
-  /** `nat`, and no ICMP error: which end is about to be rewritten; `conntrack` says to what. */
-  rewrite: 'source' | 'destination' | undefined;
+  /** `nat`, and no ICMP error: which end is about to be rewritten, and where; `conntrack` says to what. */
+  rewrite: Rewrite | undefined;
   /** `icmp-sent`: the error that is about to be made; the packet is the one that it is about. */
   sent: { type: number; code: number; mtu: number } | undefined;
   /** Hash of the first payload bytes. */

@@ -42,6 +42,9 @@ export interface Endpoint {
   world?: true;
 }
 
+/** Where in netfilter a packet was rewritten: the destination before routing, the source after it, with hooks of their own for what the node itself sends (`output`) or takes in (`input`). */
+export type NatHook = 'prerouting' | 'output' | 'postrouting' | 'input';
+
 /** What NAT did to a packet. For a reply it is the way back: `before` is what the packet carried, `after` what it got. */
 export interface Translation {
   /** `dnat`: the flow's destination was rewritten (on a reply: its source, back). `snat`: the flow's source (on a reply: its destination, back). */
@@ -54,6 +57,8 @@ export interface Translation {
   chains?: string[];
   /** `kprobe`: the kernel's function that rewrites packets was seen at this one. `conntrack`: read off the connection's entry. */
   seenBy: 'kprobe' | 'conntrack';
+  /** `kprobe` only; not of conversations, nor of what an ICMP error is about. */
+  hook?: NatHook;
   /** `kprobe` only: when, in nanoseconds since the packet's `time`; negative for one that the node itself sends, before its first hop. */
   atNs?: number;
   /**

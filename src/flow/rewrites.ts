@@ -30,12 +30,13 @@ function rewriteOf(sighting: Sighting, startNs: bigint, hasPorts: boolean): Tran
   const { conntrack, rewrite, tuple } = sighting;
   if (conntrack === undefined || rewrite === undefined) return undefined;
   const other = conntrack.isReply ? conntrack.original : conntrack.reply;
-  const isSource = rewrite === 'source';
+  const isSource = rewrite.end === 'source';
   const before = isSource ? source(tuple, hasPorts) : destination(tuple, hasPorts);
   const after = isSource ? destination(other, hasPorts) : source(other, hasPorts);
   if (isSame(before, after)) return undefined;
   const kind = isSource === conntrack.isReply ? 'dnat' : 'snat';
-  return { kind, before, after, seenBy: 'kprobe', atNs: Number(sighting.timeNs - startNs) };
+  const hook = rewrite.hook === undefined ? {} : { hook: rewrite.hook };
+  return { kind, before, after, seenBy: 'kprobe', ...hook, atNs: Number(sighting.timeNs - startNs) };
 }
 
 function source({ src, sport }: Tuple, hasPorts: boolean): Endpoint {

@@ -148,7 +148,8 @@ function isTranslation(value: unknown): boolean {
     isText(value['kind']) &&
     isEndpoint(value['before']) &&
     isEndpoint(value['after']) &&
-    isMissingOr(value['chains'], (chains) => isList(chains, isText))
+    isMissingOr(value['chains'], (chains) => isList(chains, isText)) &&
+    isMissingOr(value['hook'], isText)
   );
 }
 

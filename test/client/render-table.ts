@@ -242,7 +242,14 @@ export const RENDER_TABLE: [string, KtraceEvent][] = [
     packet({
       ...{ id: '9m', time, src: frontend, dst: web, tcp: { flags: 'S', seq: 1, ack: 0 }, hops: across, verdict: 'delivered' },
       nat: [
-        { kind: 'dnat', before: web, after: { ...master, port: 8080 }, service: 'default/web', seenBy: 'kprobe' },
+        {
+          kind: 'dnat',
+          before: web,
+          after: { ...master, port: 8080 },
+          service: 'default/web',
+          seenBy: 'kprobe',
+          hook: 'prerouting',
+        },
         { kind: 'snat', before: frontend, after: { ip: '10.244.1.0', port: 41512, node: 'host1' }, seenBy: 'kprobe' },
       ],
     }),

@@ -98,6 +98,24 @@ test('an ICMP error brings its quoted flow, a drop its reason and place, a fragm
   assert.equal(sighting.conntrack, undefined);
 });
 
+test('a rewrite brings its end and the hook of netfilter that it is done at, an ICMP error that NAT translates none', () => {
+  const of = (flags: number): Uint8Array => record({ hook: HOOK.nat, flags, proto: 6 });
+  const source = FLAG.natSource;
+  const { sightings } = decode(
+    batch([
+      ...[0, FLAG.natLocal, source, source | FLAG.natLocal, source | FLAG.natUnhooked, source | FLAG.quoted].map(of),
+      record({ hook: HOOK.tcOut, flags: FLAG.natLocal, proto: 6 }),
+    ]),
+  );
+  assert.deepEqual(
+    sightings.map(({ rewrite }) => (rewrite === undefined ? 'none' : `${rewrite.end} ${rewrite.hook ?? 'nowhere'}`)),
+    [
+      ...['destination prerouting', 'destination output', 'source postrouting', 'source input'],
+      ...['source nowhere', 'none', 'none'],
+    ],
+  );
+});
+
 test('without an L4 header there are no TCP and no ICMP facts', () => {
   const sightings = decode(batch([record({ hook: 1, proto: 6 }), record({ hook: 1, proto: 1 })])).sightings;
   assert.deepEqual(

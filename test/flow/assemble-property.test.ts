@@ -109,7 +109,16 @@ test('what the stack does with a packet is told of that packet alone, whichever 
         // NAT of the packet that has just been seen: its own number is the port it is translated to.
         const port = (seen.tcp?.seq ?? 0) / 1448 + 1;
         const reply = tuple('10.244.2.10', port, '10.244.1.2', 40_000);
-        assembler.add({ ...seen, entry: false, hook: 'nat', rewrite: 'destination', conntrack: conntrack(seen.tuple, reply) }, 0);
+        assembler.add(
+          {
+            ...seen,
+            entry: false,
+            hook: 'nat',
+            rewrite: { end: 'destination', hook: 'prerouting' },
+            conntrack: conntrack(seen.tuple, reply),
+          },
+          0,
+        );
       }
       assembler.flush();
       assert.equal(told.length, all.length);

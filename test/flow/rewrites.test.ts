@@ -10,8 +10,24 @@ const SYN = { tcp: { flags: 2, seq: 100, ack: 0 } };
 
 /** A SYN's rewrites as nf_nat_manip_pkt does them: the destination before routing, the source after it. */
 const REWRITES: Partial<Sighting>[] = [
-  { ...SYN, timeNs: 1100n, hook: 'nat', ifindex: POD, tuple: POD_TO_SERVICE, conntrack: MASQUERADED, rewrite: 'destination' },
-  { ...SYN, timeNs: 1300n, hook: 'nat', ifindex: POD, tuple: POD_TO_ENDPOINT, conntrack: MASQUERADED, rewrite: 'source' },
+  {
+    ...SYN,
+    timeNs: 1100n,
+    hook: 'nat',
+    ifindex: POD,
+    tuple: POD_TO_SERVICE,
+    conntrack: MASQUERADED,
+    rewrite: { end: 'destination', hook: 'prerouting' },
+  },
+  {
+    ...SYN,
+    timeNs: 1300n,
+    hook: 'nat',
+    ifindex: POD,
+    tuple: POD_TO_ENDPOINT,
+    conntrack: MASQUERADED,
+    rewrite: { end: 'source', hook: 'postrouting' },
+  },
 ];
 
 test('a rewrite that was seen joins its packet as no hop, with its time, and once beside what conntrack tells', () => {
@@ -35,6 +51,7 @@ test('a rewrite that was seen joins its packet as no hop, with its time, and onc
       before: { ip: '10.96.0.10', port: 80 },
       after: { ip: '10.244.2.10', port: 8080 },
       seenBy: 'kprobe',
+      hook: 'prerouting',
       atNs: 100,
     },
     {
@@ -42,6 +59,7 @@ test('a rewrite that was seen joins its packet as no hop, with its time, and onc
       before: { ip: '10.244.1.2', port: 40_000 },
       after: { ip: '192.168.0.1', port: 50_000 },
       seenBy: 'kprobe',
+      hook: 'postrouting',
       atNs: 300,
     },
   ]);
@@ -92,9 +110,15 @@ test('a reply’s rewrites are the same translations on their way back', () => {
   const reply = { ...MASQUERADED, isReply: true };
   const wire = tuple('10.244.2.10', 8080, '192.168.0.1', 50_000);
   assembler.add(sighting({ tuple: wire, ifindex: UPLINK, entry: true }), 0);
-  assembler.add(sighting({ timeNs: 1100n, hook: 'nat', tuple: wire, conntrack: reply, rewrite: 'destination' }), 0);
+  assembler.add(
+    sighting({ timeNs: 1100n, hook: 'nat', tuple: wire, conntrack: reply, rewrite: { end: 'destination', hook: 'prerouting' } }),
+    0,
+  );
   const back = tuple('10.244.2.10', 8080, '10.244.1.2', 40_000);
-  assembler.add(sighting({ timeNs: 1200n, hook: 'nat', tuple: back, conntrack: reply, rewrite: 'source' }), 0);
+  assembler.add(
+    sighting({ timeNs: 1200n, hook: 'nat', tuple: back, conntrack: reply, rewrite: { end: 'source', hook: 'postrouting' } }),
+    0,
+  );
   assembler.flush();
   const { nat, dir } = told[0]!.event;
   assert.equal(dir, 'reply');

@@ -46,6 +46,8 @@ export function readReports(lines: readonly string[]): Map<string, NodeReport> {
 function factOf(packet: PacketEvent): string | undefined {
   const { tcp, icmp, nat = [], hops, drop } = packet;
   if (tcp !== undefined && !tcp.flags.includes('S')) return undefined;
+  // Who asks whom for his link address, and when, is the neighbours' matter.
+  if (packet.proto === 'icmp6' && icmp?.about === undefined && icmp?.seq === undefined) return undefined;
   const about = icmp?.about;
   return [
     packet.proto,

@@ -58,9 +58,11 @@ function joinNat(parts: Part[], names: NameBook): Translation[] {
     for (const translation of event.nat ?? []) {
       const { kind, before, after } = translation;
       const key = `${kind} ${before.ip} ${before.port ?? ''} ${after.ip} ${after.port ?? ''}`;
+      const named = { ...translation, before: names.named(before), after: names.named(after) };
       const known = seen.get(key);
-      if (known !== undefined && (known.service !== undefined || translation.service === undefined)) continue;
-      seen.set(key, { ...translation, before: names.named(before), after: names.named(after) });
+      // One node names the Service, another has seen it done: each adds what it knows.
+      if (known === undefined) seen.set(key, named);
+      else seen.set(key, known.seenBy === 'kprobe' ? { ...named, ...known } : { ...known, ...named });
     }
   }
   return [...seen.values()];

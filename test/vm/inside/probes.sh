@@ -86,7 +86,7 @@ KTRACE_POD_RATE=1 nsenter "--net=/run/netns/$prefix-host1" -- "${trace[@]}" "$ob
 tracer=$!
 watched=("$tracer")
 until_true "host3 is ready" grep -q '^{"ready"' "$work/host3"
-within pod1 ping -f -q -c 5000 -W 1 10.244.1.1
+within pod1 ping -f -q -c 1500 -W 1 10.244.1.1
 kill "$tracer"
 until_true "host3 has told all" grep -q '^{"counts"' "$work/host3"
 tracer=
@@ -94,6 +94,7 @@ sed 's/^/host3 /' "$work/host3"
 
 only() { echo "-all$(printf ',+%s' "$@")"; }
 examine everything "${doctor[@]}" "$object" auto
+examine by-kprobe "${doctor[@]}" "$object" kprobe
 examine no-sys-admin setpriv --inh-caps=-all --bounding-set "$(only bpf perfmon net_admin)" "${doctor[@]}" "$object" auto
 # Debian's own default is above what PERFMON is enough for.
 sysctl -qw kernel.perf_event_paranoid=2

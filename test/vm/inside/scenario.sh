@@ -5,8 +5,9 @@
 # KTRACE_CLOCK_JUMP_S, where it is set, is by how many seconds the machine's clock is set forward while both trace. In a guest only.
 #
 #   PREFIX-pod1 10.244.1.2 ─ vethpod1 ─ cni0 10.244.1.1 ─ PREFIX-host1 172.18.0.1 ═ flannel.1 ═ 172.18.0.2 PREFIX-host2 ─ … ─ 10.244.2.2 PREFIX-pod2
-#   Service 10.96.0.10: 80/tcp → 10.244.2.2:8080 (answers), 53/udp → 10.244.2.2:5353 (nobody listens). host2 forwards nothing to port 81.
-#   Service 10.96.0.11: 80/tcp → 10.244.1.2:8080 (answers, pod1 itself among others), and as NodePort 172.18.0.1:30080. What pods send elsewhere is masqueraded.
+#   Service 10.96.0.10: 80/tcp → 10.244.2.2:8080 (answers), 53/udp → 10.244.2.2:5353 (nobody listens), 54/udp → 10.244.2.2:5454 (host2 prohibits it). host2 forwards nothing to port 81.
+#   By IPv6 pod N is fd00:244:N::2, and Service fd00:96::10: 53/udp → [fd00:244:2::2]:5353 (nobody listens).
+#   Service 10.96.0.11: 80/tcp → 10.244.1.2:8080 (answers, pod1 itself and host1 among others), and as NodePort 172.18.0.1:30080. What pods send elsewhere is masqueraded.
 set -eu
 prefix=$1
 shift
@@ -37,10 +38,17 @@ make_node() {
 	ip -n "$pod" addr add "10.244.$n.2/24" dev eth0
 	ip -n "$pod" link set eth0 up
 	ip -n "$pod" route add default via "10.244.$n.1"
+	ip -n "$host" addr add "fd00:244:$n::1/64" dev cni0 nodad
+	ip -n "$pod" addr add "fd00:244:$n::2/64" dev eth0 nodad
+	ip -n "$pod" route add default via "fd00:244:$n::1"
+	within "host$n" sysctl -qw net.ipv6.conf.all.forwarding=1 net.bridge.bridge-nf-call-ip6tables=1
+	within "host$n" ip6tables -t nat -A PREROUTING -d fd00:96::10 -p udp --dport 53 -j DNAT --to-destination "[fd00:244:2::2]:5353"
 	within "host$n" sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1
 	within "host$n" iptables -t nat -A PREROUTING -d 10.96.0.10 -p tcp --dport 80 -j DNAT --to-destination 10.244.2.2:8080
 	within "host$n" iptables -t nat -A PREROUTING -d 10.96.0.10 -p udp --dport 53 -j DNAT --to-destination 10.244.2.2:5353
+	within "host$n" iptables -t nat -A PREROUTING -d 10.96.0.10 -p udp --dport 54 -j DNAT --to-destination 10.244.2.2:5454
 	within "host$n" iptables -t nat -A PREROUTING -d 10.96.0.11 -p tcp --dport 80 -j DNAT --to-destination 10.244.1.2:8080
+	within "host$n" iptables -t nat -A OUTPUT -d 10.96.0.11 -p tcp --dport 80 -j DNAT --to-destination 10.244.1.2:8080
 	within "host$n" iptables -t nat -A PREROUTING -d "172.18.0.$n" -p tcp --dport 30080 -j DNAT --to-destination 10.244.1.2:8080
 	within "host$n" iptables -t nat -A POSTROUTING -s "10.244.$n.0/24" ! -d 10.244.0.0/16 -j MASQUERADE
 	within "host$n" iptables -t nat -A POSTROUTING -s "10.244.$n.2" -d "10.244.$n.2" -j MASQUERADE
@@ -61,10 +69,12 @@ make_tunnel() {
 	ip -n "$host" neigh add "10.244.$peer.0" lladdr "0a:00:00:00:00:0$peer" dev flannel.1
 	ip netns exec "$host" bridge fdb add "0a:00:00:00:00:0$peer" dev flannel.1 dst "172.18.0.$peer"
 	ip -n "$host" route add "10.244.$peer.0/24" via "10.244.$peer.0" dev flannel.1 onlink
+	ip -n "$host" neigh add "fd00:244:$peer::" lladdr "0a:00:00:00:00:0$peer" dev flannel.1
+	ip -n "$host" route add "fd00:244:$peer::/64" via "fd00:244:$peer::" dev flannel.1 onlink
 }
 
 start_node() {
-	nsenter "--net=/run/netns/$prefix-host$1" -- "${command[@]}" "host$1" 10.244.1.2 10.244.2.2 > "$work/host$1" 2>&1 &
+	nsenter "--net=/run/netns/$prefix-host$1" -- "${command[@]}" "host$1" 10.244.1.2 10.244.2.2 fd00:244:1::2 fd00:244:2::2 > "$work/host$1" 2>&1 &
 	jobs+=($!)
 }
 
@@ -77,6 +87,7 @@ ip -n "$prefix-host1" link add eth0 type veth peer name eth0 netns "$prefix-host
 make_tunnel 1 2
 make_tunnel 2 1
 within host2 iptables -A FORWARD -d 10.244.2.2 -p tcp --dport 81 -j DROP
+within host2 iptables -A FORWARD -d 10.244.2.2 -p udp --dport 5454 -j REJECT --reject-with icmp-admin-prohibited
 echo "network is up"
 
 nsenter "--net=/run/netns/$prefix-pod2" -- busybox nc -ll -p 8080 -e /bin/cat &
@@ -97,7 +108,16 @@ syn=$!
 until_true "host2 tells the SYN that it drops" grep -q '"dst":{[^}]*"port":81[,}].*"drop"' "$work/host2"
 kill "$syn"
 within pod1 bash -c 'echo hello > /dev/udp/10.96.0.10/53'
+within pod1 bash -c 'echo hello > /dev/udp/10.96.0.10/54'
 within pod1 ping -q -c 1 -W 1 -t 1 10.244.2.2 || true
+# One whose time is over behind the tunnel, as the Service's.
+within pod1 sysctl -qw net.ipv4.ip_default_ttl=2
+within pod1 bash -c 'echo hello > /dev/udp/10.96.0.10/53'
+within pod1 sysctl -qw net.ipv4.ip_default_ttl=64
+# Taken in by the node, and left without an answer.
+within host1 sysctl -qw net.ipv4.icmp_echo_ignore_all=1
+within pod1 ping -q -c 1 -W 1 10.244.1.1 || true
+within host1 sysctl -qw net.ipv4.icmp_echo_ignore_all=0
 # Through NAT to outside, and the port unreachable that comes back to the masqueraded address.
 within pod1 ping -q -c 1 -W 10 172.18.0.2
 within pod1 bash -c 'echo hello > /dev/udp/172.18.0.2/9'
@@ -105,8 +125,14 @@ within pod1 bash -c 'echo hello > /dev/udp/172.18.0.2/9'
 ip -n "$prefix-host1" route add unreachable 198.51.100.0/24
 within pod1 bash -c 'echo hello > /dev/udp/198.51.100.7/9'
 within pod1 bash -c 'exec 3<> /dev/tcp/10.96.0.11/80; echo hello >&3; read -r -t 20 answer <&3; echo "from itself: $answer"'
+within host1 bash -c 'exec 3<> /dev/tcp/10.96.0.11/80; echo hello >&3; read -r -t 20 answer <&3; echo "by the node itself: $answer"'
 within host2 bash -c 'exec 3<> /dev/tcp/172.18.0.1/30080; echo hello >&3; read -r -t 20 answer <&3; echo "by the NodePort: $answer"'
-# A datagram that does not fit through the tunnel, behind a Service.
+within pod1 ping -q -c 1 -W 10 fd00:244:2::2
+within pod1 ping -q -c 1 -W 1 -t 1 fd00:244:2::2 || true
+within pod1 bash -c 'echo hello > /dev/udp/fd00:96::10/53'
+# A datagram that does not fit through the tunnel, behind a Service; of IPv6 first, which no device with less than 1280 bytes has.
+ip -n "$prefix-host1" link set flannel.1 mtu 1280
+within pod1 bash -c 'head -c 1300 /dev/zero > /dev/udp/fd00:96::10/53'
 ip -n "$prefix-host1" link set flannel.1 mtu 1000
 within pod1 bash -c 'head -c 1300 /dev/zero > /dev/udp/10.96.0.10/53'
 if [ -n "${KTRACE_CLOCK_JUMP_S:-}" ]; then

@@ -97,8 +97,9 @@ function rowOf(step: Step, packet: PacketEvent): DrawnRow {
 }
 
 function translationRow(translation: Translation, node: string | undefined, isBack: boolean): DrawnRow {
-  const { kind, before, after, service, chains = [], atNs, seenBy } = translation;
-  const what = `${kind.toUpperCase()}${isBack ? ' back' : ''}${service === undefined ? '' : ` for ${service}`}`;
+  const { kind, before, after, service, chains = [], hook, atNs, seenBy } = translation;
+  const words = [kind.toUpperCase(), isBack ? 'back' : '', hook ?? '', service === undefined ? '' : `for ${service}`];
+  const what = words.filter((word) => word !== '').join(' ');
   const told = row(
     ...([
       'translation',

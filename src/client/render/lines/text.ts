@@ -96,11 +96,11 @@ function translationWords(event: Told, detail: Detail, paint: Palette): string[]
   });
 }
 
-function chainsText({ service, chains, seenBy }: Translation, paint: Palette): string {
+function chainsText({ service, chains, hook, seenBy }: Translation, paint: Palette): string {
   const parts = [
     ...(service === undefined ? [] : [`svc ${escapeText(service)}`]),
     ...(chains === undefined || chains.length === 0 ? [] : [chains.map(escapeText).join('>')]),
-    `by ${escapeText(seenBy)}`,
+    `${hook === undefined ? '' : `in ${escapeText(hook)} `}by ${escapeText(seenBy)}`,
   ];
   return paint.dim(` [${parts.join(' ')}]`);
 }
