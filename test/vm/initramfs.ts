@@ -10,20 +10,14 @@ const BUSYBOX = '/bin/busybox';
 /** Writes an initramfs to `file` that mounts the share `root` read-only, lays a tmpfs over it, and runs `command` there. */
 export function writeInitramfs(file: string, image: KernelImage, command: string): void {
   const folder = `${file}.d`;
-  const modules = inLoadOrder(readFileSync(join(image.modules, image.release, 'modules.dep'), 'utf8'), BOOT_MODULES);
+  const listed = (name: string): string => readFileSync(join(image.modules, image.release, name), 'utf8');
+  const modules = inLoadOrder(listed('modules.dep'), BOOT_MODULES, listed('modules.builtin'));
   for (const name of ['bin', 'modules', 'proc', 'sys', 'dev', 'lower', 'upper', 'new'])
     mkdirSync(join(folder, name), { recursive: true });
   try {
     copyFileSync(BUSYBOX, join(folder, 'bin/busybox'));
-    for (const path of modules) copyFileSync(join(image.modules, image.release, path), join(folder, 'modules', basename(path)));
-    writeFileSync(
-      join(folder, 'init'),
-      init(
-        modules.map((path) => basename(path)),
-        image,
-      ),
-      { mode: 0o755 },
-    );
+    for (const path of modules) writeModule(join(image.modules, image.release, path), join(folder, 'modules', fileOf(path)));
+    writeFileSync(join(folder, 'init'), init(modules.map(fileOf), image), { mode: 0o755 });
     writeFileSync(join(folder, 'run'), inside(command), { mode: 0o755 });
     execFileSync('sh', ['-c', 'find . | cpio --quiet -o -H newc > "$0"', file], { cwd: folder });
   } finally {
@@ -31,8 +25,21 @@ export function writeInitramfs(file: string, image: KernelImage, command: string
   }
 }
 
-/** Paths of these modules and of all they need, each after what it needs. `dep` is the text of modules.dep. */
-export function inLoadOrder(dep: string, names: readonly string[]): string[] {
+/** What busybox loads is not compressed. */
+function fileOf(path: string): string {
+  return basename(path).replace(/\.xz$/, '');
+}
+
+function writeModule(from: string, to: string): void {
+  if (from.endsWith('.xz')) writeFileSync(to, execFileSync('xz', ['-dc', from], { maxBuffer: 64 << 20 }));
+  else copyFileSync(from, to);
+}
+
+/**
+ * Paths of these modules and of all they need, each after what it needs; not of those that are part of the kernel itself. `dep` and `builtin` are the
+ * texts of modules.dep and modules.builtin.
+ */
+export function inLoadOrder(dep: string, names: readonly string[], builtin: string): string[] {
   const needs = new Map<string, string[]>();
   for (const line of dep.split('\n')) {
     const [path, rest] = line.split(':');
@@ -44,8 +51,10 @@ export function inLoadOrder(dep: string, names: readonly string[]): string[] {
     for (const needed of [...(needs.get(path) ?? [])].reverse()) ordered.add(needed);
     ordered.add(path);
   };
+  const among = (paths: Iterable<string>, name: string) => [...paths].find((path) => basename(path).split('.')[0] === name);
   for (const name of names) {
-    const path = [...needs.keys()].find((candidate) => basename(candidate).split('.')[0] === name);
+    if (among(builtin.split('\n'), name) !== undefined) continue;
+    const path = among(needs.keys(), name);
     if (path === undefined) throw new Error(`The kernel package has no module ${name}`);
     add(path);
   }

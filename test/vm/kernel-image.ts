@@ -27,7 +27,14 @@ export async function kernelImage(kernel: Kernel, cache = defaultCache()): Promi
   const release = image.replace(/^linux-image-/, '');
   const root = join(cache, image);
   if (!existsSync(root)) await unpack(image, release, root, cache);
-  return { release, vmlinuz: join(root, 'boot', `vmlinuz-${release}`), modules: join(root, 'lib/modules') };
+  const places = [`boot/vmlinuz-${release}`, `lib/modules/${release}/vmlinuz`, `usr/lib/modules/${release}/vmlinuz`].map((path) =>
+    join(root, path),
+  );
+  const vmlinuz = places.find((path) => existsSync(path));
+  if (vmlinuz === undefined) throw new Error(`${image} has none of ${places.join(', ')}`);
+  const modules = ['lib/modules', 'usr/lib/modules'].map((path) => join(root, path)).find((path) => existsSync(path));
+  if (modules === undefined) throw new Error(`${image} has no modules`);
+  return { release, vmlinuz, modules };
 }
 
 /** The same for a test, which is skipped for this reason where apt has none; throws where `KTRACE_REQUIRE` wants a vm. */
