@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseBytes } from '../../src/cli/options/bytes.ts';
 import { parseCount, parseDuration } from '../../src/cli/options/duration.ts';
 import { errorText, exitCodeOf } from '../../src/cli/options/report-error.ts';
 import { KtraceError } from '../../src/util/errors.ts';
@@ -17,6 +18,20 @@ test('durations are read in all their units', () => {
   for (const text of ['', '10', 's', '-1s', '1d', '10s ', '0s', '1000h', 'ten']) {
     assert.throws(() => parseDuration('--for', text), { code: 'KTRACE_E_ARGUMENT', exitCode: 2 }, text);
   }
+});
+
+test('bytes are read as Kubernetes writes them', () => {
+  const MiB = 2 ** 20;
+  for (const [text, bytes] of [
+    ['16777216', 16 * MiB],
+    ['512Mi', 512 * MiB],
+    ['2Gi', 2048 * MiB],
+    ['1G', 1e9],
+    ['1Ti', 2 ** 40],
+  ] as const)
+    assert.equal(parseBytes('--record', text, 16 * MiB), bytes);
+  for (const text of ['', '15Mi', '1.5Gi', '-1Gi', '2GiB', '2 Gi', 'Mi', '999999999999999Ti'])
+    assert.throws(() => parseBytes('--record', text, 16 * MiB), { code: 'KTRACE_E_ARGUMENT', message: /at least 16Mi/ }, text);
 });
 
 test('counts are whole and at least one', () => {

@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { grantObjects } from '../../src/access/grant-objects.ts';
+import { type InstallOptions, patchesFor } from '../../src/client/install/install.ts';
 import { deployFolder, type Manifest, renderManifests } from '../../src/client/install/manifests.ts';
 
 /** All that a person may install; the monitoring overlay has no pods. */
@@ -125,3 +126,42 @@ for (const folder of FOLDERS) {
     }
   });
 }
+
+function agentOf(options: Pick<InstallOptions, 'leastPrivilege' | 'record'>): Container {
+  const patches = patchesFor(options);
+  const manifests = renderManifests({ folder: join(deployFolder(), 'base'), patches, namespace: 'ktrace', image: 'ktrace:1' });
+  const agent = manifests.find(({ kind, metadata }) => kind === 'DaemonSet' && metadata.name === 'ktrace-agent');
+  assert.ok(agent !== undefined);
+  return podSpec(agent).containers[0] as unknown as Container;
+}
+
+interface Container {
+  image: string;
+  securityContext: { privileged: boolean };
+  env: { name: string; value?: string }[];
+  volumeMounts: { name: string }[];
+}
+
+test('what install changes in the base is what the overlays change, also two of them at once, with their settings', () => {
+  const base = { namespace: 'ktrace', image: undefined, folder: join(deployFolder(), 'base') };
+  for (const [options, overlay] of [
+    [{ leastPrivilege: true, record: undefined }, 'least-privilege'],
+    [{ leastPrivilege: false, record: {} }, 'recording'],
+  ] as const)
+    assert.deepEqual(renderManifests({ ...base, patches: patchesFor(options) }), render(`overlays/${overlay}`, 'ktrace'));
+
+  const { image, securityContext, env, volumeMounts } = agentOf({ leastPrivilege: true, record: { bytes: 2 ** 31, hours: 72 } });
+  assert.deepEqual([image, securityContext.privileged], ['ktrace:1', false]);
+  const set = Object.fromEntries(env.map(({ name, value }) => [name, value]));
+  assert.deepEqual(
+    [set['KTRACE_RECORD'], set['KTRACE_RECORD_BYTES'], set['KTRACE_RECORD_HOURS']],
+    ['/var/lib/ktrace', '2147483648', '72'],
+  );
+  assert.ok('KTRACE_NODE' in set, 'what the base sets stays');
+  assert.ok(volumeMounts.length > 1 && volumeMounts.some(({ name }) => name === 'recording'));
+});
+
+test('agents record only where that is asked for', () => {
+  const { env } = agentOf({ leastPrivilege: false, record: undefined });
+  assert.ok(env.length > 0 && !env.some(({ name }) => name.startsWith('KTRACE_RECORD')));
+});

@@ -97,6 +97,27 @@ suite('ktrace install, status and uninstall on a real cluster', { skip: SKIP }, 
     assert.match(good.stdout, /^daemonset\/ktrace-agent in ktrace-agents changed$/m);
   });
 
+  test('agents record where install was asked for it, and no more when it is done again without', async () => {
+    const image = await imageNow();
+    const recording = async (): Promise<unknown[]> => {
+      const { code, stdout, stderr } = await runKtrace('status', '-o', 'json');
+      assert.equal(code, 0, stderr);
+      const rows = stdout.trim().split('\n');
+      return [...new Set(rows.map((line) => (JSON.parse(line) as { agent: { isRecording: boolean } }).agent.isRecording))];
+    };
+    const on = await runKtrace('install', '--image', image, '--record=64Mi', '--record-hours', '2');
+    assert.equal(on.code, 0, on.stderr);
+    assert.deepEqual(await recording(), [true]);
+    const asked = await runKtrace('dump', '--incidents');
+    assert.equal(asked.code, 0, asked.stderr);
+    const off = await runKtrace('install', '--image', image);
+    assert.equal(off.code, 0, off.stderr);
+    assert.deepEqual(await recording(), [false]);
+    const refused = await runKtrace('dump', '--incidents');
+    assert.ok(refused.code !== 0);
+    assert.match(refused.stderr, /KTRACE_E_NOT_RECORDING.*\n.*ktrace install --record/);
+  });
+
   test('uninstall leaves nothing, twice; install makes it anew', async () => {
     const image = await imageNow();
     const first = await runKtrace('uninstall');

@@ -327,7 +327,7 @@ export class ClientConnection implements Wire {
     const recorder = this.#options.recorder();
     if (recorder !== undefined) return recorder;
     throw new KtraceError('KTRACE_E_NOT_RECORDING', `The agent of node ${feed.node} records nothing`, {
-      hint: 'Recording is switched on by KTRACE_RECORD, a folder on the node, in the agent’s environment.',
+      hint: 'ktrace install --record makes agents record, from then on (KTRACE_RECORD, a folder on the node, in their environment).',
     });
   }
 

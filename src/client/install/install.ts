@@ -7,7 +7,7 @@ import { type KubeObject, objectPath, titleOf } from '../cluster/kube-object.ts'
 import { type KubeOptions, kubeSurroundings, loadKubeConfig } from '../cluster/kubeconfig.ts';
 import { escapeText } from '../render/style/escape.ts';
 import { applyManifest } from './apply.ts';
-import { deployFolder, type Manifest, renderManifests } from './manifests.ts';
+import { deployFolder, type Manifest, patchesOf, renderManifests } from './manifests.ts';
 import { type Problem, problemsOf, problemText, type Readiness, readinessOf } from './readiness.ts';
 import { awaitGone, removeOurs } from './remove.ts';
 
@@ -15,6 +15,8 @@ export interface InstallOptions extends KubeOptions {
   /** Undefined: the one that the manifests name. */
   image: string | undefined;
   leastPrivilege: boolean;
+  /** Agents record for `ktrace dump`, as much as the agent does by itself where nothing is said. Undefined: they do not. */
+  record: { bytes?: number; hours?: number } | undefined;
   wait: boolean;
   timeoutMs: number;
   dryRun: boolean;
@@ -35,11 +37,8 @@ const TROUBLE_MS = 10_000;
 
 /** `ktrace install`: makes the objects, then waits until all pods are ready. Doing it again changes what differs. Gives the exit code. */
 export async function runInstall(options: InstallOptions, io: InstallIo): Promise<number> {
-  const manifests = renderManifests({
-    folder: join(deployFolder(), options.leastPrivilege ? 'overlays/least-privilege' : 'base'),
-    namespace: options.ktraceNamespace,
-    image: options.image,
-  });
+  const { ktraceNamespace: namespace, image } = options;
+  const manifests = renderManifests({ folder: join(deployFolder(), 'base'), patches: patchesFor(options), namespace, image });
   const api = openApi(options, io);
   for (const { kind, metadata } of manifests) if (kind === 'Namespace') await rejectForeignNamespace(api, metadata.name);
   if (!(await removeEarlierAgents(api, options, io))) return EXIT.interrupted;
@@ -49,6 +48,30 @@ export async function runInstall(options: InstallOptions, io: InstallIo): Promis
   }
   if (options.dryRun || !options.wait) return EXIT.ok;
   return awaitReadiness(api, manifests, options, io);
+}
+
+/** The overlays that are asked for, one over the other, and their settings. */
+export function patchesFor({ leastPrivilege, record }: Pick<InstallOptions, 'leastPrivilege' | 'record'>): Manifest[] {
+  const overlay = (name: string): Manifest[] => patchesOf(join(deployFolder(), 'overlays', name));
+  return [
+    ...(leastPrivilege ? overlay('least-privilege') : []),
+    ...(record === undefined ? [] : [...overlay('recording'), recordSettings(record)]),
+  ];
+}
+
+/** A patch of the agents' variables (docs/agent.md). */
+function recordSettings({ bytes, hours }: NonNullable<InstallOptions['record']>): Manifest {
+  const env = [
+    { name: 'KTRACE_RECORD_BYTES', value: bytes },
+    { name: 'KTRACE_RECORD_HOURS', value: hours },
+  ].flatMap(({ name, value }) => (value === undefined ? [] : [{ name, value: String(value) }]));
+  const containers = [{ name: 'agent', env }];
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: { name: 'ktrace-agent' },
+    spec: { template: { spec: { containers } } },
+  };
 }
 
 export function openApi(options: KubeOptions, { findLab, stderr }: InstallIo): Api {

@@ -13,6 +13,8 @@ export interface Manifest extends KubeObject {
 export interface ManifestOptions {
   /** Folder of a kustomization, e.g. `deploy/base`. */
   folder: string;
+  /** What is changed in its objects besides. */
+  patches?: readonly Manifest[];
   /** Where ktrace is installed: the gates there, the agents in its `agentNamespace`. */
   namespace: string;
   /** The image of all containers; undefined: the one that the kustomization names. */
@@ -36,9 +38,23 @@ const ORDER = ['Namespace', 'ResourceQuota', 'ServiceAccount', 'ClusterRole', 'C
  * The objects of a kustomization, in the order to make them: those that `kubectl kustomize` gives, as far as ours use of it (resources, patches,
  * images, labels), which a test on a real cluster compares. Nothing but the files of the package is needed for it.
  */
-export function renderManifests({ folder, namespace, image }: ManifestOptions): Manifest[] {
-  const rendered = render(resolve(folder), image).map((manifest) => inNamespace(manifest, namespace));
+export function renderManifests({ folder, patches = [], namespace, image }: ManifestOptions): Manifest[] {
+  const rendered = patched(render(resolve(folder), image), patches).map((manifest) => inNamespace(manifest, namespace));
   return rendered.sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind));
+}
+
+/** The patches of a kustomization, for objects of another one. */
+export function patchesOf(folder: string): Manifest[] {
+  const { patches = [] } = readYaml(join(folder, 'kustomization.yaml'))[0] as Kustomization;
+  return patches.flatMap(({ path }) => readYaml(join(folder, path)) as Manifest[]);
+}
+
+function patched(manifests: readonly Manifest[], patches: readonly Manifest[]): Manifest[] {
+  return manifests.map((manifest) =>
+    patches
+      .filter(({ kind, metadata }) => kind === manifest.kind && metadata.name === manifest.metadata.name)
+      .reduce((one, patch) => merge(one, patch) as Manifest, manifest),
+  );
 }
 
 function render(folder: string, image: string | undefined): Manifest[] {
@@ -47,15 +63,9 @@ function render(folder: string, image: string | undefined): Manifest[] {
     const path = join(folder, resource);
     return resource.endsWith('.yaml') ? (readYaml(path) as Manifest[]) : render(path, image);
   });
-  const patches = (kustomization.patches ?? []).flatMap(({ path }) => readYaml(join(folder, path)) as Manifest[]);
-  const patched = manifests.map((manifest) =>
-    patches
-      .filter(({ kind, metadata }) => kind === manifest.kind && metadata.name === manifest.metadata.name)
-      .reduce((one, patch) => merge(one, patch) as Manifest, manifest),
-  );
   const labelled = (kustomization.labels ?? []).reduce(
     (all, { pairs, includeTemplates }) => all.map((one) => withLabels(one, pairs, includeTemplates === true)),
-    patched,
+    patched(manifests, patchesOf(folder)),
   );
   return (kustomization.images ?? []).reduce((all, { name, newName, newTag }) => {
     const named = image ?? `${newName ?? name}${newTag === undefined ? '' : `:${newTag}`}`;

@@ -1,7 +1,7 @@
 /** A pod as far as its health shows. */
 export interface Pod {
   metadata: { name: string; labels?: Record<string, string>; deletionTimestamp?: string };
-  spec?: { nodeName?: string; containers?: { image?: string }[] };
+  spec?: { nodeName?: string; containers?: { image?: string; env?: { name: string; value?: string }[] }[] };
   status?: {
     phase?: string;
     reason?: string;

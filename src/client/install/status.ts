@@ -16,6 +16,8 @@ interface Part {
   pod: string;
   isReady: boolean;
   image: string;
+  /** Of an agent: whether it records for `ktrace dump`. */
+  isRecording?: boolean;
   restarts: number;
   /** How its container ended the last time. */
   lastEnd?: string;
@@ -32,6 +34,8 @@ interface NodeStatus {
   agent?: Part;
   gate?: Part;
 }
+
+const COMPONENT = 'app.kubernetes.io/component';
 
 /** `ktrace status`: agent and gate of every node, and why one is not ready. Exit code 0 when all are, 1 when not, 3 when nothing is installed. */
 export async function runStatus(options: StatusOptions, io: InstallIo): Promise<number> {
@@ -77,7 +81,7 @@ function statusOf(pods: readonly Pod[], nodes: readonly Node[], areAgentsKnown: 
   }
   for (const pod of pods) {
     const node = pod.spec?.nodeName;
-    const component = pod.metadata.labels?.['app.kubernetes.io/component'];
+    const component = pod.metadata.labels?.[COMPONENT];
     if (node === undefined || (component !== 'agent' && component !== 'gate')) continue;
     const row = rows.get(node) ?? { node, areAgentsKnown };
     // While pods are replaced a node has two: the one that stays is shown.
@@ -89,15 +93,21 @@ function statusOf(pods: readonly Pod[], nodes: readonly Node[], areAgentsKnown: 
 
 function partOf(pod: Pod): Part {
   const problem = podProblem(pod);
+  const container = pod.spec?.containers?.[0];
   const { count, last } = restartsOf(pod);
   return {
     pod: pod.metadata.name,
     isReady: isReady(pod.status) && pod.metadata.deletionTimestamp === undefined,
-    image: pod.spec?.containers?.[0]?.image ?? '',
+    image: container?.image ?? '',
+    ...(pod.metadata.labels?.[COMPONENT] === 'agent' ? { isRecording: isRecording(container?.env) } : {}),
     restarts: count,
     ...(last === undefined ? {} : { lastEnd: last }),
     ...(problem === undefined ? {} : { problem }),
   };
+}
+
+function isRecording(env: readonly { name: string; value?: string }[] = []): boolean {
+  return env.some(({ name, value = '' }) => name === 'KTRACE_RECORD' && value !== '');
 }
 
 function isWell({ agent, gate, areAgentsKnown }: NodeStatus): boolean {
@@ -109,11 +119,12 @@ function printTable(nodes: readonly NodeStatus[], { stdout }: InstallIo): void {
     node,
     areAgentsKnown ? stateText(agent) : 'unknown',
     stateText(gate),
+    agent?.isRecording === undefined ? '' : agent.isRecording ? 'yes' : 'no',
     restartsText(agent, gate),
     imageText(agent ?? gate),
     kernel ?? '',
   ]);
-  const table = [['NODE', 'AGENT', 'GATE', 'RESTARTS', 'IMAGE', 'KERNEL'], ...rows].map((row) => row.map(escapeText));
+  const table = [['NODE', 'AGENT', 'GATE', 'RECORDS', 'RESTARTS', 'IMAGE', 'KERNEL'], ...rows].map((row) => row.map(escapeText));
   const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
   for (const row of table)
     stdout.write(
