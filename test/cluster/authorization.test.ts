@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
 import { AUDIENCE } from '../../src/access/scope.ts';
+import { endsOf } from '../../src/event/ends.ts';
 import type { NodeReport } from '../../src/event/node-report.ts';
 import type { Target } from '../../src/event/target.ts';
-import type { PacketEvent } from '../../src/event/types.ts';
+import type { FlowEvent, PacketEvent } from '../../src/event/types.ts';
 import { GATE_PORT, METRICS_PORT } from '../../src/protocol/constants.ts';
 import type { AgentMessage } from '../../src/protocol/messages.ts';
 import { endpoints } from '../lab/support/events.ts';
@@ -12,7 +13,7 @@ import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import type { Answer, Question } from './support/ask-agents.ts';
 import { beside, getJson, ktrace, kubectl, SKIP } from './support/cluster.ts';
-import { readyPods } from './support/product.ts';
+import { deploy, readyPods } from './support/product.ts';
 import { certificateVisitor, mint, signingKey, timeShifted, tokenVisitor, type Visitor } from './support/visitors.ts';
 import { World } from './support/world.ts';
 
@@ -38,6 +39,7 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
   let traffic: Promise<unknown>[] = [];
 
   before(async () => {
+    await deploy('overlays/recording');
     [a, b] = await Promise.all([World.create(), World.create()]);
     targets = {
       'a pod in A': { kind: 'pod', namespace: a.namespace, name: a.client.name },
@@ -59,14 +61,15 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
     // To the Service of the other namespace, to a port of its pod where nobody listens, and within each namespace.
     const closed = `echo hello | nc -u -w 1 ${b.server.ip} 9997`;
     traffic = [
-      a.inPod('deploy/client', 'timeout', '200', 'sh', '-c', `while :; do curl -sm 2 http://${b.clusterIp}/; ${closed}; done`),
-      b.inPod('deploy/client', 'timeout', '200', 'sh', '-c', `while :; do curl -sm 2 http://${b.clusterIp}/; sleep 0.3; done`),
+      a.inPod('deploy/client', 'timeout', '900', 'sh', '-c', `while :; do curl -sm 2 http://${b.clusterIp}/; ${closed}; done`),
+      b.inPod('deploy/client', 'timeout', '900', 'sh', '-c', `while :; do curl -sm 2 http://${b.clusterIp}/; sleep 0.3; done`),
     ].map((run) => run.catch(() => undefined));
   });
   after(async () => {
     for (const what of granted) await runKtrace('revoke', ...what);
     await Promise.all([a?.close(), b?.close()]);
     await Promise.all(traffic);
+    await deploy('base');
   });
 
   async function grant(...what: string[]): Promise<void> {
@@ -94,6 +97,17 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
 
   async function stream(...asked: Parameters<typeof question>): Promise<AgentMessage[]> {
     const [answer] = await ask([question(...asked)]);
+    assert.ok(answer !== undefined && 'messages' in answer);
+    return answer.messages;
+  }
+
+  /** Of the agent of the pod's own node. */
+  function recorded(who: Who, what: What, kind: 'recorded' | 'dump'): Question {
+    return { ask: kind, node: what === 'a pod in B' ? b.nodeB : a.nodeA, target: targets[what], ...tokenOf(who) };
+  }
+
+  async function dump(who: Who, what: What): Promise<AgentMessage[]> {
+    const [answer] = await ask([recorded(who, what, 'dump')]);
     assert.ok(answer !== undefined && 'messages' in answer);
     return answer.messages;
   }
@@ -160,19 +174,30 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
       );
     });
 
-    test(`${who}: may dump ${LETS_IN[who]?.join(', ') ?? 'nothing'}`, async (t) => {
+    test(`${who}: may dump ${LETS_IN[who]?.join(', ') ?? 'nothing'}, and is told nothing of the rest`, async (t) => {
       if (who === 'expired' && !tokens.has(who)) return t.skip("the cluster's signing key is not to be had");
-      const answers = await ask(WHAT.map((what) => ({ ask: 'recorded', node: a.nodeA, target: targets[what], ...tokenOf(who) })));
+      // Each question on a connection of its own: a refusal ends it.
+      const kinds = ['recorded', 'dump'] as const;
+      const answers = await ask(WHAT.flatMap((what) => kinds.map((kind) => recorded(who, what, kind))));
       for (const [index, what] of WHAT.entries()) {
-        const answer = answers[index];
-        assert.ok(answer !== undefined && 'messages' in answer);
-        const told = answer.messages.filter(({ type }) => type === 'recorded' || type === 'error');
-        // The base records nothing, which is said to those alone who might ask for it.
-        assert.deepEqual(
-          told.map((message) => (message.type === 'error' ? message.code : message.type)),
-          [LETS_IN[who]?.includes(what) ? 'KTRACE_E_NOT_RECORDING' : 'KTRACE_E_NOT_AUTHORIZED'],
-          what,
-        );
+        const [known, read] = answers
+          .slice(2 * index, 2 * index + 2)
+          .map((answer) => ('messages' in answer ? answer.messages : []));
+        const told = [known, read].map((messages = []) => messages.filter(({ type }) => type !== 'hello' && type !== 'clock'));
+        if (LETS_IN[who]?.includes(what)) {
+          assert.deepEqual([told[0]?.map(({ type }) => type), told[1]?.at(-1)?.type], [['recorded'], 'dumped'], what);
+          await until(`records of ${what}`, async () => recordsIn(await dump(who, what)).length > 0);
+          continue;
+        }
+        for (const messages of told)
+          assert.deepEqual(
+            messages.map((message) => (message.type === 'error' ? message.code : message.type)),
+            ['KTRACE_E_NOT_AUTHORIZED'],
+            what,
+          );
+        const text = JSON.stringify([known, read]);
+        for (const word of [...secretsOf(a).slice(1), ...secretsOf(b).slice(1)])
+          assert.ok(!text.includes(word), `${what}: ${word}`);
       }
     });
 
@@ -241,6 +266,27 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
     assert.ok((request.nat[0].chains ?? []).length > 0);
     assert.equal(request.nat[0].after.pod?.uid, b.server.uid);
   });
+
+  for (const [who, what, own, other] of [
+    ['viewer of A', 'a pod in A', () => a, () => b],
+    ['viewer of B', 'a pod in B', () => b, () => a],
+  ] as const)
+    test(`of what was recorded the ${who} sees the ends there by name, and of the other namespace addresses alone, as live`, async () => {
+      const isAcross = ({ src, dst, nat = [] }: PacketEvent | FlowEvent) => {
+        const ips = [src, dst, ...nat.flatMap(({ before: from, after: to }) => [from, to])].map(({ ip }) => ip);
+        return ips.includes(a.client.ip) && ips.includes(b.server.ip);
+      };
+      const messages = await until('records of what went from A to B', async () => {
+        const told = await dump(who, what);
+        return recordsIn(told).some(isAcross) && told;
+      });
+      const text = JSON.stringify(messages);
+      for (const word of secretsOf(other())) assert.ok(!text.includes(word), word);
+      const owners = recordsIn(messages)
+        .flatMap(endsOf)
+        .flatMap(({ pod, service }) => pod ?? service ?? []);
+      assert.deepEqual([...new Set(owners.map(({ namespace }) => namespace))], [own().namespace]);
+    });
 
   test('addresses that a viewer hands to an agent open nothing: what passes within B stays unseen by the viewer of A', async () => {
     const all = [b.client.ip, b.server.ip, b.clusterIp];
@@ -349,6 +395,12 @@ async function runKtrace(...argv: string[]): Promise<{ code: number | null; stdo
   const ran = ktrace(...argv);
   const { code } = await ran.ended;
   return { code, stdout: ran.stdout, stderr: ran.stderr };
+}
+
+function recordsIn(messages: readonly AgentMessage[]): (PacketEvent | FlowEvent)[] {
+  return messages.flatMap((message) =>
+    message.type === 'records' ? message.events.filter((event) => event.kind === 'packet' || event.kind === 'flow') : [],
+  );
 }
 
 function packetsIn(messages: readonly AgentMessage[]): PacketEvent[] {

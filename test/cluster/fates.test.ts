@@ -6,6 +6,7 @@ import { before } from '../support/evidence.ts';
 import { SKIP } from './support/cluster.ts';
 import { wayBetween } from './support/network.ts';
 import { assertSound, clientPorts, type Followed, followWorld, fromPort } from './support/suite.ts';
+import { CLOSED_PORT } from './support/world.ts';
 
 suite('what becomes of packets on a real cluster', { skip: SKIP }, () => {
   let followed: Followed;
@@ -107,6 +108,88 @@ suite('what becomes of packets on a real cluster', { skip: SKIP }, () => {
     await fail(from, `http://${world.server.ip}:9998/`);
     await follow.packet('the refused SYN', fromPort(from, 'S'), ({ drop }) => assert.equal(drop?.reason, 'NO_SOCKET'));
     await follow.packet('the reset', fromPort(from, 'RA'), ({ src }) => assert.equal(src.pod?.uid, world.server.uid));
+  });
+
+  /** An ICMP error about what the client sent to the Service names both ends, before and after the translation, and who made it. */
+  const isAboutService = (packet: PacketEvent, node: string): void => {
+    const { world } = followed;
+    const { about, by } = packet.icmp ?? {};
+    assert.equal(about?.src.pod?.uid, world.client.uid);
+    assert.equal(about.dst.ip, world.clusterIp);
+    assert.deepEqual(about.dst.service, { namespace: world.namespace, name: 'server', port: 'closed' });
+    const [dnat] = about.nat ?? [];
+    assert.deepEqual([dnat?.kind, dnat?.service], ['dnat', `${world.namespace}/server:closed`]);
+    assert.deepEqual([dnat?.after.pod?.uid, dnat?.after.port], [world.server.uid, CLOSED_PORT]);
+    assert.equal(by?.node, node);
+    assert.equal(packet.dst.pod?.uid, world.client.uid);
+    assert.equal(packet.verdict, 'delivered');
+  };
+  const toService = (bytes: number): Promise<string> => {
+    const { world } = followed;
+    return world.inPod(
+      'deploy/client',
+      'sh',
+      '-c',
+      `head -c ${bytes} /dev/zero | nc -u -w 1 ${world.clusterIp} ${CLOSED_PORT}; true`,
+    );
+  };
+
+  test('a datagram to a Service whose pod has closed the port is answered by an error about both', async () => {
+    const { world, follow } = followed;
+    await toService(5);
+    await follow.packet(
+      'the refusal',
+      ({ icmp }) => icmp?.name === 'port-unreachable' && icmp.about?.src.ip === world.client.ip && icmp.about.proto === 'udp',
+      (refusal) => isAboutService(refusal, world.nodeB),
+    );
+  });
+
+  test('a datagram behind a Service that does not fit through the way is answered by its node with the MTU', async () => {
+    const { world, follow } = followed;
+    const [route] = JSON.parse(await world.onNode(world.nodeA, 'ip', '-j', 'route', 'get', world.server.ip)) as {
+      gateway?: string;
+      dev: string;
+    }[];
+    assert.ok(route !== undefined);
+    const via = route.gateway === undefined ? [] : ['via', route.gateway, 'onlink'];
+    const narrow = [`${world.server.ip}/32`, ...via, 'dev', route.dev, 'mtu', 'lock', '1000'];
+    await world.onNode(world.nodeA, 'ip', 'route', 'add', ...narrow);
+    try {
+      await toService(1300);
+      await follow.packet(
+        'the refusal',
+        ({ icmp }) => icmp?.name === 'fragmentation-needed' && icmp.about?.src.ip === world.client.ip,
+        (refusal) => {
+          isAboutService(refusal, world.nodeA);
+          assert.equal(refusal.icmp?.mtu, 1000);
+        },
+      );
+    } finally {
+      await world.onNode(world.nodeA, 'ip', 'route', 'del', ...narrow);
+    }
+  });
+
+  test('a packet whose time is over is answered by the node where it ended: before the tunnel, or behind it', async () => {
+    const { world, follow } = followed;
+    for (const [ttl, bytes, node] of [
+      [1, 81, world.nodeA],
+      [2, 82, world.nodeB],
+    ] as const) {
+      await world.inPod('deploy/client', 'sh', '-c', `ping -c 1 -W 2 -t ${ttl} -s ${bytes} ${world.server.ip}; true`);
+      const request = await follow.packet(
+        `the ping of ${ttl}`,
+        ({ icmp, len }) => icmp?.name === 'echo-request' && len === bytes + 28,
+        ({ verdict, nodes }) => assert.deepEqual([verdict, nodes.at(-1)], ['dropped', node]),
+      );
+      await follow.packet(
+        `the error about the ping of ${ttl}`,
+        ({ icmp }) => icmp?.name === 'time-exceeded' && icmp.about?.id !== undefined && icmp.about.id === request.icmp?.id,
+        ({ icmp, dst, verdict }) => {
+          assert.deepEqual([icmp?.about?.src.pod?.uid, icmp?.about?.dst.pod?.uid], [world.client.uid, world.server.uid]);
+          assert.deepEqual([icmp?.by?.node, dst.pod?.uid, verdict], [node, world.client.uid, 'delivered']);
+        },
+      );
+    }
   });
 
   test('a connection that is closed in order is nowhere told as dropped', async () => {

@@ -17,8 +17,9 @@ export type Question =
   | { ask: 'stream'; node: string; token?: string; target: Target; addresses?: string[]; wanted: string[]; forMs: number }
   /** How the agent's node is. */
   | { ask: 'doctor'; node: string; token?: string }
-  /** What was recorded of a target. */
+  /** What was recorded of a target: what there is, or the records of the last ten minutes. */
   | { ask: 'recorded'; node: string; token?: string; target: Target }
+  | { ask: 'dump'; node: string; token?: string; target: Target }
   /** A plain request to a port of the gate. */
   | { ask: 'page'; node: string; token?: string; port: number; path: string };
 
@@ -46,15 +47,31 @@ async function stream(
   return { messages: client.messages };
 }
 
-/** One question, one answer. */
-async function single(connection: Duplex, question: Question & { ask: 'doctor' | 'recorded' }): Promise<Answer> {
-  const { token } = question;
+async function doctor(connection: Duplex, { token }: Question & { ask: 'doctor' }): Promise<Answer> {
   const client = new StreamClient('ws://agent/v1/stream', { autoCredit: true, connection });
   await client.hello();
   if (token !== undefined) client.say({ type: 'auth', token });
-  client.say(question.ask === 'doctor' ? { type: 'doctor' } : { type: 'recorded', targets: [question.target] });
-  await client.until(() => client.all(question.ask).length > 0 || client.closed !== undefined);
+  client.say({ type: 'doctor' });
+  await client.until(() => client.all('doctor').length > 0 || client.closed !== undefined);
   client.socket.close(1000);
+  connection.destroy();
+  return { messages: client.messages };
+}
+
+async function recording(connection: Duplex, { ask, token, target }: Question & { ask: 'recorded' | 'dump' }): Promise<Answer> {
+  const client = new StreamClient('ws://agent/v1/stream', { autoCredit: true, connection });
+  await client.hello();
+  if (token !== undefined) client.say({ type: 'auth', token });
+  const untilMs = Date.now();
+  const sinceMs = untilMs - 600_000;
+  if (ask === 'recorded') client.say({ type: 'recorded', targets: [target], services: { sinceMs, untilMs } });
+  else {
+    client.say({ type: 'dump', targets: [target], owners: [], sinceMs, untilMs });
+    client.say({ type: 'credit', events: 100_000 });
+  }
+  const answer = ask === 'recorded' ? 'recorded' : 'dumped';
+  await client.until(() => client.all(answer).length > 0 || client.closed !== undefined);
+  if (client.closed === undefined) client.socket.close(1000);
   connection.destroy();
   return { messages: client.messages };
 }
@@ -77,7 +94,8 @@ const answers = await Promise.all(
     const port = question.ask === 'page' ? question.port : GATE_PORT;
     const connection = await forwardPort(config, gate, port, new AbortController().signal);
     if (question.ask === 'page') return page(connection, question);
-    return question.ask === 'stream' ? stream(connection, question) : single(connection, question);
+    if (question.ask === 'dump' || question.ask === 'recorded') return recording(connection, question);
+    return question.ask === 'stream' ? stream(connection, question) : doctor(connection, question);
   }),
 );
 process.stdout.write(`${JSON.stringify(answers)}\n`);

@@ -13,6 +13,9 @@ export interface Pod {
   node: string;
 }
 
+/** Of the Service, over UDP. */
+export const CLOSED_PORT = 9997;
+
 interface RawPod {
   metadata: { name: string; namespace: string; uid: string; deletionTimestamp?: string };
   spec: { nodeName: string; hostNetwork?: boolean };
@@ -25,7 +28,7 @@ interface RawNode {
 
 /**
  * A namespace of its own with `client` on one node and `server` on another: `server` serves HTTP on 8080 behind a NodePort Service's
- * port 80 (named `http`), and 9999 as well, which no Service knows. A privileged pod on every node looks at the node itself.
+ * port 80 (named `http`), and 9999 as well, which no Service knows. The Service's port 9997 (UDP, `closed`) leads to where nobody listens. A privileged pod on every node looks at the node itself.
  * When it is there, so is the product: an earlier test file may just have rolled it.
  */
 export class World {
@@ -173,7 +176,14 @@ export class World {
         apiVersion: 'v1',
         kind: 'Service',
         metadata: { name: 'server', namespace },
-        spec: { type: 'NodePort', selector: { app: 'server' }, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
+        spec: {
+          type: 'NodePort',
+          selector: { app: 'server' },
+          ports: [
+            { name: 'http', port: 80, targetPort: 8080 },
+            { name: 'closed', port: CLOSED_PORT, protocol: 'UDP' },
+          ],
+        },
       },
       {
         apiVersion: 'apps/v1',
