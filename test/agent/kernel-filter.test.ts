@@ -56,13 +56,23 @@ describe('the filter that the kernel is given', () => {
     assert.equal(filter.text, undefined);
   });
 
-  test('leaves nothing out for more than eight different parts, and for what the verifier refuses', () => {
-    const protocols = ['tcp', 'sctp', 'icmp', 'icmp6', 'igmp', 'pim', 'vrrp', 'ah', 'esp'];
+  test('is of more than eight different parts the protocols that they ask for, and nothing where one asks for none', () => {
     const { filter } = kernel();
-    filter.update(protocols.slice(0, 8).map(follow), []);
-    assert.equal(filter.text, protocols.slice(0, 8).join(' or '));
-    filter.update(protocols.map(follow), []);
+    const flags = Array.from({ length: 8 }, (_, bit) => `tcp[13] & ${1 << bit} != 0`);
+    filter.update(flags.map(follow), []);
+    assert.equal(filter.text, flags.join(' or '));
+    filter.update([...flags, 'icmp[0] = 3 and less 80', 'not sctp and icmp6'].map(follow), []);
+    assert.equal(filter.text, 'tcp or icmp or (not sctp and icmp6)');
+    filter.update([...flags, 'icmp', 'not tcp[13] = 2'].map(follow), []);
     assert.equal(filter.text, undefined);
+    filter.update(
+      Array.from({ length: 33 }, (_, value) => follow(`inner proto ${value}`)),
+      [],
+    );
+    assert.equal(filter.text, undefined);
+  });
+
+  test('leaves nothing out where the verifier refuses it', () => {
     const refusing = kernel(true);
     refusing.filter.update([follow('icmp')], []);
     assert.equal(refusing.filter.text, undefined);

@@ -4,7 +4,7 @@ import { protocolName } from '../../src/event/names.ts';
 import type { Endpoint, FlowEvent, PacketEvent } from '../../src/event/types.ts';
 import { decide } from '../../src/filter/compile/run.ts';
 import { LiveFilter } from '../../src/filter/evaluate/judge.ts';
-import { kernelPart, kernelPartText, unionOf } from '../../src/filter/evaluate/kernel-part.ts';
+import { kernelPart, kernelPartText, protocolPart, unionOf } from '../../src/filter/evaluate/kernel-part.ts';
 import { kernelCode, kernelProgram } from '../../src/filter/evaluate/kernel-program.ts';
 import type { Expression } from '../../src/filter/language/ast.ts';
 import { parseFilter } from '../../src/filter/language/parse.ts';
@@ -81,23 +81,29 @@ describe('the part of a filter that the kernel decides', () => {
     const packets = Array.from({ length: PACKETS }, () => seen(random));
     let matches = 0;
     let leftOut = 0;
+    let leftOutByProtocol = 0;
     for (let count = 0; count < FILTERS; count++) {
       const text = randomLiveFilter(random);
       const both = prepared(text);
       if (both === undefined) continue;
       const code = kernelCode(both.part);
+      const byProtocols = protocolPart(both.part);
+      const protocolCode = byProtocols === undefined ? undefined : kernelCode(byProtocols);
       for (const { told, conversation, captured } of packets) {
         const passes = captured.map((bytes) => decide(code, viewOf(bytes), 60, []));
         if (passes.includes(false)) leftOut += 1;
+        const byProtocol = protocolCode === undefined ? [] : captured.map((bytes) => decide(protocolCode, viewOf(bytes), 60, []));
+        if (byProtocol.includes(false)) leftOutByProtocol += 1;
         for (const one of [told, conversation]) {
           const evidence = { captured: one === told ? captured : [], vxlanPort: VXLAN_PORT, isWhole: true };
           if (both.live.judge(one, evidence).outcome !== 'match') continue;
           matches += 1;
           assert.ok(!passes.includes(false), `${text} takes ${JSON.stringify(one)}`);
+          assert.ok(!byProtocol.includes(false), `by its protocols, ${text} takes ${JSON.stringify(one)}`);
         }
       }
     }
-    assert.ok(matches > 5000 && leftOut > 5000, `${matches} matches, ${leftOut} left out`);
+    assert.ok(matches > 5000 && leftOut > 5000 && leftOutByProtocol > 2000, `${matches}, ${leftOut}, ${leftOutByProtocol}`);
   });
 });
 

@@ -1,5 +1,5 @@
 import type { Subscription } from '../../event/target.ts';
-import { kernelPart, kernelPartText, unionOf } from '../../filter/evaluate/kernel-part.ts';
+import { kernelPart, kernelPartText, protocolPart, unionOf } from '../../filter/evaluate/kernel-part.ts';
 import { kernelProgram } from '../../filter/evaluate/kernel-program.ts';
 import { USUAL_TUNNEL_PORTS } from '../../filter/evaluate/tunnel-ports.ts';
 import type { Expression } from '../../filter/language/ast.ts';
@@ -8,8 +8,9 @@ import { messageOf } from '../../util/errors.ts';
 import type { Logger } from '../../util/log.ts';
 import type { Tracer } from '../kernel/tracer.ts';
 
-/** Parts that the kernel is given the union of; with more of them it leaves nothing out, and user space decides alone. */
+/** Parts that the kernel is given the union of; of more of them it is given the protocols that they ask for, up to so many. */
 const MAX_PARTS = 8;
+const MAX_PROTOCOLS = 32;
 
 /** The part of the followers' filters that the kernel decides, kept as they come, change and go. */
 export class KernelFilter {
@@ -58,7 +59,11 @@ function partOfAll(subscriptions: readonly Subscription[], tunnelPorts: readonly
     if (part === undefined) return undefined;
     parts.set(kernelPartText(part), part);
   }
-  return parts.size > MAX_PARTS ? undefined : unionOf([...parts.values()]);
+  if (parts.size <= MAX_PARTS) return unionOf([...parts.values()]);
+  const protocols = new Map(
+    [...parts.values()].map((part) => protocolPart(part)).map((part) => [part && kernelPartText(part), part]),
+  );
+  return protocols.size > MAX_PROTOCOLS ? undefined : unionOf([...protocols.values()]);
 }
 
 function partOf(text: string, tunnelPorts: readonly number[]): Expression | undefined {

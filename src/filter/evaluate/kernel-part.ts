@@ -36,6 +36,25 @@ export function unionOf(parts: readonly (Expression | undefined)[]): Expression 
   return rest.reduce((left, right) => combined('or', left, right), first);
 }
 
+/** What of a part asks for protocols alone; undefined: that is nothing. A packet that it does not take is none that a filter of this part takes. */
+export function protocolPart(part: Expression): Expression | undefined {
+  switch (part.kind) {
+    case 'and':
+    case 'or':
+      return combined(part.kind, protocolPart(part.left), protocolPart(part.right));
+    case 'not':
+      return isProtocol(part.of) ? part : undefined;
+    case 'relation':
+      return protocolsOf(part, () => true);
+    default:
+      return isProtocol(part) ? part : undefined;
+  }
+}
+
+function isProtocol({ kind }: Expression): boolean {
+  return kind === 'protocol' || kind === 'proto';
+}
+
 /** Written as the filter that it is: what means the tunnel as well without a word is said to mean the packet inside. */
 export function kernelPartText(part: Expression): string {
   return printFilter(meansTunnelsToo(part) ? { kind: 'inner', of: part } : part);
@@ -71,14 +90,22 @@ function implied(term: Term, tunnelPorts: readonly number[]): Expression | undef
     case 'net':
       return scope === 'inner' ? { kind: 'protocol', protocol: primitive.address.includes(':') ? 'ip6' : 'ip' } : undefined;
     case 'relation':
-      return [primitive.left, primitive.right]
-        .flatMap(leadingProtocols)
-        .filter((protocol) => scope === 'inner' || !IN_TUNNELS.has(protocol))
-        .map((protocol): Expression => ({ kind: 'protocol', protocol }))
-        .reduce<Expression | undefined>((all, one) => combined('and', all, one), undefined);
+      return protocolsOf(primitive, (protocol) => scope === 'inner' || !IN_TUNNELS.has(protocol));
     default:
       return undefined;
   }
+}
+
+/** Of which protocols a packet has to be, for a comparison to be true; undefined: of any. */
+function protocolsOf(
+  { left, right }: Primitive & { kind: 'relation' },
+  asks: (protocol: string) => boolean,
+): Expression | undefined {
+  return [left, right]
+    .flatMap(leadingProtocols)
+    .filter(asks)
+    .map((protocol): Expression => ({ kind: 'protocol', protocol }))
+    .reduce<Expression | undefined>((all, one) => combined('and', all, one), undefined);
 }
 
 /** What is true of every packet of which the term is not. */
