@@ -2,6 +2,8 @@
 /*
  * The programs, thin and last. The attached ones are dispatchers: they let packets pass that no follower can want, by a bit set, and tail-call
  * the body for the rest. All return "next program" (TCX_NEXT is TC_ACT_UNSPEC): nothing is changed, nothing is ended, nothing is hidden from others.
+ * An attached one is named ktrace_HOOK: whoever lists a node's programs sees whose they are, and the next agent finds by this beginning the filters that a
+ * killed one has left on clsact.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
