@@ -1,4 +1,6 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createReadStream, createWriteStream, mkdtempSync, rmSync, statSync, type WriteStream } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ReadLimiter } from '../src/agent/record/read-limiter.ts';
@@ -10,20 +12,24 @@ import { BlockBuilder } from '../src/store/block-builder.ts';
 import { SegmentStore } from '../src/store/segment-store.ts';
 
 /**
- * A recording of so many conversations of 200 pods, and a dump's question for one of them: run with the number of records, e.g.
- * `node --import tsx bench/recording-query.ts 10000000`. Prints one JSON object.
+ * A recording of so many conversations of 200 pods, and a dump's question for one of them; beside it a pcap of a segment of each, and the same question to
+ * `tcpdump -r`. Run with the number of records, e.g. `node --import tsx bench/recording-query.ts 10000000`. Prints one JSON object.
  */
 const RECORDS = Number(process.argv[2] ?? 1_000_000);
 const PODS = 200;
 /** A tenth of all records a minute are of one pod after the other, as pods come and go. */
 const ACTIVE = 20;
 const START_MS = Date.UTC(2026, 10, 22);
+const ASKED_POD = 77;
+const PCAP_BYTES = 16 + 40;
+/** Of the pcap, written at once. */
+const PACKETS_AT_ONCE = 16_384;
 
 const folder = mkdtempSync(join(tmpdir(), 'ktrace-query-'));
 try {
   const store = await open();
   const buildMs = await timed(() => build(store));
-  const asked = dumpSelection([{ kind: 'pod', namespace: 'shop', name: 'web-77' }], []);
+  const asked = dumpSelection([{ kind: 'pod', namespace: 'shop', name: `web-${ASKED_POD}` }], []);
   const peak = watchRss();
   const beganMs = performance.now();
   let firstMs: number | undefined;
@@ -44,6 +50,12 @@ try {
       firstMs ??= performance.now() - beganMs;
     }
   }
+  const [allMs, rss] = [performance.now() - beganMs, peak()];
+  // Afterwards: its writing takes memory, also of the page cache.
+  const pcap = join(folder, 'all.pcap');
+  await writePcap(pcap);
+  const tcpdump = await askTcpdump(pcap);
+  if (tcpdump.found !== found) fail(`tcpdump found ${tcpdump.found} packets, the recording has ${found} conversations`);
   const result = {
     records: RECORDS,
     bytesPerRecord: Number((store.totalBytes / RECORDS).toFixed(1)),
@@ -51,8 +63,9 @@ try {
     found,
     read,
     firstMs: Math.round(firstMs ?? Number.NaN),
-    allMs: Math.round(performance.now() - beganMs),
-    rssMiB: Math.round(peak() / 2 ** 20),
+    allMs: Math.round(allMs),
+    rssMiB: Math.round(rss / 2 ** 20),
+    tcpdump: { fileMiB: Math.round(statSync(pcap).size / 2 ** 20), ...tcpdump },
   };
   process.stdout.write(`${JSON.stringify(result)}\n`);
 } finally {
@@ -72,8 +85,7 @@ function fail(why: unknown): never {
 async function build(store: SegmentStore): Promise<void> {
   const builder = new BlockBuilder('records');
   for (let at = 0; at < RECORDS; at++) {
-    const pod = (Math.floor((at * PODS) / RECORDS) + (at % ACTIVE)) % PODS;
-    const event = record(at, pod);
+    const event = record(at, podOf(at));
     builder.add(JSON.stringify(event), START_MS + at, keysOf(event));
     if (!builder.isFull) continue;
     store.append(builder.take());
@@ -83,6 +95,10 @@ async function build(store: SegmentStore): Promise<void> {
   }
   if (!builder.isEmpty) store.append(builder.take());
   await store.close();
+}
+
+function podOf(at: number): number {
+  return (Math.floor((at * PODS) / RECORDS) + (at % ACTIVE)) % PODS;
 }
 
 function record(at: number, pod: number): FlowEvent {
@@ -106,6 +122,61 @@ function record(at: number, pod: number): FlowEvent {
     startTime: time,
     endTime: time,
   };
+}
+
+/** A segment of each conversation, as raw IP: what `tcpdump -w` had of it with its headers alone. */
+async function writePcap(path: string): Promise<void> {
+  const file = createWriteStream(path);
+  const header = Buffer.alloc(24);
+  header.writeUInt32LE(0xa1b2_c3d4, 0);
+  header.writeUInt16LE(2, 4);
+  header.writeUInt16LE(4, 6);
+  header.writeUInt32LE(96, 16);
+  header.writeUInt32LE(101, 20);
+  await write(file, header);
+  for (let from = 0; from < RECORDS; from += PACKETS_AT_ONCE) {
+    const to = Math.min(from + PACKETS_AT_ONCE, RECORDS);
+    const packets = Buffer.alloc((to - from) * PCAP_BYTES);
+    for (let at = from; at < to; at++) putPacket(packets, (at - from) * PCAP_BYTES, at);
+    await write(file, packets);
+  }
+  await new Promise<void>((resolve) => file.end(resolve));
+}
+
+function write(file: WriteStream, bytes: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => file.write(bytes, (error) => (error == null ? resolve() : reject(error))));
+}
+
+function putPacket(packets: Buffer, from: number, at: number): void {
+  const { src, startTime } = record(at, podOf(at));
+  const ms = Date.parse(startTime);
+  packets.writeUInt32LE(Math.floor(ms / 1000), from);
+  packets.writeUInt32LE((ms % 1000) * 1000, from + 4);
+  packets.writeUInt32LE(40, from + 8);
+  packets.writeUInt32LE(40, from + 12);
+  const ip = from + 16;
+  packets.set([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6], ip);
+  packets.set(src.ip.split('.').map(Number), ip + 12);
+  packets.set([10, 96, 0, 10], ip + 16);
+  packets.writeUInt16BE(src.port ?? 0, ip + 20);
+  packets.writeUInt16BE(5432, ip + 22);
+  packets.set([0x50, 0x02], ip + 32);
+}
+
+/** Its file is in the page cache, as the recording is. */
+async function askTcpdump(pcap: string): Promise<{ found: number; firstMs: number; allMs: number }> {
+  for await (const _ of createReadStream(pcap));
+  const beganMs = performance.now();
+  const child = spawn('tcpdump', ['-nr', pcap, 'host', `10.244.1.${ASKED_POD + 2}`], { stdio: ['ignore', 'pipe', 'ignore'] });
+  let firstMs = Number.NaN;
+  let found = 0;
+  const ended = once(child, 'close');
+  for await (const chunk of child.stdout as AsyncIterable<Buffer>) {
+    if (found === 0) firstMs = performance.now() - beganMs;
+    for (const byte of chunk) if (byte === 0x0a) found += 1;
+  }
+  await ended;
+  return { found, firstMs: Math.round(firstMs), allMs: Math.round(performance.now() - beganMs) };
 }
 
 async function timed(work: () => Promise<void>): Promise<number> {
