@@ -29,6 +29,7 @@ const PACKAGES = {
   'other kernels: their boot under emulation': ['qemu-system-x86', 'busybox-static', 'cpio', 'ipvsadm'],
   'real clusters of the tests: Calico enforces policies with it': ['ipset'],
   'checks and benchmarks': ['clang-format', 'clang-tidy', 'tcpdump', 'tshark', 'iperf3'],
+  "a client of somebody else's": ['python3-websockets'],
 };
 
 /** What the tests alone take, and do without. */

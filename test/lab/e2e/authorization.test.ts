@@ -1,5 +1,11 @@
 import assert from 'node:assert/strict';
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { text as readAll } from 'node:stream/consumers';
 import { after, suite, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { AUDIENCE } from '../../../src/access/scope.ts';
 import type { NodeReport } from '../../../src/event/node-report.ts';
 import type { RecordedService } from '../../../src/event/service.ts';
@@ -13,12 +19,18 @@ import type { Lab } from '../../../src/lab/lab.ts';
 import { removeLab } from '../../../src/lab/machine/remove.ts';
 import { readTokens } from '../../../src/lab/machine/tokens.ts';
 import type { ApiObject } from '../../../src/lab/plan/types.ts';
+import { STREAM_PATH } from '../../../src/protocol/constants.ts';
 import { StreamClient, unixUrl } from '../../agent/stream-client.ts';
+import { capability } from '../../support/capability.ts';
 import { before } from '../../support/evidence.ts';
 import { runKtrace } from '../../support/ktrace-process.ts';
 import { until } from '../../support/until.ts';
+import { startGate } from '../support/gate-process.ts';
 import { labUp, randomLabName, SKIP } from '../support/lab-fixture.ts';
 
+const FOLLOW = fileURLToPath(new URL('../../../docs/follow.py', import.meta.url));
+/** Whose packages Debian's are, whatever else is called so. */
+const PYTHON = '/usr/bin/python3';
 const NODE = 'host1';
 /** By default 30 s. */
 const RECHECK_MS = 3000;
@@ -101,26 +113,32 @@ suite('who may see what of a lab', { skip: SKIP }, () => {
     token: string | undefined,
     target: Target,
   ): Promise<{ errors: string[]; events: KtraceEvent[]; pods: string[]; known: string[]; services: RecordedService[] }> {
-    const client = new StreamClient(unixUrl(agentSocket(lab.directory, NODE)));
-    await client.hello();
-    if (token !== undefined) client.say({ type: 'auth', token });
-    client.say({ type: 'recorded', targets: [target], services: { sinceMs: 0, untilMs: Date.now() } });
-    await client.until(() => client.all('recorded').length > 0 || client.closed !== undefined);
-    const [recorded] = client.all('recorded');
-    if (client.closed === undefined) {
-      client.say({ type: 'dump', targets: [target], owners: [], sinceMs: Date.now() - 600_000, untilMs: Date.now() });
-      client.say({ type: 'credit', events: 100_000 });
-      await client.until(() => client.all('dumped').length > 0 || client.closed !== undefined);
-    }
-    const answer = {
-      errors: client.all('error').map(({ code }) => code),
-      events: client.all('records').flatMap(({ events }) => events),
+    const untilMs = Date.now();
+    // Each on a connection of its own: the first refusal ends it.
+    const [asked, read] = await Promise.all([
+      answered(token, 'recorded', { type: 'recorded', targets: [target], services: { sinceMs: 0, untilMs } }),
+      answered(token, 'dumped', { type: 'dump', targets: [target], owners: [], sinceMs: untilMs - 600_000, untilMs }),
+    ]);
+    const [recorded] = asked.all('recorded');
+    return {
+      errors: [asked, read].flatMap((client) => client.all('error').map(({ code }) => code)),
+      events: read.all('records').flatMap(({ events }) => events),
       pods: (recorded?.pods ?? []).map(({ namespace, name }) => `${namespace}/${name}`),
       known: recorded?.known ?? [],
       services: recorded?.services ?? [],
     };
+  }
+
+  /** Until the answer of this type, or a refusal. */
+  async function answered(token: string | undefined, answer: 'recorded' | 'dumped', question: object): Promise<StreamClient> {
+    const client = new StreamClient(unixUrl(agentSocket(lab.directory, NODE)));
+    await client.hello();
+    if (token !== undefined) client.say({ type: 'auth', token });
+    client.say(question);
+    if (answer === 'dumped') client.say({ type: 'credit', events: 100_000 });
+    await client.until(() => client.all(answer).length > 0 || client.closed !== undefined);
     await client.leave();
-    return answer;
+    return client;
   }
 
   for (const who of WHO) {
@@ -128,7 +146,7 @@ suite('who may see what of a lab', { skip: SKIP }, () => {
       const isLetIn = LETS_IN[who]?.includes(what) === true;
       test(`${who} ${isLetIn ? 'may dump' : 'is denied the dump of'} ${what}`, async () => {
         const { errors, events, pods, known, services } = await dump(tokens[who], target);
-        assert.deepEqual(errors, isLetIn ? [] : ['KTRACE_E_NOT_AUTHORIZED']);
+        assert.deepEqual(errors, isLetIn ? [] : ['KTRACE_E_NOT_AUTHORIZED', 'KTRACE_E_NOT_AUTHORIZED']);
         if (!isLetIn) assert.deepEqual([events, pods, known, services], [[], [], [], []]);
       });
     }
@@ -158,6 +176,34 @@ suite('who may see what of a lab', { skip: SKIP }, () => {
     );
     const text = JSON.stringify([records, known, services]);
     for (const word of ['kube-dns', 'kube-system', 'coredns', 'k8s-app']) assert.ok(!text.includes(word), word);
+  });
+
+  test('the client of docs/protocol.md follows what its token may see, and is told why it may not see the rest', async (t) => {
+    const isMissing = spawnSync(PYTHON, ['-c', 'import websockets']).status !== 0;
+    const lacking = capability('root', isMissing && 'needs python3-websockets: apt-get install it');
+    if (lacking !== false) return t.skip(lacking);
+    const gate = await startGate(lab, NODE);
+    t.after(() => gate.child.kill());
+    const follow = (token: string | undefined): ChildProcessByStdio<null, Readable, Readable> => {
+      const url = `ws://127.0.0.1:${gate.port}${STREAM_PATH}`;
+      const child = spawn(PYTHON, [FOLLOW, url, token ?? '', JSON.stringify(TARGETS['a pod in A'])], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      t.after(() => child.kill());
+      return child;
+    };
+    const seen: KtraceEvent[] = [];
+    // More than its first credit lets come.
+    for await (const line of createInterface({ input: follow(tokens['viewer of A']).stdout })) {
+      seen.push(JSON.parse(line) as KtraceEvent);
+      if (seen.length >= 150) break;
+    }
+    assert.ok(seen.length >= 150, `it ended after ${seen.length} events`);
+    assert.deepEqual(namespacesIn(recordsIn(seen)), ['default']);
+    const refused = follow(tokens['viewer of B']);
+    const [said, [code]] = await Promise.all([readAll(refused.stderr), once(refused, 'close') as Promise<[number]>]);
+    assert.equal(code, 1);
+    assert.match(said, /^Not authorized.* \[KTRACE_E_NOT_AUTHORIZED\]$/m);
   });
 
   for (const who of WHO) {
