@@ -30,7 +30,7 @@ test('bytes are read as Kubernetes writes them', () => {
     ['1Ti', 2 ** 40],
   ] as const)
     assert.equal(parseBytes('--record', text, 16 * MiB), bytes);
-  for (const text of ['', '15Mi', '1.5Gi', '-1Gi', '2GiB', '2 Gi', 'Mi', '999999999999999Ti'])
+  for (const text of ['', '15Mi', '1.5Gi', '-1Gi', '2GiB', '2 Gi', 'Mi', '1000T'])
     assert.throws(() => parseBytes('--record', text, 16 * MiB), { code: 'KTRACE_E_ARGUMENT', message: /at least 16Mi/ }, text);
 });
 

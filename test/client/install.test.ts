@@ -11,7 +11,15 @@ import { createApi } from '../../src/client/cluster/api.ts';
 import { kubeSurroundings, loadKubeConfig } from '../../src/client/cluster/kubeconfig.ts';
 import { runInstall } from '../../src/client/install/install.ts';
 
-const OPTIONS = { image: undefined, leastPrivilege: false, record: undefined, wait: false, timeoutMs: 10_000, dryRun: false };
+const OPTIONS = {
+  image: undefined,
+  leastPrivilege: false,
+  record: undefined,
+  monitoring: false,
+  wait: false,
+  timeoutMs: 10_000,
+  dryRun: false,
+};
 const IO = {
   stdout: new PassThrough(),
   stderr: new PassThrough(),

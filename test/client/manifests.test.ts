@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { grantObjects } from '../../src/access/grant-objects.ts';
@@ -165,3 +165,45 @@ test('agents record only where that is asked for', () => {
   const { env } = agentOf({ leastPrivilege: false, record: undefined });
   assert.ok(env.length > 0 && !env.some(({ name }) => name.startsWith('KTRACE_RECORD')));
 });
+
+test('what is for monitoring is in the namespace that ktrace is installed in, with the dashboard as it is', () => {
+  const manifests = render('overlays/monitoring', 'tracing');
+  assert.deepEqual(
+    manifests.map(({ kind, metadata }) => [kind, metadata.namespace, metadata.labels?.['app.kubernetes.io/name']]),
+    [
+      ['ConfigMap', 'tracing', 'ktrace'],
+      ['PodMonitor', 'tracing', 'ktrace'],
+      ['PrometheusRule', 'tracing', 'ktrace'],
+    ],
+  );
+  const [dashboard] = manifests;
+  assert.equal(dashboard?.metadata.labels?.['grafana_dashboard'], '1');
+  const text = readFileSync(join(deployFolder(), 'overlays/monitoring/dashboard.json'), 'utf8');
+  assert.deepEqual(dashboard['data'], { 'ktrace.json': text });
+});
+
+test('every metric that an alert asks for is one that agents or gates have, and every alert says what and where', () => {
+  const src = join(import.meta.dirname, '../../src');
+  const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'));
+  const code = files.map((path) => readFileSync(join(src, path), 'utf8')).join('\n');
+  const rules = render('overlays/monitoring', 'ktrace').find(({ kind }) => kind === 'PrometheusRule');
+  assert.ok(rules !== undefined);
+  const alerts = (rules['spec'] as { groups: { rules: Alert[] }[] }).groups.flatMap((group) => group.rules);
+  assert.ok(alerts.length > 4);
+  for (const { alert, expr, annotations } of alerts) {
+    const metrics = expr.match(/\bktrace_[a-z_]+/g) ?? [];
+    assert.ok(metrics.length > 0, alert);
+    for (const metric of metrics) assert.ok(code.includes(`'${metric}'`), `${alert}: ${metric}`);
+    assert.ok(annotations.description.length > 0, alert);
+    // Whatever an alert is grouped by it names; one of all nodes together has nothing to name.
+    const [, grouped = ''] = /^\w+ by \(([\w, ]+)\)/.exec(expr) ?? [];
+    for (const label of grouped.split(', ').filter((one) => one !== ''))
+      assert.ok(annotations.summary.includes(`{{ $labels.${label} }}`), `${alert}: ${label}`);
+  }
+});
+
+interface Alert {
+  alert: string;
+  expr: string;
+  annotations: { summary: string; description: string };
+}

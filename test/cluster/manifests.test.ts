@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
-import { apply, beside, getJson, type Output, SKIP } from './support/cluster.ts';
+import { apply, beside, getJson, ktrace, type Output, SKIP } from './support/cluster.ts';
 import { productIsReady, readyPods, scrape } from './support/product.ts';
 
 const DEPLOY = join(import.meta.dirname, '..', '..', 'deploy');
@@ -29,19 +29,30 @@ const SPEC = {
   required: ['selector'],
   properties: { selector: SELECTOR, podMetricsEndpoints: { type: 'array', items: ENDPOINT } },
 };
-const POD_MONITOR_CRD = {
+const RULE = { type: 'object', required: ['alert', 'expr'], 'x-kubernetes-preserve-unknown-fields': true };
+const GROUP = {
+  type: 'object',
+  required: ['name', 'rules'],
+  properties: { name: { type: 'string' }, rules: { type: 'array', items: RULE } },
+};
+const RULES = { type: 'object', properties: { groups: { type: 'array', items: GROUP } } };
+/** The operator's kinds, as far as ours use them. */
+const CRDS = [
+  ['PodMonitor', 'podmonitors', SPEC],
+  ['PrometheusRule', 'prometheusrules', RULES],
+].map(([kind, plural, spec]) => ({
   apiVersion: 'apiextensions.k8s.io/v1',
   kind: 'CustomResourceDefinition',
-  metadata: { name: 'podmonitors.monitoring.coreos.com' },
+  metadata: { name: `${String(plural)}.monitoring.coreos.com` },
   spec: {
     group: 'monitoring.coreos.com',
     scope: 'Namespaced',
-    names: { kind: 'PodMonitor', plural: 'podmonitors', singular: 'podmonitor', listKind: 'PodMonitorList' },
+    names: { kind, plural, singular: String(kind).toLowerCase(), listKind: `${String(kind)}List` },
     versions: [
-      { name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: { type: 'object', properties: { spec: SPEC } } } },
+      { name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: { type: 'object', properties: { spec } } } },
     ],
   },
-};
+}));
 
 /** What the API server says to a folder's objects. */
 async function dryRun(folder: string): Promise<Output> {
@@ -76,35 +87,34 @@ suite('the manifests on a real API server', { skip: SKIP }, () => {
 
   test('the monitoring overlay is taken where the Prometheus operator has its kind, and told to be unknown where not', async (t) => {
     const folder = join(DEPLOY, 'overlays', 'monitoring');
-    const { stdout: present } = await beside([
-      'kubectl',
-      'get',
-      'crd',
-      POD_MONITOR_CRD.metadata.name,
-      '--ignore-not-found',
-      '-o',
-      'name',
-    ]);
+    const names = CRDS.map(({ metadata }) => `crd/${metadata.name}`);
+    const { stdout: present } = await beside(['kubectl', 'get', ...names, '--ignore-not-found', '-o', 'name']);
     if (present === '') {
       await assert.rejects(dryRun(folder), /no matches for kind "PodMonitor"|could not find the requested resource/);
-      t.after(() => beside(['kubectl', 'delete', 'crd', POD_MONITOR_CRD.metadata.name]));
-      await apply([POD_MONITOR_CRD]);
-      await beside(['kubectl', 'wait', '--for=condition=Established', `crd/${POD_MONITOR_CRD.metadata.name}`, '--timeout=30s']);
+      const refused = ktrace('install', '--monitoring', '--dry-run');
+      assert.equal((await refused.ended).code, 1);
+      assert.match(refused.stderr, /KTRACE_E_INSTALL.*\n.*ktrace itself is installed/);
+      t.after(() => beside(['kubectl', 'delete', ...names]));
+      await apply(CRDS);
+      await beside(['kubectl', 'wait', '--for=condition=Established', ...names, '--timeout=30s']);
     }
     const told = await dryRun(folder);
     assert.match(told.stdout, /podmonitor\.monitoring\.coreos\.com\/ktrace serverside-applied \(server dry run\)/);
+    assert.match(told.stdout, /prometheusrule\.monitoring\.coreos\.com\/ktrace serverside-applied \(server dry run\)/);
     assert.match(told.stdout, /configmap\/ktrace-dashboard serverside-applied \(server dry run\)/);
     assert.deepEqual(warningsIn(told), []);
   });
 
-  test('every metric of the dashboard is one that a scrape of a gate gives, over the network as Prometheus does it', async () => {
+  test('every metric of the dashboard and of the alerts is one that a scrape of a gate gives, over the network as Prometheus does it', async () => {
     await productIsReady();
     const [gate] = await readyPods('gate');
     assert.ok(gate !== undefined);
     const page = await scrape(gate);
     const exported = new Set(page.split('\n').flatMap((line) => /^# TYPE (\S+)/.exec(line)?.[1] ?? []));
-    const dashboard = readFileSync(join(DEPLOY, 'overlays', 'monitoring', 'dashboard.json'), 'utf8');
-    const asked = new Set(dashboard.match(/\b(?:ktrace|process)_[a-z_]+\b/g));
+    const [dashboard, alerts] = ['dashboard.json', 'alerts.yaml'].map((name) =>
+      readFileSync(join(DEPLOY, 'overlays', 'monitoring', name), 'utf8'),
+    );
+    const asked = new Set(`${dashboard}${alerts}`.match(/\b(?:ktrace|process)_[a-z_]+\b/g));
     assert.ok(asked.size > 15, `${asked.size} metrics on the dashboard`);
     assert.deepEqual(
       [...asked].filter((metric) => !exported.has(metric)),

@@ -24,6 +24,7 @@ export function addInstall(program: Command, done: Done): void {
       'agents record for ktrace dump: so much on the disk of each node (default: 512Mi), the oldest goes first',
     )
     .option('--record-hours <hours>', 'how long a record is kept (default: 24)')
+    .option('--monitoring', "and a PodMonitor, alerts and a dashboard, for the Prometheus operator and Grafana's sidecar")
     .option('--no-wait', 'do not wait until all pods are ready')
     .option('--timeout <duration>', 'how long to wait: 30s, 5m', '3m')
     .option('--dry-run', 'let the API server check everything, change nothing');
@@ -35,7 +36,14 @@ export function addInstall(program: Command, done: Done): void {
         throw badArgument('--image', 'a reference such as registry.example/ktrace:0.1.0', image);
       const record = recordOf(flags);
       const how = { wait: flags.wait, timeoutMs: parseDuration('--timeout', flags.timeout), dryRun: flags.dryRun === true };
-      const options = { ...installedIn(flags), ...how, image, leastPrivilege: flags.leastPrivilege === true, record };
+      const options = {
+        ...installedIn(flags),
+        ...how,
+        image,
+        leastPrivilege: flags.leastPrivilege === true,
+        record,
+        monitoring: flags.monitoring === true,
+      };
       const { runInstall } = await import('../../client/install/install.ts');
       done(await runInstall(options, await surroundings()));
     });
@@ -61,4 +69,4 @@ Examples:
   ktrace install --image REF --dry-run                     what would be made or changed, as the API server sees it
   ktrace install --image REF --timeout 10m                 many nodes, a slow registry
 
-It is a server-side apply: doing it again changes what differs (without --record agents stop recording), and what kubectl apply made is taken over.`;
+It is a server-side apply: doing it again changes what differs (without --record what it had switched on is switched off), and what kubectl apply made is taken over.`;

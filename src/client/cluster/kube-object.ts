@@ -16,6 +16,9 @@ const PLURALS: Record<string, string> = {
   DaemonSet: 'daemonsets',
   NetworkPolicy: 'networkpolicies',
   ResourceQuota: 'resourcequotas',
+  ConfigMap: 'configmaps',
+  PodMonitor: 'podmonitors',
+  PrometheusRule: 'prometheusrules',
 };
 
 /** Path of the list that the object is in, e.g. `/apis/apps/v1/namespaces/ktrace/daemonsets`. */

@@ -8,6 +8,7 @@ import { type KubeOptions, kubeSurroundings, loadKubeConfig } from '../cluster/k
 import { escapeText } from '../render/style/escape.ts';
 import { applyManifest } from './apply.ts';
 import { deployFolder, type Manifest, patchesOf, renderManifests } from './manifests.ts';
+import { type Pod, recordsIn } from './pod-problem.ts';
 import { type Problem, problemsOf, problemText, type Readiness, readinessOf } from './readiness.ts';
 import { awaitGone, removeOurs } from './remove.ts';
 
@@ -17,6 +18,8 @@ export interface InstallOptions extends KubeOptions {
   leastPrivilege: boolean;
   /** Agents record for `ktrace dump`, as much as the agent does by itself where nothing is said. Undefined: they do not. */
   record: { bytes?: number; hours?: number } | undefined;
+  /** And what the Prometheus operator and Grafana's sidecar read. */
+  monitoring: boolean;
   wait: boolean;
   timeoutMs: number;
   dryRun: boolean;
@@ -31,6 +34,7 @@ export interface InstallIo {
   findLab(): { name: string; kubeconfig: string } | undefined;
 }
 
+const AGENT = 'ktrace-agent';
 const POLL_MS = 1000;
 /** Trouble that is still there after so long is told while it is waited on. */
 const TROUBLE_MS = 10_000;
@@ -38,16 +42,36 @@ const TROUBLE_MS = 10_000;
 /** `ktrace install`: makes the objects, then waits until all pods are ready. Doing it again changes what differs. Gives the exit code. */
 export async function runInstall(options: InstallOptions, io: InstallIo): Promise<number> {
   const { ktraceNamespace: namespace, image } = options;
-  const manifests = renderManifests({ folder: join(deployFolder(), 'base'), patches: patchesFor(options), namespace, image });
+  const rendered = (folder: string, patches: Manifest[] = []): Manifest[] =>
+    renderManifests({ folder: join(deployFolder(), folder), patches, namespace, image });
+  const manifests = [...rendered('base', patchesFor(options)), ...(options.monitoring ? rendered('overlays/monitoring') : [])];
   const api = openApi(options, io);
   for (const { kind, metadata } of manifests) if (kind === 'Namespace') await rejectForeignNamespace(api, metadata.name);
   if (!(await removeEarlierAgents(api, options, io))) return EXIT.interrupted;
   for (const manifest of manifests) {
-    const outcome = await applyManifest(api, manifest, options.dryRun).catch(explainMissingNamespace(options.dryRun, manifest));
+    const outcome = await applyManifest(api, manifest, options.dryRun).catch((error: unknown) =>
+      explainMissing(error, options.dryRun, manifest),
+    );
     io.stdout.write(`${escapeText(titleOf(manifest))} ${outcome}${options.dryRun ? ' (dry run)' : ''}\n`);
   }
+  if (options.record === undefined) await tellOfOthersRecording(api, manifests, io);
   if (options.dryRun || !options.wait) return EXIT.ok;
   return awaitReadiness(api, manifests, options, io);
+}
+
+/** What kubectl apply has switched on is kubectl's: a server-side apply of ours takes only what was ours. */
+async function tellOfOthersRecording(api: Api, manifests: readonly Manifest[], { stderr }: InstallIo): Promise<void> {
+  const agent = manifests.find(({ kind, metadata }) => kind === 'DaemonSet' && metadata.name === AGENT);
+  const present = agent === undefined ? undefined : await api.get(objectPath(agent)).catch(unlessMissing);
+  if (!recordsIn((present as { spec?: { template?: Pick<Pod, 'spec'> } } | undefined)?.spec?.template?.spec)) return;
+  stderr.write(
+    'ktrace: agents go on recording: ktrace install --record has not switched it on, and who did has to switch it off\n',
+  );
+}
+
+function unlessMissing(error: unknown): undefined {
+  if (error instanceof ApiError && error.status === 404) return undefined;
+  throw error;
 }
 
 /** The overlays that are asked for, one over the other, and their settings. */
@@ -69,7 +93,7 @@ function recordSettings({ bytes, hours }: NonNullable<InstallOptions['record']>)
   return {
     apiVersion: 'apps/v1',
     kind: 'DaemonSet',
-    metadata: { name: 'ktrace-agent' },
+    metadata: { name: AGENT },
     spec: { template: { spec: { containers } } },
   };
 }
@@ -113,7 +137,7 @@ async function removeEarlierAgents(
     ['apps/v1', 'DaemonSet'],
     ['v1', 'ServiceAccount'],
   ] as const) {
-    const object: KubeObject = { apiVersion, kind, metadata: { name: 'ktrace-agent', namespace: ktraceNamespace } };
+    const object: KubeObject = { apiVersion, kind, metadata: { name: AGENT, namespace: ktraceNamespace } };
     const deletion = await removeOurs(api, object, { isDry: dryRun, propagationPolicy: 'Foreground' });
     if (deletion === 'not there') continue;
     if (deletion === 'deleted' && !dryRun && !(await awaitGone(api, object, timeoutMs, interrupt))) return false;
@@ -122,13 +146,20 @@ async function removeEarlierAgents(
   return true;
 }
 
-/** A dry run makes no namespace, and the API server checks nothing in one that is not there. */
-function explainMissingNamespace(isDry: boolean, { metadata: { namespace } }: Manifest): (error: unknown) => string {
-  return (error) => {
-    const isMissing = error instanceof KtraceError && /namespaces ".*" not found/.test(error.message);
-    if (!isDry || !isMissing || namespace === undefined) throw error;
+/** A dry run makes no namespace, and the API server checks nothing in one that is not there; it has none of the operator's kinds without the operator. */
+function explainMissing(error: unknown, isDry: boolean, { apiVersion, kind, metadata: { namespace } }: Manifest): string {
+  if (!(error instanceof ApiError) || error.status !== 404) throw error;
+  if (isDry && namespace !== undefined && /namespaces ".*" not found/.test(error.message))
     return 'created, not checked: its namespace is not there';
-  };
+  if (!apiVersion.startsWith('monitoring.coreos.com/')) throw error;
+  throw new KtraceError(
+    'KTRACE_E_INSTALL',
+    `Expected the kind ${kind} of the Prometheus operator, and this cluster does not have it`,
+    {
+      cause: error,
+      hint: 'ktrace itself is installed. Install the operator, or scrape the gates as docs/install.md says.',
+    },
+  );
 }
 
 async function awaitReadiness(

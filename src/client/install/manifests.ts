@@ -22,7 +22,9 @@ export interface ManifestOptions {
 }
 
 interface Kustomization {
+  namespace?: string;
   resources?: string[];
+  configMapGenerator?: { name: string; files: string[]; options?: { labels?: Record<string, string> } }[];
   patches?: { path: string }[];
   images?: { name: string; newName?: string; newTag?: string }[];
   labels?: { pairs: Record<string, string>; includeTemplates?: boolean }[];
@@ -32,11 +34,14 @@ type Tree = Record<string, unknown>;
 
 const CLUSTER_KINDS = new Set(['Namespace', 'ClusterRole', 'ClusterRoleBinding', 'PriorityClass']);
 /** What others refer to comes first. */
-const ORDER = ['Namespace', 'ResourceQuota', 'ServiceAccount', 'ClusterRole', 'ClusterRoleBinding', 'NetworkPolicy', 'DaemonSet'];
+const ORDER = [
+  ...['Namespace', 'ResourceQuota', 'ServiceAccount', 'ClusterRole', 'ClusterRoleBinding', 'NetworkPolicy', 'DaemonSet'],
+  ...['ConfigMap', 'PodMonitor', 'PrometheusRule'],
+];
 
 /**
  * The objects of a kustomization, in the order to make them: those that `kubectl kustomize` gives, as far as ours use of it (resources, patches,
- * images, labels), which a test on a real cluster compares. Nothing but the files of the package is needed for it.
+ * images, labels, ConfigMaps of files without a suffix, a namespace), which a test on a real cluster compares. Nothing but the files of the package is needed for it.
  */
 export function renderManifests({ folder, patches = [], namespace, image }: ManifestOptions): Manifest[] {
   const rendered = patched(render(resolve(folder), image), patches).map((manifest) => inNamespace(manifest, namespace));
@@ -59,10 +64,15 @@ function patched(manifests: readonly Manifest[], patches: readonly Manifest[]): 
 
 function render(folder: string, image: string | undefined): Manifest[] {
   const kustomization = readYaml(join(folder, 'kustomization.yaml'))[0] as Kustomization;
-  const manifests = (kustomization.resources ?? []).flatMap((resource) => {
+  const resources = (kustomization.resources ?? []).flatMap((resource) => {
     const path = join(folder, resource);
     return resource.endsWith('.yaml') ? (readYaml(path) as Manifest[]) : render(path, image);
   });
+  const manifests = [...resources, ...configMaps(folder, kustomization)].map((manifest) =>
+    kustomization.namespace === undefined
+      ? manifest
+      : { ...manifest, metadata: { ...manifest.metadata, namespace: kustomization.namespace } },
+  );
   const labelled = (kustomization.labels ?? []).reduce(
     (all, { pairs, includeTemplates }) => all.map((one) => withLabels(one, pairs, includeTemplates === true)),
     patched(manifests, patchesOf(folder)),
@@ -71,6 +81,15 @@ function render(folder: string, image: string | undefined): Manifest[] {
     const named = image ?? `${newName ?? name}${newTag === undefined ? '' : `:${newTag}`}`;
     return all.map((one) => withImage(one, name, named));
   }, labelled);
+}
+
+/** Of files, each `KEY=FILE`. */
+function configMaps(folder: string, { configMapGenerator = [] }: Kustomization): Manifest[] {
+  return configMapGenerator.map(({ name, files, options: { labels } = {} }) => {
+    const pairs = files.map((file) => file.split('=', 2) as [string, string]);
+    const data = Object.fromEntries(pairs.map(([key, path]) => [key, readFileSync(join(folder, path), 'utf8')]));
+    return { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, ...(labels === undefined ? {} : { labels }) }, data };
+  });
 }
 
 function readYaml(path: string): unknown[] {

@@ -1,7 +1,7 @@
 /** A pod as far as its health shows. */
 export interface Pod {
   metadata: { name: string; labels?: Record<string, string>; deletionTimestamp?: string };
-  spec?: { nodeName?: string; containers?: { image?: string; env?: { name: string; value?: string }[] }[] };
+  spec?: { nodeName?: string; containers?: Container[] };
   status?: {
     phase?: string;
     reason?: string;
@@ -9,6 +9,12 @@ export interface Pod {
     conditions?: { type?: string; status?: string; reason?: string; message?: string }[];
     containerStatuses?: ContainerStatus[];
   };
+}
+
+interface Container {
+  name?: string;
+  image?: string;
+  env?: { name: string; value?: string }[];
 }
 
 interface ContainerStatus {
@@ -41,6 +47,12 @@ export function podProblem({ metadata, status = {} }: Pod): string | undefined {
   if (waiting !== undefined) return told(waiting.reason ?? 'waiting', last === undefined ? waiting.message : undefined) + died;
   if (terminated !== undefined) return `ended ${endText(terminated)}`;
   return `started and not ready yet${died}`;
+}
+
+/** Whether an agent is set to record for `ktrace dump`. */
+export function recordsIn(spec: Pod['spec']): boolean {
+  const env = spec?.containers?.find(({ name }) => name === 'agent')?.env ?? [];
+  return env.some(({ name, value = '' }) => name === 'KTRACE_RECORD' && value !== '');
 }
 
 /** How its container last ended, and how often it was started again; undefined when that never happened. */

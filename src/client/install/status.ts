@@ -5,7 +5,7 @@ import type { KubeOptions } from '../cluster/kubeconfig.ts';
 import { type Node, nodesIfAllowed } from '../cluster/nodes.ts';
 import { escapeText, safeJson } from '../render/style/escape.ts';
 import { type InstallIo, type InstallOptions, openApi } from './install.ts';
-import { isReady, type Pod, podProblem, restartsOf } from './pod-problem.ts';
+import { isReady, type Pod, podProblem, recordsIn, restartsOf } from './pod-problem.ts';
 
 export type StatusOptions = Pick<InstallOptions, 'ktraceNamespace' | keyof KubeOptions> & {
   output: 'text' | 'json';
@@ -16,7 +16,7 @@ interface Part {
   pod: string;
   isReady: boolean;
   image: string;
-  /** Of an agent: whether it records for `ktrace dump`. */
+  /** Of an agent: whether it is set to record for `ktrace dump`. */
   isRecording?: boolean;
   restarts: number;
   /** How its container ended the last time. */
@@ -93,21 +93,16 @@ function statusOf(pods: readonly Pod[], nodes: readonly Node[], areAgentsKnown: 
 
 function partOf(pod: Pod): Part {
   const problem = podProblem(pod);
-  const container = pod.spec?.containers?.[0];
   const { count, last } = restartsOf(pod);
   return {
     pod: pod.metadata.name,
     isReady: isReady(pod.status) && pod.metadata.deletionTimestamp === undefined,
-    image: container?.image ?? '',
-    ...(pod.metadata.labels?.[COMPONENT] === 'agent' ? { isRecording: isRecording(container?.env) } : {}),
+    image: pod.spec?.containers?.[0]?.image ?? '',
+    ...(pod.metadata.labels?.[COMPONENT] === 'agent' ? { isRecording: recordsIn(pod.spec) } : {}),
     restarts: count,
     ...(last === undefined ? {} : { lastEnd: last }),
     ...(problem === undefined ? {} : { problem }),
   };
-}
-
-function isRecording(env: readonly { name: string; value?: string }[] = []): boolean {
-  return env.some(({ name, value = '' }) => name === 'KTRACE_RECORD' && value !== '');
 }
 
 function isWell({ agent, gate, areAgentsKnown }: NodeStatus): boolean {
