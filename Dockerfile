@@ -53,6 +53,7 @@ COPY deploy /opt/ktrace/deploy
 COPY --from=build /build/build/bpf /opt/ktrace/build/bpf
 COPY bpf/LICENSE /opt/ktrace/build/bpf/LICENSE
 COPY --from=build /build/native/build/Release/ktrace_native.node /opt/ktrace/native/build/Release/ktrace_native.node
+COPY --from=build /build/native/build/Release/ktrace-healthz /usr/local/bin/ktrace-healthz
 COPY --from=build /ktrace/bin /opt/ktrace/bin
 COPY --from=build /build/dist /opt/ktrace/dist
 ENV PATH=/usr/local/bin NODE_ENV=production

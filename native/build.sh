@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds native/build/Release/ktrace_native.node for the Node that node_modules brings. Does nothing when sources, Node and libbpf are
+# Builds native/build/Release/ktrace_native.node for the Node that node_modules brings, and ktrace-healthz beside it. Does nothing when sources, Node and libbpf are
 # those of the last build. Downloads nothing: Node's headers come with its package.
 set -eu
 
@@ -35,7 +35,7 @@ want=$({
 	pkg-config --modversion libbpf
 	uname -m
 } | sha256sum)
-if [ -f build/Release/ktrace_native.node ] && [ "$(cat $stamp 2>/dev/null)" = "$want" ]; then
+if [ -f build/Release/ktrace_native.node ] && [ -x build/Release/ktrace-healthz ] && [ "$(cat $stamp 2>/dev/null)" = "$want" ]; then
 	exit 0
 fi
 
@@ -45,4 +45,7 @@ if ! PATH=$bin:$PATH "$bin/node-gyp" rebuild --nodedir="$nodedir" --jobs=max >"$
 	cat "$log" >&2
 	fail "node-gyp failed (above)"
 fi
+# Static, and without the library of C++: the probes' own program.
+g++ -O2 -Wall -Wextra -std=c++17 -fno-exceptions -fno-rtti -static -s -o build/Release/ktrace-healthz src/healthz.cc ||
+	fail "ktrace-healthz cannot be linked (above): it needs the static libraries of C, which Debian has in libc6-dev"
 printf '%s\n' "$want" >$stamp

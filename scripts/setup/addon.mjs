@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fingerprint, isStamped, writeStamp } from './fingerprint.mjs';
 import { command, step } from './step.mjs';
 
-const ADDON = 'native/build/Release/ktrace_native.node';
+const BUILT = ['ktrace_native.node', 'ktrace-healthz'].map((name) => `native/build/Release/${name}`);
 
 /** Builds the addon for the Node of node_modules when its sources, or that Node, changed. */
 export async function buildAddon(root) {
@@ -15,7 +15,7 @@ export async function buildAddon(root) {
     'bpf/event.h',
     'package-lock.json',
   ]);
-  if (existsSync(join(root, ADDON)) && (await isStamped(stamp, value))) return;
+  if (BUILT.every((file) => existsSync(join(root, file))) && (await isStamped(stamp, value))) return;
   await step('building the addon', async () => {
     await command(join(root, 'native/build.sh'), [], { cwd: root });
     await writeStamp(stamp, value);

@@ -6,7 +6,6 @@ import { addFilter } from './commands/filter.ts';
 import { addFollow } from './commands/follow.ts';
 import { addGate } from './commands/gate.ts';
 import { addGrants } from './commands/grant.ts';
-import { addHealthz } from './commands/healthz.ts';
 import { addInstall } from './commands/install.ts';
 import { addLab } from './commands/lab.ts';
 import { addRead } from './commands/read.ts';
@@ -51,7 +50,6 @@ export function createProgram(done: Done, running: (command: CommandUnknownOpts)
   program.commandsGroup('Run by Kubernetes:');
   addAgent(program, done);
   addGate(program, done);
-  addHealthz(program, done);
   program.commandsGroup('Others:');
   addCompletion(program, done);
   const help = program.createCommand('help').argument('[command]').helpOption(false);

@@ -1,35 +1,60 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { askHealth } from '../../src/cli/commands/healthz.ts';
+import { fileURLToPath } from 'node:url';
 import { runGate } from '../../src/gate/gate.ts';
-import { KtraceError } from '../../src/util/errors.ts';
+import { DEFAULT_SOCKET, GATE_HEALTH_PATH, GATE_PORT } from '../../src/protocol/constants.ts';
 import { quiet, serve, temporaryDirectory } from '../agent/server-fixture.ts';
+
+const HEALTHZ = fileURLToPath(new URL('../../native/build/Release/ktrace-healthz', import.meta.url));
+
+/** Its exit status, and its reason without the name and the code. */
+function healthz(argv: string[], env: Record<string, string> = {}): Promise<{ code: number; reason: string }> {
+  return new Promise((resolve, reject) => {
+    execFile(HEALTHZ, argv, { env }, (error, stdout, stderr) => {
+      if (error !== null && typeof error.code !== 'number') return reject(error);
+      assert.equal(stdout, '');
+      const [, reason = stderr] = /^ktrace: (.*) \[KTRACE_E_(?:UNHEALTHY|ARGUMENT)\]\n$/.exec(stderr) ?? [];
+      resolve({ code: Number(error?.code ?? 0), reason });
+    });
+  });
+}
+
+const WELL = { code: 0, reason: '' };
 
 test('an agent that lives is healthy, and ready when its feed is', async (t) => {
   const { socketPath, feed } = await serve(t);
-  assert.equal(await askHealth({ socket: socketPath }), 0);
-  assert.equal(await askHealth({ socket: socketPath, ready: true }), 0);
+  assert.deepEqual(await healthz(['--socket', socketPath]), WELL);
+  assert.deepEqual(await healthz(['--socket', socketPath, '--ready']), WELL);
   feed.why = 'The API server has not answered yet';
-  assert.equal(await askHealth({}, { KTRACE_SOCKET: socketPath }), 0);
-  await assert.rejects(
-    () => askHealth({ socket: socketPath, ready: true }),
-    isUnhealthy(/^The agent at \S+ answers The API server has not answered yet$/),
-  );
+  assert.deepEqual(await healthz([], { KTRACE_SOCKET: socketPath }), WELL);
+  assert.deepEqual(await healthz(['--socket', socketPath, '--ready']), {
+    code: 1,
+    reason: `The agent at ${socketPath} answers The API server has not answered yet`,
+  });
 });
 
-test('no agent, and one that answers nonsense or nothing, are not healthy', async (t) => {
+test('no agent, and one that answers nonsense or nothing, are not healthy, and nothing of it reaches a terminal', async (t) => {
   const directory = await temporaryDirectory(t);
-  await assert.rejects(() => askHealth({ socket: join(directory, 'none.sock') }), isUnhealthy(/cannot be asked: .*ENOENT/));
-  for (const [name, answer, text] of [
-    ['nonsense', 'SSH-2.0-OpenSSH\r\n', /answers SSH-2\.0-OpenSSH$/],
-    ['nothing', '', /answers nothing$/],
+  const { code, reason } = await healthz(['--socket', join(directory, 'none.sock')]);
+  assert.equal(code, 1);
+  assert.match(reason, /^The agent at \S+ cannot be asked: No such file or directory$/);
+  for (const [name, answer, told] of [
+    ['nonsense', 'SSH-2.0-OpenSSH\r\n', 'SSH-2.0-OpenSSH'],
+    ['escapes', '\u001b[2J\u00e9\r\n', '?[2J??'],
+    ['much', 'x'.repeat(100_000), 'x'.repeat(255)],
+    ['nothing', '', 'nothing'],
+    ['refusal', 'HTTP/1.1 503 Busy\r\n\r\n{"code":"KTRACE_E_BUSY","message":"No room"}\n', 'No room'],
+    ['quote', 'HTTP/1.1 503 Busy\r\n\r\n{"message":"got \\"x\\"","hint":"y"}', 'got \\"x\\"'],
+    ['almost', 'HTTP/1.1 2000 OK\r\n\r\nok\n', 'HTTP/1.1 2000 OK'],
   ] as const) {
     const socketPath = join(directory, name);
-    const server = createServer((socket) => socket.end(answer)).listen(socketPath);
+    const server = createServer((socket) => socket.on('error', () => undefined).end(answer)).listen(socketPath);
     t.after(() => server.close());
-    await assert.rejects(() => askHealth({ socket: socketPath }), isUnhealthy(text));
+    assert.deepEqual(await healthz(['--socket', socketPath]), { code: 1, reason: `The agent at ${socketPath} answers ${told}` });
   }
 });
 
@@ -38,25 +63,39 @@ test('a gate that lives is healthy without an agent, and ready with one that is'
   const gate = await runGate({ socketPath, port: 0, metricsPort: 0, log: quiet });
   t.after(() => gate.close());
   const port = String(gate.port);
-  assert.equal(await askHealth({ gate: true, port }), 0);
-  await assert.rejects(
-    () => askHealth({ gate: true, ready: true, port }),
-    isUnhealthy(/^The gate at port \d+ answers The agent on this node is not running$/),
-  );
+  assert.deepEqual(await healthz(['--gate', '--port', port]), WELL);
+  assert.deepEqual(await healthz(['--gate', '--ready', '--port', port]), {
+    code: 1,
+    reason: `The gate at port ${port} answers The agent on this node is not running`,
+  });
   await serve(t, {}, { socketPath });
-  assert.equal(await askHealth({ gate: true, ready: true }, { KTRACE_GATE_PORT: port }), 0);
+  assert.deepEqual(await healthz(['--gate', '--ready'], { KTRACE_GATE_PORT: port }), WELL);
   await gate.close();
-  await assert.rejects(
-    () => askHealth({ gate: true, port }),
-    isUnhealthy(/^The gate at port \d+ cannot be asked: .*ECONNREFUSED/),
-  );
+  assert.deepEqual(await healthz(['--gate', '--port', port]), {
+    code: 1,
+    reason: `The gate at port ${port} cannot be asked: Connection refused`,
+  });
 });
 
-function isUnhealthy(text: RegExp): (error: unknown) => boolean {
-  return (error) => {
-    assert.ok(error instanceof KtraceError);
-    assert.equal(error.code, 'KTRACE_E_UNHEALTHY');
-    assert.match(error.message, text);
-    return true;
-  };
-}
+test('asks where agents and gates are by default', () => {
+  const source = readFileSync(new URL('../../native/src/healthz.cc', import.meta.url), 'utf8');
+  for (const text of [`"${DEFAULT_SOCKET}"`, `? ${GATE_PORT} :`, `"${GATE_HEALTH_PATH}"`]) assert.ok(source.includes(text), text);
+});
+
+test('wrong arguments are told, and are no answer of an agent', async () => {
+  for (const [argv, expected] of [
+    [['--gate', '--port', '0'], /^Expected a whole number from 1 to 65535 for --port/],
+    [['--gate', '--port', '7471x'], /got "7471x"$/],
+    [['--socket', 'agent.sock'], /^Expected an absolute path of at most 107 bytes for --socket/],
+    [['--socket', `/${'x'.repeat(107)}`], /^Expected an absolute path/],
+    [['--gate', '--port', '+7471'], /for --port/],
+    [['--gate', '--port', ''], /for --port/],
+    [['--socket', ''], /for --socket/],
+    [['agent'], /^Expected \[--gate\] .* got "agent"$/],
+  ] as const) {
+    const { code, reason } = await healthz([...argv]);
+    assert.equal(code, 2);
+    assert.match(reason, expected);
+  }
+  assert.equal((await healthz(['--live'])).code, 2);
+});

@@ -1,0 +1,184 @@
+/*
+ * ktrace-healthz [--gate] [--ready] [--socket PATH] [--port PORT]: asks the agent of this node over its unix socket, or the gate of this pod over its own
+ * loopback, whether it lives, or with --ready whether the agent is ready. Exit status 0 when it is so; 1 when not, with the reason on stderr; 2 for wrong
+ * arguments. A program of its own: probes run it several times a minute, and each time Node would take 50 MB.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace
+{
+
+/* Longer than any answer of a healthy agent takes, shorter than the manifests' probes wait. */
+constexpr unsigned kAnswerSeconds = 4;
+constexpr size_t kMaxAnswer = 4096;
+constexpr size_t kMaxReason = 256;
+
+struct Asked {
+	char who[160];
+	const char *url;
+	sockaddr_storage address;
+	socklen_t address_len;
+};
+
+/* Of OnAlarm, which may do nothing but write it. */
+char late[256];
+
+void OnAlarm(int)
+{
+	if (write(STDERR_FILENO, late, strlen(late)) < 0)
+		_exit(1);
+	_exit(1);
+}
+
+[[noreturn]] void FailArgument(const char *name, const char *expected, const char *got)
+{
+	fprintf(stderr, "ktrace: Expected %s for %s, got \"%s\" [KTRACE_E_ARGUMENT]\n", expected, name, got);
+	exit(2);
+}
+
+/* What came from outside is shown as far as it is printable ASCII. */
+[[noreturn]] void FailUnhealthy(const Asked &asked, const char *what, const char *reason)
+{
+	char shown[kMaxReason];
+	size_t at = 0;
+
+	for (; reason[at] != '\0' && at < sizeof(shown) - 1; at++)
+		shown[at] = reason[at] >= ' ' && reason[at] <= '~' ? reason[at] : '?';
+	shown[at] = '\0';
+	fprintf(stderr, "ktrace: %s %s %s [KTRACE_E_UNHEALTHY]\n", asked.who, what, shown);
+	exit(1);
+}
+
+/* An empty variable counts as absent. */
+const char *Setting(const char *flag, const char *variable)
+{
+	const char *value = getenv(variable);
+
+	if (flag != nullptr)
+		return flag;
+	return value != nullptr && *value != '\0' ? value : nullptr;
+}
+
+void AskAgent(Asked *asked, const char *flag, bool ready)
+{
+	sockaddr_un *address = reinterpret_cast<sockaddr_un *>(&asked->address);
+	const char *path = Setting(flag, "KTRACE_SOCKET");
+
+	if (path == nullptr)
+		path = "/run/ktrace/agent.sock";
+	if (path[0] != '/' || strlen(path) >= sizeof(address->sun_path))
+		FailArgument("--socket (or KTRACE_SOCKET)", "an absolute path of at most 107 bytes", path);
+	address->sun_family = AF_UNIX;
+	strcpy(address->sun_path, path);
+	asked->address_len = sizeof(*address);
+	asked->url = ready ? "/readyz" : "/healthz";
+	snprintf(asked->who, sizeof(asked->who), "The agent at %s", path);
+}
+
+void AskGate(Asked *asked, const char *flag, bool ready)
+{
+	sockaddr_in *address = reinterpret_cast<sockaddr_in *>(&asked->address);
+	const char *text = Setting(flag, "KTRACE_GATE_PORT");
+	char *end = nullptr;
+	long port = text == nullptr ? 7471 : strtol(text, &end, 10);
+
+	if (text != nullptr && (*text < '0' || *text > '9' || *end != '\0' || port < 1 || port > 65535))
+		FailArgument("--port (or KTRACE_GATE_PORT)", "a whole number from 1 to 65535", text);
+	address->sin_family = AF_INET;
+	address->sin_port = htons(static_cast<uint16_t>(port));
+	address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	asked->address_len = sizeof(*address);
+	asked->url = ready ? "/readyz" : "/gate/healthz";
+	snprintf(asked->who, sizeof(asked->who), "The gate at port %ld", port);
+}
+
+/* All that is answered, as far as it is of interest; the connection is closed behind it. */
+void Ask(const Asked &asked, char *answer)
+{
+	char request[64];
+	size_t len = 0;
+	ssize_t got;
+	int fd = socket(asked.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int bytes = snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\n\r\n", asked.url);
+
+	if (fd < 0 || connect(fd, reinterpret_cast<const sockaddr *>(&asked.address), asked.address_len) != 0 ||
+	    send(fd, request, static_cast<size_t>(bytes), MSG_NOSIGNAL) != bytes)
+		FailUnhealthy(asked, "cannot be asked:", strerror(errno));
+	while (len < kMaxAnswer && (got = recv(fd, answer + len, kMaxAnswer - len, 0)) > 0)
+		len += static_cast<size_t>(got);
+	answer[len] = '\0';
+	close(fd);
+}
+
+/* Its own words where it sent any (the message of a JSON body), else its status line. Changes the answer. */
+const char *ReasonOf(char *answer)
+{
+	char *body = strstr(answer, "\r\n\r\n");
+	char *message = body == nullptr ? nullptr : strstr(body, "\"message\":\"");
+
+	if (message != nullptr) {
+		message += strlen("\"message\":\"");
+		char *end = message;
+		while (*end != '\0' && *end != '"')
+			end += *end == '\\' && end[1] != '\0' ? 2 : 1;
+		*end = '\0';
+		return message;
+	}
+	answer[strcspn(answer, "\r\n")] = '\0';
+	return *answer == '\0' ? "nothing" : answer;
+}
+
+} // namespace
+
+int main(int argc, char **argv)
+{
+	static const option kOptions[] = {
+		{ "gate", no_argument, nullptr, 'g' },
+		{ "ready", no_argument, nullptr, 'r' },
+		{ "socket", required_argument, nullptr, 's' },
+		{ "port", required_argument, nullptr, 'p' },
+		{ nullptr, 0, nullptr, 0 },
+	};
+	static char answer[kMaxAnswer + 1];
+	const char *socket_path = nullptr, *port = nullptr;
+	bool gate = false, ready = false;
+	Asked asked = {};
+	int got;
+
+	while ((got = getopt_long(argc, argv, "", kOptions, nullptr)) != -1) {
+		if (got == 'g')
+			gate = true;
+		else if (got == 'r')
+			ready = true;
+		else if (got == 's')
+			socket_path = optarg;
+		else if (got == 'p')
+			port = optarg;
+		else
+			return 2;
+	}
+	if (optind < argc)
+		FailArgument("ktrace-healthz", "[--gate] [--ready] [--socket PATH] [--port PORT]", argv[optind]);
+	if (gate)
+		AskGate(&asked, port, ready);
+	else
+		AskAgent(&asked, socket_path, ready);
+	snprintf(late, sizeof(late), "ktrace: %s does not answer within %u s [KTRACE_E_UNHEALTHY]\n", asked.who,
+		 kAnswerSeconds);
+	signal(SIGALRM, OnAlarm);
+	alarm(kAnswerSeconds);
+	Ask(asked, answer);
+	if (strncmp(answer, "HTTP/1.1 200 ", strlen("HTTP/1.1 200 ")) == 0)
+		return 0;
+	FailUnhealthy(asked, "answers", ReasonOf(answer));
+}
