@@ -63,6 +63,8 @@ __u32 target_generation;
 __u32 snap_bytes;
 /* There is a program in `filters`: it is run before a sighting is emitted. */
 __u32 filter_is_set;
+/* It answers alike for all packets of a flow. */
+__u32 filter_is_of_flow;
 /* When a packet was last cut where it came in: without a recent cut the map of cuts is not looked up. */
 __u64 last_cut_ns;
 /* Where the ring's writers were when its reader was woken last. */
@@ -240,6 +242,7 @@ struct scratch {
 	struct parsed entered_at;
 	__u32 kinds; /* of the tuple's addresses, see tuple_kinds */
 	__u32 headers_end; /* offset in the packet, over the tail calls by way of a filter */
+	__u32 is_plain; /* likewise: IPv4, or IPv6 without extension headers, for which filters answer otherwise */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -399,6 +399,7 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 		capture(&source, &at, s);
 		scratch->filtered.flow_is_new = !place;
 		scratch->headers_end = at.end;
+		scratch->is_plain = s->ip_version == 4 || at.l4 - at.l3 == sizeof(struct ipv6hdr);
 		bpf_tail_call(skb, &filters, 0);
 		/* There was no program after all: nothing is left out. */
 	}
@@ -465,6 +466,9 @@ static __always_inline void see_untold(struct __sk_buff *skb)
 	}
 	s = &scratch->filtered.sighting;
 	forget_entered((__u64)(unsigned long)skb);
+	/* Nor are its flow's next packets taken, as long as filter and target set stay the same: they are counted, though every packet was asked for. */
+	if (filter_is_of_flow && scratch->is_plain)
+		s->flags &= ~KTRACE_EVERY;
 	nfct = nfct_of(skb, s);
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
 	place = place_again(flow, s);

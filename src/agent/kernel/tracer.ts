@@ -321,7 +321,7 @@ export class Tracer {
    * emitted again. An entry that the kernel refuses (a map is full) does not stop the others: the first error is thrown at the end.
    */
   setTargets(targets: KernelTargets): void {
-    const generation = (this.#generation % 0xffffffff) + 1;
+    const generation = this.#nextGeneration();
     let refusal: unknown;
     let hasChanged = false;
     const change = (make: () => void): void => {
@@ -365,8 +365,7 @@ export class Tracer {
       this.#setGlobal('node_bits', targets.nodeBits);
       this.#setGlobal('followed_bits', targets.followedBits);
       this.#setGlobal('service_port_bits', targets.servicePortBits);
-      this.#generation = generation;
-      this.#setGlobal('target_generation', u32(generation));
+      this.#beginGeneration(generation);
     }
     if (refusal !== undefined) throw refusal;
   }
@@ -381,11 +380,23 @@ export class Tracer {
     if (program === undefined) {
       this.#setGlobal('filter_is_set', u32(0));
       this.object.mapDelete('filters', u32(0));
-      return;
+    } else {
+      if (!canFilter(process.arch, release())) throw new Error('on arm64 a kernel of 6.0 or later can be given filters');
+      this.object.mapSetCode('filters', 0, program.code, program.maps);
+      this.#setGlobal('filter_is_set', u32(1));
     }
-    if (!canFilter(process.arch, release())) throw new Error('on arm64 a kernel of 6.0 or later can be given filters');
-    this.object.mapSetCode('filters', 0, program.code, program.maps);
-    this.#setGlobal('filter_is_set', u32(1));
+    this.#setGlobal('filter_is_of_flow', u32(program?.isOfFlow === true ? 1 : 0));
+    // Last: what the former filter has left out of a flow is looked at again.
+    this.#beginGeneration();
+  }
+
+  #beginGeneration(generation = this.#nextGeneration()): void {
+    this.#generation = generation;
+    this.#setGlobal('target_generation', u32(generation));
+  }
+
+  #nextGeneration(): number {
+    return (this.#generation % 0xffffffff) + 1;
   }
 
   /** Sets in the kernel how many entries each interface has: the kernel itself only adds new ones. */

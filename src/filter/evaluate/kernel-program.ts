@@ -19,7 +19,9 @@ export function kernelCode(part: Expression): Instruction[] {
  * each hook is let through, from which user space learns who began it.
  */
 export function kernelProgram(part: Expression): KernelProgram | undefined {
-  return translate(kernelCode(part), { passesNewFlows: readsBytes(part) });
+  const reads = readsBytes(part);
+  const program = translate(kernelCode(part), { passesNewFlows: reads });
+  return program === undefined ? undefined : { ...program, isOfFlow: !reads };
 }
 
 /** A fragment has no transport header, or not all of it, and becomes a packet that has on the same node. */
