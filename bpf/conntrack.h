@@ -82,7 +82,7 @@ static __always_inline void read_conntrack(unsigned long nfct, struct ktrace_sig
 		s->flags |= KTRACE_CT_REPLY;
 }
 
-static __always_inline bool is_same_tuple(const struct ktrace_tuple *a, const struct ktrace_tuple *b)
+static __always_inline __u32 tuple_differs(const struct ktrace_tuple *a, const struct ktrace_tuple *b)
 {
 	__u32 differs = (a->sport ^ b->sport) | (a->dport ^ b->dport);
 	int i;
@@ -90,7 +90,12 @@ static __always_inline bool is_same_tuple(const struct ktrace_tuple *a, const st
 #pragma unroll
 	for (i = 0; i < 4; i++)
 		differs |= (a->src[i] ^ b->src[i]) | (a->dst[i] ^ b->dst[i]);
-	return !differs;
+	return differs;
+}
+
+static __always_inline bool is_same_tuple(const struct ktrace_tuple *a, const struct ktrace_tuple *b)
+{
+	return !tuple_differs(a, b);
 }
 
 /* Masquerade decides last: the reply tuple is final once it has, or once the entry is confirmed. */

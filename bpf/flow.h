@@ -24,6 +24,15 @@
 /* With a place's number: the node itself has made the packet. */
 #define OF_NODE 0x100
 
+static __always_inline struct looked_up *looked_up_slot(const struct ktrace_flow_key *key)
+{
+	const struct ktrace_tuple *tuple = &key->tuple;
+	__u32 ports = (__u32)tuple->sport << 16 | tuple->dport;
+	__u32 slot = (tuple->src[3] * 0x85ebca6b + tuple->dst[3] * 0xc2b2ae35 + ports) * 0x9e3779b1 >> 26;
+
+	return bpf_map_lookup_elem(&last_looked_up, &slot);
+}
+
 /* Which place of the flow is this hook's; KTRACE_PLACES: none. */
 static __always_inline __u32 inlined_place_at(const struct ktrace_flow *flow, __u32 ifindex, __u32 hook)
 {
@@ -224,11 +233,16 @@ __noinline int join_flow(struct ktrace_flow *flow, __u64 nfct, __u32 generation,
 {
 	__u32 zero = 0, at, taken_by;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct looked_up *last;
 	struct ktrace_interface *interface;
 	struct ktrace_sighting *s;
 
 	if (!scratch)
 		return 0;
+	/* It may be the flow that user space has taken out of the table meanwhile: its packet is new at each of its hooks. */
+	last = looked_up_slot(&scratch->flow_key);
+	if (last)
+		last->jiffies = 0;
 	s = &scratch->filtered.sighting;
 	interface = bpf_map_lookup_elem(&interfaces, &s->ifindex);
 	at = place_for(interface ? interface->kind : 0, s->hook);

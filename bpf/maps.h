@@ -168,6 +168,29 @@ struct {
 	__type(value, struct fragment_ports);
 } fragments SEC(".maps");
 
+/* Places that have nothing to count while an end of the flow is known: a bridge's and a tunnel's, in and out, and an uplink's out. */
+#define PASSED_PLACES 5
+
+/* A packet that NAT rewrites has several flows on its way, and several connections may be busy at once. */
+#define LOOKED_UP_SLOTS 64
+
+/*
+ * The flows that a CPU has looked up last, by a hash, and the interfaces at which it had nothing to do for them: the next packets of a busy flow need not
+ * look it up there. It lasts for one tick of the kernel's clock, so that a flow that has changed is seen to have after 1 to 10 ms.
+ */
+struct looked_up {
+	struct ktrace_flow_key key;
+	__u32 generation;
+	__u64 jiffies;
+	__u32 passed[PASSED_PLACES]; /* 0: not looked up there in this tick */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOOKED_UP_SLOTS);
+	__type(key, __u32);
+	__type(value, struct looked_up);
+} last_looked_up SEC(".maps");
+
 /* Rates by pod. Keys are interfaces and followed addresses only, so forged addresses make no more of them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

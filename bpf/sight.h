@@ -184,6 +184,56 @@ static __always_inline void count_counted(void)
 	__sync_fetch_and_add(&cpu->counted, 1);
 }
 
+/* Whether this CPU has looked up the same flow, in this tick. key: without own_hook. */
+static __always_inline bool is_last(const struct looked_up *last, const struct ktrace_flow_key *key)
+{
+	__u64 differs = (last->jiffies ^ bpf_jiffies64()) | (last->generation ^ target_generation) |
+			tuple_differs(&last->key.tuple, &key->tuple) | (last->key.proto ^ key->proto);
+
+	return !differs;
+}
+
+/* Whether there is nothing to do for the flow where the packet passes. came_in: it is not the node's own. */
+static __always_inline bool is_passing(const struct looked_up *last, __u64 ifindex, const __u8 hook, __u32 came_in)
+{
+	const __u32 out = hook == KTRACE_HOOK_TC_OUT;
+
+	if (!((ifindex ^ last->passed[out]) * (ifindex ^ last->passed[2 + out])))
+		return true;
+	return out && came_in && ifindex == last->passed[4];
+}
+
+/*
+ * The flow was looked up at this place, and had nothing to tell. Where it also counts nothing, remembers nothing, and has no follower behind a
+ * translation, this is noted.
+ */
+static __always_inline void note_looked_up(struct looked_up *last, bool was_last, const struct ktrace_flow_key *key,
+					   const struct ktrace_flow *flow, __u32 at)
+{
+	const struct ktrace_flow_place *places = flow->places;
+	__u32 came_in = places[KTRACE_PLACE_POD_IN].ifindex | places[KTRACE_PLACE_UPLINK_IN].ifindex;
+	__u32 ended = came_in | places[KTRACE_PLACE_POD_OUT].ifindex;
+
+	if (!was_last) {
+		/* With PREEMPT_RT another packet's program may run in between on this CPU. */
+		last->jiffies = 0;
+		asm volatile("" ::: "memory");
+		__builtin_memset(last->passed, 0, sizeof(last->passed));
+		last->key = *key;
+		last->generation = target_generation;
+		asm volatile("" ::: "memory");
+		last->jiffies = bpf_jiffies64();
+	}
+	if (at == KTRACE_PLACE_UPLINK_OUT && came_in && !(places[KTRACE_PLACE_UPLINK_OUT].state & PLACE_BEHIND))
+		last->passed[4] = places[KTRACE_PLACE_UPLINK_OUT].ifindex;
+	at -= KTRACE_PLACE_BRIDGE_IN;
+	if (at < 4 && ended) {
+		asm volatile("" : "+r"(at));
+		at &= 3;
+		last->passed[at] = places[KTRACE_PLACE_BRIDGE_IN + at].ifindex;
+	}
+}
+
 /*
  * The way of most packets: a TCP segment or datagram of a flow that is known at this hook, with nothing new about it, is counted and done with.
  * It takes one look-up in the flow table, besides those of the CPU's counters, and neither copies headers nor uses scratch memory. Also inside the node's
@@ -194,6 +244,8 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end, *at = data + l3;
 	struct ktrace_flow_key key = {};
 	struct ktrace_flow_place *place;
+	struct looked_up *last;
+	bool was_last;
 	struct ktrace_flow *flow;
 	unsigned long nfct = 0;
 	__u32 inner, place_number = 0, len = 0;
@@ -202,6 +254,14 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	inner = inner_offset(skb, at, end, hook);
 	if (!usual_key(at + inner, end, &key, &len))
 		return false;
+	last = looked_up_slot(&key);
+	if (!last)
+		return false;
+	was_last = is_last(last, &key);
+	if (was_last && is_passing(last, skb->ifindex, hook, inner | skb->ingress_ifindex)) {
+		count_counted();
+		return true;
+	}
 	flow = known_flow(&key, skb->ifindex, hook, &place_number);
 	if (!flow)
 		return false;
@@ -213,6 +273,8 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	if (!is_same_entry(place, nfct))
 		return false;
 	count_counted();
+	if (!key.own_hook)
+		note_looked_up(last, was_last, &key, flow, place_number);
 	if (!len || len > skb->len - l3 - inner)
 		len = skb->len - l3 - inner;
 	if (is_end(place_number))

@@ -235,6 +235,8 @@ export const ADDRESS = {
 export const PLACE = {
   podIn: 0,
   podOut: 1,
+  bridgeIn: 2,
+  tunnelIn: 4,
   uplinkIn: 6,
   uplinkOut: 7,
   places: 8,
