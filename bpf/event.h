@@ -6,7 +6,7 @@
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
 
-#define KTRACE_LAYOUT_VERSION 10
+#define KTRACE_LAYOUT_VERSION 11
 
 /* Bytes captured from L3, at most: of the headers, and when a follower has asked for more. */
 enum ktrace_capture {
@@ -148,9 +148,10 @@ enum ktrace_places {
 /* A hook that has seen the flow, and what it has to know to tell what is new there. */
 struct ktrace_flow_place {
 	__u32 ifindex; /* 0: none */
+	__u32 told_due; /* when its next packet may be emitted there, see rate.h */
+	/* The next two are written as one (bpf/flow.h, set_place). */
 	__u32 generation; /* of the target set it was matched against there */
 	__u32 state; /* a hash of its last packet's conntrack entry, 0 without: a change is a new translation; and flags, see flow.h */
-	__u32 told_due; /* when its next packet may be emitted there, see rate.h */
 };
 
 struct ktrace_flow_count {

@@ -33,6 +33,15 @@ static __always_inline struct looked_up *looked_up_slot(const struct ktrace_flow
 	return bpf_map_lookup_elem(&last_looked_up, &slot);
 }
 
+/* Something is told of the flow: the packet's next hooks on this CPU look it up again. On another CPU they may pass it until the tick is over. */
+static __always_inline void forget_looked_up(const struct ktrace_flow_key *key)
+{
+	struct looked_up *last = looked_up_slot(key);
+
+	if (last)
+		last->jiffies = 0;
+}
+
 /* Which place of the flow is this hook's; KTRACE_PLACES: none. */
 static __always_inline __u32 inlined_place_at(const struct ktrace_flow *flow, __u32 ifindex, __u32 hook)
 {
@@ -107,11 +116,18 @@ static __always_inline void set_place(struct ktrace_flow_place *place, const str
 				      unsigned long nfct, __u32 generation)
 {
 	bool is_translated = nfct && s->ct_status & (IPS_SRC_NAT | IPS_DST_NAT);
+	union {
+		struct {
+			__u32 generation, state;
+		};
+		__u64 both;
+	} next = { .generation = generation };
 
-	place->generation = generation;
-	place->state = hash_of_entry(nfct, is_translated) | (is_translated ? PLACE_TRANSLATED : 0) |
-		       (s->flags & KTRACE_EVERY ? PLACE_EVERY : 0) |
-		       ((kinds | kinds >> 16) & KTRACE_ADDRESS_FOLLOWED ? 0 : PLACE_BEHIND);
+	next.state = hash_of_entry(nfct, is_translated) | (is_translated ? PLACE_TRANSLATED : 0) |
+		     (s->flags & KTRACE_EVERY ? PLACE_EVERY : 0) |
+		     ((kinds | kinds >> 16) & KTRACE_ADDRESS_FOLLOWED ? 0 : PLACE_BEHIND);
+	/* At once: another CPU may do the same for a newer target set. */
+	*(volatile __u64 *)&place->generation = next.both;
 }
 
 /*
@@ -233,16 +249,12 @@ __noinline int join_flow(struct ktrace_flow *flow, __u64 nfct, __u32 generation,
 {
 	__u32 zero = 0, at, taken_by;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
-	struct looked_up *last;
 	struct ktrace_interface *interface;
 	struct ktrace_sighting *s;
 
 	if (!scratch)
 		return 0;
-	/* It may be the flow that user space has taken out of the table meanwhile: its packet is new at each of its hooks. */
-	last = looked_up_slot(&scratch->flow_key);
-	if (last)
-		last->jiffies = 0;
+	forget_looked_up(&scratch->flow_key);
 	s = &scratch->filtered.sighting;
 	interface = bpf_map_lookup_elem(&interfaces, &s->ifindex);
 	at = place_for(interface ? interface->kind : 0, s->hook);

@@ -55,6 +55,11 @@ static __always_inline void set_ipv6(__u32 *to, const struct in6_addr *address)
 	to[3] = address->in6_u.u6_addr32[3];
 }
 
+static __always_inline bool is_mapped(const __u32 *words)
+{
+	return !(words[0] | words[1] | (words[2] ^ bpf_htonl(0xffff)));
+}
+
 /* A TCP segment or datagram as it usually is: in the packet's linear bytes, or a copy of them. */
 struct fast_header {
 	const __u32 *src, *dst;

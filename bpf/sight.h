@@ -152,7 +152,7 @@ static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_ke
 {
 	struct fast_header header;
 
-	if (!fast_header(l3, end, &header))
+	if (!fast_header(l3, end, &header) || (header.words != 1 && is_mapped(header.src)))
 		return false;
 	if (header.proto == IPPROTO_TCP && (header.l4 + 14 > (__u8 *)end || header.l4[13] & TCP_SYN_FIN_RST))
 		return false;
@@ -208,21 +208,18 @@ static __always_inline bool is_passing(const struct looked_up *last, __u64 ifind
  * translation, this is noted.
  */
 static __always_inline void note_looked_up(struct looked_up *last, bool was_last, const struct ktrace_flow_key *key,
-					   const struct ktrace_flow *flow, __u32 at)
+					   const struct ktrace_flow *flow, __u32 at, __u32 generation)
 {
 	const struct ktrace_flow_place *places = flow->places;
 	__u32 came_in = places[KTRACE_PLACE_POD_IN].ifindex | places[KTRACE_PLACE_UPLINK_IN].ifindex;
 	__u32 ended = came_in | places[KTRACE_PLACE_POD_OUT].ifindex;
 
 	if (!was_last) {
-		/* With PREEMPT_RT another packet's program may run in between on this CPU. */
-		last->jiffies = 0;
-		asm volatile("" ::: "memory");
 		__builtin_memset(last->passed, 0, sizeof(last->passed));
 		last->key = *key;
-		last->generation = target_generation;
-		asm volatile("" ::: "memory");
 		last->jiffies = bpf_jiffies64();
+		/* That which the place was compared with: it may have been raised since. */
+		last->generation = generation;
 	}
 	if (at == KTRACE_PLACE_UPLINK_OUT && came_in && !(places[KTRACE_PLACE_UPLINK_OUT].state & PLACE_BEHIND))
 		last->passed[4] = places[KTRACE_PLACE_UPLINK_OUT].ifindex;
@@ -274,7 +271,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 		return false;
 	count_counted();
 	if (!key.own_hook)
-		note_looked_up(last, was_last, &key, flow, place_number);
+		note_looked_up(last, was_last, &key, flow, place_number, place->generation);
 	if (!len || len > skb->len - l3 - inner)
 		len = skb->len - l3 - inner;
 	if (is_end(place_number))
@@ -343,6 +340,8 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 	if (place) {
 		bool changed = is_changed(place, s, nfct);
 
+		if (changed)
+			forget_looked_up(&scratch->flow_key);
 		set_place(place, s, scratch->kinds, nfct, generation);
 		if (!changed && !told) {
 			if (!(s->flags & KTRACE_EVERY)) {
@@ -385,6 +384,15 @@ static __always_inline unsigned long nfct_of(struct __sk_buff *skb, const struct
 {
 	/* Inside a tunnel's outer packet the entry is the tunnel's, not the packet's. */
 	return s->tunnel_kind ? 0 : conntrack_of((const struct sk_buff *)skb);
+}
+
+/*
+ * Whether a filter that reads no bytes answers for this packet as for others of its flow: one with extension headers it may take otherwise, and one of
+ * IPv6 between addresses of IPv4 has the flow of IPv4's.
+ */
+static __always_inline bool is_plain(const struct ktrace_sighting *s, const struct parsed *at)
+{
+	return s->ip_version == 4 || (at->l4 - at->l3 == sizeof(struct ipv6hdr) && !is_mapped(s->tuple.src));
 }
 
 /* tag: VLAN_PRESENT and the tag that the packet has in its bytes; 0: none. */
@@ -430,13 +438,14 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 	s->time_ns = bpf_ktime_get_ns();
 	nfct = nfct_of(skb, s);
 
+	scratch->is_plain = is_plain(s, &at);
 	flow = find_flow(s, scratch, &place_number);
 	if (flow)
 		place = place_of(flow, place_number);
 	if (is_entering(s, &at, place))
 		note_entered(skb, l3, bytes_wanted(s), s->time_ns, tag);
 	if (place && place->generation == generation && !(place->state & PLACE_EVERY) && is_same_entry(place, nfct) &&
-	    !is_always_told(s)) {
+	    !is_always_told(s) && (scratch->is_plain || !every_packet)) {
 		COUNT(matched);
 		count_seen(skb, hook, flow, place, place_number, s);
 		COUNT(counted);
@@ -461,7 +470,6 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u32 l3, c
 		capture(&source, &at, s);
 		scratch->filtered.flow_is_new = !place;
 		scratch->headers_end = at.end;
-		scratch->is_plain = s->ip_version == 4 || at.l4 - at.l3 == sizeof(struct ipv6hdr);
 		bpf_tail_call(skb, &filters, 0);
 		/* There was no program after all: nothing is left out. */
 	}
