@@ -151,6 +151,33 @@ suite('the table of flows, where a packet passes four interfaces of a node', { s
     for (const node of nodes) assert.ok(isAccounted((await node.close()).stats));
   });
 
+  test('tells an answer at every hook whose connection has become another one’s, although its flow is busy at each', async () => {
+    const at = '10.96.0.20';
+    const rule = ['PREROUTING', '-d', at, '-p', 'udp', '-j', 'DNAT', '--to', CLIENT];
+    net.exec('node1', 'iptables', '-t', 'nat', '-A', ...rule);
+    net.ip('node2', `route add ${at}/32 via 10.244.1.0 dev flannel.1 onlink`);
+    await net.serve('a');
+    const node = await following('node1', { serviceAddresses: [{ ip: at, port: 5353, proto: 'udp' }] });
+    const ask = (to: string, n: number) => net.exec('c', ...datagrams(SERVER, to, 5353, n));
+    const answers = () =>
+      node.packets().filter(({ proto, src, hops }) => proto === 'udp' && src.ip === CLIENT && hops.length > 0);
+    ask(CLIENT, 50);
+    await untilHolds('the first answer is told', () => assert.deepEqual(answers().map(way), [OUT]));
+    net.exec('node1', 'conntrack', '-D', '-p', 'udp', '--orig-src', SERVER);
+    ask(at, 50);
+    await untilHolds('an answer by the Service’s address is told', () => {
+      const translated = answers().filter(({ nat = [] }) => nat.length > 0);
+      // Where it leaves in the tunnel it has neither a conntrack entry nor the addresses that one would have for it.
+      assert.deepEqual(translated.map(way), ['veth-a in, cni0 in, flannel.1 out']);
+      assert.deepEqual(
+        translated[0]?.nat?.map(({ kind, after }) => [kind, after.ip]),
+        [['dnat', at]],
+      );
+    });
+    const { stats } = await node.close();
+    assert.ok(isAccounted(stats), JSON.stringify(stats));
+  });
+
   test('has a flow told again at every hook when a follower asks for something else, and then no more', async () => {
     const node = await following('node1');
     const send = (n: number, port = 9) => net.exec('a', ...datagrams(CLIENT, SERVER, port, n));
