@@ -120,13 +120,11 @@ static __noinline bool is_of_followed_entry(unsigned long nfct)
 {
 	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
 	struct nf_conntrack_tuple tuple = {};
-	int i;
 
-#pragma unroll
-	for (i = 0; i < 2; i++)
-		if (bpf_core_read(&tuple, sizeof(tuple), &ct->tuplehash[i].tuple) || is_of_followed_tuple(&tuple))
-			return true;
-	return false;
+	/* Not in a loop: with an index that is no constant the second would be looked for behind an element of this declaration's size, not the kernel's. */
+	if (bpf_core_read(&tuple, sizeof(tuple), &ct->tuplehash[0].tuple) || is_of_followed_tuple(&tuple))
+		return true;
+	return bpf_core_read(&tuple, sizeof(tuple), &ct->tuplehash[1].tuple) || is_of_followed_tuple(&tuple);
 }
 
 /* Whether drop_is_matched can find a follower's packet behind the addresses of nodes and Services: by two look-ups instead of all that is done for one. */

@@ -214,6 +214,24 @@ suite('what has the node’s own address', { skip: SKIP }, () => {
     assert.deepEqual([drop?.reason, src.ip], ['NETFILTER_DROP', WORLD]);
   });
 
+  test('is told of the drop of a followed pod’s answer when it has the NodePort’s address again', async () => {
+    const dnat = ['PREROUTING', '-i', 'eth0', '-p', 'udp', '--dport', '30081', '-j', 'DNAT', '--to', '10.9.1.2:4015'];
+    net.exec('node1', 'iptables', '-t', 'nat', '-A', ...dnat);
+    const late =
+      'add chain ip late out { type filter hook postrouting priority 200; }; add rule ip late out udp sport 30081 drop';
+    net.exec('node1', 'nft', `add table ip late; ${late}`);
+    const script = `const socket = require('node:dgram').createSocket('udp4', (bytes, from) => socket.send(bytes, from.port, from.address));
+      socket.bind(4015, () => process.send('ready'));`;
+    const server = net.spawn('a', [process.execPath, '-e', script]);
+    await new Promise((resolve) => server.once('message', resolve));
+    net.try('node2', `echo x > /dev/udp/${UPLINK}/30081`);
+    const answer = await node.packet(
+      'its drop',
+      (each) => each.verdict === 'dropped' && each.src.port === 4015 && each.dst.ip === WORLD,
+    );
+    assert.deepEqual([answer.drop?.reason, answer.nat?.[0]?.after], ['NETFILTER_DROP', { ip: UPLINK, port: 30_081 }]);
+  });
+
   test('is told on its way out where the node itself is followed', async () => {
     await node.close();
     node = await TracedNode.following(net, { node: 'node1', addresses: [UPLINK] });
