@@ -91,8 +91,12 @@ union first_bytes {
 static __always_inline enum look look_at(const struct source *source, union first_bytes *first,
 					 struct fast_header *header)
 {
-	const __u8 *end = first->bytes + (source->end < sizeof(*first) ? source->end : sizeof(*first));
+	const __u8 *end;
+	__u32 bytes = source->end;
 
+	/* What is learned of a copy here, the verifier must not take to all that follows. */
+	asm volatile("%0 ^= 0" : "+r"(bytes));
+	end = first->bytes + (bytes < sizeof(*first) ? bytes : sizeof(*first));
 	if (source->end < sizeof(struct iphdr) || bpf_probe_read_kernel(first, sizeof(*first), source->from))
 		return LOOK_NOBODYS;
 	if (first->ip.version == 4

@@ -118,6 +118,9 @@ struct nf_conn {
 /* RTCF_LOCAL of IPv4, RTF_LOCAL of IPv6 */
 #define ROUTE_LOCAL (1U << 31)
 #define ICMP_ECHO 8
+#define ICMP_DEST_UNREACH 3
+#define ICMP_FRAG_NEEDED 4
+#define ICMPV6_PKT_TOOBIG 2
 #define DST_METADATA 0x0080
 #define NFCT_INFO_MASK 7UL
 /* enum in include/net/tcp_states.h */

@@ -269,7 +269,8 @@ static __always_inline int see_nat(const struct sk_buff *skb, const struct nf_co
 {
 	struct ktrace_sighting *s;
 
-	s = see_in_stack(skb, ct, dir ? IP_CT_IS_REPLY : 0, KTRACE_HOOK_NAT, SCRATCH_NAT);
+	/* Without a branch, or the verifier goes through all that follows once for each direction. */
+	s = see_in_stack(skb, ct, (dir & 1) * IP_CT_IS_REPLY, KTRACE_HOOK_NAT, SCRATCH_NAT);
 	if (!s)
 		return 0;
 	s->flags |= nat_hook_of(skb, kind, s->ip_version);
@@ -308,18 +309,21 @@ static __always_inline int see_confirmed(const struct sk_buff *skb)
 /*
  * The interface is the one whose packet is refused; for a packet that is too big, the one it does not fit through.
  */
-static __always_inline int see_icmp_sent(const struct sk_buff *skb, __u8 type, __u8 code, __u32 mtu, bool is_too_big,
-					 const __u32 index)
+static __always_inline int see_icmp_sent(const struct sk_buff *skb, __u8 type, __u8 code, __u32 info, const __u32 index)
 {
 	struct ktrace_sighting *s = see_in_stack(skb, 0, 0, KTRACE_HOOK_ICMP_SENT, index);
 	const struct dst_entry *dst;
 	const struct net_device *dev;
+	bool is_too_big;
 
 	if (!s)
 		return 0;
+	/* Asked here, not by the caller: the verifier would go through all that is above once for each answer. */
+	is_too_big = index == SCRATCH_ICMP_SEND ? type == ICMP_DEST_UNREACH && code == ICMP_FRAG_NEEDED
+						: type == ICMPV6_PKT_TOOBIG;
 	s->icmp_type = type;
 	s->icmp_code = code;
-	s->icmp_mtu = is_too_big ? mtu : 0;
+	s->icmp_mtu = is_too_big ? info : 0;
 	dst = (const struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~SKB_DST_NOREF);
 	if (is_too_big && dst && !(BPF_CORE_READ(dst, flags) & DST_METADATA)) {
 		dev = BPF_CORE_READ(dst, dev);
@@ -385,17 +389,11 @@ static __always_inline int see_echo(const struct sk_buff *skb, const __u32 index
 #define BODY_NAT_ICMP6(arg, at) \
 	see_nat_icmp(SKB(arg(ctx, at[0])), CT(arg(ctx, at[1])), arg(ctx, at[2]), SCRATCH_NAT_ICMP6)
 #define BODY_NAT_CONFIRM(arg, at) see_confirmed(SKB(arg(ctx, at[0])))
-#define BODY_ICMP_SEND(arg, at)                                                                    \
-	({                                                                                         \
-		__u8 type = arg(ctx, at[1]), code = arg(ctx, at[2]);                               \
-		see_icmp_sent(SKB(arg(ctx, at[0])), type, code, bpf_ntohl((__u32)arg(ctx, at[3])), \
-			      type == 3 && code == 4, SCRATCH_ICMP_SEND);                          \
-	})
-#define BODY_ICMP6_SEND(arg, at)                                                                                 \
-	({                                                                                                       \
-		__u8 type = arg(ctx, at[1]), code = arg(ctx, at[2]);                                             \
-		see_icmp_sent(SKB(arg(ctx, at[0])), type, code, arg(ctx, at[3]), type == 2, SCRATCH_ICMP6_SEND); \
-	})
+#define BODY_ICMP_SEND(arg, at)                                                                                  \
+	see_icmp_sent(SKB(arg(ctx, at[0])), arg(ctx, at[1]), arg(ctx, at[2]), bpf_ntohl((__u32)arg(ctx, at[3])), \
+		      SCRATCH_ICMP_SEND)
+#define BODY_ICMP6_SEND(arg, at) \
+	see_icmp_sent(SKB(arg(ctx, at[0])), arg(ctx, at[1]), arg(ctx, at[2]), arg(ctx, at[3]), SCRATCH_ICMP6_SEND)
 #define BODY_ICMP_RECEIVE(arg, at) see_icmp(SKB(arg(ctx, at[0])), KTRACE_HOOK_ICMP_RECEIVED, SCRATCH_ICMP_RECEIVE)
 #define BODY_ICMP6_RECEIVE(arg, at) see_icmp(SKB(arg(ctx, at[0])), KTRACE_HOOK_ICMP_RECEIVED, SCRATCH_ICMP6_RECEIVE)
 #define BODY_ICMP_ECHO(arg, at) see_echo(SKB(arg(ctx, at[0])), SCRATCH_ICMP_ECHO)
