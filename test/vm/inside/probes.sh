@@ -24,13 +24,26 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# As an agent with other rights would see the node.
+# examine CASE COMMAND …: as an agent with other rights would see the node. Beside the others until `told`: most of it is one processor's work.
+examined=()
 examine() {
-	local name=$1 code=0
+	local name=$1
 	shift
-	within host1 "$@" > "$work/$name" 2> "$work/$name.said" || code=$?
-	echo "doctor $name $code $(cat "$work/$name")"
-	sed "s/^/$name: /" "$work/$name.said"
+	examined+=("$name")
+	(
+		code=0
+		within host1 "$@" > "$work/$name" 2> "$work/$name.said" || code=$?
+		echo "$code" > "$work/$name.code"
+	) &
+}
+told() {
+	local name
+	wait
+	for name in "${examined[@]}"; do
+		echo "doctor $name $(cat "$work/$name.code") $(cat "$work/$name")"
+		sed "s/^/$name: /" "$work/$name.said"
+	done
+	examined=()
 }
 
 for module in veth ipip; do modprobe "$module"; done
@@ -96,9 +109,11 @@ only() { echo "-all$(printf ',+%s' "$@")"; }
 examine everything "${doctor[@]}" "$object" auto
 examine by-kprobe "${doctor[@]}" "$object" kprobe
 examine no-sys-admin setpriv --inh-caps=-all --bounding-set "$(only bpf perfmon net_admin)" "${doctor[@]}" "$object" auto
+told
 # Debian's own default is above what PERFMON is enough for.
 sysctl -qw kernel.perf_event_paranoid=2
 examine no-sys-admin-but-kprobes setpriv --inh-caps=-all --bounding-set "$(only bpf perfmon net_admin)" "${doctor[@]}" "$object" auto
 examine no-perf-event-open "$refuse" "${doctor[@]}" "$object" kprobe
 examine refused-program "${doctor[@]}" "$refused" auto
 examine no-perfmon setpriv --inh-caps=-all --bounding-set "$(only bpf net_admin)" "${doctor[@]}" "$object" auto
+told
