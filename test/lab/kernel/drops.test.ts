@@ -113,6 +113,35 @@ suite('drops of a followed pod’s packets', { skip: SKIP }, () => {
     );
   });
 
+  test('because their source is not reached by where they came from are told', async () => {
+    net.ip('b', 'addr add 203.0.113.9/32 dev lo');
+    net.exec('node1', 'sysctl', '-qw', 'net.ipv4.conf.veth-b.rp_filter=1');
+    assert.ok(!net.try('b', 'ping -n -c1 -W1 -I 203.0.113.9 10.9.1.2'));
+    net.exec('node1', 'sysctl', '-qw', 'net.ipv4.conf.veth-b.rp_filter=0');
+    await node.packet('the drop', isDropTo('10.9.1.2'), (packet) => {
+      assert.deepEqual([packet.drop?.reason, packet.src.ip, way(packet)], ['IP_RPFILTER', '203.0.113.9', 'veth-b in']);
+    });
+  });
+
+  test('over IPv6 where forwarding ends them are told, too', async () => {
+    net.exec('node1', 'sysctl', '-qw', 'net.ipv6.conf.all.forwarding=1');
+    net.exec('a', 'ip', '-6', 'route', 'add', '2001:db8::/32', 'via', 'fd00:9::1');
+    for (const [ip, more, at, error] of [
+      // One function, which the compiler may put into the other.
+      ['2001:db8::7', '', /^ip6_pkt_(drop|discard)$/, 'no-route'],
+      ['2001:db8:1::7', '-t1', /^ip6_forward$/, 'time-exceeded'],
+    ] as const) {
+      if (more !== '') net.exec('node1', 'ip', '-6', 'route', 'add', `${ip}/128`, 'dev', 'veth-b');
+      assert.ok(!net.try('a', `ping -6 -n -c1 -W1 ${more} ${ip}`));
+      await node.packet('the drop', isDropTo(ip), ({ drop }) => assert.match(drop?.at ?? '', at, drop?.reason));
+      await node.packet(
+        'the error',
+        (each) => each.icmp?.about?.dst.ip === ip,
+        ({ icmp, verdict }) => assert.deepEqual([icmp?.name, verdict], [error, 'delivered']),
+      );
+    }
+  });
+
   test('are not what arrives: of an answered request and a whole connection nothing is dropped', async () => {
     assert.ok(net.try('a', 'ping -n -c2 -i0.2 10.9.1.3'));
     assert.ok(net.try('a', 'exec 3<>/dev/tcp/10.9.1.3/8080; echo hello >&3; read -r line <&3; test "$line" = hello'));
