@@ -38,10 +38,24 @@ static __always_inline void read_tuple(const struct nf_conntrack_tuple *from, st
 	to->dport = proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6 ? 0 : bpf_ntohs(BPF_CORE_READ(from, dst.u.all));
 }
 
+#ifdef KTRACE_KERN_CTX
+extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
+#endif
+
 /* The entry attached to the packet, or 0. The two lowest bits and the third are the packet's state, see read_conntrack. */
 static __always_inline unsigned long conntrack_of(const struct sk_buff *skb)
 {
 	return cfg_conntrack ? BPF_CORE_READ(skb, _nfct) : 0;
+}
+
+/* The same for a packet at tc, by a load instead of a helper in the object for kernels that allow it (6.2 and later). */
+static __always_inline unsigned long conntrack_at_tc(struct __sk_buff *skb)
+{
+#ifdef KTRACE_KERN_CTX
+	return cfg_conntrack ? ((const struct sk_buff *)bpf_cast_to_kern_ctx(skb))->_nfct : 0;
+#else
+	return conntrack_of((const struct sk_buff *)skb);
+#endif
 }
 
 /*

@@ -26,8 +26,6 @@
 #define ENTERED_CHANGES 64
 /* A packet waits 3 s for its neighbour's address. */
 #define ENTERED_LASTS_NS 5000000000ULL
-/* The coarse clock is late by so much, at 100 Hz. */
-#define COARSE_NS 10000000ULL
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -10,6 +10,7 @@
 #include "conntrack.h"
 #include "event.h"
 #include "maps.h"
+#include "ticks.h"
 #include "tunnel.h"
 
 /* User space makes room every two seconds. */
@@ -156,7 +157,7 @@ static __always_inline void inlined_count_at(struct ktrace_flow *flow, __u32 at,
 		__sync_fetch_and_add(&count->packets, packets);
 		__sync_fetch_and_add(&count->bytes, bytes);
 	}
-	flow->last_ns = now_ns ? now_ns : bpf_ktime_get_coarse_ns();
+	flow->last_ns = now_ns ? now_ns : coarse_ns();
 }
 
 /* at_flags: the place, and OF_NODE. */

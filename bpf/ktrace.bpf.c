@@ -165,6 +165,15 @@ int ktrace_peer(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
+/* Likewise: answers with the kernel's count of ticks, and the time. */
+SEC("tc")
+int ktrace_ticks(struct __sk_buff *skb)
+{
+	ticks_counted = bpf_jiffies64();
+	ticks_counted_ns = bpf_ktime_get_ns();
+	return TC_ACT_UNSPEC;
+}
+
 SEC("tp_btf/kfree_skb")
 int ktrace_drop(unsigned long long *ctx)
 {

@@ -71,6 +71,12 @@ __u64 last_cut_ns;
 __u64 woken_at;
 /* When there was no room in the flow table for anybody's flow. */
 __u64 flows_full_ns;
+/* A tick of the kernel's clock, and the time that its count of them begins with, see ticks.h; 0: not known yet. */
+__u64 tick_ns;
+__u64 tick_base_ns;
+/* Answer of ktrace_ticks: the count of ticks, and CLOCK_MONOTONIC right after it. */
+__u64 ticks_counted;
+__u64 ticks_counted_ns;
 /* Answer of ktrace_peer: inode of the namespace of a veth's peer. */
 __u32 peer_netns;
 

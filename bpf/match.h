@@ -165,7 +165,7 @@ static __always_inline bool comes_to_nobody(struct __sk_buff *skb, const __u32 l
 
 	if (may_be_translated_port((__u16)header->l4[2] << 8 | header->l4[3]))
 		return false;
-	if (!is_uplink(skb->ifindex) && conntrack_of((const struct sk_buff *)skb) & ~NFCT_INFO_MASK)
+	if (!is_uplink(skb->ifindex) && conntrack_at_tc(skb) & ~NFCT_INFO_MASK)
 		return false;
 	if (header->proto == IPPROTO_TCP)
 		return header->l4 + 14 <= (__u8 *)end && !(header->l4[13] & TCP_SYN_FIN_RST);
@@ -201,7 +201,7 @@ static __always_inline bool is_of_nobody(struct __sk_buff *skb, const __u32 l3, 
 	if (!is_behind_at_most(data + l3, end, &header))
 		return false;
 	return hook == KTRACE_HOOK_TC_IN ? comes_to_nobody(skb, l3, &header)
-					 : is_as_tracked(&header, conntrack_of((const struct sk_buff *)skb));
+					 : is_as_tracked(&header, conntrack_at_tc(skb));
 }
 
 /* False: no follower can be interested. True: look closer. */

@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 #include "address.h"
 #include "maps.h"
+#include "ticks.h"
 
 /* A span's number has seven bits, and wraps after 2 h 26 min: a port that was used so long ago may be looked at closer again for a while. */
 #define SPAN_IS_SET 0x80
@@ -43,7 +44,7 @@ static __always_inline bool may_be_translated_port(__u16 port)
 	if (is_set(service_port_bits, at))
 		return true;
 	/* The coarse clock is late: a port may have been noted in the next span already. */
-	return seen && ((port_span(bpf_ktime_get_coarse_ns()) + 1 - seen) & SPAN_MASK) <= PORT_LASTS_SPANS;
+	return seen && ((port_span(coarse_ns()) + 1 - seen) & SPAN_MASK) <= PORT_LASTS_SPANS;
 }
 
 #endif

@@ -13,6 +13,7 @@
 #include "match.h"
 #include "parse.h"
 #include "rate.h"
+#include "ticks.h"
 #include "tunnel.h"
 #include "vlan.h"
 
@@ -266,7 +267,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	if (!place || place->generation != target_generation || place->state & PLACE_EVERY)
 		return false;
 	if (!inner)
-		nfct = conntrack_of((const struct sk_buff *)skb) & ~NFCT_INFO_MASK;
+		nfct = conntrack_at_tc(skb) & ~NFCT_INFO_MASK;
 	if (!is_same_entry(place, nfct))
 		return false;
 	count_counted();
@@ -275,7 +276,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	if (!len || len > skb->len - l3 - inner)
 		len = skb->len - l3 - inner;
 	if (is_end(place_number))
-		now_ns = bpf_ktime_get_coarse_ns();
+		now_ns = coarse_ns();
 	inlined_count_at(flow, place_number, is_nodes_own(skb, hook, inner), skb->gso_segs ? skb->gso_segs : 1, len,
 			 now_ns);
 	if (place_number == KTRACE_PLACE_POD_IN || place_number == KTRACE_PLACE_UPLINK_IN)
@@ -383,7 +384,7 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 static __always_inline unsigned long nfct_of(struct __sk_buff *skb, const struct ktrace_sighting *s)
 {
 	/* Inside a tunnel's outer packet the entry is the tunnel's, not the packet's. */
-	return s->tunnel_kind ? 0 : conntrack_of((const struct sk_buff *)skb);
+	return s->tunnel_kind ? 0 : conntrack_at_tc(skb);
 }
 
 /*

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { loadForKernel } from '../../src/agent/kernel/load.ts';
 import type { BpfObject, NativeModule } from '../../src/native/types.ts';
@@ -12,6 +14,7 @@ function known(reasons: Record<string, number>): { consumed: number; notSpecifie
     available: () => true,
     enumValues: () => reasons,
     tracepointArguments: () => ['skb', 'location', 'reason'],
+    functionParameters: () => ({}),
     hasMember: () => true,
     hasStruct: () => true,
   };
@@ -48,6 +51,7 @@ const BTF = {
   available: () => true,
   enumValues: () => ({}),
   tracepointArguments: () => ['skb', 'location'],
+  functionParameters: () => ({}),
   hasMember: () => true,
   hasStruct: () => true,
 };
@@ -114,4 +118,26 @@ test('a larger flow table is shared as the one that the object has', () => {
     shares.map((name) => Number(new RegExp(`${name} = (\\d+);`).exec(maps)?.[1])),
     [4096, 16_384],
   );
+});
+
+test('the object that loads from the kernel’s own sk_buff is taken where the kernel has the cast for it, and the object is there', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'ktrace-load-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const [plain, byCast] = ['ktrace.bpf.o', 'ktrace.kern-ctx.bpf.o'].map((name) => join(folder, name)) as [string, string];
+  const opened = (hasCast: boolean) => {
+    let path = '';
+    const native = {
+      btf: { ...BTF, functionParameters: (names: string[]) => (hasCast ? { [names[0] as string]: [['obj']] } : {}) },
+      openObject: (of: string) => {
+        path = of;
+        return {} as BpfObject;
+      },
+    } as unknown as NativeModule;
+    loadForKernel({ native, objectPath: plain, netns: 1, ringBytes: 4096, podRate: 0 });
+    return path;
+  };
+  assert.equal(opened(true), plain);
+  writeFileSync(byCast, '');
+  assert.equal(opened(true), byCast);
+  assert.equal(opened(false), plain);
 });

@@ -55,6 +55,7 @@ export function openPipeline(
       setTargets: (targets: KernelTargets) => void given.push(targets),
       setFilter: () => undefined,
       setSnapBytes: () => undefined,
+      readTicks: () => undefined,
       flowTable: { changed: () => [], take: () => undefined, clear: () => undefined },
       settleFlowShares: () => undefined,
       stats: () => ({ lostRing: 0, lostScratch: 0, cut: 0, uncounted: 0, flowTableFull: 0 }),

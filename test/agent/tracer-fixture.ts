@@ -102,7 +102,7 @@ function fakeObject(kernel: TracedKernel, options: BpfObjectOptions): BpfObject 
     mapSetProgram: (name: string, index: number, program: string) => void map(name).set(String(index), Buffer.from(program)),
     mapSetCode: () => undefined,
     setGlobal: (name: string, value: Uint8Array) => void kernel.globals.set(name, value),
-    getGlobal: (name: string) => Buffer.from(kernel.globals.get(name) ?? new Uint8Array(4)),
+    getGlobal: (name: string) => Buffer.from(kernel.globals.get(name) ?? new Uint8Array(8)),
     attachTc: (program: string, ifindex: number) => attach(`${program} ${ifindex}`),
     attachTracing: attach,
     attachKprobe: attach,

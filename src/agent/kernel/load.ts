@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import { LAYOUT_VERSION } from '../../event/layout.ts';
 import type { HookReport } from '../../event/node-report.ts';
@@ -73,7 +74,7 @@ export function loadForKernel(options: LoadOptions): Loaded {
     cfg_wake_bytes: u64(BigInt(Math.floor(options.ringBytes / WAKE_FRACTION))),
   };
   const open = (without: string[]) =>
-    native.openObject(options.objectPath, {
+    native.openObject(objectFor(native, options.objectPath), {
       config,
       without,
       mapSizes: { sightings: options.ringBytes, ...(flowEntries === undefined ? {} : { flows: flowEntries }) },
@@ -98,6 +99,13 @@ export function loadForKernel(options: LoadOptions): Loaded {
   };
 }
 
+/** The object that was built beside for kernels that let programs load from their own sk_buff, where this one is such a kernel. */
+function objectFor({ btf }: NativeModule, path: string): string {
+  const forKernCtx = path.replace(/\.bpf\.o$/, '.kern-ctx.bpf.o');
+  const isKnown = (btf.functionParameters([KERN_CTX])[KERN_CTX]?.length ?? 0) > 0;
+  return isKnown && existsSync(forKernCtx) ? forKernCtx : path;
+}
+
 /** What one pod's interface may have of the flow table, and one that many share: the same parts of it as by default. */
 function flowShares(entries: number): Record<string, Uint8Array> {
   return { cfg_flows_of_pod: u32(Math.floor(entries / 16)), cfg_flows_of_shared: u32(Math.floor(entries / 4)) };
@@ -117,6 +125,7 @@ export function canFilter(arch: string, kernel: string): boolean {
   return arch !== 'arm64' || Number.parseInt(kernel, 10) >= 6;
 }
 
+const KERN_CTX = 'bpf_cast_to_kern_ctx';
 const CONNTRACK: HookReport = { name: 'conntrack', backend: 'none', state: 'on', reason: 'read at the tc hooks' };
 const NO_CONNTRACK: LoadNotice = {
   code: 'KTRACE_N_NO_CONNTRACK',

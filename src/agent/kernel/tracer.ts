@@ -5,12 +5,13 @@ import type { HookReport } from '../../event/node-report.ts';
 import type { KernelProgram } from '../../filter/compile/ebpf-assembly.ts';
 import type { InterfaceKind } from '../../flow/open-packet.ts';
 import type { BpfObject, NativeModule } from '../../native/types.ts';
-import { u32 } from '../../util/bytes.ts';
+import { u32, u64 } from '../../util/bytes.ts';
 import { messageOf } from '../../util/errors.ts';
 import { KernelFlows } from './flow-table.ts';
 import { canFilter, knowsConntrack, type Loaded, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
 import { missesOf, Probes, type ProbesOptions } from './probes/probes.ts';
 import { openExpediting, type RcuExpedited } from './rcu.ts';
+import { TickRule } from './ticks.ts';
 
 /** Programs' names begin with this. Filters of an agent that was killed are found by it. */
 const PROGRAM_PREFIX = 'ktrace_';
@@ -82,6 +83,7 @@ export class Tracer {
   readonly #podNetns = new Set<number>();
   /** Values of globals that are set again after a reload, by name. */
   readonly #kept = new Map<string, Uint8Array>();
+  readonly #tickRule = new TickRule();
   /** Counters of earlier loads. */
   #statsBefore: Partial<KernelStats> = {};
   #missesBefore = 0;
@@ -281,6 +283,21 @@ export class Tracer {
   peerNetns(ifindex: number): number {
     this.object.testRun('ktrace_peer', new Uint8Array(64), ifindex);
     return this.object.getGlobal('peer_netns').readUInt32LE();
+  }
+
+  /**
+   * Lets the kernel side take the time of what it counts from its ticks, once two calls of this, half a second apart, have shown how long they are. Later calls
+   * correct it.
+   */
+  readTicks(): void {
+    this.object.testRun('ktrace_ticks', new Uint8Array(64));
+    const ticks = this.#tickRule.add({
+      count: this.object.getGlobal('ticks_counted').readBigUInt64LE(),
+      ns: this.object.getGlobal('ticks_counted_ns').readBigUInt64LE(),
+    });
+    if (ticks === undefined) return;
+    this.#keepGlobal('tick_base_ns', u64(BigInt.asUintN(64, ticks.baseNs)));
+    this.#keepGlobal('tick_ns', u64(ticks.tickNs));
   }
 
   setPodNetns(netns: number, isOurs: boolean): void {

@@ -386,6 +386,7 @@ export class Pipeline implements Feed {
       this.#tellInterfaces();
     });
     guard.run('reattach', () => this.#reattach());
+    guard.run('ticks', () => this.#options.tracer.readTicks());
     guard.run('flow table', () => this.#countFlows());
     guard.run('answers', () => this.answers.count(performance.now()));
     guard.run('losses', () => {
