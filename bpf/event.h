@@ -24,6 +24,7 @@ enum ktrace_body {
 	KTRACE_BODY_UNTOLD = 5,
 	KTRACE_BODY_TAGGED_IN = 6,
 	KTRACE_BODY_TAGGED_OUT = 7,
+	KTRACE_BODY_UNTOLD_FLOW = 8, /* as untold, and so are the other packets of its flow */
 };
 
 enum ktrace_hook {

@@ -125,7 +125,14 @@ int body_told(struct __sk_buff *skb)
 SEC("tc")
 int body_untold(struct __sk_buff *skb)
 {
-	see_untold(skb);
+	see_untold(skb, false);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int body_untold_flow(struct __sk_buff *skb)
+{
+	see_untold(skb, true);
 	return TC_ACT_UNSPEC;
 }
 

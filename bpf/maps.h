@@ -63,8 +63,6 @@ __u32 target_generation;
 __u32 snap_bytes;
 /* There is a program in `filters`: it is run before a sighting is emitted. */
 __u32 filter_is_set;
-/* It answers alike for all packets of a flow. */
-__u32 filter_is_of_flow;
 /* When a packet was last cut where it came in: without a recent cut the map of cuts is not looked up. */
 __u64 last_cut_ns;
 /* Where the ring's writers were when its reader was woken last. */
@@ -87,14 +85,14 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 8);
+	__uint(max_entries, 9);
 	__type(key, __u32);
 	__type(value, __u32);
 } bodies SEC(".maps");
 
 /*
  * What the followers' filters leave out for certain: one program, made and loaded while running (src/filter/compile/ebpf.ts). It reads the scratch memory and
- * goes on at KTRACE_BODY_TOLD or KTRACE_BODY_UNTOLD. Putting another one in its place is one update, and no packet finds none.
+ * goes on at KTRACE_BODY_TOLD, _UNTOLD or _UNTOLD_FLOW. Putting another one in its place is one update, and no packet finds none.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);

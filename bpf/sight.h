@@ -522,7 +522,7 @@ static __always_inline void see_told(struct __sk_buff *skb)
  * Nothing is emitted, but what other packets' records need is stored: the flow, so that its next packets are only counted, and its translation. This
  * takes nothing from its pod's rate, so half of the interface's flows are reserved for those that are emitted.
  */
-static __always_inline void see_untold(struct __sk_buff *skb)
+static __always_inline void see_untold(struct __sk_buff *skb, const bool is_of_flow)
 {
 	__u32 zero = 0;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
@@ -538,7 +538,7 @@ static __always_inline void see_untold(struct __sk_buff *skb)
 	s = &scratch->filtered.sighting;
 	forget_entered((__u64)(unsigned long)skb);
 	/* Nor are its flow's next packets taken, as long as filter and target set stay the same: they are counted, though every packet was asked for. */
-	if (filter_is_of_flow && scratch->is_plain)
+	if (is_of_flow && scratch->is_plain)
 		s->flags &= ~KTRACE_EVERY;
 	nfct = nfct_of(skb, s);
 	flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);

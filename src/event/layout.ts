@@ -172,6 +172,7 @@ export const BODY = {
   untold: 5,
   taggedIn: 6,
   taggedOut: 7,
+  untoldFlow: 8,
 } as const;
 
 /** `enum ktrace_hook`. */

@@ -28,6 +28,7 @@ const BODIES: [number, string][] = [
   [BODY.l3Out, 'body_l3_out'],
   [BODY.told, 'body_told'],
   [BODY.untold, 'body_untold'],
+  [BODY.untoldFlow, 'body_untold_flow'],
   [BODY.taggedIn, 'body_tagged_in'],
   [BODY.taggedOut, 'body_tagged_out'],
 ];
@@ -402,7 +403,6 @@ export class Tracer {
       this.object.mapSetCode('filters', 0, program.code, program.maps);
       this.#setGlobal('filter_is_set', u32(1));
     }
-    this.#setGlobal('filter_is_of_flow', u32(program?.isOfFlow === true ? 1 : 0));
     // Last: what the former filter has left out of a flow is looked at again.
     this.#beginGeneration();
   }

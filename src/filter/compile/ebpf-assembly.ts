@@ -7,8 +7,6 @@
 export interface KernelProgram {
   code: Uint8Array;
   maps: readonly string[];
-  /** It answers alike for all packets of a flow that have no IPv6 extension headers. */
-  isOfFlow?: boolean;
 }
 
 export type Register = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10;

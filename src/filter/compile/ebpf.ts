@@ -16,28 +16,47 @@ const [CONTEXT, SCRATCH, CAPTURED, A, X, M1, M2] = [6, 7, 8, 9, 5, 2, 3] as cons
 const FRAME = 10;
 const MEMORY_WORD = -16;
 
-export interface TranslateOptions {
-  /** Lets through what opens its flow at a hook, unasked. */
-  passesNewFlows: boolean;
+/** Classic programs for packets without a link layer. A packet is told when both that there are take it. */
+export interface Asked {
+  /** Answers alike for all packets of a flow that have no IPv6 extension headers; what it leaves out, its flow's next packets need not ask. */
+  ofFlow?: readonly Instruction[];
+  ofPacket?: readonly Instruction[];
+  /** What opens its flow at a hook passes without being asked as a packet. */
+  passesNewFlows?: boolean;
 }
 
 /**
- * A classic program for packets without a link layer as one of the kernel's own, over the bytes that its scratch memory holds. It goes on at the body
- * for what is told, or for what is not. A load beyond the captured bytes, and a division by zero, let the packet through: user space counts them.
- * Undefined when it would be longer than the kernel is given.
+ * Both as a program of the kernel's own, over the bytes that its scratch memory holds. It goes on at the body for what is told, or at one of those for what
+ * is not. A load beyond the captured bytes, and a division by zero, let the packet through: user space counts them. Undefined when it would be longer
+ * than the kernel is given.
  */
-export function translate(program: readonly Instruction[], { passesNewFlows }: TranslateOptions): KernelProgram | undefined {
+export function translate({ ofFlow, ofPacket, passesNewFlows = false }: Asked): KernelProgram | undefined {
   const out = new Assembly(Object.keys(MAPS));
-  const pass = out.label();
-  const mismatch = out.label();
-  begin(out, pass, memoryWords(program), passesNewFlows);
+  const [pass, untold, untoldFlow, next] = [out.label(), out.label(), out.label(), out.label()];
+  begin(out, pass);
+  if (ofFlow !== undefined)
+    writeProgram(out, ofFlow, { match: ofPacket === undefined ? pass : next, mismatch: untoldFlow, pass });
+  if (ofPacket !== undefined) {
+    out.place(next);
+    if (passesNewFlows) {
+      out.load(4, 1, SCRATCH, FILTERED.flowIsNew);
+      out.jump64('jne', 1, 0, pass);
+    }
+    writeProgram(out, ofPacket, { match: pass, mismatch: untold, pass });
+  }
+  end(out, { pass, untold, untoldFlow });
+  return out.length > MAX_INSTRUCTIONS ? undefined : out.finish();
+}
+
+function writeProgram(out: Assembly, program: readonly Instruction[], targets: Omit<Targets, 'places'>): void {
+  out.alu32('mov', A, 0);
+  out.alu32('mov', X, 0);
+  for (const word of memoryWords(program)) out.storeNumber(FRAME, wordAt(word), 0);
   const places = program.map(() => out.label());
   program.forEach((step, at) => {
     out.place(places[at] as Label);
-    write(out, step, { places, pass, mismatch });
+    write(out, step, { ...targets, places });
   });
-  end(out, pass, mismatch);
-  return out.length > MAX_INSTRUCTIONS ? undefined : out.finish();
 }
 
 /** Which words of scratch memory are used: those are cleared first, or the verifier would see them read unwritten. */
@@ -45,7 +64,7 @@ function memoryWords(program: readonly Instruction[]): Set<number> {
   return new Set(program.flatMap((step) => ('m' in step ? [step.m] : [])));
 }
 
-function begin(out: Assembly, pass: Label, words: ReadonlySet<number>, passesNewFlows: boolean): void {
+function begin(out: Assembly, pass: Label): void {
   out.move64(CONTEXT, 1);
   out.storeNumber(FRAME, -4, 0);
   out.move64(2, FRAME);
@@ -54,26 +73,21 @@ function begin(out: Assembly, pass: Label, words: ReadonlySet<number>, passesNew
   out.call(HELPER.mapLookup);
   out.jump64('jeq', 0, 0, pass);
   out.move64(SCRATCH, 0);
-  if (passesNewFlows) {
-    out.load(4, 1, SCRATCH, FILTERED.flowIsNew);
-    out.jump64('jne', 1, 0, pass);
-  }
   out.load(2, CAPTURED, SCRATCH, SIGHTING.dataLen);
-  out.alu32('mov', A, 0);
-  out.alu32('mov', X, 0);
-  for (const word of words) out.storeNumber(FRAME, wordAt(word), 0);
 }
 
 interface Targets {
   places: readonly Label[];
-  pass: Label;
+  match: Label;
   mismatch: Label;
+  /** For what cannot be answered. */
+  pass: Label;
 }
 
-function write(out: Assembly, step: Instruction, { places, pass, mismatch }: Targets): void {
+function write(out: Assembly, step: Instruction, { places, match, mismatch, pass }: Targets): void {
   switch (step.op) {
     case 'return':
-      out.goto(step.isMatch ? pass : mismatch);
+      out.goto(step.isMatch ? match : mismatch);
       return;
     case 'branch':
       writeBranch(out, step.jump, step.k, places[step.yes] as Label, places[step.no] as Label);
@@ -178,11 +192,16 @@ function writeAlu(out: Assembly, alu: Alu, k: number | undefined, pass: Label): 
   out.place(done);
 }
 
-function end(out: Assembly, pass: Label, mismatch: Label): void {
-  out.place(mismatch);
-  goOnAt(out, BODY.untold);
+function end(out: Assembly, { pass, untold, untoldFlow }: Record<'pass' | 'untold' | 'untoldFlow', Label>): void {
   const missing = out.label();
-  out.goto(missing);
+  for (const [label, body] of [
+    [untold, BODY.untold],
+    [untoldFlow, BODY.untoldFlow],
+  ] as const) {
+    out.place(label);
+    goOnAt(out, body);
+    out.goto(missing);
+  }
   out.place(pass);
   goOnAt(out, BODY.told);
   // A tail call comes back only when there is no such body.

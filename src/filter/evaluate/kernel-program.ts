@@ -1,10 +1,10 @@
 import { compileFilter } from '../compile/compile.ts';
-import { translate } from '../compile/ebpf.ts';
+import { type Asked, translate } from '../compile/ebpf.ts';
 import type { KernelProgram } from '../compile/ebpf-assembly.ts';
 import type { Instruction } from '../compile/program.ts';
 import { shortened } from '../compile/shorten.ts';
 import type { Arithmetic, Expression } from '../language/ast.ts';
-import { readsBytes } from './kernel-part.ts';
+import { protocolPart, readsBytes } from './kernel-part.ts';
 
 const FRAGMENT_OFFSET = 0x1fff;
 const IPV6_FRAGMENT = 44;
@@ -15,13 +15,18 @@ export function kernelCode(part: Expression): Instruction[] {
 }
 
 /**
- * The program that the kernel is given; undefined when it would be too long. Where bytes are asked for, packets of one flow differ: its first one at
- * each hook is let through, from which user space learns who began it.
+ * The program that the kernel is given; undefined when it would be too long. What it asks of protocols is answered alike for all packets of a flow, and is
+ * asked first. Where bytes are asked for, packets of one flow differ: its first one at each hook is let through, from which user space learns who began it.
  */
 export function kernelProgram(part: Expression): KernelProgram | undefined {
-  const reads = readsBytes(part);
-  const program = translate(kernelCode(part), { passesNewFlows: reads });
-  return program === undefined ? undefined : { ...program, isOfFlow: !reads };
+  return translate({ ...kernelQuestions(part), passesNewFlows: true });
+}
+
+/** What the kernel asks of a packet: all must take it. */
+export function kernelQuestions(part: Expression): Pick<Asked, 'ofFlow' | 'ofPacket'> {
+  if (!readsBytes(part)) return { ofFlow: kernelCode(part) };
+  const protocols = protocolPart(part);
+  return { ...(protocols && { ofFlow: kernelCode(protocols) }), ofPacket: kernelCode(part) };
 }
 
 /** A fragment has no transport header, or not all of it, and becomes a packet that has on the same node. */

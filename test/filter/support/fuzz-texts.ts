@@ -66,7 +66,7 @@ function take(text: string, place: Place | undefined, random: Random, counts: Re
     const classic = orRefused(text, () => compileFilter(expression, layer));
     if (classic === undefined) continue;
     counts.compiled += 1;
-    if (layer === 'raw' && translate(classic, { passesNewFlows: false }) !== undefined) counts.translated += 1;
+    if (layer === 'raw' && translate({ ofPacket: classic }) !== undefined) counts.translated += 1;
   }
   if (place === 'file') orRefused(text, () => askFile(expression, random));
   if (place !== 'live') return;

@@ -63,6 +63,13 @@ test('where a filter reads bytes every packet of a flow is asked', { skip: SKIP 
   assert.deepEqual(send(segment), { emitted: SENT, filtered: 0, counted: 0 });
 });
 
+test('what a filter of bytes leaves out for its protocol alone is asked once for its flow', { skip: SKIP }, (t) => {
+  const { send, setFilter } = open(t, 'tcp[13] = 255 or icmp[0] = 3');
+  assert.deepEqual(send(datagram), { emitted: 0, filtered: 1, counted: SENT - 1 });
+  setFilter('tcp[13] = 255 or inner ip[8] = 64');
+  assert.deepEqual(send(datagram), { emitted: SENT, filtered: 0, counted: 0 });
+});
+
 test('a packet with extension headers, for which tcpdump’s words are not true, says nothing of its flow’s others', {
   skip: SKIP,
 }, (t) => {

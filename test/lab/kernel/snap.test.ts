@@ -92,7 +92,7 @@ suite('how much the kernel side captures of a packet', { skip: SKIP }, () => {
 
   test('and what a program of a filter reads of it, to the last byte', () => {
     const frame = ethernet(IPV4, datagram);
-    const program = (text: string) => translate(compileFilter(parseFilter(text, 'live'), 'raw'), { passesNewFlows: false });
+    const program = (text: string) => translate({ ofPacket: compileFilter(parseFilter(text, 'live'), 'raw') });
     const wanted = `udp[300] = ${datagram[320]} and ip[1496:4] = ${datagram.readUInt32BE(1496)}`;
     for (const [snap, text, isTold] of [
       [1500, wanted, true],

@@ -26,7 +26,7 @@ export function fuzzPrograms(
   const counts: LoadCounts = { loaded: 0, compared: 0, taken: 0 };
   while (counts.loaded < programs && !isOver()) {
     const { text, classic } = randomProgram(random);
-    const program = translate(classic, { passesNewFlows: false });
+    const program = translate({ ofPacket: classic });
     if (program === undefined) continue;
     const hash = createHash('sha1').update(program.code).digest('base64');
     if (known.has(hash)) continue;
