@@ -33,7 +33,7 @@ const CAPABILITIES = ['root', 'vm', 'tcpdump'];
 const FIRST = [
   'test/tooling/pack.test.ts',
   'test/filter/agree.test.ts',
-  'test/agent/incidents.test.ts',
+  'test/agent/record/incidents.test.ts',
   'test/lab/e2e/change.test.ts',
 ];
 

@@ -4,7 +4,7 @@ import { apiMetrics } from '../../src/lab/client/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { siblingProgram } from '../../src/lab/machine/program.ts';
 import { GATE_PORT } from '../../src/protocol/constants.ts';
-import { unixGet } from '../../test/agent/unix-get.ts';
+import { unixGet } from '../../test/agent/serve/unix-get.ts';
 import { synFlood } from '../../test/lab/support/flood.ts';
 import { Follower } from './follower.ts';
 import { metricSum } from './metric-sum.ts';

@@ -6,9 +6,9 @@ import { NamesIndex } from '../../src/kube/index/names-index.ts';
 import { createLog } from '../../src/util/log.ts';
 import { serviceFlow } from '../export/events.ts';
 import { startReceiver } from '../export/receiver.ts';
-import { FakeFeed } from './fake-feed.ts';
-import { serve } from './server-fixture.ts';
-import { unixGet } from './unix-get.ts';
+import { FakeFeed } from './serve/fake-feed.ts';
+import { serve } from './serve/server-fixture.ts';
+import { unixGet } from './serve/unix-get.ts';
 
 interface Started {
   feed: FakeFeed;

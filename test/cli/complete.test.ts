@@ -10,7 +10,7 @@ import { createProgram } from '../../src/cli/program.ts';
 import { COMPLETED_KINDS, clusterNames, type Names } from '../../src/client/cluster/completion.ts';
 import { kubeSurroundings } from '../../src/client/cluster/kubeconfig.ts';
 import { parseFilter } from '../../src/filter/language/parse.ts';
-import { startFakeApi } from '../client/fake-api.ts';
+import { startFakeApi } from '../client/cluster/fake-api.ts';
 
 const BIN = join(import.meta.dirname, '..', '..', 'bin');
 const PODS: Record<string, string[]> = { shop: ['web-1', 'web-2'], default: ['db-0'] };

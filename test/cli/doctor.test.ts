@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { NodeReport } from '../../src/event/node-report.ts';
-import { FakeAgent } from '../client/fake-agent.ts';
-import { type FakeApi, gatePod, startFakeApi } from '../client/fake-api.ts';
+import { type FakeApi, gatePod, startFakeApi } from '../client/cluster/fake-api.ts';
+import { FakeAgent } from '../client/wire/fake-agent.ts';
 import { runKtrace } from '../support/ktrace-process.ts';
 
 function reportOf(node: string, more: Partial<NodeReport> = {}): NodeReport {

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { runGate } from '../../src/gate/gate.ts';
 import { DEFAULT_SOCKET, GATE_HEALTH_PATH, GATE_PORT } from '../../src/protocol/constants.ts';
-import { quiet, serve, temporaryDirectory } from '../agent/server-fixture.ts';
+import { quiet, serve, temporaryDirectory } from '../agent/serve/server-fixture.ts';
 
 const HEALTHZ = fileURLToPath(new URL('../../native/build/Release/ktrace-healthz', import.meta.url));
 

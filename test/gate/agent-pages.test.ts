@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { AgentPages } from '../../src/gate/agent-pages.ts';
-import { temporaryDirectory } from '../agent/server-fixture.ts';
+import { temporaryDirectory } from '../agent/serve/server-fixture.ts';
 
 test('a hundred who want a page at once make one request, and a failure is told to all and forgotten', async (t) => {
   const socketPath = join(await temporaryDirectory(t), 'agent.sock');

@@ -9,9 +9,9 @@ import { describe, it, type TestContext } from 'node:test';
 import { type Gate, type GateOptions, runGate } from '../../src/gate/gate.ts';
 import { KtraceError } from '../../src/util/errors.ts';
 import { createLog } from '../../src/util/log.ts';
-import { packet } from '../agent/fake-feed.ts';
-import { serve } from '../agent/server-fixture.ts';
-import { published, refusal, StreamClient } from '../agent/stream-client.ts';
+import { packet } from '../agent/serve/fake-feed.ts';
+import { serve } from '../agent/serve/server-fixture.ts';
+import { published, refusal, StreamClient } from '../agent/serve/stream-client.ts';
 import { until } from '../support/until.ts';
 
 const HAS_IPV6 = Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === '::1'));

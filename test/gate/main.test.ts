@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { describe, it } from 'node:test';
-import { packet } from '../agent/fake-feed.ts';
-import { serve } from '../agent/server-fixture.ts';
-import { StreamClient } from '../agent/stream-client.ts';
+import { packet } from '../agent/serve/fake-feed.ts';
+import { serve } from '../agent/serve/server-fixture.ts';
+import { StreamClient } from '../agent/serve/stream-client.ts';
 
 describe('gateMain', () => {
   it('relays in a process of its own until SIGTERM, logs to stderr only, and exits 0', async (t) => {

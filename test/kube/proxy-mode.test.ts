@@ -8,7 +8,7 @@ import type { ProxyMode } from '../../src/kube/index/types.ts';
 import { watchProxyMode } from '../../src/kube/proxy-mode.ts';
 import { startKube } from '../../src/kube/start.ts';
 import { until } from '../support/until.ts';
-import { fakeApi } from './fake-api.ts';
+import { fakeApi } from './api/fake-api.ts';
 
 async function kubeProxy(t: TestContext, answer: RequestListener): Promise<string> {
   const server = createServer(answer).listen(0, '127.0.0.1');

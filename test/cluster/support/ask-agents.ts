@@ -9,7 +9,7 @@ import { forwardPort } from '../../../src/client/cluster/port-forward.ts';
 import type { Target } from '../../../src/event/target.ts';
 import { GATE_PORT, KTRACE_NAMESPACE } from '../../../src/protocol/constants.ts';
 import type { AgentMessage } from '../../../src/protocol/messages.ts';
-import { StreamClient } from '../../agent/stream-client.ts';
+import { StreamClient } from '../../agent/serve/stream-client.ts';
 
 /** Run beside the cluster: asks agents through `pods/portforward`, as a client of its own making would that keeps to no rule of ours. */
 export type Question =

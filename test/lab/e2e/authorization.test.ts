@@ -20,7 +20,7 @@ import { removeLab } from '../../../src/lab/machine/remove.ts';
 import { readTokens } from '../../../src/lab/machine/tokens.ts';
 import type { ApiObject } from '../../../src/lab/plan/types.ts';
 import { STREAM_PATH } from '../../../src/protocol/constants.ts';
-import { StreamClient, unixUrl } from '../../agent/stream-client.ts';
+import { StreamClient, unixUrl } from '../../agent/serve/stream-client.ts';
 import { capability } from '../../support/capability.ts';
 import { before } from '../../support/evidence.ts';
 import { runKtrace } from '../../support/ktrace-process.ts';

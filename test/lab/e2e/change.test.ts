@@ -5,7 +5,7 @@ import type { LostStage, PacketEvent } from '../../../src/event/types.ts';
 import { agentSocket } from '../../../src/lab/agents.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
 import { removeLab } from '../../../src/lab/machine/remove.ts';
-import { unixGet } from '../../agent/unix-get.ts';
+import { unixGet } from '../../agent/serve/unix-get.ts';
 import { before } from '../../support/evidence.ts';
 import { type KtraceProcess, startFollow } from '../../support/ktrace-process.ts';
 import { summaryOf } from '../../support/summary.ts';

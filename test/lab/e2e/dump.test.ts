@@ -12,7 +12,7 @@ import { callApi } from '../../../src/lab/client/api-client.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
 import { removeLab } from '../../../src/lab/machine/remove.ts';
 import type { LabPod } from '../../../src/lab/plan/plan.ts';
-import { byId, parsed } from '../../client/html-page.ts';
+import { byId, parsed } from '../../client/render/html-page.ts';
 import { before } from '../../support/evidence.ts';
 import { until } from '../../support/until.ts';
 import { labUp, randomLabName, SKIP } from '../support/lab-fixture.ts';

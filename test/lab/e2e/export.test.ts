@@ -11,7 +11,7 @@ import type { Lab } from '../../../src/lab/lab.ts';
 import { logTail } from '../../../src/lab/machine/processes.ts';
 import { removeLab } from '../../../src/lab/machine/remove.ts';
 import { FORBIDDEN_PORT } from '../../../src/lab/plan/plan.ts';
-import { unixGet } from '../../agent/unix-get.ts';
+import { unixGet } from '../../agent/serve/unix-get.ts';
 import { type LogRecord, type LogsRequest, plain, recordsOf } from '../../export/receiver.ts';
 import { before } from '../../support/evidence.ts';
 import { until } from '../../support/until.ts';

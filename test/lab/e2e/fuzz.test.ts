@@ -6,7 +6,7 @@ import { agentSocket } from '../../../src/lab/agents.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
 import { removeLab } from '../../../src/lab/machine/remove.ts';
 import { STREAM_PATH } from '../../../src/protocol/constants.ts';
-import { StreamClient, unixUrl } from '../../agent/stream-client.ts';
+import { StreamClient, unixUrl } from '../../agent/serve/stream-client.ts';
 import { before } from '../../support/evidence.ts';
 import { until } from '../../support/until.ts';
 import { fuzz } from '../support/fuzz.ts';

@@ -9,7 +9,7 @@ import { Recorder } from '../../../src/agent/record/recorder.ts';
 import { readRecords } from '../../../src/agent/record/recording.ts';
 import type { KtraceEvent, LostEvent, NoticeEvent } from '../../../src/event/types.ts';
 import { createLog } from '../../../src/util/log.ts';
-import { FakeFeed } from '../../agent/fake-feed.ts';
+import { FakeFeed } from '../../agent/serve/fake-feed.ts';
 import { packet } from '../../client/events.ts';
 import { until } from '../../support/until.ts';
 import { SKIP } from '../support/lab-fixture.ts';

@@ -9,7 +9,7 @@ import type { Lab } from '../../../src/lab/lab.ts';
 import { removeLab } from '../../../src/lab/machine/remove.ts';
 import { readTokens } from '../../../src/lab/machine/tokens.ts';
 import type { ApiObject } from '../../../src/lab/plan/types.ts';
-import { StreamClient, unixUrl } from '../../agent/stream-client.ts';
+import { StreamClient, unixUrl } from '../../agent/serve/stream-client.ts';
 import { before } from '../../support/evidence.ts';
 import { type KtraceProcess, runKtrace, startFollow } from '../../support/ktrace-process.ts';
 import { until } from '../../support/until.ts';

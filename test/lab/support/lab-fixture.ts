@@ -6,7 +6,7 @@ import { agentSocket } from '../../../src/lab/agents.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
 import { removeLab } from '../../../src/lab/machine/remove.ts';
 import { labUp as bringUp, type LabOptions } from '../../../src/lab/up.ts';
-import { unixGet } from '../../agent/unix-get.ts';
+import { unixGet } from '../../agent/serve/unix-get.ts';
 import { needsRoot } from '../../support/capability.ts';
 import { keepOnFailure } from '../../support/evidence.ts';
 

@@ -9,7 +9,7 @@ import type { Damage } from '../../../src/agent/record/record-places.ts';
 import { Recorder } from '../../../src/agent/record/recorder.ts';
 import { readRecords } from '../../../src/agent/record/recording.ts';
 import type { PacketEvent, PodRef } from '../../../src/event/types.ts';
-import { FakeFeed, packet } from '../../agent/fake-feed.ts';
+import { FakeFeed, packet } from '../../agent/serve/fake-feed.ts';
 import type { PowerLossReport } from '../power-loss-report.ts';
 
 const [mode = '', folder = ''] = process.argv.slice(2);

@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { Interfaces } from '../../../src/agent/kernel/interfaces.ts';
+import { EVERYTHING, NAT_IN_MODULE, openProbes, without } from '../kernel/probes/probes-fixture.ts';
+import { COUNT_MS, followAll, openPipeline } from './pipeline-fixture.ts';
+
+test('a follow whose start fails is refused with the kernel’s words, leaves nothing attached, and the next one is told', (t) => {
+  let failures = 1;
+  let isActive = false;
+  let counts = 0;
+  const opened = openPipeline(t, {
+    tracer: {
+      flowTable: Object.assign(() => undefined, {
+        take: () => undefined,
+        changed: () => {
+          counts += 1;
+          return [];
+        },
+      }),
+    },
+    interfaces: {
+      setActive(active: boolean) {
+        isActive = active;
+        if (active && failures-- > 0) throw new Error('attach: Cannot allocate memory');
+      },
+    },
+  });
+  assert.throws(() => followAll(opened.pipeline), { code: 'KTRACE_E_TRACING', message: /Cannot allocate memory/ });
+  assert.deepEqual([isActive, opened.rings, opened.pipeline.followers], [false, 0, 0]);
+  const { follower } = followAll(opened.pipeline);
+  assert.deepEqual([isActive, opened.rings, opened.pipeline.followers], [true, 1, 1]);
+  t.mock.timers.tick(COUNT_MS);
+  assert.equal(counts, 1, 'its flows are counted');
+  follower.close();
+  assert.deepEqual([isActive, opened.rings], [false, 0]);
+});
+
+test('a follow that cannot be brought to the kernel takes nothing from those who follow already', (t) => {
+  let isRefused = false;
+  const opened = openPipeline(t, {
+    tracer: {
+      setSnapBytes: () => {
+        if (isRefused) throw new Error('no');
+      },
+    },
+  });
+  followAll(opened.pipeline);
+  isRefused = true;
+  assert.throws(() => followAll(opened.pipeline), { code: 'KTRACE_E_TRACING' });
+  assert.deepEqual([opened.rings, opened.pipeline.followers], [1, 1]);
+});
+
+test('what the kernel does not let be told is told when it is known, once, and not to those who come when it can be', (t) => {
+  const noDrops = { code: 'KTRACE_N_NO_DROPS', text: 'drops cannot be told: EBUSY' };
+  const notices: (typeof noDrops)[] = [];
+  const { pipeline } = openPipeline(t, {
+    tracer: { notices: notices as never },
+    interfaces: { setActive: (isActive: boolean) => isActive && notices.splice(0, 1, noDrops) },
+  });
+  const first = followAll(pipeline);
+  assert.deepEqual(first.codes(), ['KTRACE_N_NO_DROPS']);
+  first.follower.update({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' }, 'all');
+  assert.deepEqual(first.codes(), ['KTRACE_N_NO_DROPS']);
+  assert.deepEqual(followAll(pipeline).codes(), ['KTRACE_N_NO_DROPS']);
+  notices.length = 0;
+  followAll(pipeline).follower.close();
+  assert.deepEqual(followAll(pipeline).codes(), []);
+});
+
+test('functions that the kernel has under another name are told to who follows, and who follows later, until they are found', (t) => {
+  const { probes, kernel } = openProbes(t, { functions: without(/^nf_nat_manip_pkt$/) });
+  const { pipeline } = openPipeline(t, { tracer: { probes: probes as never, hooks: () => [] } });
+  const first = followAll(pipeline);
+  assert.deepEqual(
+    first.notices.map(({ code, level }) => [code, level]),
+    [['KTRACE_N_NO_PROBES', 'info']],
+  );
+  assert.match(first.notices[0]?.text ?? '', /^nat is not seen/);
+  assert.deepEqual(followAll(pipeline).codes(), ['KTRACE_N_NO_PROBES']);
+  kernel.lists(without(/^nf_nat/), ['overlay 1 0 - Live 0x0']);
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(followAll(pipeline).codes(), []);
+  kernel.lists(EVERYTHING, ['nf_nat 57344 1 xt_nat, Live 0x0']);
+  t.mock.timers.tick(COUNT_MS);
+  assert.equal(probes.hooks().find(({ name }) => name === 'nat')?.state, 'idle');
+  assert.deepEqual([followAll(pipeline).codes(), first.codes()], [[], ['KTRACE_N_NO_PROBES']]);
+});
+
+/** A pipeline on a kernel where NAT's module has come while nobody followed; `state`: of the probe of it. */
+function withLateModule(t: TestContext) {
+  const { probes, kernel } = openProbes(t, { functions: without(/^nf_nat/) });
+  const { pipeline } = openPipeline(t, {
+    tracer: { probes: probes as never, hooks: () => probes.hooks() },
+    interfaces: { list: () => [], setActive: (isActive: boolean) => probes.setActive(isActive) },
+  });
+  const state = (hooks = pipeline.hooks()) => hooks.find(({ name }) => name === 'nat')?.state;
+  kernel.lists(NAT_IN_MODULE, ['nf_nat 57344 1 xt_nat, Live 0x0']);
+  assert.equal(state(), 'unavailable');
+  return { pipeline, state };
+}
+
+test('a module that came while nobody followed is taken up when doctor asks', (t) => {
+  const { pipeline, state } = withLateModule(t);
+  assert.equal(state(pipeline.report().hooks), 'idle');
+});
+
+test('a module that came while nobody followed is taken up before the first packet of a follow', (t) => {
+  const { pipeline, state } = withLateModule(t);
+  assert.deepEqual([followAll(pipeline).codes(), state()], [[], 'on']);
+});
+
+test('who follows, and who follows later, reads what is not attached, what changes of it, and that it is over', (t) => {
+  let lacking: ReturnType<Interfaces['lacking']> = { text: 'cni0: ENOMEM', isEverything: true, failed: [] };
+  let retries = 0;
+  const { pipeline } = openPipeline(t, { interfaces: { lacking: () => lacking, retryFailed: () => ++retries } });
+  const first = followAll(pipeline);
+  const second = followAll(pipeline);
+  const told = ({ notices }: typeof first) => notices.map(({ level, text }) => `${level} ${text}`);
+  const everything = 'error no packet is seen at any interface of this node: cni0: ENOMEM; trying again';
+  assert.deepEqual([told(first), told(second)], [[everything], [everything]]);
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual([told(first), retries], [[everything], 1]);
+  lacking = { text: 'cni0: ENOMEM', isEverything: false, failed: [] };
+  t.mock.timers.tick(COUNT_MS);
+  lacking = undefined;
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(told(first).slice(1), [
+    'warn not all interfaces of this node are seen: cni0: ENOMEM; trying again',
+    'info all interfaces of this node are attached now',
+  ]);
+  assert.deepEqual(followAll(pipeline).codes(), []);
+});
+
+test('conntrack that comes while somebody follows, or before a follow, is taken up: the programs are exchanged, and what was set is set again', (t) => {
+  const noConntrack = { code: 'KTRACE_N_NO_CONNTRACK', text: 'translations cannot be told' };
+  const calls: string[] = [];
+  const notices: (typeof noConntrack)[] = [noConntrack];
+  let isOutdated = false;
+  let failures = 0;
+  const tracer = {
+    notices: notices as never,
+    hooks: () => [],
+    isOutdated: () => isOutdated,
+    reload(stop: () => void) {
+      calls.push('load');
+      isOutdated = false;
+      stop();
+      notices.length = 0;
+      calls.push('exchange');
+    },
+    setSnapBytes: (bytes: number) => calls.push(`snap ${bytes}`),
+    setTargets: () => calls.push('targets'),
+  };
+  const setActive = (isActive: boolean): void => {
+    calls.push(`active ${isActive}`);
+    if (isActive && failures-- > 0) throw new Error('ENOMEM');
+  };
+  const opened = openPipeline(t, { tracer, interfaces: { setActive } });
+  const first = followAll(opened.pipeline);
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(first.codes(), ['KTRACE_N_NO_CONNTRACK']);
+  calls.length = 0;
+  isOutdated = true;
+  failures = 1;
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(calls.slice(0, 4), ['load', 'active false', 'targets', 'snap 0']);
+  assert.equal(opened.rings, 0, 'it could not be started again');
+  assert.ok(!first.notices.some(({ level }) => level === 'info'), 'nothing is told from now on yet');
+  calls.length = 0;
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual([calls, opened.rings], [['snap 0', 'active true', 'targets'], 1]);
+  assert.deepEqual(
+    first.notices.map(({ code, level }) => `${level} ${code}`),
+    ['warn KTRACE_N_NO_CONNTRACK', 'error KTRACE_N_AGENT_FAULT', 'info KTRACE_N_NO_CONNTRACK'],
+  );
+  t.mock.timers.tick(COUNT_MS);
+  const second = followAll(opened.pipeline);
+  assert.deepEqual(second.codes(), []);
+  for (const { follower } of [first, second]) follower.close();
+  isOutdated = true;
+  calls.length = 0;
+  assert.deepEqual(followAll(opened.pipeline).codes(), []);
+  assert.deepEqual(calls, ['load', 'exchange', 'snap 0', 'active true', 'targets']);
+});

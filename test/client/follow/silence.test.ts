@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Silence } from '../../../src/client/follow/silence.ts';
+
+function harness() {
+  const said: string[] = [];
+  let nowMs = 0;
+  const silence = new Silence({
+    nowMs: () => nowMs,
+    say: (text) => said.push(text),
+    reason: (seconds) => `nothing in ${seconds} s`,
+  });
+  const pass = (ms: number): void => {
+    for (const endMs = nowMs + ms; nowMs < endMs; ) {
+      nowMs += 500;
+      silence.look();
+    }
+  };
+  return { said, silence, pass };
+}
+
+test('a silence is told at every ten seconds of it, and begins anew when something is shown', () => {
+  const { said, silence, pass } = harness();
+  pass(25_000);
+  assert.deepEqual(said, ['nothing in 10 s', 'nothing in 20 s']);
+  silence.ends();
+  pass(9_500);
+  assert.equal(said.length, 2);
+  pass(500);
+  assert.equal(said[2], 'nothing in 10 s');
+});
+
+test('a reader that takes no more is told as that, once, and no silence before ten seconds after it takes again', () => {
+  const { said, silence, pass } = harness();
+  pass(9_500);
+  silence.readerFull();
+  pass(9_500);
+  assert.deepEqual(said, []);
+  pass(60_000);
+  assert.equal(said.length, 1);
+  assert.match(said[0] ?? '', /^the reader takes no more for 10 s/);
+  silence.readerDrained();
+  pass(9_500);
+  assert.equal(said.length, 1);
+  pass(500);
+  assert.equal(said[1], 'nothing in 10 s');
+});
