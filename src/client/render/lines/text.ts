@@ -129,6 +129,9 @@ function flowText(event: FlowEvent, detail: Detail, paint: Palette, timestamps?:
   return paint.dim(words.join(' '));
 }
 
+/** When a packet that is only counted was last seen is known by ticks of the kernel (bpf/ticks.h): of what was shorter than two, not how long it was. */
+const TWO_TICKS_US = 20_000;
+
 /** What became of a conversation: `flow closed: 10/9 packets, 1.2kB/34.0kB in 10.2s`. */
 export function countsText({ state, counted, packets, bytes, startTime, endTime }: FlowEvent): string {
   const counts =
@@ -136,5 +139,6 @@ export function countsText({ state, counted, packets, bytes, startTime, endTime 
       ? 'not counted'
       : `${packets.request}/${packets.reply} packets, ${bytesText(bytes.request)}/${bytesText(bytes.reply)}`;
   const lastedUs = Math.max(0, Date.parse(endTime) - Date.parse(startTime)) * 1000;
-  return `flow ${state === 'close' ? 'closed' : 'goes on'}: ${counts} in ${durationText(lastedUs)}`;
+  const lasted = lastedUs < TWO_TICKS_US ? '<20ms' : durationText(lastedUs);
+  return `flow ${state === 'close' ? 'closed' : 'goes on'}: ${counts} in ${lasted}`;
 }
