@@ -9,7 +9,7 @@ import { type RequestOptions, request as requestHttps } from 'node:https';
 export function sendRequest(url: URL, options: RequestOptions, sent?: string, silentMs?: number): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const request = (url.protocol === 'http:' ? requestHttp : requestHttps)(url, options);
-    const silence = (): void => void request.destroy(new Error(`no answer from the API server within ${silentMs} ms`));
+    const silence = (): void => void request.destroy(new Error(`no answer from ${url.host} within ${silentMs} ms`));
     const timer = silentMs === undefined ? undefined : setTimeout(silence, silentMs);
     request.on('close', () => clearTimeout(timer));
     request.on('response', (response) => {
