@@ -114,6 +114,21 @@ int body_tagged_out(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
+/* For what is not counted and done with, whatever it is in. */
+SEC("tc")
+int body_close_in(struct __sk_buff *skb)
+{
+	see_closely(skb, KTRACE_HOOK_TC_IN);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int body_close_out(struct __sk_buff *skb)
+{
+	see_closely(skb, KTRACE_HOOK_TC_OUT);
+	return TC_ACT_UNSPEC;
+}
+
 /* Where the filter's program goes on: with what a follower may want to see, and with what none does. */
 SEC("tc")
 int body_told(struct __sk_buff *skb)

@@ -85,7 +85,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 9);
+	__uint(max_entries, 11);
 	__type(key, __u32);
 	__type(value, __u32);
 } bodies SEC(".maps");
@@ -187,6 +187,10 @@ struct looked_up {
 	__u32 generation;
 	__u64 jiffies;
 	__u32 passed[PASSED_PLACES]; /* 0: not looked up there in this tick */
+	/* What is known of the packet that is counted: put here and read again, see is_counted. */
+	__u32 place_number;
+	__u32 inner;
+	__u32 len;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -268,6 +272,9 @@ struct scratch {
 	__u64 entered_from; /* address of its bytes */
 	struct parsed entered_at;
 	__u32 kinds; /* of the tuple's addresses, see tuple_kinds */
+	__u32 l3; /* offset of the packet's IP header, and its tag if it has one in its bytes (VLAN_PRESENT): over the tail call to the body that looks closely */
+	__u32 tag;
+	__u32 entry_kind, told; /* put here and read again, see tell */
 	__u32 headers_end; /* offset in the packet, over the tail calls by way of a filter */
 	__u32 is_plain; /* likewise: IPv4, or IPv6 without extension headers, for which filters answer otherwise */
 };

@@ -172,6 +172,8 @@ export const BODY = {
   untold: 5,
   taggedIn: 6,
   taggedOut: 7,
+  closeIn: 9,
+  closeOut: 10,
   untoldFlow: 8,
 } as const;
 

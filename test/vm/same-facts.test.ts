@@ -18,9 +18,19 @@ import { writePlainScript } from './plain-script.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SCENARIO = fileURLToPath(new URL('inside/scenario.sh', import.meta.url));
 const TC_PROGRAMS = ['ktrace_in', 'ktrace_out', 'ktrace_l3_in', 'ktrace_l3_out', 'ktrace_peer'];
-const BODIES = ['in', 'out', 'l3_in', 'l3_out', 'tagged_in', 'tagged_out', 'told', 'untold', 'untold_flow'].map(
-  (name) => `body_${name}`,
-);
+const BODIES = [
+  'in',
+  'out',
+  'l3_in',
+  'l3_out',
+  'tagged_in',
+  'tagged_out',
+  'told',
+  'untold',
+  'untold_flow',
+  'close_in',
+  'close_out',
+].map((name) => `body_${name}`);
 /** What is always loaded; the programs on the kernel's functions come by themselves. */
 const PROGRAMS = [...TC_PROGRAMS, ...BODIES, 'ktrace_drop'];
 /** More than a month, so that a time of after it has another month. */

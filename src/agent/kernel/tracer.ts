@@ -29,6 +29,8 @@ const BODIES: [number, string][] = [
   [BODY.told, 'body_told'],
   [BODY.untold, 'body_untold'],
   [BODY.untoldFlow, 'body_untold_flow'],
+  [BODY.closeIn, 'body_close_in'],
+  [BODY.closeOut, 'body_close_out'],
   [BODY.taggedIn, 'body_tagged_in'],
   [BODY.taggedOut, 'body_tagged_out'],
 ];

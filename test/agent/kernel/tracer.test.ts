@@ -75,7 +75,7 @@ test('conntrack that comes after the programs is found when the kernel has new t
   assert.deepEqual(kernel.globals.get('geneve_ports'), Uint8Array.of(0xc1, 0x17, 0, 0));
   assert.deepEqual(kernel.globals.get('has_ip_tunnels'), u32(1));
   assert.deepEqual(kernel.globals.get('uplinks')?.slice(0, 12), Uint8Array.of(3, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0));
-  assert.deepEqual([...(kernel.maps.get('bodies')?.keys() ?? [])].length, 9);
+  assert.deepEqual([...(kernel.maps.get('bodies')?.keys() ?? [])].length, 11);
   assert.equal(tracer.stats().emitted, emitted, 'what was counted stays counted');
   tracer.setTargets(targets);
   assert.equal(kernel.maps.get('targets')?.size, 2);
