@@ -151,7 +151,7 @@ suite('the table of flows, where a packet passes four interfaces of a node', { s
     for (const node of nodes) assert.ok(isAccounted((await node.close()).stats));
   });
 
-  test('tells an answer at every hook whose connection has become another one’s, although its flow is busy at each', async () => {
+  test('tells an answer whose connection has become another one’s from its pod’s interface on, although its flow is busy at each hook', async () => {
     const at = '10.96.0.20';
     const rule = ['PREROUTING', '-d', at, '-p', 'udp', '-j', 'DNAT', '--to', CLIENT];
     net.exec('node1', 'iptables', '-t', 'nat', '-A', ...rule);
@@ -167,8 +167,8 @@ suite('the table of flows, where a packet passes four interfaces of a node', { s
     ask(at, 50);
     await untilHolds('an answer by the Service’s address is told', () => {
       const translated = answers().filter(({ nat = [] }) => nat.length > 0);
-      // Where it leaves in the tunnel it has neither a conntrack entry nor the addresses that one would have for it.
-      assert.deepEqual(translated.map(way), ['veth-a in, cni0 in, flannel.1 out']);
+      // The bridge may have only counted it. Where it leaves in the tunnel it has neither a conntrack entry nor the addresses that one would have for it.
+      assert.match(translated.map(way).join('; '), /^veth-a in, (cni0 in, )?flannel\.1 out$/);
       assert.deepEqual(
         translated[0]?.nat?.map(({ kind, after }) => [kind, after.ip]),
         [['dnat', at]],
