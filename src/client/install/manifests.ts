@@ -96,13 +96,13 @@ function readYaml(path: string): unknown[] {
   return loadAll(readFileSync(path, 'utf8')).filter((one) => one !== null && one !== undefined);
 }
 
-/** A strategic merge: objects by key, lists of things with names by name, other lists replaced. */
+/** A strategic merge: objects by key, lists of things with names by name (what is new comes first, as kustomize has it), other lists replaced. */
 function merge(base: unknown, patch: unknown): unknown {
   if (Array.isArray(base) && Array.isArray(patch) && patch.every((one) => isTree(one) && 'name' in one)) {
     const patches = new Map(patch.map((one: Tree) => [one['name'], one]));
     const merged = base.map((one: Tree) => (patches.has(one['name']) ? merge(one, patches.get(one['name'])) : one));
     const known = new Set(base.map((one: Tree) => one['name']));
-    return [...merged, ...patch.filter((one: Tree) => !known.has(one['name']))];
+    return [...patch.filter((one: Tree) => !known.has(one['name'])), ...merged];
   }
   if (!isTree(base) || !isTree(patch)) return patch;
   const keys = new Set([...Object.keys(base), ...Object.keys(patch)]);

@@ -142,6 +142,19 @@ interface Container {
   volumeMounts: { name: string }[];
 }
 
+test('what an overlay adds to a list of the base comes before what is there, as kustomize has it', () => {
+  const agent = render('overlays/recording', 'ktrace').find(
+    ({ kind, metadata }) => kind === 'DaemonSet' && metadata.name === 'ktrace-agent',
+  );
+  const { containers, volumes } = (agent as unknown as { spec: { template: { spec: Record<string, { name: string }[]> } } }).spec
+    .template.spec;
+  const [{ env, volumeMounts }] = containers as unknown as [Record<string, { name: string }[]>];
+  assert.deepEqual(
+    [env, volumeMounts, volumes].map((list) => list?.[0]?.name),
+    ['KTRACE_RECORD', 'recording', 'recording'],
+  );
+});
+
 test('what install changes in the base is what the overlays change, also two of them at once, with their settings', () => {
   const base = { namespace: 'ktrace', image: undefined, folder: join(deployFolder(), 'base') };
   for (const [options, overlay] of [
