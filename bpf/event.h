@@ -24,9 +24,9 @@ enum ktrace_body {
 	KTRACE_BODY_UNTOLD = 5,
 	KTRACE_BODY_TAGGED_IN = 6,
 	KTRACE_BODY_TAGGED_OUT = 7,
+	KTRACE_BODY_UNTOLD_FLOW = 8, /* as untold, and so are the other packets of its flow */
 	KTRACE_BODY_CLOSE_IN = 9, /* what is not counted and done with: looked at closely, for all kinds of frames */
 	KTRACE_BODY_CLOSE_OUT = 10,
-	KTRACE_BODY_UNTOLD_FLOW = 8, /* as untold, and so are the other packets of its flow */
 };
 
 enum ktrace_hook {

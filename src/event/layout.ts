@@ -172,9 +172,9 @@ export const BODY = {
   untold: 5,
   taggedIn: 6,
   taggedOut: 7,
+  untoldFlow: 8,
   closeIn: 9,
   closeOut: 10,
-  untoldFlow: 8,
 } as const;
 
 /** `enum ktrace_hook`. */

@@ -73,14 +73,25 @@ export function loadForKernel(options: LoadOptions): Loaded {
     cfg_filters: Uint8Array.of(canFilter(process.arch, kernel) ? 1 : 0),
     cfg_wake_bytes: u64(BigInt(Math.floor(options.ringBytes / WAKE_FRACTION))),
   };
-  const open = (without: string[]) =>
-    native.openObject(objectFor(native, options.objectPath), {
+  const openAt = (path: string, without: string[]) =>
+    native.openObject(path, {
       config,
       without,
       mapSizes: { sightings: options.ringBytes, ...(flowEntries === undefined ? {} : { flows: flowEntries }) },
       expect: { cfg_layout_version: u32(LAYOUT_VERSION) },
       ...(hasConntrack ? { moduleBtf: 'nf_conntrack' } : {}),
     });
+  const byCast = objectByCast(native, options.objectPath);
+  const open = (without: string[]) => {
+    if (byCast === undefined) return openAt(options.objectPath, without);
+    try {
+      return openAt(byCast, without);
+    } catch (error) {
+      // What is refused for the drops' sake the caller leaves out. Else a kernel may know the cast and not take it: the other object says the same, at more cost.
+      if (isOfDrops(error)) throw error;
+      return openAt(options.objectPath, without);
+    }
+  };
   const { object, drops } =
     dropArguments >= 3 ? openWithDrops(open, kernel) : { object: openWithout(open, kernel), drops: NO_REASONS };
   const notices: LoadNotice[] = [];
@@ -99,11 +110,15 @@ export function loadForKernel(options: LoadOptions): Loaded {
   };
 }
 
-/** The object that was built beside for kernels that let programs load from their own sk_buff, where this one is such a kernel. */
-function objectFor({ btf }: NativeModule, path: string): string {
-  const forKernCtx = path.replace(/\.bpf\.o$/, '.kern-ctx.bpf.o');
+/** The object that was built beside for kernels that let programs load from their own sk_buff; undefined where this one is no such kernel. */
+function objectByCast({ btf }: NativeModule, path: string): string | undefined {
+  const byCast = path.replace(/\.bpf\.o$/, '.kern-ctx.bpf.o');
   const isKnown = (btf.functionParameters([KERN_CTX])[KERN_CTX]?.length ?? 0) > 0;
-  return isKnown && existsSync(forKernCtx) ? forKernCtx : path;
+  return isKnown && byCast !== path && existsSync(byCast) ? byCast : undefined;
+}
+
+function isOfDrops(error: unknown): boolean {
+  return String((error as { op?: string }).op).includes(DROP_PROGRAM);
 }
 
 /** What one pod's interface may have of the flow table, and one that many share: the same parts of it as by default. */
@@ -143,7 +158,7 @@ function openWithDrops(open: (without: string[]) => BpfObject, kernel: string): 
   try {
     return { object: open([]), drops: { name: 'drops', backend: 'tracepoint', state: 'idle' } };
   } catch (error) {
-    if (!String((error as { op?: string }).op).includes(DROP_PROGRAM)) throw loadError(error, kernel);
+    if (!isOfDrops(error)) throw loadError(error, kernel);
     const drops: HookReport = { name: 'drops', backend: 'none', state: 'unavailable', reason: messageOf(error) };
     return { object: openWithout(open, kernel), drops };
   }

@@ -120,24 +120,26 @@ test('a larger flow table is shared as the one that the object has', () => {
   );
 });
 
-test('the object that loads from the kernel’s own sk_buff is taken where the kernel has the cast for it, and the object is there', (t) => {
+test('the object that loads from the kernel’s own sk_buff is taken where the kernel has the cast for it and takes it, and the object is there', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'ktrace-load-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const [plain, byCast] = ['ktrace.bpf.o', 'ktrace.kern-ctx.bpf.o'].map((name) => join(folder, name)) as [string, string];
-  const opened = (hasCast: boolean) => {
-    let path = '';
+  const opened = (hasCast: boolean, isRefused = false) => {
+    const paths: string[] = [];
     const native = {
       btf: { ...BTF, functionParameters: (names: string[]) => (hasCast ? { [names[0] as string]: [['obj']] } : {}) },
       openObject: (of: string) => {
-        path = of;
+        paths.push(of);
+        if (isRefused && of === byCast) throw new Error('load program ktrace_in: ENOTSUPP');
         return {} as BpfObject;
       },
     } as unknown as NativeModule;
     loadForKernel({ native, objectPath: plain, netns: 1, ringBytes: 4096, podRate: 0 });
-    return path;
+    return paths;
   };
-  assert.equal(opened(true), plain);
+  assert.deepEqual(opened(true), [plain]);
   writeFileSync(byCast, '');
-  assert.equal(opened(true), byCast);
-  assert.equal(opened(false), plain);
+  assert.deepEqual(opened(true), [byCast]);
+  assert.deepEqual(opened(false), [plain]);
+  assert.deepEqual(opened(true, true), [byCast, plain]);
 });
