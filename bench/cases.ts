@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ktraceCommand, ktraceEnvironment } from '../src/lab/agents.ts';
 import type { Lab } from '../src/lab/lab.ts';
-import { agentPids, untilAttached } from './agents.ts';
 import { SOURCE } from './load.ts';
 import { end, inNamespace } from './processes.ts';
+import { agentPids, untilAttached } from './user-space/agents.ts';
 
 /** A pod without traffic: to follow it attaches everything and matches nothing. */
 const SILENT = 'frontend-88237173-mzmjf';

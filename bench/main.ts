@@ -4,18 +4,18 @@ import { availableParallelism, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { labUp } from '../src/lab/up.ts';
 import { messageOf } from '../src/util/errors.ts';
-import { measureAttach } from './attach.ts';
 import { CASES, NODE_CASES } from './cases.ts';
-import { measureDelivery } from './delivery.ts';
-import { measureFilterCost } from './filter-cost.ts';
 import { measureJudging } from './judging.ts';
 import { type Load, nodeToNode, podToPod, startLoad } from './load.ts';
-import { measurePipeline } from './pipeline.ts';
-import { measureProgramCost } from './program-cost.ts';
+import { measureAttach } from './programs/attach.ts';
+import { measureFilterCost } from './programs/filter-cost.ts';
+import { measureProgramCost } from './programs/program-cost.ts';
 import { type Results, reportText, targetsOf } from './report.ts';
-import { measureResolving } from './resolve-again.ts';
-import { measureScale } from './scale.ts';
 import { measureThroughput } from './throughput.ts';
+import { measureDelivery } from './user-space/delivery.ts';
+import { measurePipeline } from './user-space/pipeline.ts';
+import { measureResolving } from './user-space/resolve-again.ts';
+import { measureScale } from './user-space/scale.ts';
 
 const PARTS = ['cases', 'node', 'programs', 'filters', 'judging', 'attach', 'delivery', 'pipeline', 'resolving', 'scale'];
 

@@ -1,14 +1,14 @@
-import type { Attach } from './attach.ts';
-import type { Delivery } from './delivery.ts';
-import type { FilterCost } from './filter-cost.ts';
 import type { JudgingCost } from './judging.ts';
-import type { PipelineResult } from './pipeline-worker.ts';
-import type { ProgramCost } from './program-cost.ts';
-import type { ResolvingCost } from './resolve-again.ts';
-import type { Scale } from './scale.ts';
+import type { Attach } from './programs/attach.ts';
+import type { FilterCost } from './programs/filter-cost.ts';
+import type { ProgramCost } from './programs/program-cost.ts';
 import type { Spread } from './stats.ts';
 import { table } from './table.ts';
 import type { CaseResult } from './throughput.ts';
+import type { Delivery } from './user-space/delivery.ts';
+import type { PipelineResult } from './user-space/pipeline-worker.ts';
+import type { ResolvingCost } from './user-space/resolve-again.ts';
+import type { Scale } from './user-space/scale.ts';
 
 /** Everything that was measured; a part that was left out is absent. */
 export interface Results {

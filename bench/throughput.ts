@@ -1,9 +1,9 @@
 import type { Lab } from '../src/lab/lab.ts';
-import { agentPids } from './agents.ts';
 import type { Case } from './cases.ts';
 import type { Load } from './load.ts';
 import { cpuSeconds, residentBytes } from './processes.ts';
 import { interleaved, ratios, type Spread, spread } from './stats.ts';
+import { agentPids } from './user-space/agents.ts';
 
 /** What one case came to over all rounds. `…Ratio` is over the first case, round by round; above 1 is more. */
 export interface CaseResult {

@@ -7,8 +7,8 @@
 import { parseArgs } from 'node:util';
 import { fuzzTexts } from '../test/filter/support/fuzz-texts.ts';
 import { randomOf } from '../test/filter/support/random.ts';
-import { FilterBench } from '../test/lab/support/filter-bench.ts';
-import { fuzzPrograms } from '../test/lab/support/filter-fuzz.ts';
+import { FilterBench } from '../test/lab/support/fuzz/filter-bench.ts';
+import { fuzzPrograms } from '../test/lab/support/fuzz/filter-fuzz.ts';
 
 const PACKETS = 400;
 const PACKETS_EACH = 6;

@@ -1,5 +1,5 @@
 /** Reads what the files of src/ import, types too, and holds it against one table. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
 /** Rooms by floor, the lowest first. A room imports itself and what is on lower floors. */
@@ -24,17 +24,17 @@ const NEVER = [
   { room: 'client', imports: /^(native|kube)\//, why: 'it knows no informers and no addon' },
   { room: 'protocol', imports: /^(ws|node:net|node:https?)$/, why: 'it knows messages, not sockets' },
 ];
-/** Files a folder. */
+/** Files a folder, in src/ and what is beside it. */
 const MOST_FILES = 15;
+const BESIDE = ['test', 'bench', 'scripts'];
 /** As `from '…'`, `import '…'` and `import('…')` name it. */
 const IMPORT = /^(?:import|export)\b[^;'"]*?\bfrom '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm;
 
 /** @returns {Promise<{ checked: number, problems: string[] }>} `checked`: files */
 export async function checkRooms(root) {
   const src = join(root, 'src');
-  const files = readdirSync(src, { recursive: true })
-    .filter((path) => path.endsWith('.ts'))
-    .sort();
+  const files = sourcesOf(src);
+  const beside = BESIDE.flatMap((top) => sourcesOf(join(root, top)).map((path) => `${top}/${path}`));
   const imports = new Map(files.map((file) => [file, importsOf(src, file)]));
   const folders = new Map();
   for (const [file, targets] of imports) {
@@ -47,9 +47,17 @@ export async function checkRooms(root) {
       ...strangers(files),
       ...files.flatMap((file) => imports.get(file).flatMap((target) => breaches(file, target))),
       ...[...circles(imports), ...circles(folders)].map((circle) => `a circle of imports: ${circle.join(' > ')}`),
-      ...crowded(files),
+      ...crowded([...files.map((file) => `src/${file}`), ...beside]),
     ],
   };
+}
+
+/** The TypeScript and JavaScript files under a folder, relative to it; none where it is not there. */
+function sourcesOf(folder) {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true })
+    .filter((path) => /\.m?[jt]s$/.test(path))
+    .sort();
 }
 
 /** Files relative to src/, a package's name as it is. */
@@ -85,7 +93,7 @@ function heightOf(room, [folder]) {
 function crowded(files) {
   const counts = Map.groupBy(files, dirname);
   return [...counts].flatMap(([folder, { length }]) =>
-    length > MOST_FILES ? [`src/${folder} has ${length} files: at most ${MOST_FILES}`] : [],
+    length > MOST_FILES ? [`${folder} has ${length} files: at most ${MOST_FILES}`] : [],
   );
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { costRows } from '../../bench/vm-report.ts';
+import { costRows } from '../../bench/programs/vm-report.ts';
 
 const cost = (traffic: string, program: string, runs: number, nsPerRun: number) => ({
   backend: 'fentry',

@@ -14,7 +14,7 @@ after(() => {
   for (const copy of copies) rmSync(copy, { recursive: true });
 });
 
-/** What is found in a src/ of these files. */
+/** What is found in a src/ of these files, and beside it. */
 async function problemsOf(files: Record<string, string>): Promise<string[]> {
   const root = mkdtempSync(join(tmpdir(), 'ktrace-rooms-test-'));
   copies.push(root);
@@ -23,7 +23,7 @@ async function problemsOf(files: Record<string, string>): Promise<string[]> {
     writeFileSync(join(root, 'src', path), text);
   }
   const { checked, problems } = await checkRooms(root);
-  assert.equal(checked, Object.keys(files).length);
+  assert.equal(checked, Object.keys(files).filter((path) => !path.startsWith('../')).length);
   return problems;
 }
 
@@ -112,6 +112,10 @@ test('informers and the addon are kept from the client, sockets from the protoco
 test('a folder of more than fifteen files, and one that is no room, are found', async () => {
   const files = Object.fromEntries(Array.from({ length: 16 }, (_, at) => [`flow/f${at}.ts`, 'export const x = 1;\n']));
   assert.deepEqual(await problemsOf(files), ['src/flow has 16 files: at most 15']);
+  const beside = Object.fromEntries(
+    Array.from({ length: 16 }, (_, at) => [`../test/lab/f${at}.test.ts`, 'export const x = 1;\n']),
+  );
+  assert.deepEqual(await problemsOf(beside), ['test/lab has 16 files: at most 15']);
   const attic = await problemsOf({ 'attic/a.ts': "import 'node:fs';\n", 'attic/b.ts': 'export const b = 1;\n' });
   assert.deepEqual(attic, ['src/attic is no room of scripts/checks/rooms.mjs']);
 });

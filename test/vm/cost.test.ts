@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { before } from '../support/evidence.ts';
 import { type Cost, type Counted, measureInMachine } from './cost.ts';
-import { imageOrSkip } from './kernel-image.ts';
-import { KERNELS } from './kernels.ts';
-import { NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
+import { imageOrSkip } from './machine/kernel-image.ts';
+import { KERNELS } from './machine/kernels.ts';
+import { NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './machine/needed.ts';
 
 const SKIP = NOT_ASKED_FOR || needs([...NEEDED_TO_BOOT, { command: 'ping', package: 'iputils-ping' }]);
 const PINGS = 300;

@@ -1,9 +1,9 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { KernelImage } from './kernel-image.ts';
-import { runInMachine } from './machine.ts';
-import { writePlainScript } from './plain-script.ts';
+import type { KernelImage } from './machine/kernel-image.ts';
+import { runInMachine } from './machine/machine.ts';
+import { writePlainScript } from './machine/plain-script.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SCRIPT = fileURLToPath(new URL('inside/cost.sh', import.meta.url));

@@ -7,10 +7,10 @@ import { fileURLToPath } from 'node:url';
 import type { NodeReport } from '../../src/event/node-report.ts';
 import type { KtraceEvent, PacketEvent } from '../../src/event/types.ts';
 import { before } from '../support/evidence.ts';
-import { imageOrSkip } from './kernel-image.ts';
-import { KERNELS } from './kernels.ts';
-import { runInMachine } from './machine.ts';
-import { NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
+import { imageOrSkip } from './machine/kernel-image.ts';
+import { KERNELS } from './machine/kernels.ts';
+import { runInMachine } from './machine/machine.ts';
+import { NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './machine/needed.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SCRIPT = fileURLToPath(new URL('inside/end-to-end.sh', import.meta.url));

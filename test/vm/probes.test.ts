@@ -9,11 +9,11 @@ import type { PacketEvent } from '../../src/event/types.ts';
 import { isAccounted } from '../lab/support/kernel.ts';
 import { before } from '../support/evidence.ts';
 import { type NodeReport, readReports } from './facts.ts';
-import { imageOrSkip } from './kernel-image.ts';
-import { KERNELS } from './kernels.ts';
-import { runInMachine } from './machine.ts';
-import { NEEDED_HERE, NEEDED_TO_BOOT, needs } from './needed.ts';
-import { writePlainScript } from './plain-script.ts';
+import { imageOrSkip } from './machine/kernel-image.ts';
+import { KERNELS } from './machine/kernels.ts';
+import { runInMachine } from './machine/machine.ts';
+import { NEEDED_HERE, NEEDED_TO_BOOT, needs } from './machine/needed.ts';
+import { writePlainScript } from './machine/plain-script.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SCRIPT = fileURLToPath(new URL('inside/probes.sh', import.meta.url));

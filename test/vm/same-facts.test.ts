@@ -9,11 +9,11 @@ import { isDeepStrictEqual, promisify } from 'node:util';
 import { capability } from '../support/capability.ts';
 import { before } from '../support/evidence.ts';
 import { factsOf, type NodeReport, readReports } from './facts.ts';
-import { imageOrSkip, type KernelImage } from './kernel-image.ts';
-import { KERNELS } from './kernels.ts';
-import { runInMachine } from './machine.ts';
-import { missing, NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './needed.ts';
-import { writePlainScript } from './plain-script.ts';
+import { imageOrSkip, type KernelImage } from './machine/kernel-image.ts';
+import { KERNELS } from './machine/kernels.ts';
+import { runInMachine } from './machine/machine.ts';
+import { missing, NEEDED_HERE, NEEDED_TO_BOOT, NOT_ASKED_FOR, needs } from './machine/needed.ts';
+import { writePlainScript } from './machine/plain-script.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SCENARIO = fileURLToPath(new URL('inside/scenario.sh', import.meta.url));

@@ -9,7 +9,7 @@ import { STREAM_PATH } from '../../../src/protocol/constants.ts';
 import { StreamClient, unixUrl } from '../../agent/serve/stream-client.ts';
 import { before } from '../../support/evidence.ts';
 import { until } from '../../support/until.ts';
-import { fuzz } from '../support/fuzz.ts';
+import { fuzz } from '../support/fuzz/fuzz.ts';
 import { type GateProcess, startGate } from '../support/gate-process.ts';
 import { labUp, randomLabName, SKIP } from '../support/lab-fixture.ts';
 import { openFiles, peakBytes } from '../support/process-figures.ts';

@@ -33,7 +33,7 @@ export interface NodeOptions {
   withoutConntrack?: boolean | 'at-first';
 }
 
-/** Node's arguments for the process: its source, or what that was made into beside this (test/vm/plain-script.ts). */
+/** Node's arguments for the process: its source, or what that was made into beside this (test/vm/machine/plain-script.ts). */
 const NODE_PROCESS = import.meta.url.endsWith('.ts')
   ? ['--import', 'tsx', fileURLToPath(new URL('node-process.ts', import.meta.url))]
   : [fileURLToPath(new URL('node-process.mjs', import.meta.url))];

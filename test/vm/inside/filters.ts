@@ -1,8 +1,8 @@
 /** `filters.ts OBJECT SEED PROGRAMS LIMIT_MS`: generated filters really loaded here, deciding as user space does; says what was reached as JSON. */
 import { writeSync } from 'node:fs';
 import { randomOf } from '../../filter/support/random.ts';
-import { FilterBench } from '../../lab/support/filter-bench.ts';
-import { fuzzPrograms } from '../../lab/support/filter-fuzz.ts';
+import { FilterBench } from '../../lab/support/fuzz/filter-bench.ts';
+import { fuzzPrograms } from '../../lab/support/fuzz/filter-fuzz.ts';
 
 const PACKETS = 60;
 const PACKETS_EACH = 4;

@@ -1,4 +1,0 @@
-import { proveLabFiles } from './lab-files.ts';
-
-/** What is sent to many: by itself, because some of it waits for answers that do not come. */
-proveLabFiles(['kernel/floods']);
