@@ -1,5 +1,5 @@
 /**
- * `npm run setup | test | test:cluster | demo | bench | bench:vm | bench:scale-api | soak | stress | fuzz:filters`: brings this checkout up to date, then runs the task under the Node of node_modules.
+ * `npm run setup | test | test:cluster | demo | bench | bench:vm | bench:scale-api | soak | stress | fuzz:filters | krew`: brings this checkout up to date, then runs the task under the Node of node_modules.
  * Plain JavaScript without dependencies, because it must start on Node 20 in a fresh clone. stdout stays the task's alone.
  */
 import { spawn } from 'node:child_process';
@@ -24,6 +24,7 @@ const TASKS = {
   'fuzz:filters': (args) => ['--import', 'tsx', 'scripts/fuzz-filters.ts', ...args],
   soak: (args) => ['--import', 'tsx', 'scripts/soak.ts', ...args],
   stress: (args) => ['--import', 'tsx', 'scripts/stress.ts', ...args],
+  krew: (args) => ['scripts/krew.mjs', ...args],
   ktrace: (args) => ['bin/ktrace', ...args],
 };
 

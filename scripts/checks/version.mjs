@@ -19,7 +19,7 @@ const FORMS = [
   `[-.\\w]+\\/ktrace:(${VERSION})`,
   `newTag: "?(${VERSION})`,
   `ARG VERSION=(${VERSION})`,
-  `ktrace-(${VERSION})\\.tgz`,
+  `ktrace-(${VERSION})\\.(?:tgz|tar\\.gz)`,
   `, ktrace (${VERSION})`,
 ];
 
