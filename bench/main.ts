@@ -13,11 +13,24 @@ import { measureProgramCost } from './programs/program-cost.ts';
 import { type Results, reportText, targetsOf } from './report.ts';
 import { measureThroughput } from './throughput.ts';
 import { measureDelivery } from './user-space/delivery.ts';
+import { measureFilterChange } from './user-space/filter-change.ts';
 import { measurePipeline } from './user-space/pipeline.ts';
 import { measureResolving } from './user-space/resolve-again.ts';
 import { measureScale } from './user-space/scale.ts';
 
-const PARTS = ['cases', 'node', 'programs', 'filters', 'judging', 'attach', 'delivery', 'pipeline', 'resolving', 'scale'];
+const PARTS = [
+  'cases',
+  'node',
+  'programs',
+  'filters',
+  'judging',
+  'attach',
+  'delivery',
+  'changing',
+  'pipeline',
+  'resolving',
+  'scale',
+];
 
 const { values } = parseArgs({
   options: {
@@ -74,6 +87,7 @@ async function measure(load: Load): Promise<void> {
   };
   set('attach', await run('attach', 'attaching', () => measureAttach(lab, { rounds: isQuick ? 3 : 9 })));
   set('delivery', await run('delivery', 'kernel to client', () => measureDelivery(lab, { pings: isQuick ? 200 : 1500 })));
+  set('changing', await run('changing', 'changes of a filter', () => measureFilterChange(lab, { changes: isQuick ? 6 : 60 })));
   const sideBySide = { rounds, seconds, requests: isQuick ? 3000 : 10_000, signal: abort.signal };
   set('cases', await run('cases', 'side by side', () => measureThroughput(lab, load, { ...sideBySide, cases: CASES }, progress)));
   set(

@@ -6,6 +6,7 @@ import type { Spread } from './stats.ts';
 import { table } from './table.ts';
 import type { CaseResult } from './throughput.ts';
 import type { Delivery } from './user-space/delivery.ts';
+import type { FilterChange } from './user-space/filter-change.ts';
 import type { PipelineResult } from './user-space/pipeline-worker.ts';
 import type { ResolvingCost } from './user-space/resolve-again.ts';
 import type { Scale } from './user-space/scale.ts';
@@ -23,6 +24,7 @@ export interface Results {
   judging?: JudgingCost;
   attach?: Attach;
   delivery?: Delivery;
+  changing?: FilterChange;
   pipeline?: PipelineResult;
   resolving?: ResolvingCost;
   scale?: Scale;
@@ -110,6 +112,10 @@ export function targetsOf(results: Results): Target[] {
     const { p99Ms } = results.delivery.client;
     target('kernel to client, 99th percentile', '< 100 ms', `${p99Ms.toFixed(1)} ms`, p99Ms < 100);
   }
+  if (results.changing !== undefined) {
+    const { maxMs } = results.changing;
+    target('a changed filter decides, the slowest of all changes', '<= 300 ms', `${maxMs.toFixed(0)} ms`, maxMs <= 300);
+  }
   // The size that the target is for; a quick run takes a smaller one.
   if (results.scale !== undefined && results.scale.services >= 2000) {
     const { busyBytes } = results.scale;
@@ -147,7 +153,7 @@ function programTable(programs: ProgramCost[]): string {
   return `${note}\n${table([['watching', 'program', 'runs', 'ns', 'over empty'], ...rows])}`;
 }
 
-function otherTable({ attach, delivery, filters, judging, pipeline, resolving, scale }: Results): string {
+function otherTable({ attach, changing, delivery, filters, judging, pipeline, resolving, scale }: Results): string {
   const rows: string[][] = [];
   if (attach !== undefined) {
     rows.push([`attaching ${attach.interfaces} interfaces`, `${withSpread(attach.milliseconds, (ms) => ms.toFixed(1))} ms`]);
@@ -157,6 +163,10 @@ function otherTable({ attach, delivery, filters, judging, pipeline, resolving, s
       const figures = `p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms, max ${maxMs.toFixed(1)} ms`;
       rows.push([`kernel to ${to}, ${packets} pings`, figures]);
     }
+  }
+  if (changing !== undefined) {
+    const { changes, p50Ms, maxMs } = changing;
+    rows.push([`a changed filter decides, ${changes} changes`, `p50 ${p50Ms.toFixed(0)} ms, max ${maxMs.toFixed(0)} ms`]);
   }
   if (filters !== undefined) {
     const ns = (spread: Spread) => `${withSpread(spread, (value) => value.toFixed(0))} ns over an empty program`;

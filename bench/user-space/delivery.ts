@@ -84,7 +84,8 @@ function note(event: KtraceEvent, delays: number[]): void {
   delays.push(arrivedMs - lastHopMs(event));
 }
 
-function lastHopMs({ time, hops }: PacketEvent): number {
+/** When a packet was at its last hop: milliseconds since 1970, by its node's clock. */
+export function lastHopMs({ time, hops }: PacketEvent): number {
   return unixMs(time) + Math.max(...hops.map(({ atNs }) => atNs)) / 1e6;
 }
 
