@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
-import type { PacketEvent } from '../../src/event/types.ts';
+import type { Endpoint, PacketEvent } from '../../src/event/types.ts';
 import { assertNothingTwice, endpoints } from '../lab/support/events.ts';
 import { before } from '../support/evidence.ts';
 import type { KtraceProcess } from '../support/ktrace-process.ts';
+import { until } from '../support/until.ts';
 import { ktrace, kubectl, SKIP } from './support/cluster.ts';
 import { chainsToServer, findNetwork } from './support/network.ts';
 import { clientPorts, follows, fromPort } from './support/suite.ts';
@@ -64,6 +65,32 @@ suite('follows with filters on a real cluster', { skip: SKIP }, () => {
       );
     }
     for (const one of [service, icmp]) assertNothingTwice(one.packets);
+  });
+
+  test('a Deployment that was there before is followed by what it asks one Service, and nothing else', async (t) => {
+    const guestbook = await kubectl('-n', 'default', 'get', 'deployments', '-o', 'name');
+    if (!guestbook.includes('deployment.apps/frontend\n')) return t.skip('the cluster has no guestbook');
+    const literal = ['deploy/frontend', 'tcp port 6379 and svc redis-master'];
+    const master = ktrace('follow', '-n', 'default', '-o', 'json', '--packets', ...literal);
+    running.push(master);
+    const isOf = ({ pod }: Endpoint) => pod?.name.startsWith('frontend-') === true;
+    await master.following(({ missing }) => missing.length === 0);
+    // Each of its pods asks both Services once a second.
+    const asks = new Set<string>();
+    await until('all three frontends ask the master', () => {
+      for (const { src } of master.packets) if (isOf(src)) asks.add(src.pod?.name ?? '');
+      return asks.size === 3;
+    });
+    for (const packet of master.packets) {
+      assert.equal(packet.proto, 'tcp');
+      const [pod, redis] = isOf(packet.src) ? [packet.src, packet.dst] : [packet.dst, packet.src];
+      assert.ok(isOf(pod) && [redis.port, packet.nat?.[0]?.before.port].includes(6379), JSON.stringify(packet));
+      assert.ok(
+        endpoints(packet).some((end) => end.service?.name === 'redis-master'),
+        JSON.stringify(packet),
+      );
+    }
+    assertNothingTwice(master.packets);
   });
 
   test('by "dropped" tells what the kernel dropped, with its hops before that, and nothing else', async () => {
