@@ -58,13 +58,13 @@ const isGood =
   rows.length === variants.length && rows.length > 0 && rows.every((row) => row.failed === 0 && row.problem === undefined);
 process.exit(isGood ? 0 : 1);
 
-async function tryOn({ name, up, tests, least }) {
+async function tryOn({ name, up, installed = 'base', tests, least }) {
   const startMs = performance.now();
   let row = { layer: name, passed: 0, failed: 0, skipped: 0, problem: 'not run' };
   try {
     if (up !== undefined) await step(`bringing up ${name}`, () => reach.cluster(['up', ...up], 600_000));
     if (tool !== undefined) await step('building the image, and putting it on the nodes', () => buildImage(reach, ROOT));
-    await step('installing', () => install(reach, ROOT, process.env.KTRACE_IMAGE || undefined));
+    await step('installing', () => install(reach, ROOT, installed, process.env.KTRACE_IMAGE || undefined));
     const files = tests.map((test) => `test/cluster/${test}.test.ts`);
     row = await runTests(ROOT, name, files, {
       concurrency: 1,

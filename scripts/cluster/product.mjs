@@ -14,9 +14,9 @@ export function buildImage({ cluster }, root) {
   return cluster(['image', root, IMAGE_OF_THE_MANIFESTS], 900_000);
 }
 
-/** Installs `deploy/base` as a user would, and waits until all its pods are ready. */
-export async function install(reach, root, image = IMAGE_OF_THE_MANIFESTS) {
-  const rendered = await reach.kubectl(['kustomize', join(root, 'deploy/base')]);
+/** Installs a folder of `deploy/` as a user would, and waits until all its pods are ready. */
+export async function install(reach, root, folder, image = IMAGE_OF_THE_MANIFESTS) {
+  const rendered = await reach.kubectl(['kustomize', join(root, 'deploy', folder)]);
   await reach.kubectl(['apply', '-f', '-'], rendered.replaceAll(IMAGE_OF_THE_MANIFESTS, image));
   for (const [name, namespace] of [
     ['ktrace-agent', 'ktrace-agents'],

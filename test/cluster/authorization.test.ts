@@ -11,13 +11,13 @@ import type { AgentMessage } from '../../src/protocol/messages.ts';
 import { endpoints } from '../lab/support/events.ts';
 import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
-import type { Answer, Question } from './support/ask-agents.ts';
+import type { Question } from './support/ask-agents.ts';
+import { Asker } from './support/asker.ts';
 import { beside, getJson, ktrace, kubectl, SKIP } from './support/cluster.ts';
-import { deploy, readyPods } from './support/product.ts';
+import { agentsRecord, readyPods } from './support/product.ts';
 import { certificateVisitor, mint, signingKey, timeShifted, tokenVisitor, type Visitor } from './support/visitors.ts';
 import { World } from './support/world.ts';
 
-const ASK = join(import.meta.dirname, 'support', 'ask-agents.ts');
 const REACH = join(import.meta.dirname, 'support', 'reach-ports.ts');
 const WHO = ['nobody', 'wrong audience', 'expired', 'revoked', 'viewer of A', 'viewer of B', 'administrator'] as const;
 const WHAT = ['a pod in A', 'a pod in B', 'a node', 'all namespaces'] as const;
@@ -30,6 +30,7 @@ const LETS_IN: Partial<Record<Who, readonly What[]>> = {
 };
 
 suite('who may see what of a real cluster', { skip: SKIP }, () => {
+  let asker: Asker;
   let a: World;
   let b: World;
   let targets: Record<What, Target>;
@@ -39,7 +40,8 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
   let traffic: Promise<unknown>[] = [];
 
   before(async () => {
-    await deploy('overlays/recording');
+    asker = new Asker();
+    await agentsRecord();
     [a, b] = await Promise.all([World.create(), World.create()]);
     targets = {
       'a pod in A': { kind: 'pod', namespace: a.namespace, name: a.client.name },
@@ -69,19 +71,13 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
     for (const what of granted) await runKtrace('revoke', ...what);
     await Promise.all([a?.close(), b?.close()]);
     await Promise.all(traffic);
-    await deploy('base');
+    await asker?.close();
   });
 
   async function grant(...what: string[]): Promise<void> {
     const { code, stderr } = await runKtrace('grant', ...what);
     assert.equal(code, 0, stderr);
     granted.push(what);
-  }
-
-  /** All at once, through `pods/portforward`, by a client that is not ktrace's. */
-  async function ask(questions: readonly Question[]): Promise<Answer[]> {
-    const { stdout } = await beside([process.execPath, '--import', 'tsx', ASK], JSON.stringify(questions));
-    return JSON.parse(stdout) as Answer[];
   }
 
   function tokenOf(who: Who): { token?: string } {
@@ -96,7 +92,7 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
   }
 
   async function stream(...asked: Parameters<typeof question>): Promise<AgentMessage[]> {
-    const [answer] = await ask([question(...asked)]);
+    const [answer] = await asker.ask([question(...asked)]);
     assert.ok(answer !== undefined && 'messages' in answer);
     return answer.messages;
   }
@@ -107,7 +103,7 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
   }
 
   async function dump(who: Who, what: What): Promise<AgentMessage[]> {
-    const [answer] = await ask([recorded(who, what, 'dump')]);
+    const [answer] = await asker.ask([recorded(who, what, 'dump')]);
     assert.ok(answer !== undefined && 'messages' in answer);
     return answer.messages;
   }
@@ -141,7 +137,7 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
   for (const who of WHO) {
     test(`${who}: may follow ${LETS_IN[who]?.join(', ') ?? 'nothing'}, and is told nothing of the rest`, async (t) => {
       if (who === 'expired' && !tokens.has(who)) return t.skip("the cluster's signing key is not to be had");
-      const answers = await ask(WHAT.map((what) => question(who, what, ['"kind":"packet"'])));
+      const answers = await asker.ask(WHAT.map((what) => question(who, what, ['"kind":"packet"'])));
       for (const [index, what] of WHAT.entries()) {
         const answer = answers[index];
         assert.ok(answer !== undefined && 'messages' in answer);
@@ -165,7 +161,7 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
 
     test(`${who}: ${who === 'administrator' ? 'is told' : 'is not told'} how a node is`, async (t) => {
       if (who === 'expired' && !tokens.has(who)) return t.skip("the cluster's signing key is not to be had");
-      const [answer] = await ask([{ ask: 'doctor', node: a.nodeA, ...tokenOf(who) }]);
+      const [answer] = await asker.ask([{ ask: 'doctor', node: a.nodeA, ...tokenOf(who) }]);
       assert.ok(answer !== undefined && 'messages' in answer);
       const told = answer.messages.filter(({ type }) => type === 'doctor' || type === 'error');
       assert.deepEqual(
@@ -178,7 +174,7 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
       if (who === 'expired' && !tokens.has(who)) return t.skip("the cluster's signing key is not to be had");
       // Each question on a connection of its own: a refusal ends it.
       const kinds = ['recorded', 'dump'] as const;
-      const answers = await ask(WHAT.flatMap((what) => kinds.map((kind) => recorded(who, what, kind))));
+      const answers = await asker.ask(WHAT.flatMap((what) => kinds.map((kind) => recorded(who, what, kind))));
       for (const [index, what] of WHAT.entries()) {
         const [known, read] = answers
           .slice(2 * index, 2 * index + 2)
@@ -203,7 +199,7 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
 
     test(`${who}: health and metrics are the node's own, and name nobody`, async () => {
       const page = (port: number, path: string): Question => ({ ask: 'page', node: a.nodeA, port, path, ...tokenOf(who) });
-      const [healthz, readyz, hidden, metrics] = await ask([
+      const [healthz, readyz, hidden, metrics] = await asker.ask([
         page(GATE_PORT, '/healthz'),
         page(GATE_PORT, '/readyz'),
         page(GATE_PORT, '/metrics'),
@@ -224,7 +220,7 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
     const key = await signingKey();
     if (key === undefined) return t.skip("the cluster's signing key is not to be had");
     const asked = question('viewer of A', 'a pod in A', []);
-    const [answer] = await ask([{ ...asked, token: timeShifted(tokens.get('viewer of A') ?? '', key, -100, 500) }]);
+    const [answer] = await asker.ask([{ ...asked, token: timeShifted(tokens.get('viewer of A') ?? '', key, -100, 500) }]);
     assert.ok(answer !== undefined && 'messages' in answer);
     assert.ok(
       answer.messages.some(({ type }) => type === 'subscribed'),

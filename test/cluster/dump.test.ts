@@ -6,7 +6,7 @@ import type { FlowEvent, PacketEvent } from '../../src/event/types.ts';
 import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { apply, ktrace, kubectl, SKIP, TOOLS_IMAGE } from './support/cluster.ts';
-import { deploy } from './support/product.ts';
+import { agentsRecord } from './support/product.ts';
 import { type Pod, World } from './support/world.ts';
 
 interface ListedIncident {
@@ -55,7 +55,7 @@ suite('what a real cluster has recorded', { skip: SKIP }, () => {
   let startedMs = 0;
 
   before(async () => {
-    await deploy('overlays/recording');
+    await agentsRecord();
     world = await World.create();
     dead = world.server;
     await apply(crashes(world.namespace, world.nodeA));
@@ -72,7 +72,6 @@ suite('what a real cluster has recorded', { skip: SKIP }, () => {
   });
   after(async () => {
     await world?.close();
-    await deploy('base');
   });
 
   async function dump(...argv: string[]): Promise<Dumped> {

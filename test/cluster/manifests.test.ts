@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { apply, beside, getJson, ktrace, type Output, SKIP } from './support/cluster.ts';
-import { deploy, productIsReady, readyPods, scrape } from './support/product.ts';
+import { agentsRecord, productIsReady, readyPods, scrape } from './support/product.ts';
 
 const DEPLOY = join(import.meta.dirname, '..', '..', 'deploy');
 const AGENT = 'system:serviceaccount:ktrace-agents:ktrace-agent';
@@ -105,11 +105,9 @@ suite('the manifests on a real API server', { skip: SKIP }, () => {
     assert.deepEqual(warningsIn(told), []);
   });
 
-  test('every metric of the dashboard and of the alerts is one that a scrape of a gate gives, over the network as Prometheus does it', async (t) => {
+  test('every metric of the dashboard and of the alerts is one that a scrape of a gate gives, over the network as Prometheus does it', async () => {
     // The recording's own are given by agents that record.
-    t.after(() => deploy('base'));
-    await deploy('overlays/recording');
-    await productIsReady();
+    await agentsRecord();
     const [gate] = await readyPods('gate');
     assert.ok(gate !== undefined);
     const page = await scrape(gate);

@@ -1,17 +1,21 @@
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import type { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { KubeConfig } from '@kubernetes/client-node';
 import { WebSocket } from 'ws';
 import { createApi } from '../../../src/client/cluster/api.ts';
-import { listGates } from '../../../src/client/cluster/gates.ts';
+import { type Gate, listGates } from '../../../src/client/cluster/gates.ts';
 import { forwardPort } from '../../../src/client/cluster/port-forward.ts';
 import type { Target } from '../../../src/event/target.ts';
 import { GATE_PORT, KTRACE_NAMESPACE } from '../../../src/protocol/constants.ts';
 import type { AgentMessage } from '../../../src/protocol/messages.ts';
 import { StreamClient } from '../../agent/serve/stream-client.ts';
 
-/** Run beside the cluster: asks agents through `pods/portforward`, as a client of its own making would that keeps to no rule of ours. */
+/**
+ * Run beside the cluster: asks agents through `pods/portforward`, as a client of its own making would that keeps to no rule of ours. Each line of
+ * stdin is a list of questions, which are asked at once; their answers are a line of stdout.
+ */
 export type Question =
   /** Events until each of these patterns is in the JSON of one of them, or the time is over. */
   | { ask: 'stream'; node: string; token?: string; target: Target; addresses?: string[]; wanted: string[]; forMs: number }
@@ -85,19 +89,22 @@ async function page(connection: Duplex, { token, path }: Question & { ask: 'page
 
 const config = new KubeConfig();
 config.loadFromDefault();
-const gates = await listGates(createApi(config), KTRACE_NAMESPACE);
-const questions = JSON.parse(await text(process.stdin)) as Question[];
-const answers = await Promise.all(
-  questions.map(async (question) => {
-    const gate = gates.get(question.node);
-    if (gate === undefined) throw new Error(`no gate on ${question.node}`);
-    const port = question.ask === 'page' ? question.port : GATE_PORT;
-    const connection = await forwardPort(config, gate, port, new AbortController().signal);
-    if (question.ask === 'page') return page(connection, question);
-    if (question.ask === 'dump' || question.ask === 'recorded') return recording(connection, question);
-    return question.ask === 'stream' ? stream(connection, question) : doctor(connection, question);
-  }),
-);
-process.stdout.write(`${JSON.stringify(answers)}\n`);
+const api = createApi(config);
+for await (const line of createInterface({ input: process.stdin })) {
+  const gates = await listGates(api, KTRACE_NAMESPACE);
+  const answers = await Promise.all(
+    (JSON.parse(line) as Question[]).map((question) => answer(question, gates.get(question.node))),
+  );
+  process.stdout.write(`${JSON.stringify(answers)}\n`);
+}
 if (process.stdout.writableNeedDrain) await once(process.stdout, 'drain');
 process.exit(0);
+
+async function answer(question: Question, gate: Gate | undefined): Promise<Answer> {
+  if (gate === undefined) throw new Error(`no gate on ${question.node}`);
+  const port = question.ask === 'page' ? question.port : GATE_PORT;
+  const connection = await forwardPort(config, gate, port, new AbortController().signal);
+  if (question.ask === 'page') return page(connection, question);
+  if (question.ask === 'dump' || question.ask === 'recorded') return recording(connection, question);
+  return question.ask === 'stream' ? stream(connection, question) : doctor(connection, question);
+}

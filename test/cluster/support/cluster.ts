@@ -19,7 +19,12 @@ export interface Output {
 
 /** Runs a command where the cluster's API server can be reached: beside the nodes, or here. */
 export function beside(argv: readonly string[], input?: string): Promise<Output> {
-  return TOOL === undefined ? run(argv, input) : run([TOOL, 'exec', ...argv], input);
+  return run(commandBeside(argv), input);
+}
+
+/** The command that runs this one there. */
+export function commandBeside(argv: readonly string[]): string[] {
+  return TOOL === undefined ? [...argv] : [TOOL, 'exec', ...argv];
 }
 
 export async function kubectl(...argv: string[]): Promise<string> {

@@ -15,6 +15,7 @@ interface RawPod {
 
 interface RawDaemonSet {
   metadata: { generation: number };
+  spec: { template: { spec: { containers: { env?: { name: string }[] }[] } } };
   status: { observedGeneration?: number };
 }
 
@@ -47,6 +48,14 @@ export async function deploy(folder: string): Promise<void> {
   const image = process.env['KTRACE_IMAGE'] || 'localhost/ktrace:0.1.0';
   await beside(['kubectl', 'apply', '-f', '-'], stdout.replaceAll('localhost/ktrace:0.1.0', image));
   await renewAgents();
+}
+
+/** Until agents record: they do already, or are put in place anew. They go on with it: nothing else is seen of that. */
+export async function agentsRecord(): Promise<void> {
+  const { spec } = await getJson<RawDaemonSet>('daemonset', 'ktrace-agent', '-n', NAMESPACES.agent);
+  const records = spec.template.spec.containers.some(({ env }) => env?.some(({ name }) => name === 'KTRACE_RECORD'));
+  if (!records) await deploy('overlays/recording');
+  await productIsReady();
 }
 
 /** All agents at once by the DaemonSet's present template, where a rollout takes node after node. */
