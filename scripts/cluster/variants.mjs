@@ -5,7 +5,7 @@
  */
 const CORE = ['translations', 'fates'];
 const RECORDED = [...CORE, 'authorization', 'dump'];
-const EVERYTHING = [...RECORDED, 'change', 'filter', 'manifests', 'install', 'least-privilege'];
+const EVERYTHING = [...RECORDED, 'change', 'filter', 'monitoring', 'manifests', 'install', 'least-privilege'];
 const CALICO = [...CORE, 'policy'];
 
 export const VARIANTS = [
@@ -14,7 +14,7 @@ export const VARIANTS = [
     up: ['--backend', 'vxlan', '--proxy', 'iptables'],
     installed: 'overlays/recording',
     tests: [...EVERYTHING, 'contract', 'faults', 'faults-nodes'],
-    least: 85,
+    least: 95,
   },
   { name: 'flannel host-gw, nftables', up: ['--backend', 'host-gw', '--proxy', 'nftables'], tests: CORE, least: 13 },
   { name: 'Calico VXLAN, iptables', up: ['--backend', 'calico-vxlan', '--proxy', 'iptables'], tests: CALICO, least: 16 },
