@@ -6,16 +6,24 @@ import { parseDuration } from './duration.ts';
 
 /** Flags of the cluster and the user, by the names that kubectl has for them. */
 export function addClusterOptions<Words extends unknown[], Flags extends OptionValues>(command: Command<Words, Flags>) {
-  return addGranteeOptions(command).option('--user <user>', "the kubeconfig's user, instead of the context's");
+  return addRequestOptions(addConfigOptions(command).option('--user <user>', "the kubeconfig's user, instead of the context's"));
 }
 
 /** The same without `--user`, for commands in which that is somebody else. */
 export function addGranteeOptions<Words extends unknown[], Flags extends OptionValues>(command: Command<Words, Flags>) {
+  return addRequestOptions(addConfigOptions(command));
+}
+
+function addConfigOptions<Words extends unknown[], Flags extends OptionValues>(command: Command<Words, Flags>) {
   return command
     .optionsGroup('Cluster and user, as kubectl has them:')
     .option('--context <context>', 'the kubeconfig context')
     .option('--kubeconfig <file>', 'the kubeconfig, instead of KUBECONFIG or ~/.kube/config')
-    .option('--cluster <cluster>', "the kubeconfig's cluster, instead of the context's")
+    .option('--cluster <cluster>', "the kubeconfig's cluster, instead of the context's");
+}
+
+function addRequestOptions<Words extends unknown[], Flags extends OptionValues>(command: Command<Words, Flags>) {
+  return command
     .option('--as <user>', 'as this user, where you may impersonate')
     .option('--as-group <group>', 'and of this group (again: and of this)', collect)
     .option('--request-timeout <duration>', 'how long one request may take, 5 or 5s or 1m; 0: for ever')

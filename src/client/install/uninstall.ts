@@ -58,9 +58,7 @@ async function grantsBeside(api: Api, ktraceNamespace: string): Promise<KubeObje
 function tellGrants(grants: readonly KubeObject[], { stderr }: InstallIo): void {
   const namespaces = [...new Set(grants.map(({ metadata }) => metadata.namespace ?? ''))].sort();
   if (namespaces.length === 0) return;
-  stderr.write(
-    `ktrace: grants are left in ${escapeText(namespaces.join(', '))}; ktrace uninstall --revoke-grants takes them away\n`,
-  );
+  stderr.write(`ktrace: grants are left in ${escapeText(namespaces.join(', '))}; ktrace uninstall --all takes them away\n`);
 }
 
 /** Pods end, then their namespace: until then an installation cannot be made anew. */
