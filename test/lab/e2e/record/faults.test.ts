@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
@@ -32,6 +32,31 @@ function smallDisk(t: TestContext, bytes: number): string {
     rmSync(folder, { recursive: true, force: true });
   });
   return folder;
+}
+
+/** One on a block device, which can be stopped: a write waits until it is let go on. */
+function stoppableDisk(t: TestContext, bytes: number): string {
+  const place = mkdtempSync(join(tmpdir(), 'ktrace-disk-'));
+  const [image, folder] = [join(place, 'image'), join(place, 'disk')];
+  writeFileSync(image, '');
+  truncateSync(image, bytes);
+  mkdirSync(folder);
+  execFileSync('mkfs.ext4', ['-q', image]);
+  execFileSync('mount', ['-o', 'loop', image, folder]);
+  t.after(() => {
+    execFileSync('umount', ['-l', folder]);
+    rmSync(place, { recursive: true, force: true });
+  });
+  return folder;
+}
+
+/** Why there is no such disk here. */
+function withoutLoop(): string | undefined {
+  if (!existsSync('/dev/loop-control')) return 'needs loop devices';
+  const lacking = ['mkfs.ext4', 'fsfreeze'].find(
+    (program) => spawnSync(program, ['-V'], { stdio: 'ignore' }).error !== undefined,
+  );
+  return lacking === undefined ? undefined : `needs ${lacking}`;
 }
 
 async function start(t: TestContext, folder: string): Promise<Recording> {
@@ -126,5 +151,33 @@ suite('a recorder whose disk fails', { skip: SKIP }, () => {
       execFileSync('umount', ['-l', folder]);
     }
     await until('it records again', () => notices.some(({ level }) => level === 'info'));
+  });
+
+  test('a disk that hangs makes nobody wait, is told, and what waited and what was lost are in the recording when it answers', async (t) => {
+    const why = withoutLoop();
+    if (why !== undefined) return t.skip(why);
+    const folder = stoppableDisk(t, 64 * MIB);
+    const { recorder, notices, lost, record } = await start(t, folder);
+    record(10);
+    await until('the first are written', () => recorder.stores.share.counts.writtenRecords >= 10);
+    execFileSync('fsfreeze', ['-f', folder]);
+    try {
+      // Whoever records is not held up: this goes on while nothing is written.
+      await until('it is told', () => {
+        record(500);
+        return notices.some(({ level }) => level === 'warn') && lost.some(({ stage }) => stage === 'recorder');
+      });
+    } finally {
+      execFileSync('fsfreeze', ['-u', folder]);
+    }
+    assert.match(notices[0]?.text ?? '', /not recorded: slow/);
+    await until('it records again', () => notices.some(({ level }) => level === 'info'));
+    const lostRecords = () => Object.values(recorder.stores).reduce((sum, { counts }) => sum + counts.lostRecords, 0);
+    await until('what was lost is in the recording', async () => (await readingOf(recorder)).lost >= lostRecords());
+    const { ids, lost: told } = await readingOf(recorder);
+    assert.equal(told, lostRecords());
+    assert.deepEqual(ids.slice(0, 2), ['p0', 'p1']);
+    // What waited in memory is there, too.
+    assert.ok(ids.length > 100, `${ids.length} records`);
   });
 });
