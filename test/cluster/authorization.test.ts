@@ -14,7 +14,7 @@ import { until } from '../support/until.ts';
 import type { Question } from './support/ask-agents.ts';
 import { Asker } from './support/asker.ts';
 import { beside, getJson, ktrace, kubectl, SKIP } from './support/cluster.ts';
-import { agentsRecord, readyPods } from './support/product.ts';
+import { agentsRecord, NAMESPACES, readyPods } from './support/product.ts';
 import { certificateVisitor, mint, signingKey, timeShifted, tokenVisitor, type Visitor } from './support/visitors.ts';
 import { World } from './support/world.ts';
 
@@ -215,6 +215,11 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
           assert.ok(!metrics.body.includes(word), word);
     });
   }
+
+  test('every agent has read the keys by which it tells forged tokens from good ones', async () => {
+    for (const { name, node } of await readyPods('agent'))
+      assert.doesNotMatch(await kubectl('-n', NAMESPACES.agent, 'logs', name), /keys cannot be read/, node);
+  });
 
   test('a token that is signed anew is good as long as its time is: it is the time that shuts out', async (t) => {
     const key = await signingKey();

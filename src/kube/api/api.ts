@@ -21,6 +21,9 @@ export interface ApiResponse {
   body: IncomingMessage;
 }
 
+/** The second is what the keys of tokens are sent as: the API server refuses a request for them that does not name it, with 406. */
+const ACCEPTED = 'application/json, application/jwk-set+json';
+
 /** A failed request, with the HTTP status where there was an answer. */
 export class RequestError extends Error {
   readonly status: number | undefined;
@@ -81,7 +84,7 @@ async function send(
   const type = sent === undefined ? {} : { 'content-type': 'application/json' };
   // Lists of a large cluster come to a hundred megabytes, and to a tenth of that compressed. Watches are never compressed.
   const packed = sent === undefined && !url.searchParams.has('watch') ? { 'accept-encoding': 'gzip' } : {};
-  options.headers = { ...options.headers, ...type, ...packed, accept: 'application/json', 'user-agent': 'ktrace' };
+  options.headers = { ...options.headers, ...type, ...packed, accept: ACCEPTED, 'user-agent': 'ktrace' };
   signal.throwIfAborted();
   const body = await sendRequest(url, { ...options, signal }, sent, timeoutMs).catch((cause: unknown) => {
     throw new RequestError(messageOf(cause) || 'the connection to the API server failed');

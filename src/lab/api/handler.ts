@@ -33,6 +33,9 @@ export interface ApiContext {
   reviewCounts: Map<string, number>;
 }
 
+/** What the keys of tokens are sent as (RFC 7517). */
+const JWK_SET = 'application/jwk-set+json';
+
 /** Answers one request; every failure becomes a `Status` object. */
 export async function handle(context: ApiContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
   try {
@@ -98,7 +101,7 @@ async function route(context: ApiContext, request: IncomingMessage, response: Se
   const known = request.method === 'GET' ? discovery(path) : undefined;
   if (known !== undefined) return sendJson(response, 200, known);
   if (path === '/metrics' && user.groups.includes('system:masters')) return sendMetrics(context, response);
-  if (path === '/openid/v1/jwks' && request.method === 'GET') return sendKeys(context, user, response);
+  if (path === '/openid/v1/jwks' && request.method === 'GET') return sendKeys(context, user, request, response);
   if (path in REVIEWS && request.method === 'POST') return answerReview(context, path, user, request, response);
   const target = parsePath(path);
   if (target === undefined) {
@@ -124,11 +127,14 @@ function sendMetrics({ reviewCounts }: ApiContext, response: ServerResponse): vo
   response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(lines.join(''));
 }
 
-/** All service accounts may read them, by `system:service-account-issuer-discovery`. */
-function sendKeys({ tokens }: ApiContext, { username, groups }: User, response: ServerResponse): void {
+/** All service accounts may read them, by `system:service-account-issuer-discovery`, as no other type than their own. */
+function sendKeys({ tokens }: ApiContext, { username, groups }: User, request: IncomingMessage, response: ServerResponse): void {
   if (!groups.includes('system:serviceaccounts') && !groups.includes('system:masters'))
     throw new StatusError(403, 'Forbidden', `forbidden: User "${username}" cannot get path "/openid/v1/jwks"`);
-  sendJson(response, 200, publicKeys(tokens.signingKey));
+  const accepted = (request.headers.accept ?? '*/*').split(',').map((type) => type.split(';')[0]?.trim());
+  if (!accepted.some((type) => type === JWK_SET || type === '*/*'))
+    throw new StatusError(406, 'NotAcceptable', `406: Not Acceptable\n\nAvailable representations: ${JWK_SET}`, {});
+  response.writeHead(200, { 'content-type': JWK_SET }).end(JSON.stringify(publicKeys(tokens.signingKey)));
 }
 
 async function serveResource(

@@ -19,6 +19,7 @@ export interface Ask {
   type?: string;
   /** In place of the kubeconfig's own credentials; `null`: none at all. */
   token?: string | null;
+  accept?: string;
 }
 
 /** An API server as its clients reach it, asked without any library that would mend or hide what it says. */
@@ -31,9 +32,9 @@ export class ApiUnderTest {
     this.#server = config.getCurrentCluster()?.server.replace(/\/+$/, '') ?? '';
   }
 
-  async ask({ method = 'GET', path, body, type = 'application/json', token }: Ask): Promise<Answer> {
+  async ask({ method = 'GET', path, body, type = 'application/json', token, accept = 'application/json' }: Ask): Promise<Answer> {
     const sent = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
-    const headers = { accept: 'application/json', ...(sent === undefined ? {} : { 'content-type': type }) };
+    const headers = { accept, ...(sent === undefined ? {} : { 'content-type': type }) };
     const options = { method, headers: { ...headers, 'content-length': Buffer.byteLength(sent ?? '') } };
     const response = await this.#send(path, options, token, sent);
     const text = await textOf(response);

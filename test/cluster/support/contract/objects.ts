@@ -14,6 +14,9 @@ export async function discovery({ api, say }: Asking): Promise<void> {
     '/apis/no.such/v1/things',
   ])
     await say(`get ${path}`, api.ask({ path }));
+  const keys = '/openid/v1/jwks';
+  await say('get the keys of tokens as JSON', api.ask({ path: keys }));
+  await say('get the keys of tokens', api.ask({ path: keys, accept: 'application/json, application/jwk-set+json' }));
 }
 
 export async function objects({ api, say, inside, namespace }: Asking): Promise<void> {
