@@ -5,6 +5,9 @@ import { beside, getJson, kubectl, TOOLS_IMAGE } from './cluster.ts';
 /** Where the pods of each are. */
 export const NAMESPACES = { agent: 'ktrace-agents', gate: 'ktrace' } as const;
 export const METRICS_PORT = 7472;
+const MANIFESTS_IMAGE = 'localhost/ktrace:0.1.0';
+/** What is tried here. */
+export const IMAGE = process.env['KTRACE_IMAGE'] || MANIFESTS_IMAGE;
 const DEPLOY = join(import.meta.dirname, '..', '..', '..', 'deploy');
 
 interface RawPod {
@@ -45,8 +48,7 @@ export async function productIsReady(): Promise<void> {
 /** Puts a folder of `deploy/` in place, with the image that is tried here. */
 export async function deploy(folder: string): Promise<void> {
   const { stdout } = await beside(['kubectl', 'kustomize', join(DEPLOY, folder)]);
-  const image = process.env['KTRACE_IMAGE'] || 'localhost/ktrace:0.1.0';
-  await beside(['kubectl', 'apply', '-f', '-'], stdout.replaceAll('localhost/ktrace:0.1.0', image));
+  await beside(['kubectl', 'apply', '-f', '-'], stdout.replaceAll(MANIFESTS_IMAGE, IMAGE));
   await renewAgents();
 }
 
