@@ -72,7 +72,7 @@ for (const kernel of KERNELS) {
     prove('conntrack is read from the start: its types are in the kernel’s own BTF before its module is loaded', () => {
       assert.ok(!lines.includes('nf_conntrack is loaded already'));
       const conntrack = traced().ready.hooks.find(({ name }) => name === 'conntrack');
-      assert.deepEqual([conntrack?.state, conntrack?.reason], ['on', 'read at the tc hooks']);
+      assert.deepEqual([conntrack?.state, conntrack?.reason], ['on', 'read at the tc hooks by probe reads']);
     });
     prove('are taken up when their module is loaded after the agent', () => {
       assert.ok(!lines.includes('nf_nat is loaded already'));

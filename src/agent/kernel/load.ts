@@ -82,10 +82,13 @@ export function loadForKernel(options: LoadOptions): Loaded {
       ...(hasConntrack ? { moduleBtf: 'nf_conntrack' } : {}),
     });
   const byCast = objectByCast(native, options.objectPath);
+  let conntrack = hasConntrack ? CONNTRACK.byProbeReads : CONNTRACK.unknown;
   const open = (without: string[]) => {
     if (byCast === undefined) return openAt(options.objectPath, without);
     try {
-      return openAt(byCast, without);
+      const object = openAt(byCast, without);
+      if (hasConntrack) conntrack = CONNTRACK.byCast;
+      return object;
     } catch (error) {
       // What is refused for the drops' sake the caller leaves out. Else a kernel may know the cast and not take it: the other object says the same, at more cost.
       if (isOfDrops(error)) throw error;
@@ -103,7 +106,7 @@ export function loadForKernel(options: LoadOptions): Loaded {
     object,
     dropReasons: new Map(Object.entries(reasons).map(([name, value]) => [value, name])),
     knowsReceivers,
-    conntrack: hasConntrack ? CONNTRACK : { ...CONNTRACK, state: 'unavailable', reason: 'its types are not in BTF' },
+    conntrack,
     drops,
     config,
     notices,
@@ -141,7 +144,12 @@ export function canFilter(arch: string, kernel: string): boolean {
 }
 
 const KERN_CTX = 'bpf_cast_to_kern_ctx';
-const CONNTRACK: HookReport = { name: 'conntrack', backend: 'none', state: 'on', reason: 'read at the tc hooks' };
+/** How a packet's entry is read: which of the two objects was loaded shows here alone. */
+const CONNTRACK = {
+  byCast: conntrackHook('on', `read at the tc hooks by ${KERN_CTX}`),
+  byProbeReads: conntrackHook('on', 'read at the tc hooks by probe reads'),
+  unknown: conntrackHook('unavailable', 'its types are not in BTF'),
+};
 const NO_CONNTRACK: LoadNotice = {
   code: 'KTRACE_N_NO_CONNTRACK',
   text: "translations cannot be told: conntrack's types are not in this kernel's BTF (is nf_conntrack loaded?)",
@@ -152,6 +160,10 @@ const NO_REASONS: HookReport = {
   state: 'unavailable',
   reason: 'skb:kfree_skb tells no reason before Linux 5.17',
 };
+
+function conntrackHook(state: HookReport['state'], reason: string): HookReport {
+  return { name: 'conntrack', backend: 'none', state, reason };
+}
 
 /** With the drops' program where the kernel takes it; a refusal of that one costs the drops alone. */
 function openWithDrops(open: (without: string[]) => BpfObject, kernel: string): { object: BpfObject; drops: HookReport } {

@@ -120,7 +120,7 @@ test('a larger flow table is shared as the one that the object has', () => {
   );
 });
 
-test('the object that loads from the kernel’s own sk_buff is taken where the kernel has the cast for it and takes it, and the object is there', (t) => {
+test('the object that loads from the kernel’s own sk_buff is taken where the kernel has the cast for it and takes it, and the object is there; doctor says which', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'ktrace-load-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const [plain, byCast] = ['ktrace.bpf.o', 'ktrace.kern-ctx.bpf.o'].map((name) => join(folder, name)) as [string, string];
@@ -134,12 +134,13 @@ test('the object that loads from the kernel’s own sk_buff is taken where the k
         return {} as BpfObject;
       },
     } as unknown as NativeModule;
-    loadForKernel({ native, objectPath: plain, netns: 1, ringBytes: 4096, podRate: 0 });
-    return paths;
+    const { conntrack } = loadForKernel({ native, objectPath: plain, netns: 1, ringBytes: 4096, podRate: 0 });
+    return [...paths, conntrack.reason];
   };
-  assert.deepEqual(opened(true), [plain]);
+  const [cast, reads] = ['bpf_cast_to_kern_ctx', 'probe reads'].map((how) => `read at the tc hooks by ${how}`);
+  assert.deepEqual(opened(true), [plain, reads]);
   writeFileSync(byCast, '');
-  assert.deepEqual(opened(true), [byCast]);
-  assert.deepEqual(opened(false), [plain]);
-  assert.deepEqual(opened(true, true), [byCast, plain]);
+  assert.deepEqual(opened(true), [byCast, cast]);
+  assert.deepEqual(opened(false), [plain, reads]);
+  assert.deepEqual(opened(true, true), [byCast, plain, reads]);
 });
