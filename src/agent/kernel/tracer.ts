@@ -7,6 +7,7 @@ import type { InterfaceKind } from '../../flow/open-packet.ts';
 import type { BpfObject, NativeModule } from '../../native/types.ts';
 import { u32, u64 } from '../../util/bytes.ts';
 import { messageOf } from '../../util/errors.ts';
+import { addressOf, emptyBits, setBit } from './address-bits.ts';
 import { KernelFlows } from './flow-table.ts';
 import { canFilter, knowsConntrack, type Loaded, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
 import { missesOf, Probes, type ProbesOptions } from './probes/probes.ts';
@@ -97,6 +98,8 @@ export class Tracer {
   /** What is in the kernel's maps. */
   readonly #addresses = new Map<string, { kinds: number; gained: number }>();
   readonly #servicePorts = new Set<string>();
+  #bits = emptyBits();
+  #followedBits = emptyBits();
   #generation = 1;
 
   /** @throws what {@link loadForKernel} throws */
@@ -156,6 +159,8 @@ export class Tracer {
     this.#dropRefusal = undefined;
     this.#addresses.clear();
     this.#servicePorts.clear();
+    this.#bits = emptyBits();
+    this.#followedBits = emptyBits();
     this.flowTable.clear();
     this.#setGlobal('target_generation', u32(this.#generation));
     for (const netns of this.#podNetns) this.setPodNetns(netns, true);
@@ -381,6 +386,8 @@ export class Tracer {
     }
     this.#setGlobal('every_packet', u32(targets.everyPacket ? 1 : 0));
     if (hasChanged) {
+      this.#bits = targets.bits.slice();
+      this.#followedBits = targets.followedBits.slice();
       this.#setGlobal('target_bits', targets.bits);
       this.#setGlobal('node_bits', targets.nodeBits);
       this.#setGlobal('followed_bits', targets.followedBits);
@@ -388,6 +395,21 @@ export class Tracer {
       this.#beginGeneration(generation);
     }
     if (refusal !== undefined) throw refusal;
+  }
+
+  /** Follows these addresses, too, at once and without looking at all others. The next {@link setTargets} takes away those that it does not have. */
+  addTargets(ips: readonly string[], kinds: number): void {
+    const generation = this.#nextGeneration();
+    for (const { hex, bit } of ips.map(addressOf)) {
+      const target = { kinds: (this.#addresses.get(hex)?.kinds ?? 0) | kinds, gained: generation };
+      this.object.mapUpdate('targets', fromHex(hex), targetValue(target));
+      this.#addresses.set(hex, target);
+      setBit(this.#bits, bit);
+      setBit(this.#followedBits, bit);
+    }
+    this.#setGlobal('target_bits', this.#bits);
+    this.#setGlobal('followed_bits', this.#followedBits);
+    this.#beginGeneration(generation);
   }
 
   /** Packets of addresses with the bit `snap` are captured up to this length, or to the end of their headers if that is more. At most `CAPTURE.most`. */

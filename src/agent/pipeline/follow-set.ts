@@ -170,10 +170,13 @@ interface Wish {
 }
 
 function wishesOf(set: KernelSet, place: number): Wish[] {
-  const every = set.wantsEveryPacket ? ADDRESS_BITS.every : 0;
-  const snap = set.wantsBytes ? ADDRESS_BITS.snap : 0;
-  const kinds = ADDRESS_BITS.followed | every | snap;
+  const kinds = kindsOf(set);
   return entriesOf(set).map((entry) => ({ place, entry, kinds }));
+}
+
+/** What a set's addresses are to the kernel: ADDRESS bits. */
+export function kindsOf({ wantsEveryPacket, wantsBytes }: Pick<KernelSet, 'wantsEveryPacket' | 'wantsBytes'>): number {
+  return ADDRESS_BITS.followed | (wantsEveryPacket ? ADDRESS_BITS.every : 0) | (wantsBytes ? ADDRESS_BITS.snap : 0);
 }
 
 function addTo(targets: KernelTargets, { hex, bit }: KnownAddress, kinds: number): void {

@@ -18,6 +18,7 @@ import {
   isSameSet,
   isSetTouched,
   kernelTargets,
+  kindsOf,
   MOST_UNKNOWN,
 } from './follow-set.ts';
 import type { Notices } from './notices.ts';
@@ -51,7 +52,7 @@ export interface Following {
 
 export interface FollowersOptions {
   naming: Pick<FollowSetOptions, 'resolve' | 'placeOf'>;
-  tracer: Pick<Tracer, 'setTargets'>;
+  tracer: Pick<Tracer, 'setTargets' | 'addTargets'>;
   interfaces: Pick<Interfaces, 'ownAddresses' | 'newPodAddresses'>;
   notices: Notices;
   guard: Guard;
@@ -140,7 +141,8 @@ export class Followers {
   /** Resolves those followers again that a change touches. Changes are collected for a moment first. */
   resolveAgain(change: TargetChange): void {
     if (this.#all.size === 0) return;
-    if (change.kind !== 'pod-addresses') this.#changes.add(change);
+    if (change.kind === 'pod-addresses') this.#options.guard.run('targets', () => this.#followNewborn());
+    else this.#changes.add(change);
     if (this.#isResolving) return;
     this.#isResolving = true;
     const resolve = this.#options.guard.wrap('targets', () => {
@@ -180,6 +182,27 @@ export class Followers {
   takeBack(): void {
     this.#isBehind = true;
     this.#options.tracer.setTargets(kernelTargets([], []));
+  }
+
+  /**
+   * Follows the addresses of new pods at once, where all pods are followed: a pod's first packets come within milliseconds, and resolving may be put off
+   * for longer. What else depends on them is resolved then.
+   */
+  #followNewborn(): void {
+    const { interfaces, tracer } = this.#options;
+    // Else nothing is given: the kernel has nothing of the followers yet, or not all.
+    if (this.#isBehind) return;
+    const newborn = interfaces.newPodAddresses();
+    for (const following of this.#all) {
+      const { set, given } = following;
+      if (set.newborn === undefined || following.allowed !== 'all') continue;
+      const fresh = newborn.filter((ip) => !set.addresses.has(ip));
+      if (fresh.length === 0) continue;
+      tracer.addTargets(fresh, kindsOf(set));
+      following.set = { ...set, addresses: new Set([...set.addresses, ...fresh]) };
+      // They are told from now on: not again when the resolution has them.
+      following.given = given === set.addresses ? following.set.addresses : new Set([...given, ...fresh]);
+    }
   }
 
   #resolveTouched(): void {

@@ -4,6 +4,7 @@ import ipaddr from 'ipaddr.js';
 import type { KernelTargets } from '../../../src/agent/kernel/tracer.ts';
 import { MOST_UNKNOWN, type Resolve } from '../../../src/agent/pipeline/follow-set.ts';
 import type { TargetChange } from '../../../src/agent/pipeline/followers.ts';
+import { ADDRESS } from '../../../src/event/layout.ts';
 import type { Subscription } from '../../../src/event/target.ts';
 import { addressText } from '../../../src/util/address.ts';
 import { resolvedTo } from '../../support/resolved.ts';
@@ -132,6 +133,42 @@ test('what takes long to resolve is resolved less often', (t) => {
   assert.equal(changes(50), 2);
   assert.equal(changes(990), 2);
   assert.equal(changes(10), 3);
+});
+
+test('addresses inside new pods are followed at once where all pods are, however long resolving is put off, and told once', (t) => {
+  let newborn: string[] = [];
+  let nowMs = 0;
+  const added: unknown[] = [];
+  const opened = openPipeline(t, {
+    naming: {
+      resolve: (_, extra) => {
+        nowMs += 100;
+        return resolvedTo({ addresses: [POD, ...extra] });
+      },
+      placeOf: (ip) => (ip === NEW ? 'outside' : 'inside'),
+    },
+    interfaces: { newPodAddresses: () => newborn },
+    tracer: { addTargets: (ips: string[], kinds: number) => added.push([ips, kinds]) },
+    nowMs: () => nowMs,
+  });
+  const { pipeline, given } = opened;
+  const everything = { targets: [{ kind: 'all' as const }], addresses: [] };
+  pipeline.follow(subscription({ ...everything, units: 'packets' }), listener(), 'all');
+  // Of these none follows all pods, or may see all of them.
+  pipeline.follow(subscription(), listener(), 'all');
+  pipeline.follow(subscription(everything), listener(), new Set(['default']));
+  pipeline.resolveAgain({ kind: 'list' });
+  t.mock.timers.tick(50);
+  const count = given.length;
+  newborn = [NEW];
+  pipeline.resolveAgain({ kind: 'pod-addresses' });
+  assert.deepEqual(added, [[[NEW], ADDRESS.followed | ADDRESS.every]]);
+  pipeline.resolveAgain({ kind: 'pod-addresses' });
+  assert.equal(added.length, 1, 'once');
+  assert.equal(given.length, count, 'nothing is resolved yet');
+  t.mock.timers.tick(10_000);
+  assert.deepEqual(given.slice(count).map(gainedOf), [[]], 'it has come to nobody since');
+  assert.ok(given.at(-1)?.addresses.size === 2);
 });
 
 test('one whose targets cannot be resolved keeps nothing from the others, and is resolved with the next change, whatever it is', (t) => {

@@ -53,6 +53,7 @@ export function openPipeline(
       isOutdated: () => false,
       probes: { lacking: () => undefined, refresh: () => false },
       setTargets: (targets: KernelTargets) => void given.push(targets),
+      addTargets: () => undefined,
       setFilter: () => undefined,
       setSnapBytes: () => undefined,
       readTicks: () => undefined,

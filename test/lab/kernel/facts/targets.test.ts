@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
+import { ADDRESS_BITS } from '../../../../src/agent/kernel/tracer.ts';
 import { type KernelSet, kernelTargets } from '../../../../src/agent/pipeline/follow-set.ts';
 import { BODY, INTERFACE } from '../../../../src/event/layout.ts';
 import { Assembly, type KernelProgram } from '../../../../src/filter/compile/ebpf-assembly.ts';
@@ -66,6 +67,25 @@ test('a follower who comes to an address is told once of its flows, and of nobod
   follow([flows(POD, OTHER), flows(POD, PEER)]);
   assert.equal(send(POD).length, 1, 'the flow’s other end is new to the kernel');
   assert.equal(send(POD).length, 0);
+});
+
+test('addresses that are added are followed at once, beside all others, and until a target set that lacks them', {
+  skip: SKIP,
+}, (t) => {
+  const { bench, send, follow } = open(t, flows(POD));
+  assert.equal(send(POD).length, 1);
+  assert.deepEqual(send(OTHER), []);
+  bench.tracer.addTargets([OTHER], ADDRESS_BITS.followed);
+  assert.equal(send(OTHER).length, 1);
+  assert.deepEqual(send(OTHER), []);
+  assert.deepEqual(send(POD), [], 'what was followed goes on as it was');
+  // The set that has it says nothing new of it.
+  follow([flows(POD, OTHER)]);
+  assert.deepEqual([...send(OTHER), ...send(POD)], []);
+  follow([flows(POD)]);
+  const { matched } = bench.stats();
+  assert.deepEqual(send(OTHER, '198.18.0.8'), []);
+  assert.equal(bench.stats().matched, matched);
 });
 
 test('a follower who comes while a packet is between matching and emitting is told of its flow', { skip: SKIP }, (t) => {
