@@ -6,7 +6,7 @@ import { renderManifests } from '../../src/client/install/manifests.ts';
 import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { beside, getJson, ktrace, SKIP } from './support/cluster.ts';
-import { productIsReady } from './support/product.ts';
+import { deploy, productIsReady } from './support/product.ts';
 
 const DEPLOY = join(import.meta.dirname, '..', '..', 'deploy');
 const SETS = [
@@ -30,7 +30,11 @@ async function imageNow(): Promise<string> {
 }
 
 suite('ktrace install, status and uninstall on a real cluster', { skip: SKIP }, () => {
-  before(productIsReady);
+  before(async () => {
+    // What kubectl has put there, such as recording, install leaves as it is.
+    await deploy('base');
+    await productIsReady();
+  });
 
   for (const folder of ['base', 'overlays/least-privilege', 'overlays/recording', 'overlays/monitoring']) {
     test(`the objects of ${folder} are those that kubectl kustomize gives`, async () => {
