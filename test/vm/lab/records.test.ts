@@ -1,4 +1,4 @@
 import { proveLabFiles } from './files.ts';
 
 /** What is told of packets. */
-proveLabFiles(['kernel/packets/parse', 'kernel/facts/nat', 'kernel/facts/errors', 'kernel/facts/drops']);
+proveLabFiles(['kernel/packets/parse', 'kernel/facts/nat', 'kernel/facts/errors']);
