@@ -106,15 +106,6 @@ static __always_inline enum look look_at(const struct source *source, union firs
 	return is_behind_at_most(first, end, header) ? LOOK_BEHIND : LOOK_CLOSER;
 }
 
-static __always_inline bool is_of_followed_tuple(const struct nf_conntrack_tuple *tuple)
-{
-	if (tuple->src.l3num == AF_INET)
-		return is_set(followed_bits, bit_of_ipv4(tuple->src.u3.all[0])) ||
-		       is_set(followed_bits, bit_of_ipv4(tuple->dst.u3.all[0]));
-	return is_set(followed_bits, bit_of_ipv6((const void *)tuple->src.u3.all)) ||
-	       is_set(followed_bits, bit_of_ipv6((const void *)tuple->dst.u3.all));
-}
-
 /*
  * Whether an end of the connection is followed, before or after its translation; also where its entry cannot be read. Not inlined, as may_be_translated:
  * this one's tuple and that one's key would make the program's stack, and those of the parsers that it calls, more than the 512 bytes that the verifier

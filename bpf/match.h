@@ -135,24 +135,46 @@ static __always_inline bool inner_may_match(struct __sk_buff *skb, __u32 offset,
 	return ip_may_match(header, header + sizeof(header));
 }
 
-/* What goes out has passed all of NAT's hooks: where it still is what its connection's entry has for its direction, nobody is hidden behind it. */
-static __always_inline bool is_as_tracked(const struct fast_header *header, unsigned long nfct)
+static __always_inline bool is_of_followed_tuple(const struct nf_conntrack_tuple *tuple)
 {
-	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
+	if (tuple->src.l3num == AF_INET)
+		return is_set(followed_bits, bit_of_ipv4(tuple->src.u3.all[0])) ||
+		       is_set(followed_bits, bit_of_ipv4(tuple->dst.u3.all[0]));
+	return is_set(followed_bits, bit_of_ipv6((const void *)tuple->src.u3.all)) ||
+	       is_set(followed_bits, bit_of_ipv6((const void *)tuple->dst.u3.all));
+}
+
+static __always_inline bool is_as_tracked(const struct fast_header *header, const struct nf_conntrack_tuple *tuple)
+{
 	const __be16 *ports = (const void *)header->l4;
-	struct nf_conntrack_tuple tuple = {};
-	__u32 differs;
+	__u32 differs = (tuple->src.u.all ^ ports[0]) | (tuple->dst.u.all ^ ports[1]);
 	int i;
 
-	if (!ct ||
-	    bpf_core_read(&tuple, sizeof(tuple), is_of_reply(nfct) ? &ct->tuplehash[1].tuple : &ct->tuplehash[0].tuple))
-		return false;
-	differs = (tuple.src.u.all ^ ports[0]) | (tuple.dst.u.all ^ ports[1]);
 #pragma unroll
 	for (i = 0; i < 4; i++)
 		if (i < header->words)
-			differs |= (tuple.src.u3.all[i] ^ header->src[i]) | (tuple.dst.u3.all[i] ^ header->dst[i]);
+			differs |= (tuple->src.u3.all[i] ^ header->src[i]) | (tuple->dst.u3.all[i] ^ header->dst[i]);
 	return !differs;
+}
+
+/*
+ * What goes out has passed all of NAT's hooks: where it still is what its connection's entry has for its direction, nobody is hidden behind it. Else the
+ * entry says whom it was translated for, as of what pods send to the world behind the node's address.
+ */
+static __always_inline bool leaves_for_nobody(const struct fast_header *header, unsigned long nfct)
+{
+	const struct nf_conn *ct = (const struct nf_conn *)(nfct & ~NFCT_INFO_MASK);
+	bool is_reply = is_of_reply(nfct);
+	struct nf_conntrack_tuple tuple = {};
+
+	if (!ct || bpf_core_read(&tuple, sizeof(tuple), is_reply ? &ct->tuplehash[1].tuple : &ct->tuplehash[0].tuple))
+		return false;
+	if (is_as_tracked(header, &tuple))
+		return true;
+	if (is_of_followed_tuple(&tuple) ||
+	    bpf_core_read(&tuple, sizeof(tuple), is_reply ? &ct->tuplehash[0].tuple : &ct->tuplehash[1].tuple))
+		return false;
+	return !is_of_followed_tuple(&tuple);
 }
 
 /*
@@ -201,7 +223,7 @@ static __always_inline bool is_of_nobody(struct __sk_buff *skb, const __u32 l3, 
 	if (!is_behind_at_most(data + l3, end, &header))
 		return false;
 	return hook == KTRACE_HOOK_TC_IN ? comes_to_nobody(skb, l3, &header)
-					 : is_as_tracked(&header, conntrack_at_tc(skb));
+					 : leaves_for_nobody(&header, conntrack_at_tc(skb));
 }
 
 /* False: no follower can be interested. True: look closer. */

@@ -53,9 +53,9 @@ for (const kernel of KERNELS) {
         prove(`nobody’s packets are not parsed where NAT rewrites them: ${traffic}`, () => {
           const runs = runsOf(traffic, 'nat');
           assert.ok(runs >= 50, `nat ran ${runs} times`);
-          // At a pod's veth an answer under a Service's address is looked at, and that is less than half of what NAT has rewritten.
+          // SYN, FIN and RST that come in are, to be remembered for the next hooks: one connection has a few.
           const { unmatched = Number.NaN } = statsOf(traffic);
-          assert.ok(unmatched * 2 < runs, `${unmatched} parsed in vain, nat ran ${runs} times`);
+          assert.ok(unmatched < 20, `${unmatched} parsed in vain, nat ran ${runs} times`);
         });
       prove('a followed pod’s packets are looked at, and each is accounted for', () => {
         const {

@@ -77,6 +77,13 @@ suite('what comes in to the node’s own addresses', { skip: SKIP }, () => {
     assert.equal(matched, 0);
   });
 
+  test('is not looked at closer: what a pod that nobody follows fetches behind the node’s address, on either way', async () => {
+    const fetch = `exec 3<>/dev/tcp/${WORLD}/8080; for n in {1..200}; do echo hello >&3; read -r line <&3; done`;
+    const { unmatched, matched } = await looked(() => assert.ok(net.try('b', fetch)));
+    assert.ok(unmatched < 100, `${unmatched} of at least 200 were looked at closer`);
+    assert.equal(matched, 0);
+  });
+
   test('is looked at where it comes to a Service’s port', async () => {
     for (const to of [`tcp/${UPLINK}/30080`, `udp/${UPLINK6}/30053`]) {
       const { matched } = await looked(() => net.try('node2', `echo x > /dev/${to}`));
