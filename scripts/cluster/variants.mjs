@@ -5,7 +5,17 @@
  */
 const CORE = ['translations', 'fates'];
 const RECORDED = [...CORE, 'authorization', 'dump'];
-const EVERYTHING = [...RECORDED, 'change', 'filter', 'debug-node', 'monitoring', 'manifests', 'install', 'least-privilege'];
+const EVERYTHING = [
+  ...RECORDED,
+  'change',
+  'filter',
+  'debug-node',
+  'monitoring',
+  'krew',
+  'manifests',
+  'install',
+  'least-privilege',
+];
 const CALICO = [...CORE, 'policy'];
 
 export const VARIANTS = [

@@ -16,7 +16,7 @@ const SKIP = needs([...NEEDED_HERE, ...NEEDED_TO_BOOT]);
 
 /** How many distinct programs, and how long at most: emulation is slow. The seed and both can be given for a longer run. */
 const PROGRAMS = Number(process.env['KTRACE_TEST_FILTER_PROGRAMS'] ?? 1000);
-const LIMIT_MS = Number(process.env['KTRACE_TEST_FILTER_MS'] ?? 20_000);
+const LIMIT_MS = Number(process.env['KTRACE_TEST_FILTER_MS'] ?? 10_000);
 
 for (const kernel of KERNELS) {
   describe(`filters in the kernel on ${kernel.name}`, { skip: SKIP }, () => {

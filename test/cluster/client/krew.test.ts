@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { load } from 'js-yaml';
 
-const ROOT = join(import.meta.dirname, '..', '..');
+const ROOT = join(import.meta.dirname, '..', '..', '..');
 const SCRIPT = join(ROOT, 'scripts/krew.mjs');
 const ADDRESS = 'https://example.com/ktrace.tar.gz';
 /** A krew program, to install with. */
