@@ -12,7 +12,7 @@ import type { Question } from './support/ask-agents.ts';
 import { Asker } from './support/asker.ts';
 import { SKIP } from './support/cluster.ts';
 import { readyPods } from './support/product.ts';
-import { alertGroups, dashboardQueries, NO_PROMETHEUS, Prometheus, type Rule } from './support/prometheus.ts';
+import { alertGroups, dashboardQueries, EVALUATED, NO_PROMETHEUS, Prometheus, type Rule } from './support/prometheus.ts';
 import { type Followed, followWorld } from './support/suite.ts';
 
 suite('monitoring by a real Prometheus', { skip: SKIP || NO_PROMETHEUS }, () => {
@@ -71,7 +71,7 @@ suite('monitoring by a real Prometheus', { skip: SKIP || NO_PROMETHEUS }, () => 
   });
 
   test('no alert is about to fire on a cluster where all is well', async () => {
-    await until('the rules are evaluated', async () => (await prometheus.query('up == 1')).length > 0);
+    await until('the rules are evaluated', async () => (await prometheus.query(EVALUATED)).length > 0);
     const alerts = await prometheus.query('ALERTS');
     assert.deepEqual(
       alerts.map(({ metric }) => metric),

@@ -29,7 +29,8 @@ export class Asker {
 
   /** All at once, through `pods/portforward`. */
   ask(questions: readonly Question[]): Promise<Answer[]> {
-    if (this.#child.exitCode !== null) throw new Error(`what asks the agents has ended: ${this.#stderr}`);
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null)
+      throw new Error(`what asks the agents has ended: ${this.#stderr}`);
     const answers = Promise.withResolvers<Answer[]>();
     this.#waiting.push(answers);
     this.#child.stdin.write(`${JSON.stringify(questions)}\n`);

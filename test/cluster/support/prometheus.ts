@@ -9,6 +9,8 @@ import { beside, commandBeside } from './cluster.ts';
 import { METRICS_PORT, NAMESPACES, readyPods } from './product.ts';
 
 const MONITORING = join(import.meta.dirname, '..', '..', '..', 'deploy/overlays/monitoring');
+/** A series that is there once all alerts were looked at. */
+export const EVALUATED = 'ktrace_test:evaluated';
 /** As the overlay's PodMonitor calls it: NAMESPACE/NAME. */
 const JOB = 'ktrace/ktrace';
 
@@ -92,9 +94,17 @@ export class Prometheus {
     this.#port = await freePort();
     const rules = join(this.#folder, 'rules.yaml');
     const config = join(this.#folder, 'prometheus.yaml');
-    writeFileSync(rules, JSON.stringify(alertGroups()));
+    // A group's rules are evaluated one after the other.
+    const groups = alertGroups().groups.map((group) => ({
+      ...group,
+      rules: [...group.rules, { record: EVALUATED, expr: 'vector(1)' }],
+    }));
+    writeFileSync(rules, JSON.stringify({ groups }));
     const scraped = { job_name: JOB, scrape_interval: '1s', static_configs: targets };
-    writeFileSync(config, JSON.stringify({ rule_files: [rules], scrape_configs: [scraped] }));
+    writeFileSync(
+      config,
+      JSON.stringify({ global: { evaluation_interval: '1s' }, rule_files: [rules], scrape_configs: [scraped] }),
+    );
     const data = `--storage.tsdb.path=${join(this.#folder, 'data')}`;
     await this.#run(
       /Server is ready to receive web requests/,
