@@ -190,7 +190,7 @@ export class Followers {
    */
   #followNewborn(): void {
     const { interfaces, tracer } = this.#options;
-    // Else nothing is given: the kernel has nothing of the followers yet, or not all.
+    // The kernel does not have all of the followers yet: it gets these with the rest.
     if (this.#isBehind) return;
     const newborn = interfaces.newPodAddresses();
     for (const following of this.#all) {
