@@ -48,7 +48,7 @@ export function measureFilterCost({ rounds }: { rounds: number }): FilterCost {
     const run = (packet: Uint8Array, program = 'ktrace_in') => tracer.object.testRun(program, packet, 0, RUNS).durationNs;
     const follow = (wantsEveryPacket: boolean) => {
       const set = { addresses: new Set([FOLLOWED]), serviceAddresses: [], wantsEveryPacket, wantsBytes: false };
-      tracer.setTargets(kernelTargets([set], []));
+      tracer.targets.set(kernelTargets([set], []));
     };
     const filtered = (text: string, packet: Uint8Array) => () => {
       follow(true);

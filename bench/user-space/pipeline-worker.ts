@@ -104,7 +104,10 @@ async function replay(options: PipelineOptions, batches: Buffer[], seconds: numb
   const pipeline = new Pipeline({
     ...options,
     native: still,
-    tracer: except(options.tracer, { setTargets: () => {}, flowTable: { changed: () => [], take: () => {} } as never }),
+    tracer: except(options.tracer, {
+      targets: { set: () => {} } as never,
+      flowTable: { changed: () => [], take: () => {} } as never,
+    }),
     interfaces: except(options.interfaces, { setActive: () => {} }),
   });
   let packetsTold = 0;

@@ -63,7 +63,7 @@ function follow(targets: (follower: number) => Target[], addresses: (follower: n
         resolve: (targets, extra, allowed) => resolveTargets(targets, index, extra, allowed),
         placeOf: (ip, namespaces) => index.placeOf(ip, namespaces),
       },
-      tracer: { setTargets: () => undefined, addTargets: () => undefined },
+      tracer: { targets: { set: () => undefined, add: () => undefined } },
       interfaces: { ownAddresses: new Set(['192.168.0.1']), newPodAddresses: () => [] },
       notices: new Notices(NODE, () => undefined),
       guard: new Guard(log),

@@ -1,17 +1,17 @@
 import { readdirSync } from 'node:fs';
 import { release } from 'node:os';
-import { ADDRESS, BODY, INTERFACE, INTERFACE_VALUE, SERVICE_KEY, STATS, TARGET } from '../../event/layout.ts';
+import { BODY, INTERFACE, INTERFACE_VALUE, STATS } from '../../event/layout.ts';
 import type { HookReport } from '../../event/node-report.ts';
 import type { KernelProgram } from '../../filter/compile/ebpf-assembly.ts';
 import type { InterfaceKind } from '../../flow/open-packet.ts';
 import type { BpfObject, NativeModule } from '../../native/types.ts';
 import { u32, u64 } from '../../util/bytes.ts';
 import { messageOf } from '../../util/errors.ts';
-import { addressOf, emptyBits, setBit } from './address-bits.ts';
 import { KernelFlows } from './flow-table.ts';
 import { canFilter, knowsConntrack, type Loaded, type LoadNotice, type LoadOptions, loadForKernel, noDrops } from './load.ts';
 import { missesOf, Probes, type ProbesOptions } from './probes/probes.ts';
 import { openExpediting, type RcuExpedited } from './rcu.ts';
+import { TargetMaps } from './target-maps.ts';
 import { TickRule } from './ticks.ts';
 
 /** Programs' names begin with this. Filters of an agent that was killed are found by it. */
@@ -50,27 +50,6 @@ export interface TracerOptions extends LoadOptions {
 
 export type KernelStats = Record<Exclude<keyof typeof STATS, 'size'>, number>;
 
-/** Followed addresses and ports for the kernel's maps, see `enum ktrace_address`. */
-export interface KernelTargets {
-  /** 16 address bytes in hex → ADDRESS bits. */
-  addresses: Map<string, number>;
-  /** Addresses that a follower follows newly: their known flows are emitted again. Addresses that are new to the map may be left out. */
-  gained: Set<string>;
-  /** `struct ktrace_service_key` in hex. */
-  servicePorts: Set<string>;
-  bits: Uint8Array;
-  /** The same of the node's own addresses alone. */
-  nodeBits: Uint8Array;
-  /** The same of followed addresses alone. */
-  followedBits: Uint8Array;
-  /** The ports of `servicePorts`. */
-  servicePortBits: Uint8Array;
-  /** How many of a follower's addresses and ports there is no room for, by the follower's index. */
-  leftOut: Map<number, number>;
-  /** Some address has the bit `every`. */
-  everyPacket: boolean;
-}
-
 /** The loaded BPF programs: attaches them, fills their maps, reads their counters. */
 export class Tracer {
   readonly tcBackend: 'tcx' | 'clsact';
@@ -80,6 +59,7 @@ export class Tracer {
   readonly #native: NativeModule;
   readonly #attached = new Map<number, { kind: InterfaceKind; hasLinkLayer: boolean; handles: number[] }>();
   readonly flowTable = new KernelFlows(() => this.object);
+  readonly targets = new TargetMaps(() => this.object);
   readonly #keepsFilters: boolean;
   #loaded: Loaded & { probes: Probes };
   /** Names of the BTF files when they were listed last. */
@@ -95,12 +75,6 @@ export class Tracer {
   #dropState: HookReport;
   /** Why the drops' program could not be attached. */
   #dropRefusal: string | undefined;
-  /** What is in the kernel's maps. */
-  readonly #addresses = new Map<string, { kinds: number; gained: number }>();
-  readonly #servicePorts = new Set<string>();
-  #bits = emptyBits();
-  #followedBits = emptyBits();
-  #generation = 1;
 
   /** @throws what {@link loadForKernel} throws */
   constructor(options: TracerOptions) {
@@ -115,7 +89,7 @@ export class Tracer {
     this.#keepsFilters = options.keepFilters === true;
     if (!this.#keepsFilters) native.removeStaleFilters(PROGRAM_PREFIX);
     this.#loaded = this.#fill(loaded);
-    this.#setGlobal('target_generation', u32(this.#generation));
+    this.targets.clear();
   }
 
   get object(): BpfObject {
@@ -157,12 +131,8 @@ export class Tracer {
     this.#loaded = loaded;
     this.#dropState = loaded.drops;
     this.#dropRefusal = undefined;
-    this.#addresses.clear();
-    this.#servicePorts.clear();
-    this.#bits = emptyBits();
-    this.#followedBits = emptyBits();
+    this.targets.clear();
     this.flowTable.clear();
-    this.#setGlobal('target_generation', u32(this.#generation));
     for (const netns of this.#podNetns) this.setPodNetns(netns, true);
     for (const [name, value] of this.#kept) this.#setGlobal(name, value);
     before.probes.close();
@@ -341,77 +311,6 @@ export class Tracer {
     this.#keepGlobal('uplinks', bytes);
   }
 
-  /**
-   * Writes the differences to this target set into the kernel's maps. When there are any, flows are matched again, and those of gained addresses are
-   * emitted again. An entry that the kernel refuses (a map is full) does not stop the others: the first error is thrown at the end.
-   */
-  setTargets(targets: KernelTargets): void {
-    const generation = this.#nextGeneration();
-    let refusal: unknown;
-    let hasChanged = false;
-    const change = (make: () => void): void => {
-      try {
-        make();
-        hasChanged = true;
-      } catch (error) {
-        refusal ??= error;
-      }
-    };
-    for (const address of [...this.#addresses.keys()]) {
-      if (targets.addresses.has(address)) continue;
-      this.#addresses.delete(address);
-      change(() => this.object.mapDelete('targets', fromHex(address)));
-    }
-    for (const key of [...this.#servicePorts]) {
-      if (targets.servicePorts.has(key)) continue;
-      this.#servicePorts.delete(key);
-      change(() => this.object.mapDelete('service_ports', fromHex(key)));
-    }
-    for (const [address, kinds] of targets.addresses) {
-      const known = this.#addresses.get(address);
-      const isGained = targets.gained.has(address) || (kinds & ~(known?.kinds ?? 0) & ADDRESS.followed) !== 0;
-      if (known?.kinds === kinds && !isGained) continue;
-      const target = { kinds, gained: isGained ? generation : (known?.gained ?? 0) };
-      change(() => {
-        this.object.mapUpdate('targets', fromHex(address), targetValue(target));
-        this.#addresses.set(address, target);
-      });
-    }
-    for (const key of targets.servicePorts) {
-      if (this.#servicePorts.has(key)) continue;
-      change(() => {
-        this.object.mapUpdate('service_ports', fromHex(key), u32(1));
-        this.#servicePorts.add(key);
-      });
-    }
-    this.#setGlobal('every_packet', u32(targets.everyPacket ? 1 : 0));
-    if (hasChanged) {
-      this.#bits = targets.bits.slice();
-      this.#followedBits = targets.followedBits.slice();
-      this.#setGlobal('target_bits', targets.bits);
-      this.#setGlobal('node_bits', targets.nodeBits);
-      this.#setGlobal('followed_bits', targets.followedBits);
-      this.#setGlobal('service_port_bits', targets.servicePortBits);
-      this.#beginGeneration(generation);
-    }
-    if (refusal !== undefined) throw refusal;
-  }
-
-  /** Follows these addresses, too, at once and without looking at all others. The next {@link setTargets} takes away those that it does not have. */
-  addTargets(ips: readonly string[], kinds: number): void {
-    const generation = this.#nextGeneration();
-    for (const { hex, bit } of ips.map(addressOf)) {
-      const target = { kinds: (this.#addresses.get(hex)?.kinds ?? 0) | kinds, gained: generation };
-      this.object.mapUpdate('targets', fromHex(hex), targetValue(target));
-      this.#addresses.set(hex, target);
-      setBit(this.#bits, bit);
-      setBit(this.#followedBits, bit);
-    }
-    this.#setGlobal('target_bits', this.#bits);
-    this.#setGlobal('followed_bits', this.#followedBits);
-    this.#beginGeneration(generation);
-  }
-
   /** Packets of addresses with the bit `snap` are captured up to this length, or to the end of their headers if that is more. At most `CAPTURE.most`. */
   setSnapBytes(bytes: number): void {
     this.#setGlobal('snap_bytes', u32(bytes));
@@ -428,16 +327,7 @@ export class Tracer {
       this.#setGlobal('filter_is_set', u32(1));
     }
     // Last: what the former filter has left out of a flow is looked at again.
-    this.#beginGeneration();
-  }
-
-  #beginGeneration(generation = this.#nextGeneration()): void {
-    this.#generation = generation;
-    this.#setGlobal('target_generation', u32(generation));
-  }
-
-  #nextGeneration(): number {
-    return (this.#generation % 0xffffffff) + 1;
+    this.targets.beginGeneration();
   }
 
   /** Sets in the kernel how many entries each interface has: the kernel itself only adds new ones. */
@@ -499,32 +389,9 @@ export class Tracer {
   }
 }
 
-/** Key of the service_ports map in hex. */
-export function servicePortKey(address: Uint8Array, port: number, proto: number): string {
-  const key = Buffer.alloc(SERVICE_KEY.size);
-  key.set(address, SERVICE_KEY.address);
-  key.writeUInt16LE(port, SERVICE_KEY.port);
-  key.writeUInt8(proto, SERVICE_KEY.proto);
-  return key.toString('hex');
-}
-
-/** Bits of the targets map. */
-export const ADDRESS_BITS = ADDRESS;
-
 function portBytes(ports: readonly number[], room: number): Uint8Array {
   const bytes = new Uint8Array(room * 2);
   const view = new DataView(bytes.buffer);
   for (const [index, port] of ports.entries()) view.setUint16(index * 2, port, true);
   return bytes;
-}
-
-function targetValue({ kinds, gained }: { kinds: number; gained: number }): Uint8Array {
-  const value = Buffer.alloc(TARGET.size);
-  value.writeUInt32LE(kinds, TARGET.kinds);
-  value.writeUInt32LE(gained, TARGET.gained);
-  return value;
-}
-
-function fromHex(hex: string): Uint8Array {
-  return Buffer.from(hex, 'hex');
 }

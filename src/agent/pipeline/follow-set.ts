@@ -6,7 +6,7 @@ import type { Changes } from '../../kube/index/changes.ts';
 import type { Place, ServiceAddress } from '../../kube/index/types.ts';
 import { type Basis, isTouched, type ResolvedTargets } from '../../kube/targets.ts';
 import { addressOf, emptyBits, type KnownAddress, setBit } from '../kernel/address-bits.ts';
-import { ADDRESS_BITS, type KernelTargets, servicePortKey } from '../kernel/tracer.ts';
+import { ADDRESS_BITS, type KernelTargets, servicePortKey } from '../kernel/target-maps.ts';
 import { diedBefore } from './service-addresses.ts';
 
 const PROTOCOL_NUMBERS = { tcp: 6, udp: 17, sctp: 132 } as const;

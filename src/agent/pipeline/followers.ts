@@ -7,7 +7,7 @@ import { messageOf } from '../../util/errors.ts';
 import type { Guard } from '../../util/guard.ts';
 import type { Logger } from '../../util/log.ts';
 import type { Interfaces } from '../kernel/interfaces.ts';
-import type { Tracer } from '../kernel/tracer.ts';
+import type { TargetMaps } from '../kernel/target-maps.ts';
 import type { Sink } from './feed.ts';
 import {
   type FollowedSet,
@@ -52,7 +52,7 @@ export interface Following {
 
 export interface FollowersOptions {
   naming: Pick<FollowSetOptions, 'resolve' | 'placeOf'>;
-  tracer: Pick<Tracer, 'setTargets' | 'addTargets'>;
+  tracer: { targets: Pick<TargetMaps, 'set' | 'add'> };
   interfaces: Pick<Interfaces, 'ownAddresses' | 'newPodAddresses'>;
   notices: Notices;
   guard: Guard;
@@ -167,7 +167,7 @@ export class Followers {
       const targets = kernelTargets(sets, interfaces.ownAddresses, this.#gained(), targetRoom);
       for (const [place, following] of all.entries()) this.#tellLeftOut(following, targets.leftOut.get(place) ?? 0);
       this.#givenOwn = interfaces.ownAddresses;
-      tracer.setTargets(targets);
+      tracer.targets.set(targets);
       this.#isBehind = false;
       notices.withdraw('KTRACE_N_TARGETS_INCOMPLETE');
     } catch (error) {
@@ -181,7 +181,7 @@ export class Followers {
   /** Empties the kernel's maps until the next {@link give}. */
   takeBack(): void {
     this.#isBehind = true;
-    this.#options.tracer.setTargets(kernelTargets([], []));
+    this.#options.tracer.targets.set(kernelTargets([], []));
   }
 
   /**
@@ -198,7 +198,7 @@ export class Followers {
       if (set.newborn === undefined || following.allowed !== 'all') continue;
       const fresh = newborn.filter((ip) => !set.addresses.has(ip));
       if (fresh.length === 0) continue;
-      tracer.addTargets(fresh, kindsOf(set));
+      tracer.targets.add(fresh, kindsOf(set));
       following.set = { ...set, addresses: new Set([...set.addresses, ...fresh]) };
       // They are told from now on: not again when the resolution has them.
       following.given = given === set.addresses ? following.set.addresses : new Set([...given, ...fresh]);

@@ -54,7 +54,7 @@ test('conntrack that comes after the programs is found when the kernel has new t
   tracer.setUplinks([3, 5]);
   const set = { addresses: new Set(['10.9.1.2']), serviceAddresses: [] };
   const targets = kernelTargets([{ ...set, wantsEveryPacket: true, wantsBytes: false }], ['192.168.0.1']);
-  tracer.setTargets(targets);
+  tracer.targets.set(targets);
   tracer.attach(7, 'pod', true);
   tracer.attachStack();
   kernel.stats = 5n;
@@ -77,7 +77,7 @@ test('conntrack that comes after the programs is found when the kernel has new t
   assert.deepEqual(kernel.globals.get('uplinks')?.slice(0, 12), Uint8Array.of(3, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0));
   assert.deepEqual([...(kernel.maps.get('bodies')?.keys() ?? [])].length, 11);
   assert.equal(tracer.stats().emitted, emitted, 'what was counted stays counted');
-  tracer.setTargets(targets);
+  tracer.targets.set(targets);
   assert.equal(kernel.maps.get('targets')?.size, 2);
   assert.deepEqual(
     [kernel.globals.get('target_bits'), kernel.globals.get('node_bits'), kernel.globals.get('every_packet')],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Scope } from '../../../src/access/scope.ts';
 import { addressOf, emptyBits, setBit } from '../../../src/agent/kernel/address-bits.ts';
-import { servicePortKey } from '../../../src/agent/kernel/tracer.ts';
+import { servicePortKey } from '../../../src/agent/kernel/target-maps.ts';
 import {
   followedSet,
   isSameResolved,

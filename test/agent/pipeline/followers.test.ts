@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import ipaddr from 'ipaddr.js';
-import type { KernelTargets } from '../../../src/agent/kernel/tracer.ts';
+import type { KernelTargets } from '../../../src/agent/kernel/target-maps.ts';
 import { MOST_UNKNOWN, type Resolve } from '../../../src/agent/pipeline/follow-set.ts';
 import type { TargetChange } from '../../../src/agent/pipeline/followers.ts';
 import { ADDRESS } from '../../../src/event/layout.ts';
@@ -148,7 +148,7 @@ test('addresses inside new pods are followed at once where all pods are, however
       placeOf: (ip) => (ip === NEW ? 'outside' : 'inside'),
     },
     interfaces: { newPodAddresses: () => newborn },
-    tracer: { addTargets: (ips: string[], kinds: number) => added.push([ips, kinds]) },
+    targets: { add: (ips: string[], kinds: number) => added.push([ips, kinds]) },
     nowMs: () => nowMs,
   });
   const { pipeline, given } = opened;

@@ -81,8 +81,8 @@ test('targets that cannot be resolved again, and losses that cannot be read, end
 test('what cannot be taken down leaves nothing else standing, and the next follow begins anew', (t) => {
   const actives: boolean[] = [];
   const opened = openPipeline(t, {
-    tracer: {
-      setTargets: (targets: { addresses: Map<string, number> }) => targets.addresses.size === 0 && assert.fail('no map'),
+    targets: {
+      set: (targets: { addresses: Map<string, number> }) => targets.addresses.size === 0 && assert.fail('no map'),
     },
     interfaces: {
       setActive(isActive: boolean) {
@@ -99,10 +99,10 @@ test('what cannot be taken down leaves nothing else standing, and the next follo
 
 test('targets that the kernel goes on refusing are told once, until it takes them', (t) => {
   let refusal: string | undefined = 'no room';
-  const setTargets = () => {
+  const set = () => {
     if (refusal !== undefined) throw new Error(refusal);
   };
-  const { pipeline } = openPipeline(t, { tracer: { setTargets } });
+  const { pipeline } = openPipeline(t, { targets: { set } });
   const { codes } = followAll(pipeline);
   const told = () => codes().filter((code) => code === 'KTRACE_N_TARGETS_INCOMPLETE').length;
   for (let times = 0; times < 5; times += 1) {

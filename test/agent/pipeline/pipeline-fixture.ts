@@ -1,5 +1,5 @@
 import type { TestContext } from 'node:test';
-import type { KernelTargets } from '../../../src/agent/kernel/tracer.ts';
+import type { KernelTargets } from '../../../src/agent/kernel/target-maps.ts';
 import type { Follower, Sink } from '../../../src/agent/pipeline/feed.ts';
 import { type Naming, Pipeline, type PipelineOptions } from '../../../src/agent/pipeline/pipeline.ts';
 import type { KtraceEvent, NoticeEvent } from '../../../src/event/types.ts';
@@ -10,7 +10,9 @@ import { quiet } from '../serve/server-fixture.ts';
 export type Calls = Record<string, (...args: never[]) => unknown>;
 
 interface Fakes {
-  tracer?: Calls;
+  tracer?: Record<string, unknown>;
+  /** Of the tracer. */
+  targets?: Calls;
   interfaces?: Calls;
   native?: Calls;
   naming?: Partial<Naming>;
@@ -25,7 +27,7 @@ interface Fakes {
  */
 export function openPipeline(
   t: TestContext,
-  { tracer, interfaces, native, naming, nowMs = () => 0, targetRoom }: Fakes = {},
+  { tracer, targets, interfaces, native, naming, nowMs = () => 0, targetRoom }: Fakes = {},
 ): { pipeline: Pipeline; tell(batch: Uint8Array): void; rings: number; given: KernelTargets[] } {
   t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
   const given: KernelTargets[] = [];
@@ -52,8 +54,7 @@ export function openPipeline(
       knowsReceivers: true,
       isOutdated: () => false,
       probes: { lacking: () => undefined, refresh: () => false },
-      setTargets: (targets: KernelTargets) => void given.push(targets),
-      addTargets: () => undefined,
+      targets: { set: (set: KernelTargets) => void given.push(set), add: () => undefined, ...targets },
       setFilter: () => undefined,
       setSnapBytes: () => undefined,
       readTicks: () => undefined,

@@ -149,13 +149,13 @@ test('conntrack that comes while somebody follows, or before a follow, is taken 
       calls.push('exchange');
     },
     setSnapBytes: (bytes: number) => calls.push(`snap ${bytes}`),
-    setTargets: () => calls.push('targets'),
   };
+  const targets = { set: () => calls.push('targets') };
   const setActive = (isActive: boolean): void => {
     calls.push(`active ${isActive}`);
     if (isActive && failures-- > 0) throw new Error('ENOMEM');
   };
-  const opened = openPipeline(t, { tracer, interfaces: { setActive } });
+  const opened = openPipeline(t, { tracer, targets, interfaces: { setActive } });
   const first = followAll(opened.pipeline);
   t.mock.timers.tick(COUNT_MS);
   assert.deepEqual(first.codes(), ['KTRACE_N_NO_CONNTRACK']);

@@ -50,7 +50,7 @@ export class Bench {
     this.tracer.setGenevePorts([6081]);
     this.tracer.setIpTunnels(true);
     this.tracer.setUplinks([LOOPBACK]);
-    this.tracer.setTargets(kernelTargets([sets].flat(), ownAddresses));
+    this.tracer.targets.set(kernelTargets([sets].flat(), ownAddresses));
     this.#ring = loadNative().readRing(this.tracer.object, 'sightings', { intervalMs: 60_000, unref: true }, (batch) => {
       this.malformed += decodeBatch(batch, (sighting) => this.#seen.push(sighting)).malformed;
     });

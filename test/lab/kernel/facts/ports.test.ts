@@ -206,7 +206,7 @@ suite('a port that a translation was remembered under', { skip: SKIP }, () => {
     remember(8081, 0);
     assert.equal(come(answer).emitted, 1);
     remember(8081, 31);
-    bench.tracer.setTargets(kernelTargets([flows(POD, WORLD)], [UPLINK]));
+    bench.tracer.targets.set(kernelTargets([flows(POD, WORLD)], [UPLINK]));
     assert.deepEqual(come(answer), { emitted: 0, counted: 1, unmatched: 0 });
     remember(8082, 31);
     const unknown = datagram(SERVER, 8082, UPLINK, PORT);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
-import { ADDRESS_BITS } from '../../../../src/agent/kernel/tracer.ts';
+import { ADDRESS_BITS } from '../../../../src/agent/kernel/target-maps.ts';
 import { type KernelSet, kernelTargets } from '../../../../src/agent/pipeline/follow-set.ts';
 import { BODY, INTERFACE } from '../../../../src/event/layout.ts';
 import { Assembly, type KernelProgram } from '../../../../src/filter/compile/ebpf-assembly.ts';
@@ -27,7 +27,7 @@ function open(t: TestContext, ...sets: KernelSet[]) {
     );
     return bench.run('ktrace_in', packet, LOOPBACK);
   };
-  const follow = (next: KernelSet[], gained: string[] = []) => bench.tracer.setTargets(kernelTargets(next, [], gained));
+  const follow = (next: KernelSet[], gained: string[] = []) => bench.tracer.targets.set(kernelTargets(next, [], gained));
   return { bench, send, follow };
 }
 
@@ -75,7 +75,7 @@ test('addresses that are added are followed at once, beside all others, and unti
   const { bench, send, follow } = open(t, flows(POD));
   assert.equal(send(POD).length, 1);
   assert.deepEqual(send(OTHER), []);
-  bench.tracer.addTargets([OTHER], ADDRESS_BITS.followed);
+  bench.tracer.targets.add([OTHER], ADDRESS_BITS.followed);
   assert.equal(send(OTHER).length, 1);
   assert.deepEqual(send(OTHER), []);
   assert.deepEqual(send(POD), [], 'what was followed goes on as it was');

@@ -110,6 +110,6 @@ test('a packet of IPv6 between addresses of IPv4 has the flow of IPv4’s, and i
 test('a new target set asks again', { skip: SKIP }, (t) => {
   const { bench, send } = open(t, 'tcp');
   assert.deepEqual(send(datagram), { emitted: 0, filtered: 1, counted: SENT - 1 });
-  bench.tracer.setTargets(kernelTargets([followed([POD, POD6, '10.9.1.9'])], []));
+  bench.tracer.targets.set(kernelTargets([followed([POD, POD6, '10.9.1.9'])], []));
   assert.deepEqual(send(datagram), { emitted: 0, filtered: 1, counted: SENT - 1 });
 });

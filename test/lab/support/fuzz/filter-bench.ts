@@ -35,7 +35,7 @@ export class FilterBench {
     this.tracer.setGenevePorts([6081]);
     this.tracer.setIpTunnels(true);
     this.tracer.setUplinks([LOOPBACK]);
-    this.tracer.setTargets(kernelTargets([followed([...IPV4, ...IPV6])], [...IPV4, ...IPV6]));
+    this.tracer.targets.set(kernelTargets([followed([...IPV4, ...IPV6])], [...IPV4, ...IPV6]));
     this.#ring = loadNative().readRing(this.tracer.object, 'sightings', { intervalMs: 60_000, unref: true }, (batch) => {
       decodeBatch(batch, (sighting) => this.#seen.push({ ...sighting, data: sighting.data.slice() }));
     });
