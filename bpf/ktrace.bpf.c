@@ -9,15 +9,15 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include "drop.h"
-#include "event.h"
-#include "flow.h"
-#include "kernel.h"
-#include "maps.h"
-#include "match.h"
-#include "probe.h"
-#include "sight.h"
-#include "vlan.h"
+#include "hook/drop.h"
+#include "base/event.h"
+#include "flow/flow.h"
+#include "base/kernel.h"
+#include "base/maps.h"
+#include "hook/match.h"
+#include "hook/probe.h"
+#include "hook/sight.h"
+#include "hook/vlan.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

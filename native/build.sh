@@ -30,7 +30,7 @@ flock 9
 
 stamp=build/stamp
 want=$({
-	cat binding.gyp build.sh src/*.h src/*.cc "$root/node_modules/node-addon-api/package.json"
+	cat binding.gyp build.sh src/*.* src/*/* "$root/node_modules/node-addon-api/package.json"
 	"$bin/node" --version
 	pkg-config --modversion libbpf
 	uname -m

@@ -5,18 +5,18 @@
 #include <ctime>
 #include <limits>
 
-#include "bpf-object.h"
-#include "btf.h"
-#include "clsact.h"
-#include "errors.h"
-#include "file-guard.h"
-#include "link-watcher.h"
-#include "probe-support.h"
-#include "ring-reader.h"
-#include "routes.h"
-#include "state.h"
-#include "stats.h"
-#include "tcx.h"
+#include "object/bpf-object.h"
+#include "btf/btf.h"
+#include "link/clsact.h"
+#include "util/errors.h"
+#include "util/file-guard.h"
+#include "link/link-watcher.h"
+#include "object/probe-support.h"
+#include "object/ring-reader.h"
+#include "link/routes.h"
+#include "btf/state.h"
+#include "object/stats.h"
+#include "link/tcx.h"
 
 namespace ktrace
 {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 /** Every error and notice code that the sources use has a section in docs/errors.md, and every section a use. */
 export async function checkErrors(root) {
-  const files = globSync(['bin/ktrace', 'src/**/*.ts', 'native/src/*.{cc,h}'], { cwd: root });
+  const files = globSync(['bin/ktrace', 'src/**/*.ts', 'native/src/**/*.{cc,h}'], { cwd: root });
   const used = new Map();
   const families = new Map();
   for (const file of files) {

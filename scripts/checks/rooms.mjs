@@ -1,4 +1,4 @@
-/** Reads what the files of src/ import, types too, and holds it against one table. */
+/** Reads what the files of src/ import, types too, and what those of C include, and holds it against one table. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
@@ -24,9 +24,15 @@ const NEVER = [
   { room: 'client', imports: /^(native|kube)\//, why: 'it knows no informers and no addon' },
   { room: 'protocol', imports: /^(ws|node:net|node:https?)$/, why: 'it knows messages, not sockets' },
 ];
+/** Folders of C, the lowest first: each includes itself and lower ones. What is beside them includes them all. */
+const INCLUDING = {
+  bpf: ['base', 'packet', 'flow', 'hook'],
+  'native/src': ['util', 'btf', 'link', 'object'],
+};
+const INCLUDE = /^#include "([^"]+)"/gm;
 /** Files a folder, in src/ and what is beside it. */
 const MOST_FILES = 15;
-const BESIDE = ['test', 'bench', 'scripts'];
+const BESIDE = ['test', 'bench', 'scripts', 'bpf', 'native/src'];
 /** As `from '…'`, `import '…'` and `import('…')` name it. */
 const IMPORT = /^(?:import|export)\b[^;'"]*?\bfrom '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm;
 
@@ -47,16 +53,17 @@ export async function checkRooms(root) {
       ...strangers(files),
       ...files.flatMap((file) => imports.get(file).flatMap((target) => breaches(file, target))),
       ...[...circles(imports), ...circles(folders)].map((circle) => `a circle of imports: ${circle.join(' > ')}`),
+      ...Object.entries(INCLUDING).flatMap(([top, folders]) => includes(root, top, folders)),
       ...crowded([...files.map((file) => `src/${file}`), ...beside]),
     ],
   };
 }
 
-/** The TypeScript and JavaScript files under a folder, relative to it; none where it is not there. */
+/** The files of TypeScript, JavaScript and C under a folder, relative to it; none where it is not there. */
 function sourcesOf(folder) {
   if (!existsSync(folder)) return [];
   return readdirSync(folder, { recursive: true })
-    .filter((path) => /\.m?[jt]s$/.test(path))
+    .filter((path) => /\.(m?[jt]s|c|cc|h)$/.test(path))
     .sort();
 }
 
@@ -88,6 +95,18 @@ function breaches(file, target) {
 function heightOf(room, [folder]) {
   const folders = WITHIN[room] ?? [];
   return folders.includes(folder) ? folders.indexOf(folder) : folders.length;
+}
+
+/** What is included by its folder and name, and from above. */
+function includes(root, top, folders) {
+  return sourcesOf(join(root, top)).flatMap((file) => {
+    const own = file.includes('/') ? folders.indexOf(dirname(file)) : folders.length;
+    if (own < 0) return [`${top}/${dirname(file)} is no folder of scripts/checks/rooms.mjs`];
+    return [...readFileSync(join(root, top, file), 'utf8').matchAll(INCLUDE)].flatMap(([, target]) => {
+      const height = folders.indexOf(dirname(target));
+      return height < 0 || height > own ? [`${top}/${file} includes ${target}: ${top} includes lower folders alone`] : [];
+    });
+  });
 }
 
 function crowded(files) {

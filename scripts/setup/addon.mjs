@@ -12,7 +12,7 @@ export async function buildAddon(root) {
     'native/src',
     'native/binding.gyp',
     'native/build.sh',
-    'bpf/event.h',
+    'bpf/base/event.h',
     'package-lock.json',
   ]);
   if (BUILT.every((file) => existsSync(join(root, file))) && (await isStamped(stamp, value))) return;

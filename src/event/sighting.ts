@@ -1,5 +1,5 @@
 /**
- * A sighting: one packet seen at one kernel hook, as decoded from `struct ktrace_sighting` (bpf/event.h).
+ * A sighting: one packet seen at one kernel hook, as decoded from `struct ktrace_sighting` (bpf/base/event.h).
  * 64-bit kernel values are bigint. Addresses are canonical text.
  */
 

@@ -113,7 +113,7 @@ function isMakingOf({ sent, timeNs, proto, ipId, tuple }: Sighting, error: Sight
   const { icmp, quoted, conntrack } = error;
   if (sent === undefined || icmp === undefined || quoted === undefined) return false;
   if (sent.type !== icmp.type || sent.code !== icmp.code || proto !== quoted.proto) return false;
-  // The record of an error has the hash of the quoted packet's IP id, see parse_quoted in bpf/parse.h.
+  // The record of an error has the hash of the quoted packet's IP id, see parse_quoted in bpf/packet/parse.h.
   if (Math.imul(ipId, 0x9e3779b1) >>> 0 !== error.payloadHash) return false;
   const sinceNs = error.timeNs - timeNs;
   if (sinceNs < 0n || sinceNs > WITHIN_NS) return false;

@@ -54,6 +54,21 @@ test('an import of a room beside or above is found, however it is written', asyn
   assert.deepEqual(outside, ['src/cli/a.ts imports ../test/support/x.ts: src/cli imports lower floors alone']);
 });
 
+test('an include of a folder above, of none, and a folder that is in no table are found', async () => {
+  const problems = await problemsOf({
+    '../bpf/ktrace.bpf.c': '#include <linux/bpf.h>\n#include "hook/a.h"\n',
+    '../bpf/hook/a.h': '#include "hook/b.h"\n#include "base/c.h"\n',
+    '../bpf/base/c.h': '#include "packet/d.h"\n',
+    '../native/src/link/e.cc': '#include "e.h"\n',
+    '../native/src/new/f.h': '',
+  });
+  assert.deepEqual(problems, [
+    'bpf/base/c.h includes packet/d.h: bpf includes lower folders alone',
+    'native/src/link/e.cc includes e.h: native/src includes lower folders alone',
+    'native/src/new is no folder of scripts/checks/rooms.mjs',
+  ]);
+});
+
 test('lower floors, packages and a room’s own files may be imported', async () => {
   const problems = await problemsOf({
     'util/b.ts': 'export const b = 1;\n',

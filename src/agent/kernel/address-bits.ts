@@ -2,7 +2,7 @@ import { addressBytes, addressText, isLocalScope } from '../../util/address.ts';
 
 const BITS = 65_536;
 
-/** An empty `target_bits` (bpf/maps.h): one bit for each hash of an address. The kernel's set of ports has as many. */
+/** An empty `target_bits` (bpf/base/maps.h): one bit for each hash of an address. The kernel's set of ports has as many. */
 export function emptyBits(): Uint8Array {
   return new Uint8Array(BITS / 8);
 }
@@ -50,7 +50,7 @@ export function addressOf(ip: string): KnownAddress {
   return address;
 }
 
-/** The bit of 16 address bytes; the same hash as `has_bit` in bpf/match.h. */
+/** The bit of 16 address bytes; the same hash as `has_bit` in bpf/hook/match.h. */
 export function bitOf(address: Uint8Array): number {
   const view = new DataView(address.buffer, address.byteOffset, 16);
   const sum =

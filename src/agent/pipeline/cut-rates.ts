@@ -10,7 +10,7 @@ export interface Cut {
   count: number;
 }
 
-/** What the kernel cut of whom, as differences between two readings of its map of rates (bpf/rate.h). */
+/** What the kernel cut of whom, as differences between two readings of its map of rates (bpf/flow/rate.h). */
 export class CutRates {
   #last = new Map<string, bigint>();
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { addressOf, bitOf, emptyBits, setBit } from '../../../src/agent/kernel/address-bits.ts';
 import { fc } from '../../support/fast-check.ts';
 
-/** `has_bit` of bpf/match.h, in big integers: the words as they are loaded on a little-endian machine. */
+/** `has_bit` of bpf/hook/match.h, in big integers: the words as they are loaded on a little-endian machine. */
 function kernelBit(address: Uint8Array): number {
   const view = new DataView(address.buffer, address.byteOffset, 16);
   const word = (n: number) => BigInt(view.getUint32(n * 4, true));

@@ -113,7 +113,7 @@ test('a larger flow table is shared as the one that the object has', () => {
       [262_144, 16_384, 65_536],
     ],
   );
-  const maps = readFileSync(new URL('../../../bpf/maps.h', import.meta.url), 'utf8');
+  const maps = readFileSync(new URL('../../../bpf/base/maps.h', import.meta.url), 'utf8');
   assert.deepEqual(
     shares.map((name) => Number(new RegExp(`${name} = (\\d+);`).exec(maps)?.[1])),
     [4096, 16_384],

@@ -10,7 +10,7 @@ const NF_CONNTRACK: Part = { name: 'nf_conntrack', marker: 'nf_conntrack_in' };
 const NF_NAT: Part = { name: 'nf_nat', marker: 'nf_nat_setup_info' };
 const IPV6: Part = { name: 'ipv6', marker: 'ipv6_rcv' };
 
-/** One of the kernel's functions that is traced, and the arguments that its program needs (bpf/probe.h). */
+/** One of the kernel's functions that is traced, and the arguments that its program needs (bpf/hook/probe.h). */
 export interface Probe {
   /** As doctor names it; the programs are `fentry_NAME` and `kprobe_NAME` with underscores. */
   name: string;

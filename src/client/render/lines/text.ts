@@ -129,7 +129,7 @@ function flowText(event: FlowEvent, detail: Detail, paint: Palette, timestamps?:
   return paint.dim(words.join(' '));
 }
 
-/** When a packet that is only counted was last seen is known by ticks of the kernel (bpf/ticks.h): of what was shorter than two, not how long it was. */
+/** When a packet that is only counted was last seen is known by ticks of the kernel (bpf/base/ticks.h): of what was shorter than two, not how long it was. */
 const TWO_TICKS_US = 20_000;
 
 /** What became of a conversation: `flow closed: 10/9 packets, 1.2kB/34.0kB in 10.2s`. */

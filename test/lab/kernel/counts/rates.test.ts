@@ -21,7 +21,7 @@ const FLOOD = 20_000;
 const NO_END = 100_000_000;
 const TALKS = 80;
 const POD_RATE = 2000;
-/** `cfg_flows_of_pod` in bpf/maps.h. */
+/** `cfg_flows_of_pod` in bpf/base/maps.h. */
 const SHARE = 4096;
 /** So few that a flood fills what one pod's interface may have of it. */
 const FLOW_ENTRIES = 16_384;

@@ -1,0 +1,208 @@
+#include "object/ring-reader.h"
+
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "object/bpf-object.h"
+#include "util/errors.h"
+#include "util/libbpf-log.h"
+#include "btf/state.h"
+
+namespace ktrace
+{
+namespace
+{
+
+constexpr size_t kPrefixBytes = 8;
+constexpr int kBatchIsFull = -EXFULL;
+
+// Reports the kernel's wake-ups and nothing else. A level-triggered watch, as ring_buffer__epoll_fd gives, would after each wake-up ask
+// again whether there is anything to read, so under load records would come a few at a time instead of at the timer's pace.
+int WatchWakeups(int map_fd)
+{
+	const int fd = epoll_create1(EPOLL_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	epoll_event event = {};
+	event.events = EPOLLIN | EPOLLET;
+	if (epoll_ctl(fd, EPOLL_CTL_ADD, map_fd, &event) == 0)
+		return fd;
+	const int err = -errno;
+	close(fd);
+	return err;
+}
+
+} // namespace
+
+Napi::Function RingReader::Define(Napi::Env env)
+{
+	return DefineClass(env, "RingReader",
+			   {
+				   InstanceMethod<&RingReader::Drain>("drain"),
+				   InstanceMethod<&RingReader::Stats>("stats"),
+				   InstanceMethod<&RingReader::Close>("close"),
+			   });
+}
+
+RingReader::RingReader(const Napi::CallbackInfo &info) : ObjectWrap(info)
+{
+	const Napi::Object holder = info[0].As<Napi::Object>();
+	const std::string name = info[1].As<Napi::String>();
+	const uint32_t interval_ms = info[2].As<Napi::Number>().Uint32Value();
+	batch_limit_ = info[3].As<Napi::Number>().Uint32Value();
+	if (!holder.InstanceOf(StateOf(Env()).bpf_object.Value())) {
+		ThrowErrno(Env(), EINVAL, "read ring " + name + " of something that is no BPF object");
+		return;
+	}
+	BpfObject *object = BpfObject::Unwrap(holder);
+	const bpf_map *map = object == nullptr ? nullptr : object->FindMap(name);
+	if (map == nullptr)
+		return;
+	LibbpfLog log;
+	map_fd_ = fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 0);
+	ring_ = ring_buffer__new(map_fd_, Take, this, nullptr);
+	if (ring_ == nullptr) {
+		ThrowErrno(Env(), errno, "read ring " + name, log.LastLines());
+		return;
+	}
+	turn_limit_ = bpf_map__max_entries(map);
+	wakeup_fd_ = WatchWakeups(map_fd_);
+	if (wakeup_fd_ < 0) {
+		ThrowErrno(Env(), wakeup_fd_, "watch ring " + name);
+		return;
+	}
+	watch_ = LoopWatch::Start(Env(), this, wakeup_fd_, interval_ms, info[4].As<Napi::Boolean>());
+	if (watch_ == nullptr)
+		return;
+	object_ = Napi::Persistent(holder);
+	on_records_ = std::make_unique<Callback>(info[5].As<Napi::Function>(), "ktrace.RingReader");
+	// It reads until it is closed, whether or not anybody still holds it.
+	Ref();
+}
+
+RingReader::~RingReader()
+{
+	if (watch_ != nullptr)
+		watch_->Close();
+	ring_buffer__free(ring_);
+	if (map_fd_ >= 0)
+		close(map_fd_);
+}
+
+Napi::Value RingReader::Drain(const Napi::CallbackInfo &)
+{
+	if (ring_ == nullptr) {
+		ThrowCode(Env(), "KTRACE_E_CLOSED", "drain a ring", "This ring reader is closed");
+		return {};
+	}
+	Consume(true);
+	return {};
+}
+
+Napi::Value RingReader::Stats(const Napi::CallbackInfo &)
+{
+	Napi::Object result = Napi::Object::New(Env());
+	result.Set("records", Napi::Number::New(Env(), records_));
+	result.Set("bytes", Napi::Number::New(Env(), bytes_));
+	result.Set("calls", Napi::Number::New(Env(), calls_));
+	result.Set("wakeups", Napi::Number::New(Env(), wakeups_));
+	return result;
+}
+
+Napi::Value RingReader::Close(const Napi::CallbackInfo &)
+{
+	if (ring_ == nullptr)
+		return {};
+	Stop();
+	object_.Reset();
+	on_records_.reset();
+	Unref();
+	return {};
+}
+
+void RingReader::OnTimer()
+{
+	Consume(false);
+}
+
+void RingReader::OnReadable()
+{
+	epoll_event event;
+	// Taking the event is what re-arms the edge.
+	epoll_wait(wakeup_fd_, &event, 1, 0);
+	wakeups_++;
+	Consume(false);
+}
+
+void RingReader::OnTeardown()
+{
+	watch_ = nullptr;
+	Stop();
+}
+
+int RingReader::Take(void *context, void *record, size_t length)
+{
+	auto *reader = static_cast<RingReader *>(context);
+	std::vector<uint8_t> &batch = reader->batch_;
+	const size_t before = batch.size();
+	const size_t padded = (length + 7) / 8 * 8;
+	const bool overflows = before > 0 && before + kPrefixBytes + padded > reader->batch_limit_;
+	const uint32_t prefix[2] = { static_cast<uint32_t>(length), 0 };
+	batch.resize(before + kPrefixBytes + padded);
+	memcpy(&batch[before], prefix, kPrefixBytes);
+	memcpy(&batch[before + kPrefixBytes], record, length);
+	reader->records_++;
+	reader->bytes_ += static_cast<double>(length);
+	reader->ready_ = overflows ? before : batch.size();
+	return overflows ? kBatchIsFull : 0;
+}
+
+// JavaScript never runs inside libbpf's loop, so a callback may close this reader or its object, or drain again.
+void RingReader::Consume(bool all)
+{
+	const Napi::HandleScope scope(Env());
+	const Napi::Object self = Value();
+	size_t taken = 0;
+	bool more = true;
+	while (more && ring_ != nullptr && taken < (all ? turn_limit_ : 1)) {
+		more = ring_buffer__consume(ring_) == kBatchIsFull;
+		if (!more)
+			ready_ = batch_.size();
+		taken += ready_;
+		Deliver();
+	}
+	// The rest, and what a fast kernel side added meanwhile, waits for the loop's other work first.
+	if (more && watch_ != nullptr)
+		watch_->Hurry();
+}
+
+void RingReader::Deliver()
+{
+	if (ready_ == 0)
+		return;
+	const Napi::HandleScope scope(Env());
+	napi_value records = nullptr;
+	napi_create_buffer_copy(Env(), ready_, batch_.data(), nullptr, &records);
+	batch_.erase(batch_.begin(), batch_.begin() + static_cast<ptrdiff_t>(ready_));
+	ready_ = 0;
+	calls_++;
+	on_records_->Call(Env(), records);
+}
+
+void RingReader::Stop()
+{
+	if (watch_ != nullptr)
+		watch_->Close();
+	watch_ = nullptr;
+	ring_buffer__free(ring_);
+	ring_ = nullptr;
+	close(map_fd_);
+	map_fd_ = -1;
+}
+
+} // namespace ktrace

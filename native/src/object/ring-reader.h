@@ -1,0 +1,61 @@
+// Reads one BPF ring buffer on Node's loop.
+#pragma once
+
+#include <bpf/libbpf.h>
+#include <napi.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "util/callback.h"
+#include "util/loop-watch.h"
+
+namespace ktrace
+{
+
+class RingReader : public Napi::ObjectWrap<RingReader>, private LoopWatch::Handler
+{
+public:
+	static Napi::Function Define(Napi::Env env);
+	// (object, map, intervalMs, batchBytes, unref, onRecords)
+	explicit RingReader(const Napi::CallbackInfo &info);
+	~RingReader() override;
+
+private:
+	Napi::Value Drain(const Napi::CallbackInfo &info);
+	Napi::Value Stats(const Napi::CallbackInfo &info);
+	Napi::Value Close(const Napi::CallbackInfo &info);
+
+	void OnTimer() override;
+	void OnReadable() override;
+	void OnTeardown() override;
+
+	static int Take(void *reader, void *record, size_t length);
+	// One batch, or as much as the ring holds.
+	void Consume(bool all);
+	void Deliver();
+	void Stop();
+
+	ring_buffer *ring_ = nullptr;
+	// Of our own, so that what the ring still holds can be read after its object was closed.
+	int map_fd_ = -1;
+	int wakeup_fd_ = -1;
+	LoopWatch *watch_ = nullptr;
+	// An object with a living reader is in use: it must not be collected, which would detach its programs.
+	Napi::ObjectReference object_;
+	std::unique_ptr<Callback> on_records_;
+
+	size_t batch_limit_ = 0;
+	size_t turn_limit_ = 0;
+	std::vector<uint8_t> batch_;
+	// How much of batch_ goes out: a record that made it too large stays for the next.
+	size_t ready_ = 0;
+
+	double records_ = 0;
+	double bytes_ = 0;
+	double calls_ = 0;
+	double wakeups_ = 0;
+};
+
+} // namespace ktrace
