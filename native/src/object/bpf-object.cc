@@ -2,6 +2,7 @@
 
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -171,6 +172,44 @@ Napi::Value BpfObject::IsAttached(const Napi::CallbackInfo &info)
 	return Napi::Boolean::New(Env(), is_attached == 1);
 }
 
+namespace
+{
+
+struct Run {
+	int fd;
+	bpf_test_run_opts *options;
+	int err;
+};
+
+void *RunInThread(void *argument)
+{
+	Run *run = static_cast<Run *>(argument);
+	run->err = bpf_prog_test_run_opts(run->fd, run->options);
+	return nullptr;
+}
+
+/*
+ * The kernel ends a run of several repetitions with EINTR when a signal is pending for its thread (bpf_test_timer_continue, 6.18), and does not say how
+ * many it did. A blocked signal is not pending, and comes later. What io_uring has to do is (TWA_SIGNAL), and cannot be blocked; it comes to the thread
+ * that owns the ring, as those of libuv's loops do, so this is another.
+ */
+int RunUninterrupted(int fd, bpf_test_run_opts *options)
+{
+	Run run = { fd, options, 0 };
+	pthread_t thread;
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	const int refusal = pthread_create(&thread, nullptr, RunInThread, &run);
+	pthread_sigmask(SIG_SETMASK, &before, nullptr);
+	if (refusal != 0)
+		return -refusal;
+	pthread_join(thread, nullptr);
+	return run.err;
+}
+
+} // namespace
+
 Napi::Value BpfObject::TestRun(const Napi::CallbackInfo &info)
 {
 	if (!Opened())
@@ -191,13 +230,8 @@ Napi::Value BpfObject::TestRun(const Napi::CallbackInfo &info)
 		options.ctx_in = &context;
 		options.ctx_size_in = sizeof context;
 	}
-	// The kernel ends a run of several repetitions with EINTR when a signal is pending for this thread
-	// (bpf_test_timer_continue, 6.18), and does not say how many it did. A blocked signal is not pending, and comes later.
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	const int err = bpf_prog_test_run_opts(bpf_program__fd(program), &options);
-	pthread_sigmask(SIG_SETMASK, &before, nullptr);
+	const int fd = bpf_program__fd(program);
+	const int err = options.repeat > 1 ? RunUninterrupted(fd, &options) : bpf_prog_test_run_opts(fd, &options);
 	if (err != 0) {
 		ThrowErrno(Env(), err, "test run of " + name);
 		return {};
