@@ -40,13 +40,16 @@ static __always_inline void capture(const struct source *source, const struct pa
 }
 
 /*
- * The reader runs by a timer. It is woken when the ring's fill passes a mark, and again only when it has read all that was there when it was woken: a
- * wake-up costs more than the rest of the program, so a reader that cannot keep up must not be woken for every record. Of several CPUs one wakes it.
+ * The reader runs by a timer, until it has found nothing for a while. It is woken when it rests; and when the ring's fill passes a mark, then again only
+ * when it has read all that was there when it was woken: a wake-up costs more than the rest of the program, so a reader that cannot keep up must not be
+ * woken for every record. Of several CPUs one wakes it.
  */
 static __always_inline bool must_wake(void)
 {
 	__u64 woken = woken_at;
 
+	if (reader_rests && __sync_val_compare_and_swap(&reader_rests, 1, 0) == 1)
+		return true;
 	if (bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA) < cfg_wake_bytes)
 		return false;
 	if (bpf_ringbuf_query(&sightings, BPF_RB_CONS_POS) < woken)

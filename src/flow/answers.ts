@@ -80,6 +80,12 @@ export class AnswerTracker {
     this.#expire('query', nowMs, ({ packet }) => this.#repliesTo(packet) === 0);
   }
 
+  /** Pings that wait for their answer, or whose answer came first. */
+  get pings(): number {
+    const { asked, ended } = this.#waiting.echo;
+    return asked.size + ended.size;
+  }
+
   /** Forgets all questions: the followers that got them have left, and later ones are not told of them. */
   clear(): void {
     for (const { asked, ended } of Object.values(this.#waiting)) {

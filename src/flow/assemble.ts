@@ -146,6 +146,11 @@ export class Assembler {
     for (const packet of this.#open) this.#tell(packet);
   }
 
+  /** Packets that are not emitted yet. */
+  get openPackets(): number {
+    return this.#open.size;
+  }
+
   get held(): number {
     return this.#open.size + this.#waiting.size + this.#ended.size;
   }

@@ -60,12 +60,13 @@ function candidates(): string[] {
 function wrapAddon(addon: RawAddon): NativeModule {
   return {
     openObject: (path, options) => openObject(addon, path, options),
-    readRing(object, map, { intervalMs, batchBytes = DEFAULT_BATCH_BYTES, unref = false }, onRecords) {
+    readRing(object, map, { intervalMs, batchBytes = DEFAULT_BATCH_BYTES, unref = false, restsIn }, onRecords) {
       checkText('map', map);
       checkInteger('intervalMs', intervalMs, 1);
       checkInteger('batchBytes', batchBytes, 1, MAX_BATCH_BYTES);
+      if (restsIn !== undefined) checkText('restsIn', restsIn);
       checkFunction('onRecords', onRecords);
-      return new addon.RingReader(rawObject(object), map, intervalMs, batchBytes, unref, onRecords);
+      return new addon.RingReader(rawObject(object), map, intervalMs, batchBytes, unref, restsIn ?? '', onRecords);
     },
     watchLinks(onChange) {
       checkFunction('onChange', onChange);

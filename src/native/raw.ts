@@ -9,6 +9,8 @@ export interface RawAddon {
     intervalMs: number,
     batchBytes: number,
     unref: boolean,
+    /** Empty: never. */
+    restsIn: string,
     onRecords: (records: Buffer) => void,
   ) => RingReader;
   LinkWatcher: new (onChange: (change: LinkChange) => void) => LinkWatcher;

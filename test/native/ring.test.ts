@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { loadNative } from '../../src/native/load.ts';
 import type { BpfObject } from '../../src/native/types.ts';
 import { until } from '../support/until.ts';
@@ -92,6 +93,31 @@ describe('a ring reader', { skip: cannot }, () => {
     assert.equal(read, 2000, 'drained at once');
   });
 
+  it('rests where there is nothing to read, until the kernel wakes it, and reads by its timer again then', async (t) => {
+    restart();
+    let read = 0;
+    const options = { intervalMs: 20, restsIn: 'rests' };
+    const reader = native.readRing(object, 'records', options, (records) => {
+      read += numbersOf(records).length;
+    });
+    t.after(() => reader.close());
+    const rests = () => object.getGlobal('rests').readUInt32LE() === 1;
+    for (const time of [1, 2]) {
+      await until('it says that it rests', rests);
+      // Its timer has one more reading.
+      await delay(50);
+      object.testRun('emit_quietly', frame);
+      await delay(50);
+      assert.equal(read, 3 * (time - 1), 'nobody has woken it');
+      object.testRun('emit_to_resting', frame);
+      assert.equal(rests(), false);
+      await until('it is woken', () => read === 3 * time - 1);
+      object.testRun('emit_to_resting', frame);
+      await until('its timer reads', () => read === 3 * time);
+      assert.equal(reader.stats().wakeups, time);
+    }
+  });
+
   it('gives a record larger than a batch alone', (t) => {
     const sizes: number[] = [];
     const reader = native.readRing(object, 'records', { intervalMs: 1000, batchBytes: 1 }, (records) => {
@@ -107,5 +133,7 @@ describe('a ring reader', { skip: cannot }, () => {
     assert.throws(() => native.readRing(object, 'numbers', { intervalMs: 5 }, () => {}), { op: 'read ring numbers' });
     assert.throws(() => native.readRing({} as BpfObject, 'records', { intervalMs: 5 }, () => {}), TypeError);
     assert.throws(() => native.readRing(object, 'records', { intervalMs: 0 }, () => {}), { code: 'KTRACE_E_ARGUMENT' });
+    const unheard = { intervalMs: 5, restsIn: 'unheard_of' };
+    assert.throws(() => native.readRing(object, 'records', unheard, () => {}), { op: 'find variable unheard_of' });
   });
 });

@@ -87,6 +87,14 @@ uint8_t *BpfObject::Address(const Variable &variable)
 	return variable.offset + variable.size > mapped.bytes ? nullptr : mapped.memory + variable.offset;
 }
 
+uint32_t *BpfObject::FindWord(const std::string &name)
+{
+	Variable variable;
+	if (object_ == nullptr || !FindVariable(name, &variable) || variable.size != sizeof(uint32_t))
+		return nullptr;
+	return reinterpret_cast<uint32_t *>(Address(variable));
+}
+
 Napi::Value BpfObject::SetGlobal(const Napi::CallbackInfo &info)
 {
 	if (!Opened())

@@ -32,6 +32,8 @@ public:
 
 	// The map, or null with a JavaScript error thrown.
 	bpf_map *FindMap(const std::string &name);
+	// Where a variable of four bytes is that programs and user space both write; null where there is none, or the object is closed.
+	uint32_t *FindWord(const std::string &name);
 
 private:
 	// bpf-load.cc

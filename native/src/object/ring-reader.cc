@@ -20,6 +20,8 @@ namespace
 
 constexpr size_t kPrefixBytes = 8;
 constexpr int kBatchIsFull = -EXFULL;
+// The timer's readings that find nothing before the kernel is asked to wake the reader.
+constexpr int kQuietReadings = 4;
 
 // Reports the kernel's wake-ups and nothing else. A level-triggered watch, as ring_buffer__epoll_fd gives, would after each wake-up ask
 // again whether there is anything to read, so under load records would come a few at a time instead of at the timer's pace.
@@ -76,11 +78,16 @@ RingReader::RingReader(const Napi::CallbackInfo &info) : ObjectWrap(info)
 		ThrowErrno(Env(), wakeup_fd_, "watch ring " + name);
 		return;
 	}
+	rests_in_ = info[5].As<Napi::String>().Utf8Value();
+	if (!rests_in_.empty() && object->FindWord(rests_in_) == nullptr) {
+		ThrowErrno(Env(), ENOENT, "find variable " + rests_in_);
+		return;
+	}
 	watch_ = LoopWatch::Start(Env(), this, wakeup_fd_, interval_ms, info[4].As<Napi::Boolean>());
 	if (watch_ == nullptr)
 		return;
 	object_ = Napi::Persistent(holder);
-	on_records_ = std::make_unique<Callback>(info[5].As<Napi::Function>(), "ktrace.RingReader");
+	on_records_ = std::make_unique<Callback>(info[6].As<Napi::Function>(), "ktrace.RingReader");
 	// It reads until it is closed, whether or not anybody still holds it.
 	Ref();
 }
@@ -125,9 +132,31 @@ Napi::Value RingReader::Close(const Napi::CallbackInfo &)
 	return {};
 }
 
+/*
+ * The flag is set one reading before the timer stops: a program that looked at it before may put its record into the ring after the first of the two,
+ * and has not woken anybody.
+ */
 void RingReader::OnTimer()
 {
+	const double before = records_;
 	Consume(false);
+	quiet_readings_ = records_ == before ? quiet_readings_ + 1 : 0;
+	if (quiet_readings_ < kQuietReadings || watch_ == nullptr)
+		return;
+	const Napi::HandleScope scope(Env());
+	uint32_t *flag = RestFlag();
+	if (flag == nullptr)
+		return;
+	if (quiet_readings_ == kQuietReadings)
+		__atomic_store_n(flag, 1, __ATOMIC_SEQ_CST);
+	else
+		watch_->Pause();
+}
+
+uint32_t *RingReader::RestFlag()
+{
+	BpfObject *object = rests_in_.empty() ? nullptr : BpfObject::Unwrap(object_.Value());
+	return object == nullptr ? nullptr : object->FindWord(rests_in_);
 }
 
 void RingReader::OnReadable()
@@ -136,6 +165,8 @@ void RingReader::OnReadable()
 	// Taking the event is what re-arms the edge.
 	epoll_wait(wakeup_fd_, &event, 1, 0);
 	wakeups_++;
+	quiet_readings_ = 0;
+	watch_->Resume();
 	Consume(false);
 }
 

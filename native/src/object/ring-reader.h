@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "util/callback.h"
@@ -18,7 +19,7 @@ class RingReader : public Napi::ObjectWrap<RingReader>, private LoopWatch::Handl
 {
 public:
 	static Napi::Function Define(Napi::Env env);
-	// (object, map, intervalMs, batchBytes, unref, onRecords)
+	// (object, map, intervalMs, batchBytes, unref, restsIn, onRecords)
 	explicit RingReader(const Napi::CallbackInfo &info);
 	~RingReader() override;
 
@@ -35,6 +36,8 @@ private:
 	// One batch, or as much as the ring holds.
 	void Consume(bool all);
 	void Deliver();
+	// The variable that says that the reader rests; null where it never does.
+	uint32_t *RestFlag();
 	void Stop();
 
 	ring_buffer *ring_ = nullptr;
@@ -51,6 +54,10 @@ private:
 	std::vector<uint8_t> batch_;
 	// How much of batch_ goes out: a record that made it too large stays for the next.
 	size_t ready_ = 0;
+
+	// Name of the flag; empty: the timer runs all the time.
+	std::string rests_in_;
+	int quiet_readings_ = 0;
 
 	double records_ = 0;
 	double bytes_ = 0;

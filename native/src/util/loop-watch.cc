@@ -51,6 +51,19 @@ void LoopWatch::Hurry()
 	uv_timer_start(&timer_, HandleTimer, 0, interval_ms_);
 }
 
+void LoopWatch::Pause()
+{
+	if (!closing_)
+		uv_timer_stop(&timer_);
+}
+
+void LoopWatch::Resume()
+{
+	if (closing_ || interval_ms_ == 0 || uv_is_active(reinterpret_cast<uv_handle_t *>(&timer_)))
+		return;
+	uv_timer_start(&timer_, HandleTimer, interval_ms_, interval_ms_);
+}
+
 void LoopWatch::Close()
 {
 	handler_ = nullptr;

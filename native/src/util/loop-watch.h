@@ -31,6 +31,10 @@ public:
 
 	// Calls OnTimer in the next turn of the loop, ahead of its time.
 	void Hurry();
+	// The timer stands still until Resume or Hurry.
+	void Pause();
+	// The timer goes on at its pace, where it does not already.
+	void Resume();
 	// The handler hears nothing any more; the watch frees itself later.
 	void Close();
 

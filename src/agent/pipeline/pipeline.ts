@@ -32,8 +32,10 @@ import { KernelFilter } from './kernel-filter.ts';
 import { Losses } from './losses.ts';
 import { type Notice, Notices } from './notices.ts';
 
-/** The kernel ring is emptied this often, and at once when a quarter of it is full. */
+/** The kernel ring is emptied this often while there is something in it, and at once when there is again or when a quarter of it is full. */
 const RING_INTERVAL_MS = 15;
+/** Where no packet is open, what waits for an answer or to be forgotten is looked at this often. */
+const WAITING_INTERVAL_MS = 200;
 /** Read in one turn of the loop: some hundred sightings, which take a few milliseconds. */
 const RING_BATCH_BYTES = 256 * 1024;
 const COUNT_INTERVAL_MS = 2000;
@@ -90,6 +92,8 @@ export class Pipeline implements Feed {
   readonly #notices: Notices;
   #ring: RingReader | undefined;
   #timers: NodeJS.Timeout[] = [];
+  #ticking: NodeJS.Timeout | undefined;
+  #ticksFast = false;
   #offsetNs: bigint;
   readonly #losses: Losses;
   readonly #kernelFilter: KernelFilter;
@@ -289,7 +293,7 @@ export class Pipeline implements Feed {
     const ring = native.readRing(
       tracer.object,
       'sightings',
-      { intervalMs: RING_INTERVAL_MS, batchBytes: RING_BATCH_BYTES },
+      { intervalMs: RING_INTERVAL_MS, batchBytes: RING_BATCH_BYTES, restsIn: 'reader_rests' },
       this.guard.wrap('batch', (batch: Buffer) => this.#onBatch(batch)),
     );
     try {
@@ -301,7 +305,6 @@ export class Pipeline implements Feed {
     }
     this.#ring = ring;
     this.#timers = [
-      setInterval(() => this.#tick(), RING_INTERVAL_MS),
       setInterval(() => this.#count(), COUNT_INTERVAL_MS),
       setInterval(
         this.guard.wrap('clock', () => {
@@ -317,6 +320,8 @@ export class Pipeline implements Feed {
     if (ring === undefined) return;
     this.#ring = undefined;
     for (const timer of this.#timers) clearInterval(timer);
+    clearTimeout(this.#ticking);
+    this.#ticksFast = false;
     const { tracer, interfaces } = this.#options;
     // Each step on its own: one that fails must not keep the others from being done.
     const steps: (() => void)[] = [
@@ -365,12 +370,23 @@ export class Pipeline implements Feed {
     this.#batchMs = performance.now();
     const { malformed } = decodeBatch(batch, this.#add);
     this.malformed += malformed;
+    if (!this.#ticksFast) this.#tickLater();
   }
 
   #tick(): void {
     const nowMs = performance.now();
     this.guard.run('packets', () => this.assembler.tick(nowMs));
     this.guard.run('answers', () => this.answers.tick(nowMs));
+    this.#tickLater();
+  }
+
+  /** An agent that has nothing to do sleeps: what runs on its node pays for each time that it wakes. */
+  #tickLater(): void {
+    clearTimeout(this.#ticking);
+    this.#ticksFast = this.assembler.openPackets > 0;
+    const waits = this.#ticksFast || this.assembler.held + this.answers.pings > 0;
+    const ms = this.#ticksFast ? RING_INTERVAL_MS : WAITING_INTERVAL_MS;
+    this.#ticking = waits ? setTimeout(() => this.#tick(), ms) : undefined;
   }
 
   /** Each step on its own: one that fails must not keep the others from being done. */
@@ -385,6 +401,8 @@ export class Pipeline implements Feed {
       this.#options.interfaces.retryFailed();
       this.#tellInterfaces();
     });
+    // It reads by itself; this bounds how late a record would be that has woken nobody.
+    guard.run('ring', () => this.#ring?.drain());
     guard.run('reattach', () => this.#reattach());
     guard.run('ticks', () => this.#options.tracer.readTicks());
     guard.run('flow table', () => this.#countFlows());

@@ -13,6 +13,7 @@ struct config {
 const volatile __u32 cfg_layout_version = 7;
 const volatile struct config cfg_pair = {1, 2};
 __u64 seen;
+__u32 rests;
 __u32 last_ifindex;
 __u64 switched = 5;
 __u8 bits[4096];
@@ -103,6 +104,16 @@ SEC("tc")
 int emit_urgently(struct __sk_buff *skb)
 {
 	return emit(BPF_RB_FORCE_WAKEUP);
+}
+
+/* Wakes a reader that rests, once. */
+SEC("tc")
+int emit_to_resting(struct __sk_buff *skb)
+{
+	__u64 flags = rests ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+
+	rests = 0;
+	return emit(flags);
 }
 
 SEC("tp_btf/sys_enter")
