@@ -15,7 +15,7 @@
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
-/* One flow gets this part of its pod's rate, and so do flows that are new. */
+/* One flow gets this part of its pod's rate, and so do flows that are new, and drops: of a thousand a second the next says nothing new. */
 #define RATE_PART 4
 /* Where packets of many pods pass, the bound is wider: who came in over a pod's interface was held to its rate there already. */
 #define RATE_LATER 4
@@ -175,10 +175,9 @@ static __always_inline bool takes_of_all(const struct ktrace_sighting *s, struct
 					 bool is_every)
 {
 	__u64 part_ns = interval_ns * RATE_PART, now_ns = s->time_ns;
-	bool is_of_flow =
-		scratch->cut.key.rate_class != KTRACE_RATE_DROP && scratch->cut.key.rate_class != KTRACE_RATE_STACK;
+	bool has_part = scratch->cut.key.rate_class != KTRACE_RATE_STACK;
 
-	if (!is_every && is_of_flow &&
+	if (!is_every && has_part &&
 	    !(place ? take_of_flow(&place->told_due, now_ns, part_ns) : take(&rate->new_due_ns, now_ns, part_ns)))
 		return false;
 	return take(&rate->due_ns, now_ns, interval_ns);
