@@ -34,6 +34,8 @@ import { type Notice, Notices } from './notices.ts';
 
 /** The kernel ring is emptied this often while there is something in it, and at once when there is again or when a quarter of it is full. */
 const RING_INTERVAL_MS = 15;
+/** Open packets are looked at so long after the first of them was read, and then as often as the ring is. */
+const FIRST_LOOK_MS = 8;
 /** Where no packet is open, what waits for an answer or to be forgotten is looked at this often. */
 const WAITING_INTERVAL_MS = 200;
 /** Read in one turn of the loop: some hundred sightings, which take a few milliseconds. */
@@ -370,22 +372,22 @@ export class Pipeline implements Feed {
     this.#batchMs = performance.now();
     const { malformed } = decodeBatch(batch, this.#add);
     this.malformed += malformed;
-    if (!this.#ticksFast) this.#tickLater();
+    if (!this.#ticksFast) this.#tickLater(FIRST_LOOK_MS);
   }
 
   #tick(): void {
     const nowMs = performance.now();
     this.guard.run('packets', () => this.assembler.tick(nowMs));
     this.guard.run('answers', () => this.answers.tick(nowMs));
-    this.#tickLater();
+    this.#tickLater(RING_INTERVAL_MS);
   }
 
   /** An agent that has nothing to do sleeps: what runs on its node pays for each time that it wakes. */
-  #tickLater(): void {
+  #tickLater(whenOpenMs: number): void {
     clearTimeout(this.#ticking);
     this.#ticksFast = this.assembler.openPackets > 0;
     const waits = this.#ticksFast || this.assembler.held + this.answers.pings > 0;
-    const ms = this.#ticksFast ? RING_INTERVAL_MS : WAITING_INTERVAL_MS;
+    const ms = this.#ticksFast ? whenOpenMs : WAITING_INTERVAL_MS;
     this.#ticking = waits ? setTimeout(() => this.#tick(), ms) : undefined;
   }
 
