@@ -7,7 +7,9 @@ import { ktraceCommand, ktraceEnvironment } from '../src/lab/agents.ts';
 import type { Lab } from '../src/lab/lab.ts';
 import { SOURCE } from './load.ts';
 import { end, inNamespace } from './processes.ts';
-import { agentPids, untilAttached } from './user-space/agents.ts';
+import { startEmpty } from './programs/empty.ts';
+import { agentPids, restartAgents, untilAttached } from './user-space/agents.ts';
+import { FOLLOWERS, followMany, followOne } from './user-space/followers.ts';
 
 /** A pod without traffic: to follow it attaches everything and matches nothing. */
 const SILENT = 'frontend-88237173-mzmjf';
@@ -33,15 +35,20 @@ export const CASES: readonly Case[] = [
     title: 'no tracer',
     start: async (lab) => ({ pids: agentPids(lab), told: () => undefined, stop: async () => {} }),
   },
+  { name: 'empty', title: 'a program that does nothing attached', start: (lab) => attachEmpty(lab) },
   { name: 'attached', title: 'attached, nothing matching', start: (lab) => follow(lab, [`pod/${SILENT}`]) },
-  { name: 'flows', title: 'follow one pod', start: (lab) => follow(lab, [`pod/${SOURCE}`]) },
+  { name: 'flows', title: 'follow one pod', start: (lab) => followOne(lab) },
+  { name: 'client', title: 'follow one pod, the client on the same cores', start: (lab) => follow(lab, [`pod/${SOURCE}`]) },
+  { name: 'followers', title: `${FOLLOWERS} followers of one pod`, start: (lab) => followMany(lab) },
   { name: 'packets', title: 'follow one pod --packets', start: (lab) => follow(lab, [`pod/${SOURCE}`, '--packets']) },
   { name: 'recording', title: 'recording all pods', start: (lab) => record(lab) },
   { name: 'tcpdump', title: 'tcpdump, same selection', start: (lab) => startTcpdump(lab) },
 ];
 
-/** For packets of the nodes themselves: one who follows a pod has nothing of them. */
-export const NODE_CASES: readonly Case[] = CASES.filter(({ name }) => ['none', 'attached'].includes(name));
+/** For a drop of others, and a tracepoint that fires for it. */
+export const DROP_CASES: readonly Case[] = CASES.filter(({ name }) => ['none', 'attached', 'tcpdump'].includes(name));
+/** For packets of others: one who follows a pod has nothing of them. */
+export const BYSTANDER_CASES: readonly Case[] = CASES.filter(({ name }) => ['none', 'empty', 'attached'].includes(name));
 
 /** Starts a follower as a user would, its JSON counted and thrown away; resolves once every agent has attached. */
 export async function follow(lab: Lab, args: readonly string[], onLine: (line: string) => void = () => {}): Promise<Watching> {
@@ -70,23 +77,28 @@ export async function follow(lab: Lab, args: readonly string[], onLine: (line: s
   };
 }
 
+/** What attaching alone costs, whatever the program does: where the agents attach on every node, while these attach nothing. */
+async function attachEmpty(lab: Lab): Promise<Watching> {
+  const all = await Promise.all(lab.nodes.map(({ name }) => startEmpty(lab, name)));
+  return {
+    pids: agentPids(lab),
+    told: () => undefined,
+    stop: async () => {
+      await Promise.all(all.map((empty) => empty.stop()));
+    },
+  };
+}
+
 /** All agents anew, recording into a folder on disk, and nobody follows. */
 async function record(lab: Lab): Promise<Watching> {
   const folder = mkdtempSync(join(tmpdir(), 'ktrace-bench-'));
-  const restart = (flagsOf: (node: string) => string[]): Promise<unknown> =>
-    Promise.all(
-      lab.nodes.map(async ({ name }) => {
-        await lab.stopAgent(name);
-        await lab.startAgent(name, ['--authorization', 'off', ...flagsOf(name)]);
-      }),
-    );
-  await restart((node) => ['--record', join(folder, node)]);
+  await restartAgents(lab, (node) => ['--record', join(folder, node)]);
   await untilAttached(lab, true);
   return {
     pids: agentPids(lab),
     told: () => undefined,
     stop: async () => {
-      await restart(() => []);
+      await restartAgents(lab, () => []);
       rmSync(folder, { recursive: true, force: true });
       await untilAttached(lab, false);
     },

@@ -7,8 +7,10 @@ import { end, inNamespace, startQuiet } from './processes.ts';
 export const SOURCE = 'frontend-88237173-jdfgg';
 /** … to this one on another node, through both bridges, the VXLAN devices and the uplinks. */
 export const TARGET = 'redis-master-343230949-2qrp7';
-const IPERF_PORT = 5201;
+export const LOAD_PORT = 5201;
 const REDIS_PORT = 6400;
+/** Beside the nodes and of none. */
+const WORLD_IP = '192.168.60.1';
 const UDP_PAYLOAD_BYTES = 64;
 const READY_MS = 10_000;
 
@@ -37,6 +39,9 @@ export function nodeToNode(lab: Lab): LoadEnds {
   return { from: `node/${from}`, to: `node/${to}`, ip };
 }
 
+/** What a pod says to the world: its node sends it under its own address. */
+export const POD_TO_WORLD: LoadEnds = { from: `pod/${SOURCE}`, to: 'switch', ip: WORLD_IP };
+
 /** Starts an iperf3 and a redis server at one end; the clients run at the other. */
 export async function startLoad(lab: Lab, { from, to, ip }: LoadEnds): Promise<Load> {
   const target = lab.namespace(to);
@@ -54,15 +59,15 @@ export async function startLoad(lab: Lab, { from, to, ip }: LoadEnds): Promise<L
     'no',
   ];
   const servers: ChildProcess[] = [
-    startQuiet(inNamespace(target, ['iperf3', '--server', '--bind', ip, '--port', String(IPERF_PORT)])),
+    startQuiet(inNamespace(target, ['iperf3', '--server', '--bind', ip, '--port', String(LOAD_PORT)])),
     startQuiet(inNamespace(target, [...redis, '--dir', '/tmp'])),
   ];
   const client = (argv: string[]) => lab.exec(from, argv);
   const iperf = async (seconds: number, more: string[]) => {
-    const argv = ['iperf3', '--client', ip, '--port', String(IPERF_PORT), '--time', String(seconds), '--json', ...more];
+    const argv = ['iperf3', '--client', ip, '--port', String(LOAD_PORT), '--time', String(seconds), '--json', ...more];
     return JSON.parse(await client(argv)) as IperfReport;
   };
-  await untilListening(lab, to, [IPERF_PORT, REDIS_PORT]);
+  await untilListening(lab, to, [LOAD_PORT, REDIS_PORT]);
   return {
     tcp: async (seconds) => (await iperf(seconds, [])).end.sum_received.bits_per_second,
     udp: async (seconds) => {
@@ -99,7 +104,8 @@ interface IperfReport {
   };
 }
 
-async function untilListening(lab: Lab, place: string, ports: number[]): Promise<void> {
+/** Until servers listen on these TCP ports of a place. */
+export async function untilListening(lab: Lab, place: string, ports: number[]): Promise<void> {
   const done = await waitFor(async () => {
     const sockets = await lab.exec(place, ['ss', '-Htln']);
     return ports.every((port) => sockets.includes(`:${port} `));

@@ -4,16 +4,20 @@ import { availableParallelism, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { labUp } from '../src/lab/up.ts';
 import { messageOf } from '../src/util/errors.ts';
-import { CASES, NODE_CASES } from './cases.ts';
+import { BYSTANDER_CASES, CASES, DROP_CASES } from './cases.ts';
 import { measureJudging } from './judging.ts';
-import { type Load, nodeToNode, podToPod, startLoad } from './load.ts';
-import { measureAttach } from './programs/attach.ts';
+import { type Load, type LoadEnds, nodeToNode, POD_TO_WORLD, podToPod, startLoad } from './load.ts';
+import { measureAttach, measureAttachMany } from './programs/attach.ts';
 import { measureFilterCost } from './programs/filter-cost.ts';
 import { measureProgramCost } from './programs/program-cost.ts';
 import { type Results, reportText, targetsOf } from './report.ts';
-import { measureThroughput } from './throughput.ts';
+import { type CaseResult, measureThroughput } from './throughput.ts';
+import { measureDropStorm } from './traffic/drop-storm.ts';
+import { measureNewFlows } from './traffic/new-flows.ts';
+import { AGENT_FLAGS } from './user-space/agents.ts';
 import { measureDelivery } from './user-space/delivery.ts';
 import { measureFilterChange } from './user-space/filter-change.ts';
+import { measureNewborn } from './user-space/newborn.ts';
 import { measurePipeline } from './user-space/pipeline.ts';
 import { measureResolving } from './user-space/resolve-again.ts';
 import { measureScale } from './user-space/scale.ts';
@@ -21,6 +25,10 @@ import { measureScale } from './user-space/scale.ts';
 const PARTS = [
   'cases',
   'node',
+  'world',
+  'drops',
+  'flows',
+  'newborn',
   'programs',
   'filters',
   'judging',
@@ -30,6 +38,13 @@ const PARTS = [
   'pipeline',
   'resolving',
   'scale',
+];
+
+/** As a DNS server has them, as a busy one, and more than a node's table of flows holds for long. */
+const NEW_FLOWS = [
+  { rate: 300, answers: true },
+  { rate: 1000, answers: true },
+  { rate: 12_000, answers: false },
 ];
 
 const { values } = parseArgs({
@@ -50,10 +65,13 @@ if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
 }
 
 const progress = (text: string) => void process.stderr.write(`bench: ${text}\n`);
-const results: Results = { kernel: release(), cores: availableParallelism(), isQuick };
-// Who may see what is asked of the API server at the start and now and then, never per packet: it is not what is measured.
-const agentFlags = ['--authorization', 'off'];
-const lab = await labUp({ name: `bench${process.pid}`, bound: true, traffic: false, agentFlags, progress });
+const results: Results = { kernel: release(), cores: availableParallelism(), isQuick, failed: [] };
+const failed = (text: string) => {
+  progress(text);
+  results.failed.push(text);
+  process.exitCode = 1;
+};
+const lab = await labUp({ name: `bench${process.pid}`, bound: true, traffic: false, agentFlags: AGENT_FLAGS, progress });
 const abort = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => abort.abort(new Error(`interrupted by ${signal}`)));
@@ -76,31 +94,45 @@ if (values.json !== undefined)
 
 async function measure(load: Load): Promise<void> {
   const seconds = isQuick ? 1 : 2;
+  /** A part that fails is told, and the others go on. */
   const run = async <T>(part: string, title: string, work: () => Promise<T>): Promise<T | undefined> => {
     if (!parts.includes(part)) return undefined;
     abort.signal.throwIfAborted();
     progress(title);
-    return work();
+    try {
+      return await work();
+    } catch (error) {
+      abort.signal.throwIfAborted();
+      failed(`${title}: ${messageOf(error)}`);
+      return undefined;
+    }
   };
   const set = <K extends keyof Results>(key: K, value: Results[K] | undefined) => {
     if (value !== undefined) results[key] = value;
   };
   set('attach', await run('attach', 'attaching', () => measureAttach(lab, { rounds: isQuick ? 3 : 9 })));
+  set('attachMany', await run('attach', 'attaching many', () => measureAttachMany(lab, { rounds: isQuick ? 3 : 9 })));
   set('delivery', await run('delivery', 'kernel to client', () => measureDelivery(lab, { pings: isQuick ? 200 : 1500 })));
   set('changing', await run('changing', 'changes of a filter', () => measureFilterChange(lab, { changes: isQuick ? 6 : 60 })));
-  const sideBySide = { rounds, seconds, requests: isQuick ? 3000 : 10_000, signal: abort.signal };
-  set('cases', await run('cases', 'side by side', () => measureThroughput(lab, load, { ...sideBySide, cases: CASES }, progress)));
-  set(
-    'node',
-    await run('node', 'the nodes’ own packets', async () => {
-      const ofNodes = await startLoad(lab, nodeToNode(lab));
-      try {
-        return await measureThroughput(lab, ofNodes, { ...sideBySide, cases: NODE_CASES }, progress);
-      } finally {
-        await ofNodes.close();
-      }
-    }),
-  );
+  const sideBySide = { rounds, seconds, requests: isQuick ? 3000 : 10_000, signal: abort.signal, progress, failed };
+  const ofOthers = async (ends: LoadEnds): Promise<CaseResult[]> => {
+    const theirs = await startLoad(lab, ends);
+    try {
+      return await measureThroughput(lab, theirs, { ...sideBySide, cases: BYSTANDER_CASES });
+    } finally {
+      await theirs.close();
+    }
+  };
+  set('cases', await run('cases', 'side by side', () => measureThroughput(lab, load, { ...sideBySide, cases: CASES })));
+  set('node', await run('node', 'the nodes\u2019 own packets', () => ofOthers(nodeToNode(lab))));
+  set('world', await run('world', 'another pod\u2019s packets to the world', () => ofOthers(POD_TO_WORLD)));
+  set('drops', await run('drops', 'a storm of drops', () => measureDropStorm(lab, { ...sideBySide, cases: DROP_CASES })));
+  for (const { rate, answers } of NEW_FLOWS) {
+    const title = `${rate} new conversations a second`;
+    const flows = await run('flows', title, () => measureNewFlows(lab, { rate, seconds: isQuick ? 3 : 10, answers }));
+    if (flows !== undefined) results.flows = [...(results.flows ?? []), flows];
+  }
+  set('newborn', await run('newborn', 'new pods', () => measureNewborn(lab, { pods: isQuick ? 3 : 9 })));
   set('programs', await run('programs', 'programs', () => measureProgramCost(lab, load, { rounds: isQuick ? 1 : 3, seconds })));
   set('filters', await run('filters', 'filters', async () => measureFilterCost({ rounds: isQuick ? 5 : 31 })));
   set('judging', await run('judging', 'filters in user space', async () => measureJudging({ rounds: isQuick ? 5 : 31 })));

@@ -1,8 +1,8 @@
 import type { Lab } from '../src/lab/lab.ts';
-import type { Case } from './cases.ts';
 import type { Load } from './load.ts';
 import { cpuSeconds, residentBytes } from './processes.ts';
-import { interleaved, ratios, type Spread, spread } from './stats.ts';
+import { measureSideBySide, type SideBySide } from './side-by-side.ts';
+import { ratios, type Spread, spread } from './stats.ts';
 import { agentPids } from './user-space/agents.ts';
 
 /** What one case came to over all rounds. `…Ratio` is over the first case, round by round; above 1 is more. */
@@ -34,48 +34,40 @@ interface Round {
   told: number | undefined;
 }
 
-/** The cases side by side, the first is what the others are held against: in each round every case once, in another order, each with its own start and end. */
+/** The cases side by side. A case of which no round came about together with the first case's is left out. */
 export async function measureThroughput(
   lab: Lab,
   load: Load,
-  options: { cases: readonly Case[]; rounds: number; seconds: number; requests: number; signal: AbortSignal },
-  progress: (text: string) => void,
+  options: SideBySide & { seconds: number; requests: number },
 ): Promise<CaseResult[]> {
-  const { cases } = options;
-  const rounds: Round[][] = cases.map(() => []);
-  for (let round = 0; round < options.rounds; round++) {
-    for (const at of interleaved(cases.length, round)) {
-      const { title, start } = cases[at] as Case;
-      options.signal.throwIfAborted();
-      progress(`round ${round + 1} of ${options.rounds}: ${title}`);
-      const watching = await start(lab);
-      try {
-        const told = watching.told();
-        const began = { cpu: cpuSeconds(watching.pids), ms: performance.now() };
-        const tcp = await load.tcp(options.seconds);
-        const udp = await load.udp(options.seconds);
-        const latency = await load.latency(options.requests);
-        const seconds = (performance.now() - began.ms) / 1000;
-        rounds[at]?.push({
-          tcp,
-          udp,
-          ...latency,
-          cpuPercent: ((cpuSeconds(watching.pids) - began.cpu) / seconds) * 100,
-          resident: Math.max(...agentPids(lab).map(residentBytes)),
-          told: told === undefined ? undefined : (watching.told() ?? 0) - told,
-        });
-      } finally {
-        await watching.stop();
-      }
-    }
-  }
-  return cases.map(({ name, title }, at) => resultOf(name, title, rounds[at] ?? [], rounds[0] ?? []));
+  const rounds = await measureSideBySide(lab, options, async (watching): Promise<Round> => {
+    const told = watching.told();
+    const began = { cpu: cpuSeconds(watching.pids), ms: performance.now() };
+    const tcp = await load.tcp(options.seconds);
+    const udp = await load.udp(options.seconds);
+    const latency = await load.latency(options.requests);
+    const seconds = (performance.now() - began.ms) / 1000;
+    return {
+      tcp,
+      udp,
+      ...latency,
+      cpuPercent: ((cpuSeconds(watching.pids) - began.cpu) / seconds) * 100,
+      resident: Math.max(...agentPids(lab).map(residentBytes)),
+      told: told === undefined ? undefined : (watching.told() ?? 0) - told,
+    };
+  });
+  return options.cases.flatMap(({ name, title }, at) => resultOf(name, title, rounds[at] ?? [], rounds[0] ?? []) ?? []);
 }
 
-function resultOf(name: string, title: string, rounds: Round[], baseline: Round[]): CaseResult {
-  const column = (of: Round[], key: 'tcp' | 'udp' | 'p50Us' | 'p99Us' | 'cpuPercent' | 'resident') =>
-    of.map((round) => round[key]);
-  const ratio = (key: 'tcp' | 'udp' | 'p50Us') => spread(ratios(column(rounds, key), column(baseline, key)));
+type Rounds = readonly (Round | undefined)[];
+
+function resultOf(name: string, title: string, all: Rounds, baseline: Rounds): CaseResult | undefined {
+  const rounds = all.filter((round) => round !== undefined);
+  type Key = 'tcp' | 'udp' | 'p50Us' | 'p99Us' | 'cpuPercent' | 'resident';
+  const inOrder = (of: Rounds, key: Key) => Array.from(of, (round) => round?.[key]);
+  const column = (of: readonly Round[], key: Key) => of.map((round) => round[key]);
+  if (ratios(inOrder(all, 'udp'), inOrder(baseline, 'udp')).length === 0) return undefined;
+  const ratio = (key: Key) => spread(ratios(inOrder(all, key), inOrder(baseline, key)));
   const told = rounds.flatMap((round) => round.told ?? []);
   return {
     name,

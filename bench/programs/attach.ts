@@ -1,10 +1,9 @@
-import { WebSocket } from 'ws';
-import { agentSocket } from '../../src/lab/agents.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { waitFor } from '../../src/lab/machine/wait.ts';
-import { STREAM_PATH, SUBPROTOCOL } from '../../src/protocol/constants.ts';
+import { SOURCE } from '../load.ts';
 import { type Spread, spread } from '../stats.ts';
 import { metric, untilAttached } from '../user-space/agents.ts';
+import { followRaw } from '../user-space/raw-follower.ts';
 
 /** From a subscription to everything being attached, where nothing was attached before. */
 export interface Attach {
@@ -12,41 +11,39 @@ export interface Attach {
   milliseconds: Spread;
 }
 
+const NODE = 'host1';
+/** In one command, so that a node with many pods stands in seconds. */
+const VETHS = Array.from({ length: 240 }, (_, at) => `veth${at.toString(16).padStart(8, '0')}`);
+
 /** Asks the agent of a node by its own socket, as a gate does; its answer comes when it has attached. */
 export async function measureAttach(lab: Lab, options: { rounds: number }): Promise<Attach> {
-  const node = 'host1';
   const milliseconds: number[] = [];
   let interfaces = 0;
   for (let round = 0; round < options.rounds; round++) {
     await untilAttached(lab, false);
-    const socket = new WebSocket(`ws+unix:${agentSocket(lab.directory, node)}:${STREAM_PATH}`, SUBPROTOCOL);
+    const follower = await followRaw(lab, NODE, { targets: [{ kind: 'all' }] });
     try {
-      await message(socket, 'hello');
-      const began = performance.now();
-      socket.send(JSON.stringify({ type: 'subscribe', targets: [{ kind: 'all' }] }));
-      await message(socket, 'subscribed');
-      milliseconds.push(performance.now() - began);
+      milliseconds.push(follower.subscribedMs);
       // The metrics are up to a second old.
-      interfaces = (await waitFor(async () => (await metric(lab, node, 'ktrace_attached_interfaces')) || undefined, 5000)) ?? 0;
+      interfaces = (await waitFor(async () => (await metric(lab, NODE, 'ktrace_attached_interfaces')) || undefined, 5000)) ?? 0;
       if (interfaces === 0) throw new Error('The agent answered, and nothing was attached');
     } finally {
-      socket.close(1000);
+      follower.close();
     }
   }
   await untilAttached(lab, false);
   return { interfaces, milliseconds: spread(milliseconds) };
 }
 
-function message(socket: WebSocket, type: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onMessage = (data: unknown) => {
-      const said = JSON.parse(String(data)) as { type: string; message?: string };
-      if (said.type === 'error') reject(new Error(`The agent refused: ${said.message}`));
-      if (said.type !== type) return;
-      socket.off('message', onMessage);
-      resolve();
-    };
-    socket.on('message', onMessage).once('error', reject);
-    socket.once('close', () => reject(new Error(`The agent closed before it said ${type}`)));
-  });
+/** The same on a node with the interfaces of so many pods more, whose other ends lie in one pod. */
+export async function measureAttachMany(lab: Lab, options: { rounds: number }): Promise<Attach> {
+  const links = (command: (name: string, at: number) => string) => `${VETHS.map(command).join('\n')}\n`;
+  const batch = (text: string) => lab.exec(`node/${NODE}`, ['ip', '-batch', '-'], text);
+  const peers = lab.namespace(`pod/${SOURCE}`);
+  await batch(links((name, at) => `link add ${name} up type veth peer name bench${at} netns ${peers}`));
+  try {
+    return await measureAttach(lab, options);
+  } finally {
+    await batch(links((name) => `link delete ${name}`));
+  }
 }

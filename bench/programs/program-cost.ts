@@ -1,12 +1,11 @@
-import { fileURLToPath } from 'node:url';
 import type { Lab } from '../../src/lab/lab.ts';
 import { loadNative } from '../../src/native/load.ts';
 import { CASES } from '../cases.ts';
 import type { Load } from '../load.ts';
-import { inNamespace, programsOf } from '../processes.ts';
+import { programsOf } from '../processes.ts';
 import { type Spread, spread } from '../stats.ts';
-import { startTalker } from '../talker.ts';
 import { agentPids } from '../user-space/agents.ts';
+import { startEmpty } from './empty.ts';
 
 /** What one program costs in one case, while 64-byte datagrams flow. The kernel's own measuring is part of every figure. */
 export interface ProgramCost {
@@ -38,7 +37,7 @@ export async function measureProgramCost(
     for (let round = 0; round < options.rounds; round++) {
       await sampleEmpty(lab, load, options.seconds, note);
       for (const { name, title, start } of CASES) {
-        if (name === 'none' || name === 'tcpdump') continue;
+        if (['none', 'empty', 'client', 'followers', 'tcpdump'].includes(name)) continue;
         const watching = await start(lab);
         try {
           const names = await programNames(lab);
@@ -66,17 +65,16 @@ type Note = (watching: string, program: string, runs: number, ns: number) => voi
 
 /** The empty program where the agents' programs are: on every interface of the source's node. */
 async function sampleEmpty(lab: Lab, load: Load, seconds: number, note: Note): Promise<void> {
-  const links = JSON.parse(await lab.exec('node/host1', ['ip', '-json', 'link'])) as { ifindex: number; ifname: string }[];
-  const indexes = links.filter(({ ifname }) => ifname !== 'lo').map(({ ifindex }) => String(ifindex));
-  const worker = fileURLToPath(new URL('./empty-worker.ts', import.meta.url));
-  const talker = startTalker(inNamespace(lab.namespace('node/host1'), [process.execPath, '--import', 'tsx', worker, ...indexes]));
-  const id = Number((await talker.line((line) => line.startsWith('attached '))).split(' ')[1]);
-  const read = () => programsOf(talker.pid ?? 0).get(id) ?? { runs: 0, ns: 0 };
-  const before = read();
-  await load.udp(seconds);
-  const after = read();
-  await talker.ended();
-  if (after.runs - before.runs >= MIN_RUNS) note('nothing', 'ktrace_empty', after.runs - before.runs, after.ns - before.ns);
+  const empty = await startEmpty(lab, 'host1');
+  try {
+    const read = () => programsOf(empty.pid).get(empty.id) ?? { runs: 0, ns: 0 };
+    const before = read();
+    await load.udp(seconds);
+    const after = read();
+    if (after.runs - before.runs >= MIN_RUNS) note('nothing', 'ktrace_empty', after.runs - before.runs, after.ns - before.ns);
+  } finally {
+    await empty.stop();
+  }
 }
 
 /** Names by id, from bpftool: the kernel cuts them at 15 bytes, the BTF has them whole. */

@@ -4,10 +4,22 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { waitFor } from '../../src/lab/machine/wait.ts';
 
 const WAIT_MS = 20_000;
+/** Who may see what is asked of the API server at the start and now and then, never per packet: it is not what is measured. */
+export const AGENT_FLAGS = ['--authorization', 'off'];
 
 /** Process ids of the lab's agents. */
 export function agentPids(lab: Lab): number[] {
   return lab.nodes.flatMap(({ name }) => lab.agent(name)?.pid ?? []);
+}
+
+/** All agents anew, as the bench starts them, with more flags. */
+export async function restartAgents(lab: Lab, flagsOf: (node: string) => string[]): Promise<void> {
+  await Promise.all(
+    lab.nodes.map(async ({ name }) => {
+      await lab.stopAgent(name);
+      await lab.startAgent(name, [...AGENT_FLAGS, ...flagsOf(name)]);
+    }),
+  );
 }
 
 /** Waits until every agent has something attached, or until none has. */

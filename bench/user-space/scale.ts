@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { callApi } from '../../src/lab/client/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { waitFor } from '../../src/lab/machine/wait.ts';
 import { follow } from '../cases.ts';
 import type { Load } from '../load.ts';
 import { residentBytes } from '../processes.ts';
+import { AGENT_FLAGS } from './agents.ts';
 
 /** Memory of an agent in a large cluster. */
 export interface Scale {
@@ -15,12 +17,17 @@ export interface Scale {
   idleBytes: number;
   /** The most while it was followed under load, every packet told. */
   busyBytes: number;
+  /** A minute after that follow has ended. */
+  afterBytes: number;
+  /** The largest gate, then. */
+  gateBytes: number;
 }
 
 const NODE = 'host1';
 const ENDPOINTS_PER_SERVICE = 10;
 const AT_ONCE = 8;
 const SAMPLE_MS = 250;
+const AFTER_MS = 60_000;
 
 /** Fills the API server with objects that nothing stands behind, starts the agent anew and looks at its memory. */
 export async function measureScale(lab: Lab, load: Load, options: { pods: number; services: number }): Promise<Scale> {
@@ -29,7 +36,7 @@ export async function measureScale(lab: Lab, load: Load, options: { pods: number
   await inParallel(services.map((index) => () => create(lab, 'services', '/api/v1', service(index))));
   await inParallel(services.map((index) => () => create(lab, 'endpointslices', '/apis/discovery.k8s.io/v1', slice(index))));
   await lab.stopAgent(NODE);
-  await lab.startAgent(NODE, ['--authorization', 'off']);
+  await lab.startAgent(NODE, AGENT_FLAGS);
   const pid = lab.agent(NODE)?.pid ?? 0;
   const idleBytes = await settled(() => residentBytes(pid));
   const watching = await follow(lab, ['-A', '--packets']);
@@ -44,7 +51,10 @@ export async function measureScale(lab: Lab, load: Load, options: { pods: number
     clearInterval(sampler);
     await watching.stop();
   }
-  return { ...options, endpoints: options.services * ENDPOINTS_PER_SERVICE, idleBytes, busyBytes };
+  await delay(AFTER_MS);
+  const afterBytes = residentBytes(pid);
+  const gateBytes = Math.max(...lab.nodes.map(({ name }) => residentBytes(lab.gate(name)?.pid ?? 0)));
+  return { ...options, endpoints: options.services * ENDPOINTS_PER_SERVICE, idleBytes, busyBytes, afterBytes, gateBytes };
 }
 
 /** The value once it no longer grows by more than a hundredth in a second, at most 15 s later. */

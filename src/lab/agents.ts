@@ -144,7 +144,7 @@ export function agentName(node: string): string {
   return `agent-${node}`;
 }
 
-function gateName(node: string): string {
+export function gateName(node: string): string {
   return `gate-${node}`;
 }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { KtraceError } from '../util/errors.ts';
-import { agentName, isAgentReady, startAgent, startGate, stopAgent, waitForAgent } from './agents.ts';
+import { agentName, gateName, isAgentReady, startAgent, startGate, stopAgent, waitForAgent } from './agents.ts';
 import { callApi } from './client/api-client.ts';
 import { startApiServer } from './client/api-process.ts';
 import { createPodNetwork, deletePodNetwork, namespaceOf } from './machine/network.ts';
@@ -115,8 +115,12 @@ export class Lab {
 
   /** The process of a node's agent; undefined when it does not run. */
   agent(node: string): ProcessId | undefined {
-    const record = recordedProcess(this.directory, agentName(node));
-    return record !== undefined && isRunning(record) ? identify(record.pid) : undefined;
+    return this.#process(agentName(node));
+  }
+
+  /** The process of a node's gate; undefined when it does not run. */
+  gate(node: string): ProcessId | undefined {
+    return this.#process(gateName(node));
   }
 
   isAgentReady(node: string): Promise<boolean> {
@@ -171,6 +175,11 @@ export class Lab {
         return callApi(this.directory, 'PUT', `/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices/${name}`, slice);
       }),
     ]);
+  }
+
+  #process(name: string): ProcessId | undefined {
+    const record = recordedProcess(this.directory, name);
+    return record !== undefined && isRunning(record) ? identify(record.pid) : undefined;
   }
 
   #setPods(pods: LabPod[]): void {
