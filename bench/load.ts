@@ -7,7 +7,7 @@ import { end, inNamespace, startQuiet } from './processes.ts';
 export const SOURCE = 'frontend-88237173-jdfgg';
 /** … to this one on another node, through both bridges, the VXLAN devices and the uplinks. */
 export const TARGET = 'redis-master-343230949-2qrp7';
-export const LOAD_PORT = 5201;
+const IPERF_PORT = 5201;
 const REDIS_PORT = 6400;
 /** Beside the nodes and of none. */
 const WORLD_IP = '192.168.60.1';
@@ -59,15 +59,15 @@ export async function startLoad(lab: Lab, { from, to, ip }: LoadEnds): Promise<L
     'no',
   ];
   const servers: ChildProcess[] = [
-    startQuiet(inNamespace(target, ['iperf3', '--server', '--bind', ip, '--port', String(LOAD_PORT)])),
+    startQuiet(inNamespace(target, ['iperf3', '--server', '--bind', ip, '--port', String(IPERF_PORT)])),
     startQuiet(inNamespace(target, [...redis, '--dir', '/tmp'])),
   ];
   const client = (argv: string[]) => lab.exec(from, argv);
   const iperf = async (seconds: number, more: string[]) => {
-    const argv = ['iperf3', '--client', ip, '--port', String(LOAD_PORT), '--time', String(seconds), '--json', ...more];
+    const argv = ['iperf3', '--client', ip, '--port', String(IPERF_PORT), '--time', String(seconds), '--json', ...more];
     return JSON.parse(await client(argv)) as IperfReport;
   };
-  await untilListening(lab, to, [LOAD_PORT, REDIS_PORT]);
+  await untilListening(lab, to, [IPERF_PORT, REDIS_PORT]);
   return {
     tcp: async (seconds) => (await iperf(seconds, [])).end.sum_received.bits_per_second,
     udp: async (seconds) => {

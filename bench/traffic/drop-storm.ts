@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Lab } from '../../src/lab/lab.ts';
-import { LOAD_PORT, TARGET, untilListening } from '../load.ts';
+import { TARGET, untilListening } from '../load.ts';
 import { end, inNamespace, startQuiet } from '../processes.ts';
 import { measureSideBySide, type SideBySide } from '../side-by-side.ts';
 import { ratios, type Spread, spread } from '../stats.ts';
@@ -13,6 +13,8 @@ export interface DropStorm {
   ratio: Spread;
 }
 
+/** Not that of the load's own server, which listens in the same pod. */
+const PORT = 5301;
 /** Longer than iperf3 takes to agree on a test. */
 const BEGIN_MS = 500;
 
@@ -20,10 +22,10 @@ const BEGIN_MS = 500;
 export async function measureDropStorm(lab: Lab, options: SideBySide & { seconds: number }): Promise<DropStorm[]> {
   const place = `pod/${TARGET}`;
   const { ip } = lab.pod(TARGET);
-  const ends = [ip, '--port', String(LOAD_PORT)];
+  const ends = [ip, '--port', String(PORT)];
   const server = startQuiet(inNamespace(lab.namespace(place), ['iperf3', '--server', '--bind', ...ends]));
   try {
-    await untilListening(lab, place, [LOAD_PORT]);
+    await untilListening(lab, place, [PORT]);
     const rounds = await measureSideBySide(lab, options, async () => {
       const time = String(options.seconds + 1);
       const flood = ['--udp', '--length', '64', '--bitrate', '0', '--time', time];
@@ -32,6 +34,7 @@ export async function measureDropStorm(lab: Lab, options: SideBySide & { seconds
       try {
         await delay(BEGIN_MS);
         server.kill('SIGSTOP');
+        if (server.exitCode !== null) throw new Error(`iperf3 ended with ${server.exitCode}: nothing stands still`);
         const [before, beganMs] = [await drops(lab, place), performance.now()];
         await delay(options.seconds * 1000 - BEGIN_MS);
         const [after, endedMs] = [await drops(lab, place), performance.now()];

@@ -20,7 +20,7 @@ export interface NewFlows {
   joined: number;
   /** The conversation's end was told, with as many packets as there were. */
   counted: number;
-  /** Told as lost, by all stages. */
+  /** Sightings told as lost, by all stages: a packet has one at each hook. */
   lost: number;
   /** Of one core, of each agent's process, while they were sent: the busiest. */
   agentCpuPercent: number;

@@ -65,7 +65,7 @@ __u32 snap_bytes;
 __u32 filter_is_set;
 /* When a packet was last cut where it came in: without a recent cut the map of cuts is not looked up. */
 __u64 last_cut_ns;
-/* The ring's reader reads no more by its timer: the next record wakes it, and clears this. */
+/* The ring's reader has nothing to read, and its timer is slow: the next record wakes it, and clears this. */
 __u32 reader_rests;
 /* Where the ring's writers were when its reader was woken last. */
 __u64 woken_at;

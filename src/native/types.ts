@@ -146,8 +146,8 @@ export interface NativeModule {
    * turns, one call each, so that timers and sockets are never kept waiting for longer than one call takes. A callback that throws becomes an uncaught exception and the reader goes on.
    * A callback may close the reader. Does not keep the process alive on its own when `unref` is true. Until it is closed the reader keeps
    * its object from being collected; after the object's `close()` it can still drain what the ring holds.
-   * `restsIn` names a variable of four bytes: after some readings that found nothing it is set to 1, and the ring is read no more until the kernel side,
-   * which clears it, asks for that.
+   * `restsIn` names a variable of four bytes: after some readings that found nothing it is set to 1, and the ring is read every 2 s alone until the kernel
+   * side, which clears it, asks for more.
    */
   readRing(
     object: BpfObject,

@@ -22,6 +22,8 @@ constexpr size_t kPrefixBytes = 8;
 constexpr int kBatchIsFull = -EXFULL;
 // The timer's readings that find nothing before the kernel is asked to wake the reader.
 constexpr int kQuietReadings = 4;
+// Meanwhile: how late a record would be that has woken nobody.
+constexpr uint32_t kRestMs = 2000;
 
 // Reports the kernel's wake-ups and nothing else. A level-triggered watch, as ring_buffer__epoll_fd gives, would after each wake-up ask
 // again whether there is anything to read, so under load records would come a few at a time instead of at the timer's pace.
@@ -55,7 +57,7 @@ RingReader::RingReader(const Napi::CallbackInfo &info) : ObjectWrap(info)
 {
 	const Napi::Object holder = info[0].As<Napi::Object>();
 	const std::string name = info[1].As<Napi::String>();
-	const uint32_t interval_ms = info[2].As<Napi::Number>().Uint32Value();
+	interval_ms_ = info[2].As<Napi::Number>().Uint32Value();
 	batch_limit_ = info[3].As<Napi::Number>().Uint32Value();
 	if (!holder.InstanceOf(StateOf(Env()).bpf_object.Value())) {
 		ThrowErrno(Env(), EINVAL, "read ring " + name + " of something that is no BPF object");
@@ -83,7 +85,7 @@ RingReader::RingReader(const Napi::CallbackInfo &info) : ObjectWrap(info)
 		ThrowErrno(Env(), ENOENT, "find variable " + rests_in_);
 		return;
 	}
-	watch_ = LoopWatch::Start(Env(), this, wakeup_fd_, interval_ms, info[4].As<Napi::Boolean>());
+	watch_ = LoopWatch::Start(Env(), this, wakeup_fd_, interval_ms_, info[4].As<Napi::Boolean>());
 	if (watch_ == nullptr)
 		return;
 	object_ = Napi::Persistent(holder);
@@ -132,25 +134,46 @@ Napi::Value RingReader::Close(const Napi::CallbackInfo &)
 	return {};
 }
 
-/*
- * The flag is set one reading before the timer stops: a program that looked at it before may put its record into the ring after the first of the two,
- * and has not woken anybody.
- */
 void RingReader::OnTimer()
 {
 	const double before = records_;
 	Consume(false);
-	quiet_readings_ = records_ == before ? quiet_readings_ + 1 : 0;
-	if (quiet_readings_ < kQuietReadings || watch_ == nullptr)
+	if (watch_ == nullptr)
+		return;
+	if (records_ == before)
+		Rest();
+	else
+		Wake();
+}
+
+/*
+ * The flag is set one reading before the timer slows down: a program that looked at it before may put its record into the ring after the first of the two,
+ * and has not woken anybody.
+ */
+void RingReader::Rest()
+{
+	quiet_readings_++;
+	if (rests_ || quiet_readings_ < kQuietReadings)
 		return;
 	const Napi::HandleScope scope(Env());
 	uint32_t *flag = RestFlag();
 	if (flag == nullptr)
 		return;
-	if (quiet_readings_ == kQuietReadings)
+	if (quiet_readings_ == kQuietReadings) {
 		__atomic_store_n(flag, 1, __ATOMIC_SEQ_CST);
-	else
-		watch_->Pause();
+		return;
+	}
+	rests_ = true;
+	watch_->Pace(kRestMs);
+}
+
+void RingReader::Wake()
+{
+	quiet_readings_ = 0;
+	if (!rests_)
+		return;
+	rests_ = false;
+	watch_->Pace(interval_ms_);
 }
 
 uint32_t *RingReader::RestFlag()
@@ -165,8 +188,7 @@ void RingReader::OnReadable()
 	// Taking the event is what re-arms the edge.
 	epoll_wait(wakeup_fd_, &event, 1, 0);
 	wakeups_++;
-	quiet_readings_ = 0;
-	watch_->Resume();
+	Wake();
 	Consume(false);
 }
 

@@ -36,6 +36,9 @@ private:
 	// One batch, or as much as the ring holds.
 	void Consume(bool all);
 	void Deliver();
+	// Nothing was read, once more.
+	void Rest();
+	void Wake();
 	// The variable that says that the reader rests; null where it never does.
 	uint32_t *RestFlag();
 	void Stop();
@@ -55,9 +58,11 @@ private:
 	// How much of batch_ goes out: a record that made it too large stays for the next.
 	size_t ready_ = 0;
 
-	// Name of the flag; empty: the timer runs all the time.
+	// Name of the flag; empty: the timer keeps its pace.
 	std::string rests_in_;
+	uint32_t interval_ms_ = 0;
 	int quiet_readings_ = 0;
+	bool rests_ = false;
 
 	double records_ = 0;
 	double bytes_ = 0;

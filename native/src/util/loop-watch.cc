@@ -51,17 +51,12 @@ void LoopWatch::Hurry()
 	uv_timer_start(&timer_, HandleTimer, 0, interval_ms_);
 }
 
-void LoopWatch::Pause()
+void LoopWatch::Pace(uint64_t interval_ms)
 {
-	if (!closing_)
-		uv_timer_stop(&timer_);
-}
-
-void LoopWatch::Resume()
-{
-	if (closing_ || interval_ms_ == 0 || uv_is_active(reinterpret_cast<uv_handle_t *>(&timer_)))
+	if (closing_)
 		return;
-	uv_timer_start(&timer_, HandleTimer, interval_ms_, interval_ms_);
+	interval_ms_ = interval_ms;
+	uv_timer_start(&timer_, HandleTimer, interval_ms, interval_ms);
 }
 
 void LoopWatch::Close()

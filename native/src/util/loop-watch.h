@@ -31,10 +31,8 @@ public:
 
 	// Calls OnTimer in the next turn of the loop, ahead of its time.
 	void Hurry();
-	// The timer stands still until Resume or Hurry.
-	void Pause();
-	// The timer goes on at its pace, where it does not already.
-	void Resume();
+	// From now on OnTimer is called at this pace.
+	void Pace(uint64_t interval_ms);
 	// The handler hears nothing any more; the watch frees itself later.
 	void Close();
 

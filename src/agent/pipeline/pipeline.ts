@@ -372,7 +372,8 @@ export class Pipeline implements Feed {
     this.#batchMs = performance.now();
     const { malformed } = decodeBatch(batch, this.#add);
     this.malformed += malformed;
-    if (!this.#ticksFast) this.#tickLater(FIRST_LOOK_MS);
+    // What is drained at the end is of nobody any more.
+    if (this.#ring !== undefined && !this.#ticksFast) this.#tickLater(FIRST_LOOK_MS);
   }
 
   #tick(): void {
@@ -403,8 +404,6 @@ export class Pipeline implements Feed {
       this.#options.interfaces.retryFailed();
       this.#tellInterfaces();
     });
-    // It reads by itself; this bounds how late a record would be that has woken nobody.
-    guard.run('ring', () => this.#ring?.drain());
     guard.run('reattach', () => this.#reattach());
     guard.run('ticks', () => this.#options.tracer.readTicks());
     guard.run('flow table', () => this.#countFlows());

@@ -110,9 +110,7 @@ function processCounters(): FeedCounter[] {
     counter('process_cpu_user_seconds_total', 'CPU time in user mode.', [[{}, user / 1e6]]),
     counter('process_cpu_system_seconds_total', 'CPU time in the kernel.', [[{}, system / 1e6]]),
     counter('process_cpu_seconds_total', 'CPU time.', [[{}, (user + system) / 1e6]]),
-    gauge('process_start_time_seconds', 'When the process began, in seconds since 1970.', [
-      [{}, Date.now() / 1000 - process.uptime()],
-    ]),
+    gauge('process_start_time_seconds', 'When the process began, in seconds since 1970.', [[{}, performance.timeOrigin / 1000]]),
     gauge('process_resident_memory_bytes', 'Memory in use.', [[{}, rss]]),
     gauge('process_open_fds', 'Open file descriptors.', [[{}, readdirSync('/proc/self/fd').length]]),
     gauge('nodejs_heap_size_total_bytes', "Size of V8's heap.", [[{}, heapTotal]]),

@@ -182,3 +182,22 @@ test('conntrack that comes while somebody follows, or before a follow, is taken 
   assert.deepEqual(followAll(opened.pipeline).codes(), []);
   assert.deepEqual(calls, ['load', 'exchange', 'snap 0', 'active true', 'targets']);
 });
+
+test('the ring’s reader may rest, and what is drained when the last follower leaves is not looked at later', (t) => {
+  let restsIn: string | undefined;
+  const { pipeline } = openPipeline(t, {
+    native: {
+      readRing(_object: unknown, _map: unknown, options: { restsIn?: string }, onRecords: (records: Buffer) => void) {
+        restsIn = options.restsIn;
+        return { drain: () => onRecords(Buffer.alloc(0)), close: () => undefined };
+      },
+    },
+  });
+  // Packets that were emitted are held for a while.
+  Object.defineProperty(pipeline.assembler, 'held', { get: () => 1 });
+  const looks = t.mock.method(pipeline.assembler, 'tick');
+  followAll(pipeline).follower.close();
+  assert.equal(restsIn, 'reader_rests');
+  t.mock.timers.tick(1000);
+  assert.equal(looks.mock.callCount(), 0);
+});
