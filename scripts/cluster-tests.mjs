@@ -10,8 +10,9 @@ import { fileURLToPath } from 'node:url';
 import { EVIDENCE } from './checks/run-file.mjs';
 import { runTests, textOf } from './checks/run-tests.mjs';
 import { access, ClusterError } from './cluster/access.mjs';
+import { separateAddresses } from './cluster/addresses.mjs';
 import { buildImage, install, uninstall } from './cluster/product.mjs';
-import { STANDING, VARIANTS } from './cluster/variants.mjs';
+import { fileOf, STANDING, VARIANTS } from './cluster/variants.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DEFAULT_TOOL = resolve(ROOT, '../shared/cluster/cluster');
@@ -62,10 +63,13 @@ async function tryOn({ name, up, installed = 'base', tests, least }) {
   const startMs = performance.now();
   let row = { layer: name, passed: 0, failed: 0, skipped: 0, problem: 'not run' };
   try {
-    if (up !== undefined) await step(`bringing up ${name}`, () => reach.cluster(['up', ...up], 600_000));
+    if (up !== undefined) {
+      await step(`bringing up ${name}`, () => reach.cluster(['up', ...up], 600_000));
+      await separateAddresses(reach);
+    }
     if (tool !== undefined) await step('building the image, and putting it on the nodes', () => buildImage(reach, ROOT));
     await step('installing', () => install(reach, ROOT, installed, process.env.KTRACE_IMAGE || undefined));
-    const files = tests.map((test) => `test/cluster/${test}.test.ts`);
+    const files = tests.map(fileOf);
     row = await runTests(ROOT, name, files, {
       concurrency: 1,
       testMs: TEST_MS,

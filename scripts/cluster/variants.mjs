@@ -11,7 +11,7 @@ const EVERYTHING = [
   'filter',
   'debug-node',
   'monitoring',
-  'krew',
+  'client/krew',
   'manifests',
   'install',
   'least-privilege',
@@ -42,3 +42,5 @@ function extra(name, backend, proxy, tests) {
 
 /** Somebody else's cluster, whatever its network: a test that does not fit it skips itself. */
 export const STANDING = { name: 'the standing cluster', up: undefined, tests: [...EVERYTHING, 'policy'] };
+
+export const fileOf = (test) => `test/cluster/${test}.test.ts`;
