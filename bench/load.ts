@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Lab } from '../src/lab/lab.ts';
 import { waitFor } from '../src/lab/machine/wait.ts';
 import { end, inNamespace, startQuiet } from './processes.ts';
+import { startWindowed } from './traffic/windowed.ts';
 
 /** Traffic goes from this pod … */
 export const SOURCE = 'frontend-88237173-jdfgg';
@@ -17,8 +18,10 @@ const READY_MS = 10_000;
 export interface Load {
   /** Bits per second that arrived, one connection. */
   tcp(seconds: number): Promise<number>;
-  /** Datagrams of 64 bytes per second that arrived, sent as fast as one sender can. */
+  /** Datagrams of 64 bytes per second that arrived, sent as fast as one sender can, which is faster than the receiver reads: its socket drops some. */
   udp(seconds: number): Promise<number>;
+  /** Datagrams of 64 bytes per second, of a sender that waits for its receiver: none is dropped. */
+  windowed(seconds: number): Promise<number>;
   /** Request and response of a few bytes over one connection, one at a time: microseconds at the median and the 99th percentile. */
   latency(requests: number): Promise<{ p50Us: number; p99Us: number }>;
   close(): Promise<void>;
@@ -42,8 +45,9 @@ export function nodeToNode(lab: Lab): LoadEnds {
 /** What a pod says to the world: its node sends it under its own address. */
 export const POD_TO_WORLD: LoadEnds = { from: `pod/${SOURCE}`, to: 'switch', ip: WORLD_IP };
 
-/** Starts an iperf3 and a redis server at one end; the clients run at the other. */
-export async function startLoad(lab: Lab, { from, to, ip }: LoadEnds): Promise<Load> {
+/** Starts an iperf3, a redis and a server of datagrams at one end; the clients run at the other. */
+export async function startLoad(lab: Lab, ends: LoadEnds): Promise<Load> {
+  const { from, to, ip } = ends;
   const target = lab.namespace(to);
   const redis = [
     'redis-server',
@@ -58,22 +62,32 @@ export async function startLoad(lab: Lab, { from, to, ip }: LoadEnds): Promise<L
     '--protected-mode',
     'no',
   ];
+  const windowed = await startWindowed(lab, ends);
   const servers: ChildProcess[] = [
     startQuiet(inNamespace(target, ['iperf3', '--server', '--bind', ip, '--port', String(IPERF_PORT)])),
     startQuiet(inNamespace(target, [...redis, '--dir', '/tmp'])),
   ];
+  const close = async () => {
+    await Promise.all([...servers.map((server) => end(server)), windowed.close()]);
+  };
   const client = (argv: string[]) => lab.exec(from, argv);
   const iperf = async (seconds: number, more: string[]) => {
     const argv = ['iperf3', '--client', ip, '--port', String(IPERF_PORT), '--time', String(seconds), '--json', ...more];
     return JSON.parse(await client(argv)) as IperfReport;
   };
-  await untilListening(lab, to, [IPERF_PORT, REDIS_PORT]);
+  try {
+    await untilListening(lab, to, [IPERF_PORT, REDIS_PORT]);
+  } catch (error) {
+    await close();
+    throw error;
+  }
   return {
     tcp: async (seconds) => (await iperf(seconds, [])).end.sum_received.bits_per_second,
     udp: async (seconds) => {
       const { sum } = (await iperf(seconds, ['--udp', '--length', String(UDP_PAYLOAD_BYTES), '--bitrate', '0'])).end;
       return (sum.packets - sum.lost_packets) / sum.seconds;
     },
+    windowed: (seconds) => windowed.perSecond(seconds),
     latency: async (requests) => {
       const benchmark = [
         'redis-benchmark',
@@ -91,9 +105,7 @@ export async function startLoad(lab: Lab, { from, to, ip }: LoadEnds): Promise<L
       ];
       return latencyOf(await client([...benchmark, '--precision', '3']));
     },
-    close: async () => {
-      await Promise.all(servers.map((server) => end(server)));
-    },
+    close,
   };
 }
 

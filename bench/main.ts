@@ -59,8 +59,14 @@ const isQuick = values.quick;
 const rounds = Number(values.rounds ?? (isQuick ? 2 : 9));
 const parts = values.only.split(',');
 const unknown = parts.filter((part) => !PARTS.includes(part));
-if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
-  process.stderr.write(`bench: Expected parts out of ${PARTS.join(', ')} for --only, and a whole number for --rounds\n`);
+const problems = [
+  ...unknown.map((part) => `Expected parts out of ${PARTS.join(', ')} for --only, got ${JSON.stringify(part)}`),
+  ...(Number.isInteger(rounds) && rounds >= 1
+    ? []
+    : [`Expected a whole number of 1 or more for --rounds, got ${JSON.stringify(values.rounds)}`]),
+];
+if (problems.length > 0) {
+  process.stderr.write(problems.map((problem) => `bench: ${problem}\n`).join(''));
   process.exit(2);
 }
 

@@ -11,8 +11,12 @@ export interface CaseResult {
   title: string;
   tcpBitsPerSecond: Spread;
   tcpRatio: Spread;
+  /** Of a receiver that is flooded. */
   udpPacketsPerSecond: Spread;
   udpRatio: Spread;
+  /** Of one that keeps up. */
+  windowedPerSecond: Spread;
+  windowedRatio: Spread;
   latencyP50Us: Spread;
   latencyRatio: Spread;
   latencyP99Us: Spread;
@@ -27,6 +31,7 @@ export interface CaseResult {
 interface Round {
   tcp: number;
   udp: number;
+  windowed: number;
   p50Us: number;
   p99Us: number;
   cpuPercent: number;
@@ -45,11 +50,13 @@ export async function measureThroughput(
     const began = { cpu: cpuSeconds(watching.pids), ms: performance.now() };
     const tcp = await load.tcp(options.seconds);
     const udp = await load.udp(options.seconds);
+    const windowed = await load.windowed(options.seconds);
     const latency = await load.latency(options.requests);
     const seconds = (performance.now() - began.ms) / 1000;
     return {
       tcp,
       udp,
+      windowed,
       ...latency,
       cpuPercent: ((cpuSeconds(watching.pids) - began.cpu) / seconds) * 100,
       resident: Math.max(...agentPids(lab).map(residentBytes)),
@@ -63,7 +70,7 @@ type Rounds = readonly (Round | undefined)[];
 
 function resultOf(name: string, title: string, all: Rounds, baseline: Rounds): CaseResult | undefined {
   const rounds = all.filter((round) => round !== undefined);
-  type Key = 'tcp' | 'udp' | 'p50Us' | 'p99Us' | 'cpuPercent' | 'resident';
+  type Key = 'tcp' | 'udp' | 'windowed' | 'p50Us' | 'p99Us' | 'cpuPercent' | 'resident';
   const inOrder = (of: Rounds, key: Key) => Array.from(of, (round) => round?.[key]);
   const column = (of: readonly Round[], key: Key) => of.map((round) => round[key]);
   if (ratios(inOrder(all, 'udp'), inOrder(baseline, 'udp')).length === 0) return undefined;
@@ -76,6 +83,8 @@ function resultOf(name: string, title: string, all: Rounds, baseline: Rounds): C
     tcpRatio: ratio('tcp'),
     udpPacketsPerSecond: spread(column(rounds, 'udp')),
     udpRatio: ratio('udp'),
+    windowedPerSecond: spread(column(rounds, 'windowed')),
+    windowedRatio: ratio('windowed'),
     latencyP50Us: spread(column(rounds, 'p50Us')),
     latencyRatio: ratio('p50Us'),
     latencyP99Us: spread(column(rounds, 'p99Us')),

@@ -31,7 +31,7 @@ async function runBiome(root, verb, ...flags) {
 }
 
 async function checkCFormat(root) {
-  const files = globSync(['bpf/**/*.{c,h}', 'native/src/**/*.{cc,h}'], { cwd: root });
+  const files = globSync(['bpf/**/*.{c,h}', 'native/src/**/*.{cc,h}', '{bench,test/vm}/**/*.c'], { cwd: root });
   if (files.length === 0) return { checked: 0, problems: [] };
   const { code, text } = await run(root, 'clang-format', ['--dry-run', '--Werror', ...files]);
   return { checked: files.length, problems: code === 0 ? [] : [text] };
