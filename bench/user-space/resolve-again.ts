@@ -1,5 +1,5 @@
 import { Followers, type FollowersOptions } from '../../src/agent/pipeline/followers.ts';
-import { Notices } from '../../src/agent/pipeline/notices.ts';
+import { Notices } from '../../src/agent/pipeline/notices/notices.ts';
 import type { Target } from '../../src/event/target.ts';
 import type { PodFact, ServiceFact, SliceFact } from '../../src/kube/index/facts.ts';
 import { NamesIndex } from '../../src/kube/index/names-index.ts';

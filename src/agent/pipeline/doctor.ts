@@ -4,6 +4,7 @@ import type { HookReport, Lack, NodeReport } from '../../event/node-report.ts';
 import { type Interfaces, type InterfacesLacking, NO_INTERFACES } from '../kernel/interfaces.ts';
 import { PROBES } from '../kernel/probes/probe-plan.ts';
 import type { Tracer } from '../kernel/tracer.ts';
+import { NO_PACKETS } from './notices/tracing-notices.ts';
 
 /** Bits of the kernel's capability sets (include/uapi/linux/capability.h), and what each is for. */
 const CAPABILITIES = [
@@ -73,9 +74,6 @@ export function capabilities(status = readFileSync('/proc/self/status', 'latin1'
     for: purpose,
   }));
 }
-
-/** What followers and doctor read where not one interface is attached. */
-export const NO_PACKETS = 'no packet is seen at any interface of this node';
 
 const INTERFACES_REMEDY =
   'another program may hold what the agent needs there, or the kernel has no memory for it (docs/errors.md, KTRACE_N_INTERFACES_INCOMPLETE); the agent goes on trying while somebody follows';

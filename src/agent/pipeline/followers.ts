@@ -21,7 +21,7 @@ import {
   kindsOf,
   MOST_UNKNOWN,
 } from './follow-set.ts';
-import type { Notices } from './notices.ts';
+import type { Notices } from './notices/notices.ts';
 
 /** Changes of pods and Services come in bursts: they are collected for this long. */
 const RESOLVE_DELAY_MS = 50;

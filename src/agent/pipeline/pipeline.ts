@@ -18,19 +18,19 @@ import { KtraceError, messageOf } from '../../util/errors.ts';
 import { Guard } from '../../util/guard.ts';
 import type { Logger } from '../../util/log.ts';
 import { formatUnixNs } from '../../util/time.ts';
-import { interfacesText, podInterfaces } from '../kernel/interface-names.ts';
 import type { Interfaces } from '../kernel/interfaces.ts';
 import type { KernelSymbols } from '../kernel/probes/kernel-symbols.ts';
 import type { Tracer } from '../kernel/tracer.ts';
 import { pipelineCounters } from './counters.ts';
-import { diagnose, NO_PACKETS } from './doctor.ts';
+import { diagnose } from './doctor.ts';
 import type { Feed, Follower, Sink } from './feed.ts';
 import { type FollowSetOptions, isWanted } from './follow-set.ts';
 import { Followers, type Following, type TargetChange } from './followers.ts';
 import { withData } from './hop-data.ts';
 import { KernelFilter } from './kernel-filter.ts';
 import { Losses } from './losses.ts';
-import { type Notice, Notices } from './notices.ts';
+import { type Notice, Notices } from './notices/notices.ts';
+import { TracingNotices } from './notices/tracing-notices.ts';
 
 /** The kernel ring is emptied this often while there is something in it, and at once when there is again or when a quarter of it is full. */
 const RING_INTERVAL_MS = 15;
@@ -42,8 +42,6 @@ const WAITING_INTERVAL_MS = 200;
 const RING_BATCH_BYTES = 256 * 1024;
 const COUNT_INTERVAL_MS = 2000;
 const CLOCK_INTERVAL_MS = 5000;
-/** Notices about facts that this kernel does not provide. */
-const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES'] as const;
 
 /** What the pipeline needs to know of Kubernetes: names for packets, pods for targets. */
 export interface Naming extends Pick<FollowSetOptions, 'resolve' | 'placeOf'> {
@@ -72,12 +70,6 @@ export interface PipelineOptions {
   nowMs?: () => number;
 }
 
-const NO_SYMBOLS = {
-  code: 'KTRACE_N_NO_SYMBOLS',
-  text: 'the functions where packets are dropped cannot be told: the kernel hides its addresses (kernel.kptr_restrict, CAP_SYSLOG)',
-  level: 'info',
-} as const;
-
 /** Turns sightings into packets and flows, and delivers them to the followers. Traces only while somebody follows. */
 export class Pipeline implements Feed {
   readonly node: string;
@@ -92,6 +84,7 @@ export class Pipeline implements Feed {
   readonly #options: PipelineOptions;
   readonly #followers: Followers;
   readonly #notices: Notices;
+  readonly #tracing: TracingNotices;
   #ring: RingReader | undefined;
   #timers: NodeJS.Timeout[] = [];
   #ticking: NodeJS.Timeout | undefined;
@@ -110,6 +103,7 @@ export class Pipeline implements Feed {
     this.guard = new Guard(options.log);
     this.node = options.node;
     this.#notices = new Notices(options.node, (notice) => this.#tellAll(notice));
+    this.#tracing = new TracingNotices(this.#notices, { ...options, guard: this.guard });
     this.#followers = new Followers({
       ...options,
       notices: this.#notices,
@@ -138,8 +132,7 @@ export class Pipeline implements Feed {
       onFlow: (flow) => this.#onFlow(flow),
       isAddressOf: (ifindex, ip) => options.interfaces.podAddresses(ifindex, performance.now()).includes(ip),
     });
-    for (const { code, text } of options.tracer.notices) this.#notices.put({ code, text, level: 'warn' });
-    if (!options.symbols.areKnown) this.#notices.put(NO_SYMBOLS);
+    this.#tracing.atStart(options.symbols.areKnown);
   }
 
   hooks(): HookReport[] {
@@ -274,8 +267,8 @@ export class Pipeline implements Feed {
     this.#options.tracer.setSnapBytes(Math.max(0, ...snapBytes));
     // Everything is attached before anything matches: else the first packets would be emitted with half of their hops.
     this.#start();
-    this.#tellLacks();
-    this.#tellInterfaces();
+    this.#tracing.lacks();
+    this.#tracing.interfaces();
     // The filter before the targets: the packets of new targets have to pass the new filter.
     this.#filterInKernel();
     this.#followers.give();
@@ -344,30 +337,6 @@ export class Pipeline implements Feed {
     for (const step of steps) this.guard.run('stop', step);
   }
 
-  /** Reports which facts this kernel does not provide. It is certain only once everything is attached. */
-  #tellLacks(): void {
-    const { notices, probes } = this.#options.tracer;
-    const lacks = new Map(notices.map(({ code, text }) => [code, { code, text, level: 'warn' as 'warn' | 'info' }]));
-    const text = probes.lacking();
-    if (text !== undefined) lacks.set('KTRACE_N_NO_PROBES', { code: 'KTRACE_N_NO_PROBES', text, level: 'info' });
-    for (const code of LACKS) if (!lacks.has(code)) this.#notices.withdraw(code);
-    for (const lack of lacks.values()) this.#notices.update(lack);
-  }
-
-  /** Reports interfaces that are not attached: a node that is not seen must not look quiet. */
-  #tellInterfaces(): void {
-    const code = 'KTRACE_N_INTERFACES_INCOMPLETE';
-    const lacking = this.#options.interfaces.lacking();
-    if (lacking === undefined) {
-      this.#notices.withdraw(code, { code, level: 'info', text: 'all interfaces of this node are attached now' });
-      return;
-    }
-    const what = lacking.isEverything ? NO_PACKETS : 'not all interfaces of this node are seen';
-    const text = `${what}: ${lacking.text}; trying again`;
-    const level = lacking.isEverything ? 'error' : 'warn';
-    this.#notices.update({ code, level, text, ...podInterfaces(lacking.failed) });
-  }
-
   #onBatch(batch: Uint8Array): void {
     this.#batchMs = performance.now();
     const { malformed } = decodeBatch(batch, this.#add);
@@ -402,38 +371,32 @@ export class Pipeline implements Feed {
     guard.run('probes', () => this.#refreshProbes());
     guard.run('interfaces', () => {
       this.#options.interfaces.retryFailed();
-      this.#tellInterfaces();
+      this.#tracing.interfaces();
     });
-    guard.run('reattach', () => this.#reattach());
+    guard.run('reattach', () => this.#tracing.reattached(this.#options.interfaces.reattach()));
     guard.run('ticks', () => this.#options.tracer.readTicks());
     guard.run('flow table', () => this.#countFlows());
     guard.run('answers', () => this.answers.count(performance.now()));
     guard.run('losses', () => {
       for (const lost of this.#losses.take()) this.#tellAll(lost);
-      this.#tellTableFull();
+      this.#tracing.flowTable(this.#losses.isTableFull);
     });
-    guard.run('faults', () => this.#tellFaults());
+    guard.run('faults', () => this.#tracing.faults());
   }
 
   /** When conntrack's module was loaded after the programs, replaces them by programs that read it, and starts tracing again. */
   #reloadIfOutdated(): void {
     const { tracer, log } = this.#options;
     if (!tracer.isOutdated()) return;
-    const wasTold = this.#notices.has('KTRACE_N_NO_CONNTRACK');
+    const wasTold = this.#tracing.lacksConntrack;
     let isExchanged = false;
     try {
       tracer.reload(() => this.#stop());
       isExchanged = true;
       log.info({ hooks: tracer.hooks() }, 'conntrack was loaded: the programs are exchanged for such as read it');
     } finally {
-      if (this.#ring === undefined) this.#restart(() => isExchanged && wasTold && this.#tellConntrack());
+      if (this.#ring === undefined) this.#restart(() => isExchanged && wasTold && this.#tracing.conntrackLoaded());
     }
-  }
-
-  /** The events after this notice come from the new programs. */
-  #tellConntrack(): void {
-    const text = 'conntrack was loaded: translations are told from now on, and conversations that were open begin anew';
-    this.#notices.once({ code: 'KTRACE_N_NO_CONNTRACK', text, level: 'info' });
   }
 
   /** Tracing was running for the followers: it is tried again until it does. */
@@ -442,7 +405,7 @@ export class Pipeline implements Feed {
       begun();
       return;
     }
-    this.#tellFaults();
+    this.#tracing.faults();
     setTimeout(() => this.#restart(begun), COUNT_INTERVAL_MS);
   }
 
@@ -450,7 +413,7 @@ export class Pipeline implements Feed {
     const { tracer, log } = this.#options;
     if (!tracer.probes.refresh()) return;
     log.info({ hooks: tracer.probes.hooks() }, 'the kernel’s modules have changed, and with them what can be told');
-    if (this.#ring !== undefined) this.#tellLacks();
+    if (this.#ring !== undefined) this.#tracing.lacks();
   }
 
   #countFlows(): void {
@@ -461,33 +424,6 @@ export class Pipeline implements Feed {
   #counting(): FlowCounting {
     const { flowTable: table } = this.#options.tracer;
     return { table, monotonicNs: process.hrtime.bigint(), realtimeOffsetNs: this.#offsetNs, nowMs: performance.now() };
-  }
-
-  /** Reports failed steps to the followers, as long as steps fail: what they would have emitted is missing. */
-  #tellFaults(): void {
-    const faults = [...this.guard.take()];
-    if (faults.length === 0) this.#notices.withdraw('KTRACE_N_AGENT_FAULT');
-    else if (!this.#notices.has('KTRACE_N_AGENT_FAULT')) {
-      const what = faults.map(([place, error]) => `${place}: ${messageOf(error)}`).join('; ');
-      const text = `a step of this node's agent fails, and what it would have told is missing (${what}); the agent's log has more`;
-      this.#notices.put({ code: 'KTRACE_N_AGENT_FAULT', level: 'error', text });
-    }
-  }
-
-  #tellTableFull(): void {
-    if (!this.#losses.isTableFull) this.#notices.withdraw('KTRACE_N_FLOW_TABLE_FULL');
-    else if (!this.#notices.has('KTRACE_N_FLOW_TABLE_FULL')) {
-      const text =
-        'there are more flows than the kernel’s table has room for: some are not counted, and of those only TCP’s SYN, FIN and RST and ICMP are told';
-      this.#notices.put({ code: 'KTRACE_N_FLOW_TABLE_FULL', level: 'warn', text });
-    }
-  }
-
-  #reattach(): void {
-    const displaced = this.#options.interfaces.reattach();
-    if (displaced.length === 0) return;
-    const text = `packets were not seen for a moment at ${interfacesText(displaced)}: somebody removed or replaced our filters there`;
-    this.#notices.once({ code: 'KTRACE_N_REATTACHED', text, level: 'warn', ...podInterfaces(displaced) });
   }
 
   #countLosses(): Losses {

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { NoticeEvent } from '../../event/types.ts';
+import type { NoticeEvent } from '../../../event/types.ts';
 
 export type Notice = Pick<NoticeEvent, 'code' | 'text' | 'level' | 'interfaces'>;
 
