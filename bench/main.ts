@@ -130,8 +130,8 @@ async function measure(load: Load): Promise<void> {
     }
   };
   set('cases', await run('cases', 'side by side', () => measureThroughput(lab, load, { ...sideBySide, cases: CASES })));
-  set('node', await run('node', 'the nodes\u2019 own packets', () => ofOthers(nodeToNode(lab))));
-  set('world', await run('world', 'another pod\u2019s packets to the world', () => ofOthers(POD_TO_WORLD)));
+  set('node', await run('node', 'the nodes’ own packets', () => ofOthers(nodeToNode(lab))));
+  set('world', await run('world', 'another pod’s packets to the world', () => ofOthers(POD_TO_WORLD)));
   set('drops', await run('drops', 'a storm of drops', () => measureDropStorm(lab, { ...sideBySide, cases: DROP_CASES })));
   for (const { rate, answers } of NEW_FLOWS) {
     const title = `${rate} new conversations a second`;

@@ -1,7 +1,8 @@
 /*
  * Datagrams of 64 bytes as fast as both ends take them, with never more on the way than the receiver's socket holds: none is dropped for want of room.
  * windowed serve IP PORT: reads them, and says after every STEP how many have come, until its stdin ends.
- * windowed ask IP PORT SECONDS: sends, WINDOW beyond what it knows to have come, and prints `received COUNT seconds SECONDS lost COUNT`.
+ * windowed ask IP PORT SECONDS: sends, WINDOW beyond what it knows to have come, and prints `received COUNT seconds SECONDS missing COUNT`. The last it
+ * sends completes a STEP: when all have come, the receiver says so, and when one is missing, it does not.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,9 +21,12 @@ enum {
 	STEP = 128,
 	/* Of a datagram of 64 bytes the kernel counts less than a page. */
 	SOCKET_BYTES = WINDOW * 4096,
-	/* What has not come by then was lost on the way. */
-	LOST_MS = 100,
+	/* The receiver says nothing any more: what it has not seen by then was lost on the way. */
+	SILENT_MS = 100,
 };
+
+/* Else a burst that the window ends would not end at a STEP. */
+_Static_assert(WINDOW % STEP == 0 && STEP % 4 == 0, "whole bursts make a STEP, whole STEPs a window");
 
 struct message {
 	uint64_t run; /* of one `ask`, so that the count of another is none of it */
@@ -111,28 +115,34 @@ static int take(int fd, struct message *seen, int wait_ms)
 static int ask(const struct sockaddr_in *address, double seconds)
 {
 	int fd = open_socket();
-	double began = now(), end = began + seconds, ended;
+	double began = now(), end = began + seconds;
 	struct message seen = { (uint64_t)(began * 1e9), 0 };
-	uint64_t sent = 0, lost = 0;
+	uint64_t sent = 0;
 	char bytes[PAYLOAD] = { 0 };
+	int found = 1;
 
 	if (fd < 0 || connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
 		return fail("connecting");
 	memcpy(bytes, &seen, sizeof(seen));
-	while ((ended = now()) < end) {
-		for (int burst = 0; burst < STEP / 4 && sent - seen.count - lost < WINDOW; burst++, sent++) {
+	while (found && (now() < end || sent % STEP != 0)) {
+		for (int burst = 0; burst < STEP / 4 && sent - seen.count < WINDOW; burst++, sent++) {
 			if (send(fd, bytes, sizeof(bytes), 0) != sizeof(bytes))
 				return fail("sending");
 		}
-		int is_full = sent - seen.count - lost >= WINDOW;
-		int found = take(fd, &seen, is_full ? LOST_MS : 0);
+		int is_full = sent - seen.count >= WINDOW;
 
+		found = take(fd, &seen, is_full ? SILENT_MS : 0);
+		if (found == 0 && !is_full)
+			found = 1;
 		if (found < 0)
 			return fail("reading");
-		if (is_full && !found)
-			lost = sent - seen.count;
 	}
-	printf("received %lu seconds %.6f lost %lu\n", seen.count, ended - began, lost);
+	while (found && seen.count < sent) {
+		found = take(fd, &seen, SILENT_MS);
+		if (found < 0)
+			return fail("reading");
+	}
+	printf("received %lu seconds %.6f missing %lu\n", seen.count, now() - began, sent - seen.count);
 	return 0;
 }
 
