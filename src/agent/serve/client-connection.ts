@@ -1,17 +1,17 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import { covers, neededScope } from '../../access/scope.ts';
 import type { DumpRequest, Subscription } from '../../event/target.ts';
 import { CLOSE } from '../../protocol/constants.ts';
 import type { AgentMessage, ClientMessage } from '../../protocol/messages.ts';
 import { parseClientMessage } from '../../protocol/parse.ts';
 import { KtraceError, messageOf } from '../../util/errors.ts';
 import type { Logger } from '../../util/log.ts';
-import { type Access, type Authorize, claimedSubject, type Verb, type Vouch } from '../access/authorizer.ts';
+import type { Authorize, Vouch } from '../access/authorizer.ts';
 import type { Limits } from '../access/limits.ts';
 import { TokenBucket } from '../access/token-bucket.ts';
 import type { Feed } from '../pipeline/feed.ts';
 import type { Recorder } from '../record/recorder.ts';
+import { ClientRights, type Granted } from './client-rights.ts';
 import type { Dump } from './dump/dump.ts';
 import type { Session, Wire } from './session.ts';
 import type { Sessions } from './sessions.ts';
@@ -49,15 +49,6 @@ interface Later {
   isDue: boolean;
 }
 
-/** What is followed or read here, and by which right. */
-interface Granted {
-  subscription: Subscription;
-  verb: Verb;
-  access: Access;
-  /** When this was last found to be so. */
-  atMs: number;
-}
-
 /** Messages that may wait while one is answered. Our clients do not send more. */
 const MAX_PENDING_MESSAGES = 64;
 
@@ -66,11 +57,6 @@ const MAX_STRANGER_BYTES = 32 * 1024;
 
 /** The library has no event for an emptied buffer. */
 const ROOM_POLL_MS = 5;
-
-/** A client has a token for each namespace that it follows. */
-const MAX_TOKENS = 32;
-/** Each may cost a review by the API server. Clients renew their tokens every few minutes. */
-const TOKENS_PER_SECOND = 1;
 
 /** A client's websocket: handshake, messages in order, heartbeat, end. */
 export class ClientConnection implements Wire {
@@ -85,16 +71,10 @@ export class ClientConnection implements Wire {
   #closingTimer: NodeJS.Timeout | undefined;
   #isBusy = false;
   #isEnding = false;
-  /** One of the tokens was found good. */
-  #isVouched: boolean;
   /** Bytes read since the last whole message. */
   #partBytes = 0;
   #seenAtMs: number;
-  /** By the subject that each claims. Kept in memory only, until the connection ends. */
-  readonly #tokens = new Map<string, string>();
-  /** Newer ones of the same, until the API server has said that they are good: what replaces a good token is not a worse one. */
-  readonly #renewed = new Map<string, string>();
-  readonly #tokensTaken: TokenBucket;
+  readonly #rights: ClientRights;
   readonly #questions: TokenBucket;
   #session: Session | undefined;
   #dump: Dump | undefined;
@@ -105,11 +85,13 @@ export class ClientConnection implements Wire {
     this.#options = options;
     this.#socket = options.socket;
     this.#seenAtMs = options.nowMs();
-    this.#isVouched = options.isOpenToAll;
-    const { limits } = options;
-    this.#tokensTaken = new TokenBucket(TOKENS_PER_SECOND, 2 * MAX_TOKENS, options.nowMs);
-    this.#questions = new TokenBucket(1000 / limits.recordedMs, limits.recorded, options.nowMs);
-    this.#subscribes = new TokenBucket(1000 / limits.subscribeMs, limits.subscribes, options.nowMs);
+    const { limits, authorize, vouch, isOpenToAll, nowMs } = options;
+    const admit = (accounts: readonly string[]): void => {
+      if (!this.#isEnding) options.admit(this, accounts);
+    };
+    this.#rights = new ClientRights({ authorize, vouch, isOpenToAll, graceMs: limits.graceMs, admit, nowMs });
+    this.#questions = new TokenBucket(1000 / limits.recordedMs, limits.recorded, nowMs);
+    this.#subscribes = new TokenBucket(1000 / limits.subscribeMs, limits.subscribes, nowMs);
     this.#awaitQuestion();
     this.#heartbeat = setInterval(() => this.#beat(), limits.clockMs);
     this.#recheck = setInterval(() => void this.#checkAgain(), limits.recheckMs);
@@ -171,11 +153,11 @@ export class ClientConnection implements Wire {
     });
     socket.on('close', (code) => this.#closed(code));
     // The library collects a whole message, up to the limit for authorized clients, before it shows any of it.
-    if (!this.#isVouched) this.#options.transport.on('data', (chunk: Buffer) => this.#readByStranger(chunk.length));
+    if (!this.#rights.isVouched) this.#options.transport.on('data', (chunk: Buffer) => this.#readByStranger(chunk.length));
   }
 
   #readByStranger(bytes: number): void {
-    if (this.#isVouched || this.#isBusy || this.#isEnding) return;
+    if (this.#rights.isVouched || this.#isBusy || this.#isEnding) return;
     this.#partBytes += bytes;
     if (this.#partBytes <= MAX_STRANGER_BYTES) return;
     this.#fail(tooLongForStranger());
@@ -211,7 +193,7 @@ export class ClientConnection implements Wire {
         }
         const text = this.#pending.shift();
         if (text === undefined) break;
-        if (!this.#isVouched && text.length > MAX_STRANGER_BYTES) throw tooLongForStranger();
+        if (!this.#rights.isVouched && text.length > MAX_STRANGER_BYTES) throw tooLongForStranger();
         const message = parseClientMessage(text);
         if (message.type === 'credit') this.#credit(message);
         else await this.#unread(() => this.#take(message));
@@ -264,20 +246,15 @@ export class ClientConnection implements Wire {
   }
 
   async #auth({ token }: Of<'auth'>): Promise<void> {
-    if (!this.#tokensTaken.take()) throw tooManyTokens();
-    const subject = claimedSubject(token);
-    if (this.#isVouched && this.#tokens.has(subject)) this.#renewed.set(subject, token);
-    else this.#tokens.set(subject, token);
-    if (this.#tokens.size > MAX_TOKENS) throw tooManyTokens();
     // Before the next message is read: how long that may be depends on this.
-    if (!this.#isVouched) this.#isVouched = await this.#options.vouch(token);
+    await this.#rights.take(token);
     await this.#checkAgain();
   }
 
   /** Answered to clients that may follow the node itself, and so everybody's packets. */
   async #doctor(): Promise<void> {
     const { feed } = this.#options;
-    await this.#decide({ targets: [{ kind: 'node', name: feed.node }], addresses: [], units: 'flows' }, 'watch');
+    await this.#rights.decide({ targets: [{ kind: 'node', name: feed.node }], addresses: [], units: 'flows' }, 'watch');
     if (!this.#isEnding) this.send({ type: 'doctor', report: feed.report() });
   }
 
@@ -286,7 +263,7 @@ export class ClientConnection implements Wire {
     while (!this.#questions.take()) await new Promise((resolve) => setTimeout(resolve, this.#questions.waitMs()));
     if (this.#isEnding) return;
     // Authorized before anything is said of the recording: others do not learn whether anything is recorded.
-    const access = await this.#decide(recordedOf(question.targets), 'get');
+    const access = await this.#rights.decide(recordedOf(question.targets), 'get');
     const recorder = this.#recorder();
     const { answerRecorded } = await import('./dump/dump.ts');
     const answer = await answerRecorded(recorder, question, access, this.#options.feed.vxlanPort());
@@ -297,7 +274,7 @@ export class ClientConnection implements Wire {
     if (this.#session !== undefined || this.#dump !== undefined) {
       throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected one dump on a connection, and none where something is followed');
     }
-    const granted = await this.#grant(recordedOf(request.targets), 'get');
+    const granted = await this.#rights.grant(recordedOf(request.targets), 'get', this.#granted);
     const recorder = this.#recorder();
     const { Dump } = await import('./dump/dump.ts');
     if (this.#isEnding) return;
@@ -367,7 +344,7 @@ export class ClientConnection implements Wire {
   async #subscribe(message: Of<'subscribe'>): Promise<void> {
     if (this.#dump !== undefined) throw new KtraceError('KTRACE_E_PROTOCOL', 'Expected nothing to be followed beside a dump');
     const { type: _, resume, ...subscription } = message;
-    const granted = await this.#grant(subscription, 'watch');
+    const granted = await this.#rights.grant(subscription, 'watch', this.#granted);
     // The client may have left meanwhile.
     if (this.#isEnding) return;
     this.#granted = granted;
@@ -377,47 +354,12 @@ export class ClientConnection implements Wire {
     this.#tellClock();
   }
 
-  /** While the API server cannot be asked, no new client is authorized; one that was authorized keeps its access for `graceMs`. */
-  async #grant(subscription: Subscription, verb: Verb): Promise<Granted> {
-    const atMs = this.#options.nowMs();
-    try {
-      return { subscription, verb, access: await this.#decide(subscription, verb), atMs };
-    } catch (error) {
-      const before = this.#granted;
-      const isUnknown = error instanceof KtraceError && error.code === 'KTRACE_E_AUTHORIZATION_UNAVAILABLE';
-      if (!isUnknown || before?.verb !== verb) throw error;
-      const isInGrace = this.#options.nowMs() - before.atMs < this.#options.limits.graceMs;
-      if (!isInGrace || !covers(before.access.allowed, neededScope(subscription.targets))) throw error;
-      if (subscription.snapBytes !== undefined && before.access.payloads !== true) throw error;
-      return { ...before, subscription };
-    }
-  }
-
-  async #decide(subscription: Subscription, verb: Verb): Promise<Access> {
-    await this.#renew();
-    const access = await this.#options.authorize([...this.#tokens.values()], subscription, verb);
-    if (!this.#isEnding) this.#options.admit(this, access.accounts);
-    return access;
-  }
-
-  /** A newer token that nobody can be asked for now is tried again at the next decision. */
-  async #renew(): Promise<void> {
-    const newer = [...this.#renewed];
-    const asked = await Promise.allSettled(newer.map(([, token]) => this.#options.vouch(token)));
-    for (const [at, [subject, token]] of newer.entries()) {
-      const answer = asked[at];
-      if (answer?.status !== 'fulfilled' || this.#renewed.get(subject) !== token) continue;
-      this.#renewed.delete(subject);
-      if (answer.value) this.#tokens.set(subject, token);
-    }
-  }
-
   /** Ends the stream when the right was withdrawn, or the token has expired and no new one came. */
   async #checkAgain(): Promise<void> {
     const before = this.#granted;
     if (before === undefined || this.#isEnding) return;
     try {
-      const granted = await this.#grant(before.subscription, before.verb);
+      const granted = await this.#rights.grant(before.subscription, before.verb, before);
       if (this.#isEnding || this.#granted !== before) return;
       this.#granted = granted;
       if (this.#session) this.#options.sessions.allow(this.#session, granted.access);
@@ -435,7 +377,7 @@ export class ClientConnection implements Wire {
     }
     if (this.#isEnding) return;
     this.#socket.ping();
-    if (this.#isVouched && this.bufferedBytes() < limits.socketBytes) this.#tellClock();
+    if (this.#rights.isVouched && this.bufferedBytes() < limits.socketBytes) this.#tellClock();
   }
 
   /** Also sent right after `subscribed`: the handshake takes long, so that `hello` alone gives a poor estimate of the clocks' offset. */
@@ -476,8 +418,7 @@ export class ClientConnection implements Wire {
     clearTimeout(this.#closingTimer);
     clearInterval(this.#heartbeat);
     clearInterval(this.#recheck);
-    this.#tokens.clear();
-    this.#renewed.clear();
+    this.#rights.forget();
     // When the client began the closing handshake it is done. After a broken connection (1006) it may resume.
     this.#leave(code === CLOSE.normal || code === CLOSE.goingAway || code === NO_STATUS);
     this.#options.onClosed(this);
@@ -508,10 +449,6 @@ function tooSlow(handshakeMs: number): KtraceError {
 
 function tooMany(): KtraceError {
   return new KtraceError('KTRACE_E_PROTOCOL', `Expected at most ${MAX_PENDING_MESSAGES} messages ahead of an answer`);
-}
-
-function tooManyTokens(): KtraceError {
-  return new KtraceError('KTRACE_E_PROTOCOL', `Expected tokens of at most ${MAX_TOKENS} owners, and new ones every few minutes`);
 }
 
 function tooLongForStranger(): KtraceError {
