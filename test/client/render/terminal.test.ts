@@ -51,7 +51,8 @@ test('a terminal has lines in columns; a pipe, --no-trunc and -o wide have all o
   const time = '2026-11-22T08:45:00.123Z';
   assert.equal(await followed(120), `${time} host1 web-0:41512 -> db-0:5432 tcp S ✓\n`);
   assert.equal(await followed(50), `${time} host1 web-0:41512\n${' '.repeat(time.length + 1)}-> db-0:5432 tcp S ✓\n`);
-  assert.equal(await followed(undefined), `${time} ${FULL}\n`);
+  // `kubectl attach` from where there is no terminal tells a width of 1.
+  for (const none of [undefined, 0, 1]) assert.equal(await followed(none), `${time} ${FULL}\n`);
   assert.equal(await followed(120, { noTrunc: true }), `${time} ${FULL}\n`);
   assert.match(await followed(120, {}, 'wide'), /host1\/veth1a2b in \+0µs, host1\/veth9 out \+12µs delivered\n$/);
 });

@@ -8,9 +8,12 @@ import { endpointText } from './names.ts';
 import { quotedParts, shortProtocolText } from './protocol.ts';
 import { countsText, eventText, firstEnds, initiatorOf } from './text.ts';
 
+/** A terminal of less has not told its size: where it has none, kubectl attach tells 1 column. */
+const MIN_COLUMNS = 20;
+
 /** A terminal; both are asked for at each line. */
 export interface Screen {
-  /** Its width in characters; undefined or 0 where it is not known, and a line has its full length. */
+  /** Its width in characters; undefined where it is not known, and a line has its full length. */
   columns(): number | undefined;
   /** The one namespace that is followed: it goes without saying. */
   here(): string | undefined;
@@ -37,7 +40,7 @@ export class TerminalLines {
   /** As {@link eventText}; more than one line where the terminal is too narrow for it. */
   text(event: KtraceEvent): string | undefined {
     const width = this.#screen.columns();
-    if (width === undefined || width <= 0 || (event.kind !== 'packet' && event.kind !== 'flow'))
+    if (width === undefined || width < MIN_COLUMNS || (event.kind !== 'packet' && event.kind !== 'flow'))
       return eventText(event, 'text', this.#paint, this.#timestamps);
     if (event.kind === 'packet') return this.#packet(event, width);
     return event.state === 'open' ? undefined : this.#flow(event, width);
