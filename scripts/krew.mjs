@@ -51,7 +51,8 @@ function writeArchive(file) {
     copyFileSync(join(ROOT, 'package-lock.json'), join(client, 'package-lock.json'));
     // Without links to the packages' programs: krew refuses an archive that has links.
     const modules = ['--omit=dev', '--omit=optional', '--no-bin-links', '--ignore-scripts'];
-    run('npm', ['ci', '--silent', '--no-audit', '--no-fund', ...modules], client);
+    // What set-up has fetched is good: the lock file has its sum.
+    run('npm', ['ci', '--loglevel=error', '--prefer-offline', '--no-audit', '--no-fund', ...modules], client);
     // npm writes down how it installed, with times.
     rmSync(join(client, 'node_modules', '.package-lock.json'), { force: true });
     const same = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner', '--mode=u+rw,go+r-w,a+X'];
