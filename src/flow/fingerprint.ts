@@ -5,7 +5,7 @@ import type { Sighting } from '../event/sighting.ts';
  * fragment offset, TCP seq, ack and flags, ICMP type, code and seq, a hash of UDP's first payload bytes. It leaves out addresses, ports and ICMP ids (NAT
  * changes them), TTL, and lengths (GSO, GRO and defragmentation change them). Different packets may have the same: compare the addresses, too.
  */
-export function fingerprintOf(sighting: Sighting): number {
+export function fingerprintOf(sighting: Pick<Sighting, 'proto' | 'ipId' | 'fragment' | 'tcp' | 'icmp' | 'payloadHash'>): number {
   let high = mix(0x811c9dc5, sighting.proto);
   let low = mix(0x01000193, sighting.ipId);
   high = mix(high, sighting.ipId);

@@ -7,9 +7,12 @@ import { bloomOf, MAX_BLOOM_BYTES } from './bloom.ts';
  */
 const FILE_MAGIC = Buffer.from('KTRACE\x1a\n', 'latin1');
 export const FILE_HEADER_BYTES = 16;
-/** Readers take this one and all before it. Version 2 has dictionaries, and a packet's second header as what differs from its first. */
-export const FORMAT_VERSION = 2;
-/** A file without either: readers of before take it, too. */
+/**
+ * Readers take this one and all before it. Version 2 has dictionaries, and a packet's second header as what differs from its first; version 3 leaves out
+ * TCP's numbers where the header has them.
+ */
+export const FORMAT_VERSION = 3;
+/** A file without any of these: readers of before take it, too. */
 export const PLAIN_VERSION = 1;
 export const BLOCK_MAGIC = Buffer.from('KBLK', 'latin1');
 export const BLOCK_HEADER_BYTES = 44;

@@ -85,7 +85,7 @@ suite('blocks that are packed with a dictionary', () => {
       dictionaries.use(dictionary);
       assert.equal(dictionaries.due(atMs + HOUR_MS), undefined, 'not before it has learnt something new');
       blocks.push(...tenBlocks(dictionaries));
-      dictionaries.learn(randomBytes(64 * 1024));
+      dictionaries.learn(randomBytes(96 * 1024));
       assert.equal(dictionaries.due(atMs + HOUR_MS - 1), undefined, 'not before an hour');
     }
     const opening = dictionaries.opening().map(({ bytes }) => bytes);

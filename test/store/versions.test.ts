@@ -11,6 +11,8 @@ const FILES: [name: string, counts: number[]][] = [
   ['version-1.kseg', [1, 2, 3]],
   // Without a dictionary, then two with one, which stands between them twice.
   ['version-2.kseg', [4, 5, 6]],
+  // As version 2; what it says of packets is in the records.
+  ['version-3.kseg', [7, 8]],
 ];
 
 suite('what an older ktrace has recorded', () => {

@@ -14,8 +14,9 @@ import { Shares } from '../../store/shares.ts';
 import type { Logger } from '../../util/log.ts';
 import { formatUnixNs } from '../../util/time.ts';
 import { Turns } from '../../util/turns.ts';
-import { patched, withHeaders } from '../access/headers.ts';
+import { withHeaders } from '../access/headers.ts';
 import type { Feed, Follower, Sink } from '../pipeline/feed.ts';
+import { compact } from './compact.ts';
 import { Incidents, type IncidentsOptions } from './incidents.ts';
 import { ExcessLosses } from './losses/excess-losses.ts';
 import { LossSums } from './losses/loss-sums.ts';
@@ -264,7 +265,7 @@ export class Recorder implements Sink {
     for (const name of servicesOf(event)) this.services.use(name);
     const forwarder = this.#forwarder(event);
     const owner = forwarder ?? ownerOf(event, this.node);
-    const line = JSON.stringify(patched(event));
+    const line = JSON.stringify(compact(event));
     const peer = forwarder === undefined && owner !== undefined ? peerOf(event, owner) : undefined;
     const lane = this.#shares.charge(owner?.uid ?? '', line.length * this.#builders.share.ratio, this.#nowMs(), peer);
     if (lane === 'cut') {

@@ -1,44 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { patched, unpatched } from '../../../src/agent/access/headers.ts';
 import type { KtraceEvent, PacketEvent } from '../../../src/event/types.ts';
-import { fc } from '../../support/fast-check.ts';
 import { aboutSecret, packet } from '../serve/fake-feed.ts';
 import { serve } from '../serve/server-fixture.ts';
 
 const headersOf = (events: readonly KtraceEvent[]) => events.map((event) => (event as PacketEvent).headers);
 const [FIRST, SECOND, THIRD] = [1, 2, 3].map((byte) => Uint8Array.from([0x45, 0, 0, byte]));
-
-describe('headers of a recording', () => {
-  const of = (...headers: Buffer[]): PacketEvent => ({ ...packet(1), headers: headers.map((bytes) => bytes.toString('base64')) });
-  const sizes = { minLength: 20, maxLength: 60 };
-
-  it('are what they were, whatever they are', () => {
-    fc.assert(
-      fc.property(fc.uint8Array(sizes), fc.uint8Array(sizes), (one, other) => {
-        const event = of(Buffer.from(one), Buffer.from(other));
-        assert.deepEqual(unpatched(patched(event)), event);
-      }),
-    );
-    fc.assert(
-      fc.property(fc.uint8Array(sizes), fc.array(fc.tuple(fc.nat(59), fc.nat(255)), { maxLength: 6 }), (bytes, changes) => {
-        const other = Buffer.from(bytes);
-        for (const [at, value] of changes) if (at < other.length) other[at] = value;
-        const event = of(Buffer.from(bytes), other);
-        assert.deepEqual(unpatched(patched(event)), event);
-      }),
-    );
-    for (const event of [packet(1), of(Buffer.from([0x45]))]) assert.equal(unpatched(patched(event)), event);
-  });
-
-  it('are shorter where a packet went through the node with no more than its TTL changed', () => {
-    const one = Buffer.from('4500005401434000400111f7b0af401020af40302', 'hex');
-    const other = Buffer.from(one);
-    other[8] = 0x3f;
-    other[10] = 0x20;
-    assert.deepEqual(patched(of(one, other)).headers?.[1], '8:Pw==,10:IA==');
-  });
-});
 
 describe('a follower that asks for headers', () => {
   it('gets the bytes before and after translation with each packet, beside one that does not ask, and until it asks no more', async (t) => {

@@ -6,9 +6,9 @@ import type { AgentMessage, ClientMessage } from '../../../protocol/messages.ts'
 import { KtraceError } from '../../../util/errors.ts';
 import type { Access } from '../../access/authorizer.ts';
 import { Disguise } from '../../access/disguise.ts';
-import { unpatched } from '../../access/headers.ts';
 import { withoutAddress } from '../../access/hidden-address.ts';
 import { SessionFilter } from '../../pipeline/session-filter.ts';
+import { type CompactEvent, restored } from '../../record/compact.ts';
 import type { DumpPlace } from '../../record/place-seal.ts';
 import type { Damage, Places } from '../../record/record-places.ts';
 import type { Recorder } from '../../record/recorder.ts';
@@ -198,7 +198,7 @@ export class Dump {
     let lines = 0;
     for (const line of raw.toString('utf8').split('\n')) {
       if (line === '' || ++lines <= behind) continue;
-      const event = this.#seen(withoutAddress(unpatched(JSON.parse(line) as KtraceEvent)));
+      const event = this.#seen(withoutAddress(restored(JSON.parse(line) as CompactEvent)));
       if (event !== undefined) yield { event, lines };
     }
   }
