@@ -101,6 +101,41 @@ suite('ktrace install, status and uninstall on a real cluster', { skip: SKIP }, 
     assert.match(good.stdout, /^daemonset\/ktrace-agent in ktrace-agents changed$/m);
   });
 
+  test('what the API server refuses to make, and what ends an agent, is told with its reason', async () => {
+    const image = await imageNow();
+    const kubectl = (...argv: string[]) => beside(['kubectl', ...argv]);
+    const inAgents = (...argv: string[]) => kubectl('-n', 'ktrace-agents', ...argv);
+    const tells = (what: string, reason: RegExp) =>
+      until(`a status that tells of ${what}`, async () => {
+        const { code, stdout } = await runKtrace('status');
+        return code === 1 && reason.test(stdout);
+      });
+    await kubectl('label', '--overwrite', 'namespace', 'ktrace-agents', 'pod-security.kubernetes.io/enforce=baseline');
+    await inAgents('delete', 'pod', '--all', '--wait=false');
+    await tells('Pod Security', /^ktrace-agent: no pod can be made: .*violates PodSecurity "baseline.*hostNetwork/m);
+    const good = await runKtrace('install', '--image', image);
+    assert.equal(good.code, 0, good.stderr);
+
+    await inAgents('patch', 'resourcequota', 'ktrace-agent', '--type=merge', '-p', '{"spec":{"hard":{"pods":"0"}}}');
+    await inAgents('delete', 'pod', '--all', '--wait=false');
+    await tells('the quota', /^ktrace-agent: no pod can be made: .*exceeded quota: ktrace-agent/m);
+    const again = await runKtrace('install', '--image', image);
+    assert.equal(again.code, 0, again.stderr);
+
+    // A kernel without type information, as far as the agent can see.
+    const mount = { name: 'no-btf', mountPath: '/sys/kernel/btf' };
+    const patch = (volume: object, volumeMount: object) => {
+      const containers = [{ name: 'agent', volumeMounts: [volumeMount] }];
+      return JSON.stringify({ spec: { template: { spec: { volumes: [volume], containers } } } });
+    };
+    await inAgents('patch', 'daemonset', 'ktrace-agent', '-p', patch({ name: 'no-btf', emptyDir: {} }, mount));
+    await tells('the kernel', /: agent: .*it ended with exit code 1: .*BTF.*\[KTRACE_E_NO_BTF\]$/m);
+    const gone = { $patch: 'delete' };
+    await inAgents('patch', 'daemonset', 'ktrace-agent', '-p', patch({ ...gone, name: 'no-btf' }, { ...gone, ...mount }));
+    const last = await runKtrace('install', '--image', image);
+    assert.equal(last.code, 0, last.stderr);
+  });
+
   test('agents record where install was asked for it, and no more when it is done again without', async () => {
     const image = await imageNow();
     const recording = async (): Promise<unknown[]> => {

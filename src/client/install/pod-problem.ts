@@ -28,6 +28,7 @@ interface Terminated {
   reason?: string;
   exitCode?: number;
   signal?: number;
+  /** Its last lines: the manifests ask for them (`terminationMessagePolicy`). */
   message?: string;
 }
 
@@ -71,7 +72,13 @@ function endText({ reason, exitCode, signal, message }: Terminated): string {
     reason === 'OOMKilled'
       ? 'out of memory (OOMKilled)'
       : `with exit code ${exitCode ?? '?'}${signal ? `, signal ${signal}` : ''}`;
-  return message === undefined || message === '' ? how : `${how}: ${message.trim().split('\n').at(-1)?.slice(0, MESSAGE_CHARS)}`;
+  return message === undefined || message === '' ? how : `${how}: ${lastWord(message).slice(0, MESSAGE_CHARS)}`;
+}
+
+/** Of the last lines that it printed: the error that ended it, behind which there may be a hint; else the last. */
+function lastWord(message: string): string {
+  const lines = message.trim().split('\n');
+  return lines.findLast((line) => /\[KTRACE_E_\w+\]$/.test(line)) ?? lines.at(-1) ?? '';
 }
 
 function told(what: string, message: string | undefined): string {

@@ -1,6 +1,7 @@
-import { type Api, ApiError, listAll } from '../cluster/api.ts';
+import { type Api, listAll } from '../cluster/api.ts';
 import type { Manifest } from './manifests.ts';
 import { type Pod, podProblem } from './pod-problem.ts';
+import { refusalsOf } from './refusals.ts';
 
 /** How far a DaemonSet is. */
 export interface Readiness {
@@ -60,6 +61,7 @@ export async function problemsOf(api: Api, namespaces: readonly string[], signal
 async function problemsIn(api: Api, namespace: string, signal: AbortSignal): Promise<Problem[]> {
   const base = `/api/v1/namespaces/${encodeURIComponent(namespace)}`;
   const pods = await listAll<Pod>(api, `${base}/pods`, { labelSelector: 'app.kubernetes.io/name=ktrace' }, signal);
+  const refusals = await refusalsOf(api, namespace, signal);
   const problems = new Map<string, string[]>();
   for (const pod of pods) {
     const problem = podProblem(pod);
@@ -67,37 +69,11 @@ async function problemsIn(api: Api, namespace: string, signal: AbortSignal): Pro
     const text = `${pod.metadata.labels?.['app.kubernetes.io/component'] ?? pod.metadata.name}: ${problem}`;
     problems.set(text, [...(problems.get(text) ?? []), pod.spec?.nodeName ?? 'no node yet']);
   }
-  return [...[...problems].map(([text, nodes]) => ({ text, nodes })), ...(await refusals(api, base, signal))];
+  return [...[...problems].map(([text, nodes]) => ({ text, nodes })), ...refusals.map((text) => ({ text, nodes: [] }))];
 }
 
 /** As a line, e.g. `gate: ImagePullBackOff (on host1, host2)`. */
 export function problemText({ text, nodes }: Problem): string {
   if (nodes.length === 0) return text;
   return `${text} (${nodes.length > 3 ? `on ${nodes.length} nodes, such as ${nodes[0]}` : `on ${nodes.join(', ')}`})`;
-}
-
-interface Event {
-  reason?: string;
-  message?: string;
-  involvedObject?: { kind?: string; name?: string };
-}
-
-/** Pods that the API server would not let be made: a policy of Pod Security, a quota. */
-async function refusals(api: Api, base: string, signal: AbortSignal): Promise<Problem[]> {
-  try {
-    const events = await listAll<Event>(
-      api,
-      `${base}/events`,
-      { fieldSelector: 'reason=FailedCreate,involvedObject.kind=DaemonSet' },
-      signal,
-    );
-    const texts = events
-      .filter(({ involvedObject }) => involvedObject?.name?.startsWith('ktrace-') === true)
-      .map(({ involvedObject, message }) => `${involvedObject?.name}: no pod can be made: ${message ?? 'no reason is given'}`);
-    return [...new Set(texts)].slice(0, 4).map((text) => ({ text, nodes: [] }));
-  } catch (error) {
-    // Who may not read events still learns of the pods.
-    if (error instanceof ApiError && error.status === 403) return [];
-    throw error;
-  }
 }

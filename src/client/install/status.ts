@@ -6,6 +6,7 @@ import { type Node, nodesIfAllowed } from '../cluster/nodes.ts';
 import { escapeText, safeJson } from '../render/style/escape.ts';
 import { type InstallIo, type InstallOptions, openApi } from './install.ts';
 import { isReady, type Pod, podProblem, recordsIn, restartsOf } from './pod-problem.ts';
+import { refusalsOf } from './refusals.ts';
 
 export type StatusOptions = Pick<InstallOptions, 'ktraceNamespace' | keyof KubeOptions> & {
   output: 'text' | 'json';
@@ -43,16 +44,27 @@ export async function runStatus(options: StatusOptions, io: InstallIo): Promise<
   const gates = await podsIn(api, options.ktraceNamespace, io.interrupt);
   const agents = await agentsOf(api, agentNamespace(options.ktraceNamespace), io);
   const pods = [...gates, ...(agents ?? [])];
-  if (pods.length === 0) {
+  const nodes = statusOf(pods, await nodesIfAllowed(api, io), agents !== undefined);
+  const refusals = nodes.some(lacksPod) ? await refusalsIn(api, options.ktraceNamespace, io.interrupt) : [];
+  if (pods.length === 0 && refusals.length === 0) {
     throw new KtraceError('KTRACE_E_NO_AGENT', `There is no agent of ktrace in namespace ${options.ktraceNamespace}`, {
       hint: 'ktrace install makes one on every node; another namespace is given with --ktrace-namespace.',
       exitCode: EXIT.noAgent,
     });
   }
-  const nodes = statusOf(pods, await nodesIfAllowed(api, io), agents !== undefined);
-  if (options.output === 'json') io.stdout.write(`${nodes.map((node) => safeJson(node)).join('\n')}\n`);
-  else printTable(nodes, io);
+  if (options.output === 'json') {
+    io.stdout.write(`${nodes.map((node) => safeJson(node)).join('\n')}\n`);
+    for (const refusal of refusals) io.stderr.write(`ktrace: ${escapeText(refusal)}\n`);
+  } else printTable(nodes, refusals, io);
   return nodes.every(isWell) ? EXIT.ok : EXIT.failure;
+}
+
+function lacksPod({ agent, gate, areAgentsKnown }: NodeStatus): boolean {
+  return gate === undefined || (areAgentsKnown && agent === undefined);
+}
+
+async function refusalsIn(api: Api, namespace: string, signal: AbortSignal): Promise<string[]> {
+  return (await Promise.all([agentNamespace(namespace), namespace].map((name) => refusalsOf(api, name, signal)))).flat();
 }
 
 function podsIn(api: Api, namespace: string, signal: AbortSignal): Promise<Pod[]> {
@@ -109,7 +121,7 @@ function isWell({ agent, gate, areAgentsKnown }: NodeStatus): boolean {
   return gate?.isReady === true && (!areAgentsKnown || agent?.isReady === true);
 }
 
-function printTable(nodes: readonly NodeStatus[], { stdout }: InstallIo): void {
+function printTable(nodes: readonly NodeStatus[], refusals: readonly string[], { stdout }: InstallIo): void {
   const rows = nodes.map(({ node, kernel, agent, gate, areAgentsKnown }) => [
     node,
     areAgentsKnown ? stateText(agent) : 'unknown',
@@ -140,6 +152,7 @@ function printTable(nodes: readonly NodeStatus[], { stdout }: InstallIo): void {
         stdout.write(`${escapeText(`${node}: ${name} was started again: it ended ${part.lastEnd}`)}\n`);
     }
   }
+  for (const refusal of refusals) stdout.write(`${escapeText(refusal)}\n`);
   const well = nodes.filter(isWell).length;
   stdout.write(`${well} of ${nodes.length} nodes ready\n`);
 }

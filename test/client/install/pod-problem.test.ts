@@ -30,6 +30,22 @@ const CASES: [name: string, pod: Pod, problem: string | undefined][] = [
     ),
     'CrashLoopBackOff; it ended with exit code 1: no BTF',
   ],
+  [
+    'crashes for its kernel',
+    pod(
+      container(
+        { waiting: { reason: 'CrashLoopBackOff', message: 'back-off 10s' } },
+        {
+          terminated: {
+            reason: 'Error',
+            exitCode: 1,
+            message: '{"level":30}\nktrace: no BTF here [KTRACE_E_NO_BTF]\n  hint: another kernel\n',
+          },
+        },
+      ),
+    ),
+    'CrashLoopBackOff; it ended with exit code 1: ktrace: no BTF here [KTRACE_E_NO_BTF]',
+  ],
   ['was too big', pod(container({ terminated: { reason: 'OOMKilled', exitCode: 137 } })), 'ended out of memory (OOMKilled)'],
   ['is not ready yet', pod(container({ running: {} })), 'started and not ready yet'],
   [
