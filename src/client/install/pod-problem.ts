@@ -67,18 +67,17 @@ export function isReady(status: Pod['status']): boolean {
   return status?.conditions?.some(({ type, status: value }) => type === 'Ready' && value === 'True') === true;
 }
 
-function endText({ reason, exitCode, signal, message }: Terminated): string {
-  const how =
-    reason === 'OOMKilled'
-      ? 'out of memory (OOMKilled)'
-      : `with exit code ${exitCode ?? '?'}${signal ? `, signal ${signal}` : ''}`;
-  return message === undefined || message === '' ? how : `${how}: ${lastWord(message).slice(0, MESSAGE_CHARS)}`;
+function endText({ reason, exitCode, signal, message = '' }: Terminated): string {
+  if (reason === 'OOMKilled') return 'out of memory (OOMKilled)';
+  const how = `with exit code ${exitCode ?? '?'}${signal ? `, signal ${signal}` : ''}`;
+  const last = lastWord(message).slice(0, MESSAGE_CHARS);
+  return last === '' ? how : `${how}: ${last}`;
 }
 
-/** Of the last lines that it printed: the error that ended it, behind which there may be a hint; else the last. */
+/** Of the last lines that it printed: the error that ended it, behind which there may be a hint; else the last. Lines of its log (JSON) tell of something else. */
 function lastWord(message: string): string {
   const lines = message.trim().split('\n');
-  return lines.findLast((line) => /\[KTRACE_E_\w+\]$/.test(line)) ?? lines.at(-1) ?? '';
+  return lines.findLast((line) => /\[KTRACE_E_\w+\]$/.test(line)) ?? lines.findLast((line) => !line.startsWith('{')) ?? '';
 }
 
 function told(what: string, message: string | undefined): string {

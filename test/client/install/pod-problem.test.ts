@@ -46,7 +46,16 @@ const CASES: [name: string, pod: Pod, problem: string | undefined][] = [
     ),
     'CrashLoopBackOff; it ended with exit code 1: ktrace: no BTF here [KTRACE_E_NO_BTF]',
   ],
-  ['was too big', pod(container({ terminated: { reason: 'OOMKilled', exitCode: 137 } })), 'ended out of memory (OOMKilled)'],
+  [
+    'was killed',
+    pod(container({ terminated: { reason: 'Error', exitCode: 137, message: '{"level":30,"msg":"following"}\n' } })),
+    'ended with exit code 137',
+  ],
+  [
+    'was too big for its memory',
+    pod(container({ terminated: { reason: 'OOMKilled', exitCode: 137, message: '{"level":30,"msg":"following"}\n' } })),
+    'ended out of memory (OOMKilled)',
+  ],
   ['is not ready yet', pod(container({ running: {} })), 'started and not ready yet'],
   [
     'has no node',
