@@ -44,6 +44,7 @@ try {
     for (const line of raw.toString('utf8').split('\n')) {
       if (line === '') continue;
       read += 1;
+      if (!asked.mayBeIn(line)) continue;
       const event = JSON.parse(line) as FlowEvent;
       if (!asked.isOf(event, Date.parse(event.endTime))) continue;
       found += 1;

@@ -42,4 +42,37 @@ suite('which records a dump is of', () => {
     assert.deepEqual(dumpSelection([TARGET], []).keys, ['pod default/old']);
     assert.equal(dumpSelection([{ kind: 'selector', selector: 'app=x' }], []).keys, undefined);
   });
+
+  test('no record of it is passed over by its line, and most of others are', () => {
+    const owners = [{ ip: '10.0.0.1', uid: 'uid-of-old', fromMs: 100, toMs: 200 }];
+    const db = { kind: 'service', namespace: 'default', name: 'db' } as const;
+    const service = { namespace: 'default', name: 'db', port: 'sql' };
+    const nat = [{ kind: 'dnat' as const, before: WORLD, after: WORLD, seenBy: 'kprobe' as const, service: 'default/db:sql' }];
+    const records = [
+      flow({ ip: '10.0.0.9', pod: pod('old', 'x') }, WORLD),
+      flow(WORLD, { ip: '10.0.0.9', pod: pod('renamed', 'uid-of-old') }),
+      flow({ ip: '10.0.0.1' }, WORLD),
+      flow(WORLD, { ip: '10.96.0.1', service }),
+      flow(WORLD, WORLD, { nat }),
+      flow({ ip: '10.0.0.2', pod: pod('other', 'p') }, WORLD),
+    ];
+    const found = (targets: Parameters<typeof dumpSelection>[0]) => {
+      const { isOf, mayBeIn } = dumpSelection(targets, targets.length === 0 ? [] : owners);
+      return records.map((record) => {
+        const may = mayBeIn(JSON.stringify(record));
+        assert.ok(may || !isOf(record, 150));
+        return may;
+      });
+    };
+    assert.deepEqual(found([TARGET]), [true, true, true, false, false, false]);
+    assert.deepEqual(found([TARGET, db]), [true, true, true, true, true, false]);
+    for (const all of [{ kind: 'all' }, { kind: 'node', name: 'n' }, { kind: 'selector', selector: 'app=other' }] as const) {
+      assert.ok(found([all]).every((may) => may));
+    }
+    const lost = JSON.stringify({ v: 1, kind: 'lost', stage: 'flow-table', count: 1 });
+    assert.ok(dumpSelection([TARGET], owners).mayBeIn(lost));
+    // More words than it pays to look for.
+    const many = Array.from({ length: 9 }, (_, at) => ({ ip: `10.0.1.${at}`, uid: 'uid-of-old', fromMs: 0, toMs: 1 }));
+    assert.ok(dumpSelection([TARGET], many).mayBeIn('{}'));
+  });
 });

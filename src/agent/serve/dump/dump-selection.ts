@@ -12,12 +12,16 @@ export interface DumpSelection {
   isPod(pod: PodRef): boolean;
   /** Is it one of the targets' Services, or one that any of these pods was behind? */
   isService(service: RecordedService, isTargetsPod: (uid: string) => boolean): boolean;
+  /** Whether a record's line may be of one, or of a loss, by the names and addresses in it: much cheaper than to parse it. */
+  mayBeIn(line: string): boolean;
   /** What a block holds that has such a record; undefined: any may. */
   keys: readonly string[] | undefined;
 }
 
 /** Beyond so many keys nearly every block may hold one. */
 const MAX_KEYS = 64;
+/** To look for more words takes as long as to parse the line. */
+const MAX_WORDS = 8;
 
 /**
  * A target of a dump means pods by the names that they had. An end that its node could name is judged by that name; one that it could not (a pod of
@@ -34,7 +38,10 @@ export function dumpSelection(targets: readonly Target[], owners: readonly Addre
     return byIp.get(end.ip)?.some(({ fromMs, toMs }) => timeMs >= fromMs && (toMs === undefined || timeMs <= toMs)) === true;
   };
   const services = targets.flatMap((target) => (target.kind === 'service' ? [`${target.namespace}/${target.name}`] : []));
+  const keys = keysOf(targets, owners, services);
+  const words = wordsOf(keys);
   return {
+    mayBeIn: (line) => words === undefined || words.some((word) => line.includes(word)) || line.includes('"kind":"lost"'),
     isOf(event, timeMs) {
       if (endsOf(event).some((end) => isWanted(end, timeMs))) return true;
       return event.nat?.some(({ service }) => services.includes(service?.split(':')[0] ?? '')) === true;
@@ -43,7 +50,7 @@ export function dumpSelection(targets: readonly Target[], owners: readonly Addre
     isService: ({ namespace, name, endpoints }, isTargetsPod) =>
       targets.some((target) => isServiceOf(target, namespace, name)) ||
       endpoints.some(({ pod }) => pod !== undefined && isTargetsPod(pod.uid)),
-    keys: keysOf(targets, owners, services),
+    keys,
   };
 }
 
@@ -59,6 +66,12 @@ function keysOf(targets: readonly Target[], owners: readonly AddressOwner[], ser
   const pods = targets.flatMap((target) => (target.kind === 'pod' ? [`pod ${target.namespace}/${target.name}`] : []));
   const keys = [...new Set([...pods, ...owners.flatMap(({ ip, uid }) => [ip, uid]), ...services.map((name) => `svc ${name}`)])];
   return keys.length > MAX_KEYS ? undefined : keys;
+}
+
+/** What stands in every record that has one of these keys; undefined: anything may. */
+function wordsOf(keys: readonly string[] | undefined): string[] | undefined {
+  const words = new Set(keys?.map((key) => key.replace(/^(pod|svc) .*\//, '')));
+  return keys === undefined || words.size > MAX_WORDS ? undefined : [...words];
 }
 
 function endTest(target: Target): (end: Endpoint) => boolean {

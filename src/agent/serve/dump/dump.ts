@@ -197,7 +197,7 @@ export class Dump {
   *#eventsOf(raw: Buffer, behind: number): Generator<{ event: KtraceEvent; lines: number }> {
     let lines = 0;
     for (const line of raw.toString('utf8').split('\n')) {
-      if (line === '' || ++lines <= behind) continue;
+      if (line === '' || ++lines <= behind || !this.#selection.mayBeIn(line)) continue;
       const event = this.#seen(withoutAddress(restored(JSON.parse(line) as CompactEvent)));
       if (event !== undefined) yield { event, lines };
     }
