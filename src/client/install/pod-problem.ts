@@ -74,11 +74,17 @@ function endText({ reason, exitCode, signal, message = '' }: Terminated): string
   return last === '' ? how : `${how}: ${last}`;
 }
 
-/** Of the last lines that it printed: the error that ended it, behind which there may be a hint; else the last. Lines of its log (JSON) tell of something else. */
+/**
+ * Of the last lines that it printed: the error that ended it, which a hint, a stack or Node's version may follow; else the last one. Lines of its log
+ * (JSON) tell of something else.
+ */
 function lastWord(message: string): string {
   const lines = message.trim().split('\n');
-  return lines.findLast((line) => /\[KTRACE_E_\w+\]$/.test(line)) ?? lines.findLast((line) => !line.startsWith('{')) ?? '';
+  return lines.findLast((line) => ENDING.test(line)) ?? lines.findLast((line) => !line.startsWith('{')) ?? '';
 }
+
+/** Of ktrace, of Node for what nobody has caught, of V8. */
+const ENDING = /\[KTRACE_E_\w+\]$|^\w*Error( \[\w+\])?: |^FATAL ERROR: /;
 
 function told(what: string, message: string | undefined): string {
   return message === undefined || message === '' ? what : `${what}: ${message.replace(/\s+/g, ' ').slice(0, MESSAGE_CHARS)}`;

@@ -10,6 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { createApi } from '../../../src/client/cluster/api.ts';
 import { kubeSurroundings, loadKubeConfig } from '../../../src/client/cluster/kubeconfig.ts';
 import { runInstall } from '../../../src/client/install/install.ts';
+import { runStatus } from '../../../src/client/install/status.ts';
 
 const OPTIONS = {
   image: undefined,
@@ -114,4 +115,31 @@ test('an interrupt while earlier agents end makes nothing beside them', async (t
   const io = { ...IO, interrupt: interruption.signal };
   assert.equal(await runInstall({ ...OPTIONS, ktraceNamespace: 'ktrace', kubeconfig, context: undefined }, io), 130);
   assert.deepEqual(asked, ['DELETE /apis/apps/v1/namespaces/ktrace/daemonsets/ktrace-agent']);
+});
+
+test('status where the API server lets no pod be made says so, and that there is no installation where there is none', async (t) => {
+  const sets = [{ metadata: { name: 'ktrace-agent' }, status: { desiredNumberScheduled: 1, currentNumberScheduled: 0 } }];
+  const events = [
+    { involvedObject: { name: 'ktrace-agent' }, message: 'exceeded quota: ktrace-agent', lastTimestamp: '2026-11-29T10:00:00Z' },
+  ];
+  const objects: Record<string, object[]> = {
+    '/api/v1/nodes': [{ metadata: { name: 'host1' }, status: { nodeInfo: { kernelVersion: '6.1.0' } } }],
+    '/apis/apps/v1/namespaces/ktrace-agents/daemonsets': sets,
+    '/api/v1/namespaces/ktrace-agents/events': events,
+  };
+  const { kubeconfig } = await fakeServer(t, (_, path) => [200, { items: objects[path] ?? [] }]);
+  const options = { ktraceNamespace: 'ktrace', kubeconfig, context: undefined };
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  assert.equal(await runStatus({ ...options, output: 'text' }, { ...IO, stdout }), 1);
+  assert.equal(await runStatus({ ...options, output: 'json' }, { ...IO, stdout: new PassThrough(), stderr }), 1);
+  stdout.end();
+  stderr.end();
+  const refusal = 'ktrace-agent: no pod can be made: exceeded quota: ktrace-agent\n';
+  assert.match(
+    await text(stdout),
+    new RegExp(`^host1 +missing +missing .*\n(.*no pod\n){2}${refusal}0 of 1 nodes ready\n$`, 'm'),
+  );
+  assert.equal(await text(stderr), `ktrace: ${refusal}`);
+  sets.length = 0;
+  await assert.rejects(runStatus({ ...options, output: 'text' }, IO), { code: 'KTRACE_E_NO_AGENT', exitCode: 3 });
 });

@@ -47,6 +47,19 @@ const CASES: [name: string, pod: Pod, problem: string | undefined][] = [
     'CrashLoopBackOff; it ended with exit code 1: ktrace: no BTF here [KTRACE_E_NO_BTF]',
   ],
   [
+    'has a defect',
+    pod(
+      container({
+        terminated: {
+          reason: 'Error',
+          exitCode: 1,
+          message: '/app/x.js:1\n\nTypeError: foo\n    at x (y.js:1:7)\n\nNode.js v24.21.0\n',
+        },
+      }),
+    ),
+    'ended with exit code 1: TypeError: foo',
+  ],
+  [
     'was killed',
     pod(container({ terminated: { reason: 'Error', exitCode: 137, message: '{"level":30,"msg":"following"}\n' } })),
     'ended with exit code 137',

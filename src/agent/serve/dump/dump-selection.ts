@@ -69,9 +69,10 @@ function keysOf(targets: readonly Target[], owners: readonly AddressOwner[], ser
 }
 
 /** What stands in every record that has one of these keys; undefined: anything may. */
-function wordsOf(keys: readonly string[] | undefined): string[] | undefined {
-  const words = new Set(keys?.map((key) => key.replace(/^(pod|svc) .*\//, '')));
-  return keys === undefined || words.size > MAX_WORDS ? undefined : [...words];
+function wordsOf(keys: readonly string[] | undefined): readonly string[] | undefined {
+  if (keys === undefined) return undefined;
+  const words = new Set(keys.map((key) => key.replace(/^(pod|svc) .*\//, '')));
+  return words.size > MAX_WORDS ? undefined : [...words];
 }
 
 function endTest(target: Target): (end: Endpoint) => boolean {
