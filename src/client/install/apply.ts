@@ -6,6 +6,9 @@ export type Outcome = 'created' | 'changed' | 'unchanged';
 
 /** Who set a field, as server-side apply remembers it. */
 const FIELD_MANAGER = 'ktrace';
+/** Of the annotation alone: what the manifests do not say would be taken away by the next apply. */
+const RETRY_MANAGER = 'ktrace-retry';
+const RETRY_ANNOTATION = 'ktrace.dev/retried-at';
 
 /**
  * Makes an object what the manifest says, by server-side apply; fields that others set and the manifest does not name stay. What somebody else set
@@ -18,6 +21,26 @@ export async function applyManifest(api: Api, manifest: Manifest, isDry: boolean
   const after = (await api.send('PATCH', `${path}?${query}`, manifest)) as Versioned;
   if (before === undefined) return 'created';
   return contentOf(before) === contentOf(after) ? 'unchanged' : 'changed';
+}
+
+/**
+ * Has a DaemonSet's controller make missing pods now. Each time that it is refused one it waits twice as long, up to 1000 s, also when what stood in the
+ * way is gone: only a change of the DaemonSet has it try at once (client-go's `DefaultTypedControllerRateLimiter`; measured on Kubernetes 1.36).
+ * The pods that are there stay as they are. Where it cannot be had, the controller tries by itself, later.
+ */
+export async function retryPods(
+  api: Api,
+  { apiVersion, kind, metadata: { name, namespace } }: Manifest,
+  now: Date,
+): Promise<void> {
+  const annotations = { [RETRY_ANNOTATION]: now.toISOString() };
+  const patch: Manifest = { apiVersion, kind, metadata: { name, ...(namespace && { namespace }), annotations } };
+  const query = new URLSearchParams({ fieldManager: RETRY_MANAGER, force: 'true' });
+  try {
+    await api.send('PATCH', `${objectPath(patch)}?${query}`, patch);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+  }
 }
 
 interface Versioned {

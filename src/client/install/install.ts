@@ -6,7 +6,7 @@ import { type Api, ApiError, createApi } from '../cluster/api.ts';
 import { type KubeObject, objectPath, titleOf } from '../cluster/kube-object.ts';
 import { type KubeOptions, kubeSurroundings, loadKubeConfig } from '../cluster/kubeconfig.ts';
 import { escapeText } from '../render/style/escape.ts';
-import { applyManifest } from './apply.ts';
+import { applyManifest, retryPods } from './apply.ts';
 import { deployFolder, type Manifest, patchesOf, renderManifests } from './manifests.ts';
 import { type Pod, recordsIn } from './pod-problem.ts';
 import { type Problem, problemsOf, problemText, type Readiness, readinessOf } from './readiness.ts';
@@ -38,6 +38,8 @@ const AGENT = 'ktrace-agent';
 const POLL_MS = 1000;
 /** Trouble that is still there after so long is told while it is waited on. */
 const TROUBLE_MS = 10_000;
+/** Where pods are missing, making them is tried again after so long, and then after twice as long each time: each refusal is an event in the cluster. */
+const RETRY_MS = 3000;
 
 /** `ktrace install`: makes the objects, then waits until all pods are ready. Doing it again changes what differs. Gives the exit code. */
 export async function runInstall(options: InstallOptions, io: InstallIo): Promise<number> {
@@ -169,6 +171,7 @@ async function awaitReadiness(
   io: InstallIo,
 ): Promise<number> {
   const startMs = performance.now();
+  let retryAtMs = RETRY_MS;
   const told = new Set<string>();
   const tell = (line: string, key = line): void => {
     if (told.has(key)) return;
@@ -189,6 +192,10 @@ async function awaitReadiness(
       const problems = (await problemsOf(api, namespaces, io.interrupt).catch(unlessInterrupted(io.interrupt))) ?? [];
       for (const problem of problems) tell(problemText(problem), problem.text);
       if (waitedMs >= timeoutMs) throw notReady(all, problems, timeoutMs);
+    }
+    if (waitedMs >= retryAtMs) {
+      retryAtMs = 2 * waitedMs + RETRY_MS;
+      for (const { manifest } of all.filter(({ lacksPods }) => lacksPods)) await retryPods(api, manifest, new Date());
     }
     await delay(POLL_MS, undefined, { signal: io.interrupt }).catch(() => undefined);
     if (io.interrupt.aborted) return EXIT.interrupted;

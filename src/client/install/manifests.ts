@@ -6,7 +6,7 @@ import type { KubeObject } from '../cluster/kube-object.ts';
 
 /** A manifest's object. */
 export interface Manifest extends KubeObject {
-  metadata: KubeObject['metadata'] & { labels?: Record<string, string> };
+  metadata: KubeObject['metadata'] & { labels?: Record<string, string>; annotations?: Record<string, string> };
   [field: string]: unknown;
 }
 

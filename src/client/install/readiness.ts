@@ -1,4 +1,6 @@
 import { type Api, listAll } from '../cluster/api.ts';
+import { objectPath } from '../cluster/kube-object.ts';
+import { type DaemonSet, lacksPods } from './daemon-set.ts';
 import type { Manifest } from './manifests.ts';
 import { type Pod, podProblem } from './pod-problem.ts';
 import { refusalsOf } from './refusals.ts';
@@ -10,31 +12,20 @@ export interface Readiness {
   ready: number;
   wanted: number;
   isDone: boolean;
-}
-
-interface DaemonSet {
-  metadata: { name: string; generation?: number };
-  status?: {
-    observedGeneration?: number;
-    desiredNumberScheduled?: number;
-    updatedNumberScheduled?: number;
-    numberReady?: number;
-    numberUnavailable?: number;
-  };
+  /** Not all of its pods have been made. */
+  lacksPods: boolean;
+  manifest: Manifest;
 }
 
 /** How far the DaemonSets of an installation are. */
 export async function readinessOf(api: Api, manifests: readonly Manifest[], signal: AbortSignal): Promise<Readiness[]> {
   const sets = manifests.filter(({ kind }) => kind === 'DaemonSet');
   return Promise.all(
-    sets.map(async ({ metadata }) => {
-      const namespace = encodeURIComponent(metadata.namespace ?? '');
-      return readiness((await api.get(`/apis/apps/v1/namespaces/${namespace}/daemonsets/${metadata.name}`, signal)) as DaemonSet);
-    }),
+    sets.map(async (manifest) => readiness(manifest, (await api.get(objectPath(manifest), signal)) as DaemonSet)),
   );
 }
 
-function readiness({ metadata, status = {} }: DaemonSet): Readiness {
+function readiness(manifest: Manifest, { metadata, status = {} }: DaemonSet): Readiness {
   const isSeen = status.observedGeneration !== undefined && status.observedGeneration >= (metadata.generation ?? 0);
   const wanted = status.desiredNumberScheduled ?? 0;
   const ready = isSeen ? Math.min(status.updatedNumberScheduled ?? 0, status.numberReady ?? 0) : 0;
@@ -43,6 +34,8 @@ function readiness({ metadata, status = {} }: DaemonSet): Readiness {
     ready,
     wanted,
     isDone: isSeen && wanted > 0 && ready >= wanted && (status.numberUnavailable ?? 0) === 0,
+    lacksPods: lacksPods(status),
+    manifest,
   };
 }
 

@@ -1,9 +1,5 @@
 import { type Api, ApiError, listAll } from '../cluster/api.ts';
-
-interface DaemonSet {
-  metadata: { name: string };
-  status?: { desiredNumberScheduled?: number; currentNumberScheduled?: number };
-}
+import { type DaemonSet, lacksPods } from './daemon-set.ts';
 
 interface Event {
   message?: string;
@@ -15,6 +11,7 @@ interface Event {
 /**
  * Why the API server lets pods of ktrace's DaemonSets not be made: a policy of Pod Security, a quota. The newest word on each that lacks pods, e.g.
  * `ktrace-agent: no pod can be made: …`; events stay for an hour, also of what was mended since.
+ * Where the API server fails on the question, that it did.
  */
 export async function refusalsOf(api: Api, namespace: string, signal: AbortSignal): Promise<string[]> {
   const name = encodeURIComponent(namespace);
@@ -30,18 +27,14 @@ export async function refusalsOf(api: Api, namespace: string, signal: AbortSigna
       return found === undefined ? [] : [`${set}: no pod can be made: ${found.message ?? 'no reason is given'}`];
     });
   } catch (error) {
-    // Who may not read these still learns of the pods.
-    if (error instanceof ApiError && error.status === 403) return [];
-    throw error;
+    if (!(error instanceof ApiError)) throw error;
+    // Who may not read these, or gets no answer, still learns of the pods.
+    return error.status === 403 ? [] : [`why pods are missing is not known: ${error.message}`];
   }
 }
 
 function nameOf({ metadata }: DaemonSet): string {
   return metadata.name;
-}
-
-function lacksPods({ desiredNumberScheduled = 0, currentNumberScheduled = 0 }: DaemonSet['status'] = {}): boolean {
-  return currentNumberScheduled < desiredNumberScheduled;
 }
 
 function timeOf({ lastTimestamp, eventTime }: Event): string {

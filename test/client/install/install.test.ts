@@ -117,6 +117,51 @@ test('an interrupt while earlier agents end makes nothing beside them', async (t
   assert.deepEqual(asked, ['DELETE /apis/apps/v1/namespaces/ktrace/daemonsets/ktrace-agent']);
 });
 
+test('install has pods made again that were refused before, and changes nothing else of their DaemonSets', async (t) => {
+  const ours = { labels: { 'app.kubernetes.io/name': 'ktrace' } };
+  const of = (count: number) => ({
+    desiredNumberScheduled: 3,
+    currentNumberScheduled: count,
+    updatedNumberScheduled: count,
+    numberReady: count,
+  });
+  const lacking = '/apis/apps/v1/namespaces/ktrace-agents/daemonsets/ktrace-agent';
+  const retried: [path: string, body: object][] = [];
+  const { kubeconfig } = await fakeServer(t, (method, path, body) => {
+    if (method === 'PATCH') {
+      const sent = JSON.parse(body);
+      if (sent.metadata.annotations?.['ktrace.dev/retried-at'] !== undefined) retried.push([path, sent]);
+      return [200, sent];
+    }
+    if (path === '/apis/apps/v1/namespaces/ktrace/daemonsets/ktrace-agent') return [404, { reason: 'NotFound' }];
+    const isDone = path !== lacking || retried.length > 0;
+    return [
+      200,
+      {
+        metadata: { name: path.split('/').at(-1), generation: 1, ...ours },
+        status: { observedGeneration: 1, ...of(isDone ? 3 : 2) },
+      },
+    ];
+  });
+  const stderr = new PassThrough();
+  const options = { ...OPTIONS, wait: true, ktraceNamespace: 'ktrace', kubeconfig, context: undefined };
+  assert.equal(await runInstall(options, { ...IO, stderr }), 0);
+  stderr.end();
+  assert.match(await text(stderr), /ktrace-agent 2 of 3 ready.*ktrace-agent 3 of 3 ready/s);
+  const [[path, sent] = ['', {}], ...more] = retried;
+  assert.deepEqual([path, more], [lacking, []]);
+  const { metadata, ...rest } = sent as { metadata: { name: string; namespace: string; annotations: Record<string, string> } };
+  assert.deepEqual(rest, { apiVersion: 'apps/v1', kind: 'DaemonSet' });
+  assert.deepEqual(
+    { ...metadata, annotations: Object.keys(metadata.annotations) },
+    {
+      name: 'ktrace-agent',
+      namespace: 'ktrace-agents',
+      annotations: ['ktrace.dev/retried-at'],
+    },
+  );
+});
+
 test('status where the API server lets no pod be made says so, and that there is no installation where there is none', async (t) => {
   const sets = [{ metadata: { name: 'ktrace-agent' }, status: { desiredNumberScheduled: 1, currentNumberScheduled: 0 } }];
   const events = [
