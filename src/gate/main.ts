@@ -5,10 +5,10 @@ import { runGate } from './gate.ts';
 /** The gate's process: open until SIGTERM or SIGINT. */
 export async function gateMain({ socket, port, metricsPort, maxConnections, logLevel }: GateConfig): Promise<void> {
   const log = createLog('gate', logLevel);
-  const gate = await runGate({ socketPath: socket, port, metricsPort, maxConnections, log });
-  const signal = await new Promise<string>((resolve) => {
+  const stopped = new Promise<string>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name));
   });
-  log.info({ signal }, 'the gate closes');
+  const gate = await runGate({ socketPath: socket, port, metricsPort, maxConnections, log });
+  log.info({ signal: await stopped }, 'the gate closes');
   await gate.close();
 }
