@@ -64,8 +64,9 @@ async function tryOn({ name, up, installed = 'base', tests, least }) {
   let row = { layer: name, passed: 0, failed: 0, skipped: 0, problem: 'not run' };
   try {
     if (up !== undefined) {
+      const beganMs = Date.now();
       await step(`bringing up ${name}`, () => reach.cluster(['up', ...up], 600_000));
-      await separateAddresses(reach);
+      await separateAddresses(reach, beganMs);
     }
     if (tool !== undefined) await step('building the image, and putting it on the nodes', () => buildImage(reach, ROOT));
     await step('installing', () => install(reach, ROOT, installed, process.env.KTRACE_IMAGE || undefined));
