@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { AUDIENCE } from '../../src/access/scope.ts';
 import { endsOf } from '../../src/event/ends.ts';
 import type { NodeReport } from '../../src/event/node-report.ts';
@@ -13,7 +14,7 @@ import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import type { Question } from './support/ask-agents.ts';
 import { Asker } from './support/asker.ts';
-import { beside, getJson, ktrace, kubectl, SKIP } from './support/cluster.ts';
+import { beside, getJson, ktrace, kubectl, SKIP, TOOLS_IMAGE } from './support/cluster.ts';
 import { agentsRecord, NAMESPACES, readyPods } from './support/product.ts';
 import { certificateVisitor, mint, signingKey, timeShifted, tokenVisitor, type Visitor } from './support/visitors.ts';
 import { World } from './support/world.ts';
@@ -38,11 +39,16 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
   /** To be revoked in the end. */
   const granted: string[][] = [];
   let traffic: Promise<unknown>[] = [];
+  /** It takes up to a minute, beside the other tests. */
+  let deleted: Promise<PromiseSettledResult<Deleted>[]>;
+  let doomed: string;
 
   before(async () => {
     asker = new Asker();
     await agentsRecord();
     [a, b] = await Promise.all([World.create(), World.create()]);
+    doomed = `${a.namespace}-doomed`;
+    deleted = Promise.allSettled([deletedWhileStreaming(doomed)]);
     targets = {
       'a pod in A': { kind: 'pod', namespace: a.namespace, name: a.client.name },
       'a pod in B': { kind: 'pod', namespace: b.namespace, name: b.server.name },
@@ -68,8 +74,10 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
     ].map((run) => run.catch(() => undefined));
   });
   after(async () => {
+    await deleted;
     for (const what of granted) await runKtrace('revoke', ...what);
     await Promise.all([a?.close(), b?.close()]);
+    await kubectl('delete', 'namespace', doomed, '--ignore-not-found', '--wait=false');
     await Promise.all(traffic);
     await asker?.close();
   });
@@ -78,6 +86,30 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
     const { code, stderr } = await runKtrace('grant', ...what);
     assert.equal(code, 0, stderr);
     granted.push(what);
+  }
+
+  /** A namespace of its own, whose account is deleted while somebody streams as it; how the stream ended, and how long after. */
+  async function deletedWhileStreaming(namespace: string): Promise<Deleted> {
+    await kubectl('create', 'namespace', namespace);
+    const pod = ['run', 'sleeper', `--image=${TOOLS_IMAGE}`, '--image-pull-policy=IfNotPresent', '--restart=Never'];
+    await kubectl('-n', namespace, ...pod, '--command', '--', 'sleep', 'infinity');
+    await kubectl('-n', namespace, 'wait', '--for=condition=Ready', 'pod/sleeper', '--timeout=60s');
+    const visitor = await certificateVisitor(`${namespace}-visitor`);
+    await grant(namespace, '--user', visitor.user);
+    const follow = ktrace('follow', 'pod/sleeper', '-n', namespace, '--kubeconfig', visitor.kubeconfig, '-o', 'json');
+    const patience = new AbortController();
+    try {
+      await follow.following();
+      await kubectl('-n', namespace, 'delete', 'serviceaccount', 'ktrace-viewer');
+      const sinceMs = Date.now();
+      const tooLong = delay(60_000, undefined, { signal: patience.signal }).then(() => undefined);
+      const ended = await Promise.race([follow.ended, tooLong]);
+      return { code: ended?.code, stderr: follow.stderr, afterMs: Date.now() - sinceMs };
+    } finally {
+      patience.abort();
+      await follow.kill();
+      await visitor.close();
+    }
   }
 
   function tokenOf(who: Who): { token?: string } {
@@ -390,7 +422,22 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
       }
     });
   }
+
+  test('an account that is deleted while somebody streams as it ends the stream within a minute, in words', async () => {
+    const [result] = await deleted;
+    if (result?.status !== 'fulfilled') throw result?.reason;
+    const { code, stderr, afterMs } = result.value;
+    assert.equal(code, 4, `after ${afterMs} ms: ${stderr}`);
+    assert.match(stderr, /KTRACE_E_NOT_AUTHORIZED/);
+  });
 });
+
+/** How a stream ended: its exit code (undefined: it had not ended after a minute), and what was said. */
+interface Deleted {
+  code: number | null | undefined;
+  stderr: string;
+  afterMs: number;
+}
 
 async function runKtrace(...argv: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
   const ran = ktrace(...argv);

@@ -48,8 +48,7 @@ export async function productIsReady(): Promise<void> {
 /** Puts a folder of `deploy/` in place, with the image that is tried here. */
 export async function deploy(folder: string): Promise<void> {
   const { stdout } = await beside(['kubectl', 'kustomize', join(DEPLOY, folder)]);
-  await beside(['kubectl', 'apply', '-f', '-'], stdout.replaceAll(MANIFESTS_IMAGE, IMAGE));
-  await renewAgents();
+  await renewAgents(() => beside(['kubectl', 'apply', '-f', '-'], stdout.replaceAll(MANIFESTS_IMAGE, IMAGE)));
 }
 
 /** Until agents record: they do already, or are put in place anew. They go on with it: nothing else is seen of that. */
@@ -60,13 +59,17 @@ export async function agentsRecord(): Promise<void> {
   await productIsReady();
 }
 
-/** All agents at once by the DaemonSet's present template, where a rollout takes node after node. */
-export async function renewAgents(): Promise<void> {
+/** Changes the agents' DaemonSet, and has all pods of before replaced at once, where a rollout takes node after node. */
+export async function renewAgents(change: () => Promise<unknown>): Promise<void> {
+  // One that the rollout has just made stays: a container that is told to end in its first moments does not hear it, and is waited for.
+  const before = await kubectl('-n', NAMESPACES.agent, 'get', 'pods', '-l', 'app.kubernetes.io/component=agent', '-o', 'name');
+  await change();
   await until('the DaemonSet’s new template is seen', async () => {
     const { metadata, status } = await getJson<RawDaemonSet>('daemonset', 'ktrace-agent', '-n', NAMESPACES.agent);
     return status.observedGeneration === metadata.generation;
   });
-  await kubectl('-n', NAMESPACES.agent, 'delete', 'pods', '-l', 'app.kubernetes.io/component=agent', '--wait=false');
+  const pods = before.split('\n').filter((name) => name !== '');
+  if (pods.length > 0) await kubectl('-n', NAMESPACES.agent, 'delete', '--ignore-not-found', '--wait=false', ...pods);
   await kubectl('-n', NAMESPACES.agent, 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=110s');
 }
 
