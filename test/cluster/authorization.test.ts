@@ -41,7 +41,7 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
   let traffic: Promise<unknown>[] = [];
   /** It takes up to a minute, beside the other tests. */
   let deleted: Promise<PromiseSettledResult<Deleted>[]>;
-  let doomed: string;
+  let doomed: string | undefined;
 
   before(async () => {
     asker = new Asker();
@@ -77,7 +77,7 @@ suite('who may see what of a real cluster', { skip: SKIP }, () => {
     await deleted;
     for (const what of granted) await runKtrace('revoke', ...what);
     await Promise.all([a?.close(), b?.close()]);
-    await kubectl('delete', 'namespace', doomed, '--ignore-not-found', '--wait=false');
+    if (doomed !== undefined) await kubectl('delete', 'namespace', doomed, '--ignore-not-found', '--wait=false');
     await Promise.all(traffic);
     await asker?.close();
   });
