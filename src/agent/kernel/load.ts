@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import { LAYOUT_VERSION } from '../../event/layout.ts';
 import type { HookReport } from '../../event/node-report.ts';
+import { u32, u64 } from '../../native/bytes.ts';
 import type { BpfObject, NativeModule } from '../../native/types.ts';
-import { u32, u64 } from '../../util/bytes.ts';
 import { KtraceError, messageOf } from '../../util/errors.ts';
 
 /** From this fill of the ring on the kernel wakes the reader at once: a quarter of it. */

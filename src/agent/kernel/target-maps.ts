@@ -1,6 +1,6 @@
 import { ADDRESS, SERVICE_KEY, TARGET } from '../../event/layout.ts';
+import { u32 } from '../../native/bytes.ts';
 import type { BpfObject } from '../../native/types.ts';
-import { u32 } from '../../util/bytes.ts';
 import { addressOf, emptyBits, setBit } from './address-bits.ts';
 
 /** Bits of the targets map. */

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { kernelTargets } from '../../../src/agent/pipeline/follow-set.ts';
-import { u32 } from '../../../src/util/bytes.ts';
+import { u32 } from '../../../src/native/bytes.ts';
 import { temporaryDirectory } from '../serve/server-fixture.ts';
 import { openTracer } from './tracer-fixture.ts';
 

@@ -7,9 +7,9 @@ import { KernelSymbols } from '../../../src/agent/kernel/probes/kernel-symbols.t
 import type { Follower } from '../../../src/agent/pipeline/feed.ts';
 import { Pipeline } from '../../../src/agent/pipeline/pipeline.ts';
 import type { Subscription } from '../../../src/event/target.ts';
+import { u32 } from '../../../src/native/bytes.ts';
 import { loadNative } from '../../../src/native/load.ts';
 import type { NativeModule } from '../../../src/native/types.ts';
-import { u32 } from '../../../src/util/bytes.ts';
 import { createLog } from '../../../src/util/log.ts';
 import { resolvedTo } from '../../support/resolved.ts';
 import { flowEntries, openTracer } from './kernel.ts';

@@ -4,7 +4,7 @@ import { after, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { INTERFACE } from '../../../../src/event/layout.ts';
 import type { PacketEvent } from '../../../../src/event/types.ts';
-import { u32 } from '../../../../src/util/bytes.ts';
+import { u32 } from '../../../../src/native/bytes.ts';
 import { before } from '../../../support/evidence.ts';
 import { until, untilHolds } from '../../../support/until.ts';
 import { isSpoofed, SPOOFED, synFlood } from '../../support/flood.ts';

@@ -5,7 +5,7 @@ import { ADDRESS_BITS } from '../../../../src/agent/kernel/target-maps.ts';
 import { type KernelSet, kernelTargets } from '../../../../src/agent/pipeline/follow-set.ts';
 import { BODY, INTERFACE } from '../../../../src/event/layout.ts';
 import { Assembly, type KernelProgram } from '../../../../src/filter/compile/ebpf-assembly.ts';
-import { u32 } from '../../../../src/util/bytes.ts';
+import { u32 } from '../../../../src/native/bytes.ts';
 import { Bench, followed, isAccounted, LOOPBACK, OBJECT_PATH } from '../../support/kernel.ts';
 import { SKIP } from '../../support/lab-fixture.ts';
 import { ethernet, IPV4, ipv4, udp } from '../../support/packets.ts';

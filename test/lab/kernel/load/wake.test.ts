@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SIGHTING } from '../../../../src/event/layout.ts';
-import { u32 } from '../../../../src/util/bytes.ts';
+import { u32 } from '../../../../src/native/bytes.ts';
 import { before } from '../../../support/evidence.ts';
 import { until } from '../../../support/until.ts';
 import { Bench, followed } from '../../support/kernel.ts';
