@@ -228,12 +228,12 @@ async function exportTo(
   return startExport({ config, feed, index, version: version(), log });
 }
 
-/** An agent in a pod reads its service account itself: the package that reads kubeconfigs takes 88 MB. */
+/** An agent in a pod reads its service account itself: what reads kubeconfigs takes 33 MB. */
 async function kubeAccess({ kubeconfig: path, serviceAccount }: AgentConfig): Promise<KubeAccess> {
   if (path === undefined && process.env['KUBERNETES_SERVICE_HOST'] !== undefined) {
     return inClusterAccess(serviceAccount === undefined ? {} : { root: serviceAccount });
   }
-  const { KubeConfig } = await import('@kubernetes/client-node');
+  const { KubeConfig } = await import('../util/kube-library.ts');
   const config = new KubeConfig();
   try {
     if (path === undefined) config.loadFromDefault();

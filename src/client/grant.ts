@@ -97,7 +97,7 @@ function grantOf({ namespace, admin, user, group, ktraceNamespace }: GrantOption
 }
 
 async function printYaml(objects: readonly GrantObject[], { stdout }: GrantIo): Promise<number> {
-  const { dumpYaml } = await import('@kubernetes/client-node');
+  const { dump: dumpYaml } = await import('js-yaml');
   stdout.write(objects.map((object) => `---\n${dumpYaml(object)}`).join(''));
   return 0;
 }

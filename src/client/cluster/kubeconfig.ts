@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
-import { KubeConfig, loadYaml } from '@kubernetes/client-node';
+import { load as loadYaml } from 'js-yaml';
 import { KtraceError, messageOf } from '../../util/errors.ts';
+import { KubeConfig } from '../../util/kube-library.ts';
 import { informPlugin, placePlugins } from './exec-plugin.ts';
 import { useProxyOfEnvironment } from './proxy.ts';
 import { didYouMean } from './suggest.ts';
@@ -197,7 +198,7 @@ function readFile(file: string): KubeConfig {
 
 /** The library knows `tokenFile` under another name than kubectl. Read again when it may have changed. */
 function useTokenFiles(config: KubeConfig, file: string, text: string): void {
-  const { users } = loadYaml<{ users?: { name?: string; user?: { token?: string; tokenFile?: string } }[] }>(text);
+  const { users } = loadYaml(text) as { users?: { name?: string; user?: { token?: string; tokenFile?: string } }[] };
   for (const { name, user } of users ?? []) {
     if (!user?.tokenFile || user.token) continue;
     const tokenFile = resolve(dirname(file), user.tokenFile);

@@ -1,6 +1,7 @@
 import { Duplex, PassThrough, Writable } from 'node:stream';
-import { type KubeConfig, PortForward } from '@kubernetes/client-node';
+import type { KubeConfig } from '@kubernetes/client-node';
 import { EXIT, KtraceError, messageOf } from '../../util/errors.ts';
+import { PortForward } from '../../util/kube-library.ts';
 
 /** The websocket that the library forwards through, as far as it is used here. */
 interface ForwardSocket {

@@ -5,7 +5,7 @@ import { sendRequest } from '../../util/http-request.ts';
 
 /**
  * What is needed of a `KubeConfig` of `@kubernetes/client-node`: where the cluster is, and what to say there. Whoever has
- * a kubeconfig loads that package; here it is not, because it takes 90 MB of memory that an agent does not have to spare.
+ * a kubeconfig loads that package; here it is not, because even what of it reads kubeconfigs takes 33 MB of memory that an agent does not have to spare.
  */
 export interface KubeAccess {
   getCurrentCluster(): { server: string } | null;

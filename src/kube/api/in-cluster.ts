@@ -11,7 +11,7 @@ const TOKEN_AGE_MS = 60_000;
 
 /**
  * Access by the pod's own service account: what `KubeConfig.loadFromCluster` of `@kubernetes/client-node` gives, without
- * the 90 MB of memory that loading that package takes. The certificate is read again with the token, for it is renewed too.
+ * the memory that loading that package takes (33 MB of it at least). The certificate is read again with the token, for it is renewed too.
  * @param options where the account is mounted, the environment, Unix milliseconds: for tests
  * @throws KtraceError KTRACE_E_KUBECONFIG outside of a cluster
  */
