@@ -59,7 +59,7 @@ const isGood =
   rows.length === variants.length && rows.length > 0 && rows.every((row) => row.failed === 0 && row.problem === undefined);
 process.exit(isGood ? 0 : 1);
 
-async function tryOn({ name, up, installed = 'base', tests, least }) {
+async function tryOn({ name, up, installed = 'base', tests, alone = [], least }) {
   const startMs = performance.now();
   let row = { layer: name, passed: 0, failed: 0, skipped: 0, problem: 'not run' };
   try {
@@ -70,9 +70,9 @@ async function tryOn({ name, up, installed = 'base', tests, least }) {
     }
     if (tool !== undefined) await step('building the image, and putting it on the nodes', () => buildImage(reach, ROOT));
     await step('installing', () => install(reach, ROOT, installed, process.env.KTRACE_IMAGE || undefined));
-    const files = tests.map(fileOf);
-    row = await runTests(ROOT, name, files, {
-      concurrency: 1,
+    row = await runTests(ROOT, name, tests.map(fileOf), {
+      concurrency: 2,
+      alone: alone.map(fileOf),
       testMs: TEST_MS,
       fileMs: FILE_MS,
       isForced: true,

@@ -3,8 +3,9 @@ import { runFile } from './run-file.mjs';
 /** @typedef {import('./run-file.mjs').FileResult} FileResult */
 
 /**
- * @typedef {{ concurrency: number, testMs: number, fileMs: number, isForced: boolean, least?: number, signal?: AbortSignal }} RunOptions see {@link runFile};
- *   `concurrency`: how many files at once; `least`: tests that must have run; after `signal` no further file is begun
+ * @typedef {{ concurrency: number, testMs: number, fileMs: number, isForced: boolean, least?: number, alone?: string[], signal?: AbortSignal }} RunOptions
+ *   see {@link runFile}; `concurrency`: how many files at once; `alone`: files that run after all others, one at a time; `least`: tests that must have
+ *   run; after `signal` no further file is begun
  * @typedef {{ layer: string, passed: number, failed: number, skipped: number, flaky: string[], seconds: number, problem: string | undefined, files: FileResult[] }} Row
  *   a test counts once; a file that is no success beside its tests counts as one that failed. `flaky`: what passed only when its file was run again.
  *   `problem` says why the layer as a whole is no success although no test failed
@@ -19,8 +20,16 @@ import { runFile } from './run-file.mjs';
  * @returns {Promise<Row>}
  */
 export async function runTests(root, layer, files, options) {
-  process.stdout.write(`\n${layer}: ${files.length} test files\n`);
+  const { alone = [], least } = options;
+  const wanted = files.length + alone.length;
+  process.stdout.write(`\n${layer}: ${wanted} test files\n`);
   const startMs = performance.now();
+  const results = [...(await runAtOnce(root, files, options)), ...(await runAtOnce(root, alone, { ...options, concurrency: 1 }))];
+  return rowOf(layer, results, wanted, (performance.now() - startMs) / 1000, least);
+}
+
+/** The results of the files that were begun, in the order of the files. */
+async function runAtOnce(root, files, options) {
   const results = [];
   const waiting = files.entries();
   const work = async () => {
@@ -30,7 +39,7 @@ export async function runTests(root, layer, files, options) {
     }
   };
   await Promise.all(Array.from({ length: options.concurrency }, work));
-  return rowOf(layer, results.filter(Boolean), files.length, (performance.now() - startMs) / 1000, options.least);
+  return results.filter(Boolean);
 }
 
 /**

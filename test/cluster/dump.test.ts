@@ -33,6 +33,11 @@ const CRASHES = {
 /** From when it was created: until it runs, and for so long that it counts as trouble. */
 const NOT_READY_MS = 15_000;
 
+/** Kills a command of a pod, not the same of another pod on the node. */
+function killOf({ name }: Pod, command: string): string {
+  return `for pid in $(pgrep -f '${command}'); do ! grep -zqx HOSTNAME=${name} /proc/$pid/environ || kill -9 $pid; done`;
+}
+
 function crashes(namespace: string, nodeName: string): object[] {
   return Object.entries(CRASHES).map(([name, { next }]) => {
     const container = {
@@ -62,7 +67,7 @@ suite('what a real cluster has recorded', { skip: SKIP }, () => {
     startedMs = Date.now();
     await until('the pod is recorded', async () => hasService((await dump(`pod/${dead.name}`)).records, world));
     // Its container ends with an error (137); then the Deployment gets another pod for it.
-    await world.onNode(dead.node, 'pkill', '-9', '-f', 'http.server 8080');
+    await world.onNode(dead.node, 'sh', '-c', killOf(dead, 'http.server 8080'));
     await kubectl('-n', world.namespace, 'delete', 'pod', dead.name, '--grace-period=0', '--force');
     born = await until('another pod', async () => {
       const pod = await world.podOf('server');

@@ -97,6 +97,29 @@ test('where the process ends with its tests, what it left open ends with it, chi
   assert.match(stdout.trim(), /^(Z.*)?$/);
 });
 
+test('files run as many at once as is said, and those that shall be alone after them, one at a time', () => {
+  const log = join(root, 'order.log');
+  const noting = (name: string, body: string) =>
+    write(
+      name,
+      `import { appendFileSync, readFileSync } from 'node:fs';
+       import { setTimeout as delay } from 'node:timers/promises';
+       const note = (what) => appendFileSync(${JSON.stringify(log)}, what + ' ${name}\\n');
+       test('a', async () => { note('begin'); ${body} note('end'); });\n`,
+    );
+  const both = `while (readFileSync(${JSON.stringify(log)}, 'utf8').split('begin').length < 3) await delay(10);`;
+  const files = [noting('one', both), noting('two', both)];
+  const alone = [noting('three', 'await delay(300);'), noting('four', 'await delay(300);')];
+  const outcome = outcomeOf(files, { concurrency: 2, alone });
+  assert.deepEqual(counts(outcome), { passed: 4, failed: 0, skipped: 0, flaky: [] });
+  assert.deepEqual(
+    outcome.files.map(({ file }) => file),
+    [...files, ...alone],
+  );
+  const lines = readFileSync(log, 'utf8').trimEnd().split('\n');
+  assert.deepEqual(lines.slice(4), ['begin three', 'end three', 'begin four', 'end four']);
+});
+
 test('what passes only when its file is run again is flaky, apart from passed, and the rest of its file counts once', () => {
   const file = write(
     'flaky',
@@ -129,6 +152,8 @@ interface Outcome {
 }
 
 interface Limits {
+  concurrency?: number;
+  alone?: string[];
   testMs?: number;
   /** Longer than it takes a busy machine to begin. */
   fileMs?: number;

@@ -6,7 +6,12 @@ import { fileOf, STANDING, VARIANTS } from '../../scripts/cluster/variants.mjs';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 
+const KINDS = [...VARIANTS, STANDING].map(({ tests, alone = [] }) => [...tests, ...alone].map(fileOf));
+
 test('the test files on clusters are those that there are: each runs on one kind at least, and no other is named', () => {
-  const named = new Set([...VARIANTS, STANDING].flatMap(({ tests }) => tests.map(fileOf)));
-  assert.deepEqual([...named].sort(), globSync('test/cluster/**/*.test.ts', { cwd: ROOT }).sort());
+  assert.deepEqual([...new Set(KINDS.flat())].sort(), globSync('test/cluster/**/*.test.ts', { cwd: ROOT }).sort());
+});
+
+test('no kind of cluster has a file twice', () => {
+  for (const files of KINDS) assert.deepEqual(files, [...new Set(files)]);
 });
