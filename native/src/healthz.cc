@@ -1,7 +1,8 @@
 /*
- * ktrace-healthz [--gate] [--ready] [--socket PATH] [--port PORT]: asks the agent of this node over its unix socket, or the gate of this pod over its own
- * loopback, whether it lives, or with --ready whether the agent is ready. Exit status 0 when it is so; 1 when not, with the reason on stderr; 2 for wrong
- * arguments. A program of its own: probes run it several times a minute, and each time Node would take 50 MB.
+ * ktrace-healthz [--gate] [--ready] [--wait SECONDS] [--socket PATH] [--port PORT]: asks the agent of this node over its unix socket, or the gate of this pod
+ * over its own loopback, whether it lives, or with --ready whether the agent is ready. With --wait it asks again for so long until it is so. Exit status 0 when
+ * it is; 1 when not, with the reason on stderr; 2 for wrong arguments. A program of its own: probes run it several times a minute, and each time Node would
+ * take 50 MB.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 namespace
@@ -20,6 +22,9 @@ namespace
 
 /* Longer than any answer of a healthy agent takes, shorter than the manifests' probes wait. */
 constexpr unsigned kAnswerSeconds = 4;
+constexpr long kMaxWaitSeconds = 60;
+constexpr timespec kPause = { 0, 100'000'000 };
+constexpr long kGatePort = 7471;
 constexpr size_t kMaxAnswer = 4096;
 constexpr size_t kMaxReason = 256;
 
@@ -28,6 +33,12 @@ struct Asked {
 	const char *url;
 	sockaddr_storage address;
 	socklen_t address_len;
+};
+
+/* `what` is null when all is well. */
+struct Outcome {
+	const char *what;
+	const char *reason;
 };
 
 /* Of OnAlarm, which may do nothing but write it. */
@@ -47,15 +58,16 @@ void OnAlarm(int)
 }
 
 /* What came from outside is shown as far as it is printable ASCII. */
-[[noreturn]] void FailUnhealthy(const Asked &asked, const char *what, const char *reason)
+[[noreturn]] void FailUnhealthy(const Asked &asked, const Outcome &outcome)
 {
+	const char *reason = outcome.reason;
 	char shown[kMaxReason];
 	size_t at = 0;
 
 	for (; reason[at] != '\0' && at < sizeof(shown) - 1; at++)
 		shown[at] = reason[at] >= ' ' && reason[at] <= '~' ? reason[at] : '?';
 	shown[at] = '\0';
-	fprintf(stderr, "ktrace: %s %s %s [KTRACE_E_UNHEALTHY]\n", asked.who, what, shown);
+	fprintf(stderr, "ktrace: %s %s %s [KTRACE_E_UNHEALTHY]\n", asked.who, outcome.what, shown);
 	exit(1);
 }
 
@@ -67,6 +79,17 @@ const char *Setting(const char *flag, const char *variable)
 	if (flag != nullptr)
 		return flag;
 	return value != nullptr && *value != '\0' ? value : nullptr;
+}
+
+/* A whole number from 1 to `most`, in digits alone. */
+long Number(const char *name, const char *text, long most, const char *expected)
+{
+	char *end = nullptr;
+	long number = strtol(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end != '\0' || number < 1 || number > most)
+		FailArgument(name, expected, text);
+	return number;
 }
 
 void AskAgent(Asked *asked, const char *flag, bool ready)
@@ -89,35 +112,16 @@ void AskGate(Asked *asked, const char *flag, bool ready)
 {
 	sockaddr_in *address = reinterpret_cast<sockaddr_in *>(&asked->address);
 	const char *text = Setting(flag, "KTRACE_GATE_PORT");
-	char *end = nullptr;
-	long port = text == nullptr ? 7471 : strtol(text, &end, 10);
+	long port = kGatePort;
 
-	if (text != nullptr && (*text < '0' || *text > '9' || *end != '\0' || port < 1 || port > 65535))
-		FailArgument("--port (or KTRACE_GATE_PORT)", "a whole number from 1 to 65535", text);
+	if (text != nullptr)
+		port = Number("--port (or KTRACE_GATE_PORT)", text, 65535, "a whole number from 1 to 65535");
 	address->sin_family = AF_INET;
 	address->sin_port = htons(static_cast<uint16_t>(port));
 	address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	asked->address_len = sizeof(*address);
 	asked->url = ready ? "/readyz" : "/gate/healthz";
 	snprintf(asked->who, sizeof(asked->who), "The gate at port %ld", port);
-}
-
-/* All that is answered, as far as it is of interest; the connection is closed behind it. */
-void Ask(const Asked &asked, char *answer)
-{
-	char request[64];
-	size_t len = 0;
-	ssize_t got;
-	int fd = socket(asked.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int bytes = snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\n\r\n", asked.url);
-
-	if (fd < 0 || connect(fd, reinterpret_cast<const sockaddr *>(&asked.address), asked.address_len) != 0 ||
-	    send(fd, request, static_cast<size_t>(bytes), MSG_NOSIGNAL) != bytes)
-		FailUnhealthy(asked, "cannot be asked:", strerror(errno));
-	while (len < kMaxAnswer && (got = recv(fd, answer + len, kMaxAnswer - len, 0)) > 0)
-		len += static_cast<size_t>(got);
-	answer[len] = '\0';
-	close(fd);
 }
 
 /* Its own words where it sent any (the message of a JSON body), else its status line. Changes the answer. */
@@ -138,20 +142,52 @@ const char *ReasonOf(char *answer)
 	return *answer == '\0' ? "nothing" : answer;
 }
 
+/* All that is answered, as far as it is of interest; the connection is closed behind it. */
+Outcome Ask(const Asked &asked)
+{
+	static char answer[kMaxAnswer + 1];
+	char request[64];
+	size_t len = 0;
+	ssize_t got;
+	int fd = socket(asked.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int bytes = snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\n\r\n", asked.url);
+
+	if (fd < 0 || connect(fd, reinterpret_cast<const sockaddr *>(&asked.address), asked.address_len) != 0 ||
+	    send(fd, request, static_cast<size_t>(bytes), MSG_NOSIGNAL) != bytes) {
+		const char *reason = strerror(errno);
+
+		close(fd);
+		return { "cannot be asked:", reason };
+	}
+	while (len < kMaxAnswer && (got = recv(fd, answer + len, kMaxAnswer - len, 0)) > 0)
+		len += static_cast<size_t>(got);
+	answer[len] = '\0';
+	close(fd);
+	if (strncmp(answer, "HTTP/1.1 200 ", strlen("HTTP/1.1 200 ")) == 0)
+		return {};
+	return { "answers", ReasonOf(answer) };
+}
+
+double Now()
+{
+	timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
 } // namespace
 
 int main(int argc, char **argv)
 {
 	static const option kOptions[] = {
-		{ "gate", no_argument, nullptr, 'g' },
-		{ "ready", no_argument, nullptr, 'r' },
-		{ "socket", required_argument, nullptr, 's' },
-		{ "port", required_argument, nullptr, 'p' },
-		{ nullptr, 0, nullptr, 0 },
+		{ "gate", no_argument, nullptr, 'g' },       { "ready", no_argument, nullptr, 'r' },
+		{ "wait", required_argument, nullptr, 'w' }, { "socket", required_argument, nullptr, 's' },
+		{ "port", required_argument, nullptr, 'p' }, { nullptr, 0, nullptr, 0 },
 	};
-	static char answer[kMaxAnswer + 1];
 	const char *socket_path = nullptr, *port = nullptr;
 	bool gate = false, ready = false;
+	long wait_seconds = 0;
 	Asked asked = {};
 	int got;
 
@@ -160,6 +196,9 @@ int main(int argc, char **argv)
 			gate = true;
 		else if (got == 'r')
 			ready = true;
+		else if (got == 'w')
+			wait_seconds =
+				Number("--wait", optarg, kMaxWaitSeconds, "a whole number of seconds from 1 to 60");
 		else if (got == 's')
 			socket_path = optarg;
 		else if (got == 'p')
@@ -168,7 +207,8 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	if (optind < argc)
-		FailArgument("ktrace-healthz", "[--gate] [--ready] [--socket PATH] [--port PORT]", argv[optind]);
+		FailArgument("ktrace-healthz", "[--gate] [--ready] [--wait SECONDS] [--socket PATH] [--port PORT]",
+			     argv[optind]);
 	if (gate)
 		AskGate(&asked, port, ready);
 	else
@@ -176,9 +216,14 @@ int main(int argc, char **argv)
 	snprintf(late, sizeof(late), "ktrace: %s does not answer within %u s [KTRACE_E_UNHEALTHY]\n", asked.who,
 		 kAnswerSeconds);
 	signal(SIGALRM, OnAlarm);
-	alarm(kAnswerSeconds);
-	Ask(asked, answer);
-	if (strncmp(answer, "HTTP/1.1 200 ", strlen("HTTP/1.1 200 ")) == 0)
-		return 0;
-	FailUnhealthy(asked, "answers", ReasonOf(answer));
+	for (double end = Now() + static_cast<double>(wait_seconds);;) {
+		alarm(kAnswerSeconds);
+		Outcome outcome = Ask(asked);
+		alarm(0);
+		if (outcome.what == nullptr)
+			return 0;
+		if (Now() >= end)
+			FailUnhealthy(asked, outcome);
+		nanosleep(&kPause, nullptr);
+	}
 }

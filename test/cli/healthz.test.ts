@@ -77,15 +77,35 @@ test('a gate that lives is healthy without an agent, and ready with one that is'
   });
 });
 
+test('who waits is told as soon as it is so, and after the time the reason as it is then', async (t) => {
+  const socketPath = join(await temporaryDirectory(t), 'agent.sock');
+  const waiting = healthz(['--socket', socketPath, '--ready', '--wait', '60']);
+  const { feed } = await serve(t, {}, { socketPath });
+  assert.deepEqual(await waiting, WELL);
+  feed.why = 'The API server has not answered yet';
+  const waitingLonger = healthz(['--socket', socketPath, '--ready', '--wait', '60']);
+  setTimeout(() => (feed.why = undefined), 300);
+  assert.deepEqual(await waitingLonger, WELL);
+  feed.why = 'The API server has not answered yet';
+  assert.deepEqual(await healthz(['--socket', socketPath, '--ready', '--wait', '1']), {
+    code: 1,
+    reason: `The agent at ${socketPath} answers The API server has not answered yet`,
+  });
+});
+
 test('asks where agents and gates are by default', () => {
   const source = readFileSync(new URL('../../native/src/healthz.cc', import.meta.url), 'utf8');
-  for (const text of [`"${DEFAULT_SOCKET}"`, `? ${GATE_PORT} :`, `"${GATE_HEALTH_PATH}"`]) assert.ok(source.includes(text), text);
+  for (const text of [`"${DEFAULT_SOCKET}"`, `kGatePort = ${GATE_PORT};`, `"${GATE_HEALTH_PATH}"`])
+    assert.ok(source.includes(text), text);
 });
 
 test('wrong arguments are told, and are no answer of an agent', async () => {
   for (const [argv, expected] of [
     [['--gate', '--port', '0'], /^Expected a whole number from 1 to 65535 for --port/],
     [['--gate', '--port', '7471x'], /got "7471x"$/],
+    [['--wait', '0'], /^Expected a whole number of seconds from 1 to 60 for --wait, got "0"$/],
+    [['--wait', '1.5'], /for --wait, got "1.5"$/],
+    [['--wait', '61'], /for --wait/],
     [['--socket', 'agent.sock'], /^Expected an absolute path of at most 107 bytes for --socket/],
     [['--socket', `/${'x'.repeat(107)}`], /^Expected an absolute path/],
     [['--gate', '--port', '+7471'], /for --port/],
