@@ -8,11 +8,11 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,8 +20,8 @@
 namespace
 {
 
-/* Longer than any answer of a healthy agent takes, shorter than the manifests' probes wait. */
-constexpr unsigned kAnswerSeconds = 4;
+/* Longer than any answer of a healthy agent takes. The manifests' probes wait longer than twice that, and as --wait says. */
+constexpr timeval kAnswerTime = { 4, 0 };
 constexpr long kMaxWaitSeconds = 60;
 constexpr timespec kPause = { 0, 100'000'000 };
 constexpr long kGatePort = 7471;
@@ -40,16 +40,6 @@ struct Outcome {
 	const char *what;
 	const char *reason;
 };
-
-/* Of OnAlarm, which may do nothing but write it. */
-char late[256];
-
-void OnAlarm(int)
-{
-	if (write(STDERR_FILENO, late, strlen(late)) < 0)
-		_exit(1);
-	_exit(1);
-}
 
 [[noreturn]] void FailArgument(const char *name, const char *expected, const char *got)
 {
@@ -142,38 +132,51 @@ const char *ReasonOf(char *answer)
 	return *answer == '\0' ? "nothing" : answer;
 }
 
-/* All that is answered, as far as it is of interest; the connection is closed behind it. */
-Outcome Ask(const Asked &asked)
-{
-	static char answer[kMaxAnswer + 1];
-	char request[64];
-	size_t len = 0;
-	ssize_t got;
-	int fd = socket(asked.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int bytes = snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\n\r\n", asked.url);
-
-	if (fd < 0 || connect(fd, reinterpret_cast<const sockaddr *>(&asked.address), asked.address_len) != 0 ||
-	    send(fd, request, static_cast<size_t>(bytes), MSG_NOSIGNAL) != bytes) {
-		const char *reason = strerror(errno);
-
-		close(fd);
-		return { "cannot be asked:", reason };
-	}
-	while (len < kMaxAnswer && (got = recv(fd, answer + len, kMaxAnswer - len, 0)) > 0)
-		len += static_cast<size_t>(got);
-	answer[len] = '\0';
-	close(fd);
-	if (strncmp(answer, "HTTP/1.1 200 ", strlen("HTTP/1.1 200 ")) == 0)
-		return {};
-	return { "answers", ReasonOf(answer) };
-}
-
 double Now()
 {
 	timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
+/* What a socket's call says when its time is over: of a unix socket, or of a connection that is not there yet. */
+bool IsLate(int error)
+{
+	return error == EAGAIN || error == EINPROGRESS;
+}
+
+/* All that is answered is read, as far as it is of interest; the connection is closed behind it. */
+Outcome Ask(const Asked &asked)
+{
+	static char answer[kMaxAnswer + 1];
+	constexpr Outcome kLate = { "does not answer within", "4 s" };
+	const double end = Now() + static_cast<double>(kAnswerTime.tv_sec);
+	char request[64];
+	size_t len = 0;
+	ssize_t got = 1;
+	int fd = socket(asked.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int bytes = snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\n\r\n", asked.url);
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &kAnswerTime, sizeof(kAnswerTime)) != 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &kAnswerTime, sizeof(kAnswerTime)) != 0 ||
+	    connect(fd, reinterpret_cast<const sockaddr *>(&asked.address), asked.address_len) != 0 ||
+	    send(fd, request, static_cast<size_t>(bytes), MSG_NOSIGNAL) != bytes) {
+		const int error = errno;
+
+		close(fd);
+		return IsLate(error) ? kLate : Outcome{ "cannot be asked:", strerror(error) };
+	}
+	while (len < kMaxAnswer && Now() < end && (got = recv(fd, answer + len, kMaxAnswer - len, 0)) > 0)
+		len += static_cast<size_t>(got);
+	const bool late = len < kMaxAnswer && (got > 0 || (got < 0 && IsLate(errno)));
+	answer[len] = '\0';
+	close(fd);
+	if (late)
+		return kLate;
+	if (strncmp(answer, "HTTP/1.1 200 ", strlen("HTTP/1.1 200 ")) == 0)
+		return {};
+	return { "answers", ReasonOf(answer) };
 }
 
 } // namespace
@@ -213,13 +216,8 @@ int main(int argc, char **argv)
 		AskGate(&asked, port, ready);
 	else
 		AskAgent(&asked, socket_path, ready);
-	snprintf(late, sizeof(late), "ktrace: %s does not answer within %u s [KTRACE_E_UNHEALTHY]\n", asked.who,
-		 kAnswerSeconds);
-	signal(SIGALRM, OnAlarm);
 	for (double end = Now() + static_cast<double>(wait_seconds);;) {
-		alarm(kAnswerSeconds);
 		Outcome outcome = Ask(asked);
-		alarm(0);
 		if (outcome.what == nullptr)
 			return 0;
 		if (Now() >= end)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -91,6 +91,30 @@ test('who waits is told as soon as it is so, and after the time the reason as it
     code: 1,
     reason: `The agent at ${socketPath} answers The API server has not answered yet`,
   });
+});
+
+test('one that is silent is told after 4 s, and who waits asks it again', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const silent = (name: string, answers: readonly string[]): string => {
+    const left = [...answers];
+    const sockets: Socket[] = [];
+    const server = createServer((socket) => {
+      sockets.push(socket.on('error', () => undefined));
+      const answer = left.shift();
+      if (answer !== undefined && answer !== '') socket.end(answer);
+    });
+    t.after(() => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    });
+    return server.listen(join(directory, name)).address() as string;
+  };
+  const mute = silent('mute', []);
+  const busy = silent('busy', ['', 'HTTP/1.1 200 OK\r\n\r\nok\n']);
+  assert.deepEqual(await Promise.all([healthz(['--socket', mute]), healthz(['--socket', busy, '--wait', '60'])]), [
+    { code: 1, reason: `The agent at ${mute} does not answer within 4 s` },
+    WELL,
+  ]);
 });
 
 test('asks where agents and gates are by default', () => {

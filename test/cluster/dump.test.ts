@@ -33,9 +33,10 @@ const CRASHES = {
 /** From when it was created: until it runs, and for so long that it counts as trouble. */
 const NOT_READY_MS = 15_000;
 
-/** Kills a command of a pod, not the same of another pod on the node. */
+/** Kills a command of a pod, not the same of another pod on the node. It fails where there is none. */
 function killOf({ name }: Pod, command: string): string {
-  return `for pid in $(pgrep -f '${command}'); do ! grep -zqx HOSTNAME=${name} /proc/$pid/environ || kill -9 $pid; done`;
+  const own = `if grep -zqx HOSTNAME=${name} /proc/$pid/environ; then kill -9 $pid && killed=0; fi`;
+  return `killed=1; for pid in $(pgrep -f '${command}'); do ${own}; done; exit $killed`;
 }
 
 function crashes(namespace: string, nodeName: string): object[] {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
@@ -28,6 +29,15 @@ test('a kubeconfig is read and a port forwarded without the classes of all objec
     loaded.filter((url) => /\/client-node\/dist\/gen\/(index|models|apis|types)\b|\/node_modules\/undici\//.test(url)),
     [],
   );
+});
+
+test('nobody else in src/ loads the library: of it there are types alone', () => {
+  const loads = globSync('**/*.ts', { cwd: SRC }).filter((file) =>
+    /^import (?!type\b)[^;]*'@kubernetes\/client-node|\bimport\('@kubernetes\/client-node/m.test(
+      readFileSync(join(SRC, file), 'utf8'),
+    ),
+  );
+  assert.deepEqual(loads, ['util/kube-library.ts']);
 });
 
 test('what the library has besides stays as it is for who asks it', () => {

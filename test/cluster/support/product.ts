@@ -61,7 +61,7 @@ export async function agentsRecord(): Promise<void> {
 
 /** Changes the agents' DaemonSet, and has all pods of before replaced at once, where a rollout takes node after node. */
 export async function renewAgents(change: () => Promise<unknown>): Promise<void> {
-  // One that the rollout has just made stays: a container that is told to end in its first moments does not hear it, and is waited for.
+  // One that the rollout has just made stays: it is of the new template already.
   const before = await kubectl('-n', NAMESPACES.agent, 'get', 'pods', '-l', 'app.kubernetes.io/component=agent', '-o', 'name');
   await change();
   await until('the DaemonSet’s new template is seen', async () => {
