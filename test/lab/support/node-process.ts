@@ -30,7 +30,7 @@ const tracer = openTracer({
   podRate: options.podRate ?? 0,
   flowEntries: options.flowEntries,
   // What the kernel's functions say of a translation is read by the same types.
-  probes: withoutConntrack === false ? 'auto' : 'none',
+  probes: withoutConntrack === false ? (options.probes ?? 'auto') : 'none',
   ...(btfFolder === undefined ? {} : { btfFolder }),
 });
 const attachedAtMs: Record<number, number> = {};

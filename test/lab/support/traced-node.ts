@@ -27,6 +27,8 @@ export interface NodeOptions {
   /** Sightings a second of one pod; no bound unless given. */
   podRate?: number;
   attach?: 'auto' | 'tcx' | 'clsact';
+  /** `none`: the kernel's own functions are not looked at, so that what is counted is the same on a kernel that gives them. */
+  probes?: 'auto' | 'none';
   /** As where the kernel hides its functions' addresses. */
   hidesSymbols?: boolean;
   /** As on a kernel whose BTF lacks conntrack's types; `at-first`: until it is asked to load `conntrack`. */

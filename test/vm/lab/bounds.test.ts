@@ -1,4 +1,4 @@
 import { proveLabFiles } from './files.ts';
 
-/** What one pod may cost. */
-proveLabFiles(['kernel/counts/flows', 'kernel/counts/rates']);
+/** How many records a second one pod may cost. */
+proveLabFiles(['kernel/counts/rates']);

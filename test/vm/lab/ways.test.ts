@@ -1,4 +1,4 @@
 import { proveLabFiles } from './files.ts';
 
 /** Ways of packets through a node that need more than one hook to be told. */
-proveLabFiles(['kernel/facts/answers', 'kernel/counts/entered', 'kernel/packets/vlan']);
+proveLabFiles(['kernel/facts/answers', 'kernel/packets/vlan']);

@@ -55,7 +55,7 @@ suite('what a bridge floods', { skip: SKIP }, () => {
     const arrived = hooks.some(({ name, state }) => name === 'icmp6-echo' && state === 'on') ? 'answered' : 'delivered';
     assert.equal(answered.verdict, arrived);
     rule('add table bridge ktt');
-    rule('add chain bridge ktt forwarded { type filter hook forward priority 0; }');
+    rule('add chain bridge ktt forwarded { type filter hook forward priority filter; }');
     rule('add rule bridge ktt forwarded icmpv6 type nd-neighbor-solicit drop');
     assert.ok(!ping6());
     await node.packet(

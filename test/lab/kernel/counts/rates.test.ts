@@ -21,6 +21,8 @@ const FLOOD = 20_000;
 const NO_END = 100_000_000;
 const TALKS = 80;
 const POD_RATE = 2000;
+/** Of real traffic, which both ends' processes read: fewer in the VM, whose processor is emulated. There the tests are plain JavaScript. */
+const IN_TRAFFIC = import.meta.url.endsWith('.ts') ? { pings: FLOOD, podRate: POD_RATE } : { pings: 1000, podRate: 400 };
 /** `cfg_flows_of_pod` in bpf/base/maps.h. */
 const SHARE = 4096;
 /** So few that a flood fills what one pod's interface may have of it. */
@@ -85,7 +87,7 @@ suite('a pod that floods another', { skip: SKIP }, () => {
   }
 
   test('with SYNs of made-up addresses is cut, all of it is counted, and the neighbours are told to the last packet', async (t) => {
-    await follow([B, C], POD_RATE);
+    await follow([B, C], IN_TRAFFIC.podRate);
     const flooding = inPod('a', ...synFlood(NO_END, C, 9));
     // The flooded pod's part of the flow table is full of it then, and there is none for the neighbours' flows.
     await until('there is no room in the flow table', async () => (await nodes.node2.ask('state')).stats.flowTableFull > 0);
@@ -103,7 +105,7 @@ suite('a pod that floods another', { skip: SKIP }, () => {
     // In at a's interface, out at the uplink: each hop of each SYN was told or cut, whole packets alone.
     await untilHolds('what was not cut is told', () => {
       const told = nodes.node1.packets().filter(({ src }) => isSpoofed(src.ip));
-      assert.ok(told.length >= POD_RATE / 4 && told.length < sent / 2, `${told.length} of the flood were told`);
+      assert.ok(told.length >= IN_TRAFFIC.podRate / 4 && told.length < sent / 2, `${told.length} of the flood were told`);
       for (const { hops } of told) assert.equal(hops.length, 2);
       assert.equal(told.length * 2 + stats.cut, sent * 2);
     });
@@ -112,8 +114,8 @@ suite('a pod that floods another', { skip: SKIP }, () => {
   });
 
   test('with pings as fast as they go is cut, and the neighbours are told to the last packet', async (t) => {
-    await follow([B, C], POD_RATE);
-    const [{ stdout }] = await Promise.all([inPod('a', 'ping', '-f', '-q', '-n', '-c', String(FLOOD), C), talk()]);
+    await follow([B, C], IN_TRAFFIC.podRate);
+    const [{ stdout }] = await Promise.all([inPod('a', 'ping', '-f', '-q', '-n', '-c', String(IN_TRAFFIC.pings), C), talk()]);
     const replies = Number(/(\d+) received/.exec(stdout)?.[1]);
     await assertTalksAreTold();
     const stats = await settled(nodes.node1);
@@ -125,8 +127,8 @@ suite('a pod that floods another', { skip: SKIP }, () => {
       .reduce((sum, packet) => sum + packet.hops.length, 0);
     // Every echo request and every reply crosses the pod's interface and the uplink; and what the kernel frees of them is held to a rate, too.
     const { counts } = await nodes.node1.ask('state');
-    const freed = hops + counts.noise + stats.cut - 2 * (FLOOD + replies);
-    assert.ok(freed >= 0 && freed <= FLOOD + replies, `${freed} more than crossed the hooks`);
+    const freed = hops + counts.noise + stats.cut - 2 * (IN_TRAFFIC.pings + replies);
+    assert.ok(freed >= 0 && freed <= IN_TRAFFIC.pings + replies, `${freed} more than crossed the hooks`);
     for (const node of Object.values(nodes)) await node.close();
   });
 });
@@ -156,6 +158,8 @@ suite('drops without end', { skip: SKIP }, () => {
 });
 
 suite('a pod whose every packet is asked for', { skip: SKIP }, () => {
+  /** More than half of the ring has, and sent within two seconds in the VM: at its usual rate the pod goes on to fill a ring that is not read. */
+  const UNREAD = 4000;
   test('leaves others a part of the ring when nobody reads it fast enough', () => {
     const sets = [followed([A]), followed([C], { wantsEveryPacket: false })];
     const bench = new Bench(sets, [], { podRate: POD_RATE, ringBytes: 1 << 20 });
@@ -164,13 +168,14 @@ suite('a pod whose every packet is asked for', { skip: SKIP }, () => {
     // The ring is not read in between.
     const send = (packet: Uint8Array) => bench.tracer.object.testRun('ktrace_in', ethernet(IPV4, packet), LOOPBACK);
     try {
-      for (let n = 0; n < FLOOD; n++) send(udpTo(A, 4000));
+      for (let n = 0; n < UNREAD; n++) send(udpTo(A, 4000));
       const { emitted, cut, lostRing } = bench.stats();
       for (let n = 0; n < TALKS; n++) send(udpTo(C, 5000 + n));
       const all = bench.stats();
       assert.deepEqual([lostRing, all.lostRing], [0, 0]);
       assert.equal(all.emitted, emitted + TALKS);
-      assert.equal(emitted + cut, FLOOD);
+      assert.equal(emitted + cut, UNREAD);
+      assert.ok(cut > 0);
       assert.ok(isAccounted(all), JSON.stringify(all));
       const told = bench.take();
       assert.equal(told.filter(({ tuple }) => tuple.dst === C).length, TALKS);

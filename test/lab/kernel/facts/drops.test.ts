@@ -207,6 +207,7 @@ suite('what has the node’s own address', { skip: SKIP }, () => {
       node: 'node1',
       addresses: ['10.9.1.2'],
       serviceAddresses: [{ ip: UPLINK, port: 30_080, proto: 'udp' }],
+      probes: 'none',
     });
   });
   after(() => net.close());
