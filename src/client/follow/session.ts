@@ -42,7 +42,6 @@ export interface Reach {
 
 /** Not an exit code: whoever read stdout has enough. */
 const READER_GONE = -1;
-const LOOK_FOR_SILENCE_MS = 500;
 
 /** One follow: streams of nodes to an output, until one of its ends, and then what it was. */
 export class FollowSession {
@@ -54,6 +53,7 @@ export class FollowSession {
   readonly #end = Promise.withResolvers<number>();
   readonly #startedMs = performance.now();
   #limit: NodeJS.Timeout | undefined;
+  #looks: NodeJS.Timeout | undefined;
   #hasBegun = false;
 
   constructor(surroundings: Surroundings, reach: Reach) {
@@ -75,7 +75,7 @@ export class FollowSession {
     const interrupted = (): void => this.#end.resolve(EXIT.interrupted);
     io.interrupt.addEventListener('abort', interrupted);
     if (io.interrupt.aborted) interrupted();
-    const looks = setInterval(() => this.#silence.look(), LOOK_FOR_SILENCE_MS);
+    this.#lookForSilence();
     const filterFile =
       options.filterFile === undefined ? undefined : followFilterFile(options.filterFile, filterText, streams, io, options);
     this.#reach.onBegin(streams, (error) => this.#end.reject(error));
@@ -87,12 +87,16 @@ export class FollowSession {
       return this.#exitCode(ended);
     } finally {
       io.interrupt.removeEventListener('abort', interrupted);
-      clearInterval(looks);
+      clearTimeout(this.#looks);
       clearTimeout(this.#limit);
       filterFile?.close();
       this.#reach.watch.close();
       await streams.close();
     }
+  }
+
+  #lookForSilence(): void {
+    this.#looks = setTimeout(() => this.#lookForSilence(), this.#silence.look());
   }
 
   #connectedStreams(): NodeStreams {

@@ -34,15 +34,19 @@ export class Silence {
     this.ends();
   }
 
-  /** To be called about twice a second. */
-  look(): void {
+  /** Tells a silence that is due. Gives the milliseconds until there may be another one to tell: it is to be called again then. */
+  look(): number {
     const silentMs = this.#nowMs() - this.#sinceMs;
-    if (silentMs < SILENCE_MS * (this.#told + 1)) return;
-    this.#told++;
+    const times = Math.floor(silentMs / SILENCE_MS);
+    const untilNextMs = SILENCE_MS * (times + 1) - silentMs;
+    if (times <= this.#told) return untilNextMs;
+    const isFirst = this.#told === 0;
+    this.#told = times;
     const seconds = Math.round(silentMs / 1000);
     if (!this.#isReaderFull) this.#say(this.#reason(seconds));
     // Who reads a screen at a time knows it after the first.
-    else if (this.#told === 1)
+    else if (isFirst)
       this.#say(`the reader takes no more for ${seconds} s; until it does, packets wait at the agents as far as they keep them`);
+    return untilNextMs;
   }
 }

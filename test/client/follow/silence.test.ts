@@ -10,11 +10,17 @@ function harness() {
     say: (text) => said.push(text),
     reason: (seconds) => `nothing in ${seconds} s`,
   });
+  /** Looks when it is told to, and no more often. */
+  let lookMs = silence.look();
   const pass = (ms: number): void => {
-    for (const endMs = nowMs + ms; nowMs < endMs; ) {
-      nowMs += 500;
-      silence.look();
+    const endMs = nowMs + ms;
+    while (lookMs <= endMs) {
+      nowMs = lookMs;
+      const untilNextMs = silence.look();
+      assert.ok(untilNextMs > 0 && untilNextMs <= 10_000, `${untilNextMs} ms`);
+      lookMs += untilNextMs;
     }
+    nowMs = endMs;
   };
   return { said, silence, pass };
 }
@@ -44,4 +50,18 @@ test('a reader that takes no more is told as that, once, and no silence before t
   assert.equal(said.length, 1);
   pass(500);
   assert.equal(said[1], 'nothing in 10 s');
+});
+
+test('a long time without a look is told once', () => {
+  let nowMs = 0;
+  const said: string[] = [];
+  const silence = new Silence({
+    nowMs: () => nowMs,
+    say: (text) => said.push(text),
+    reason: (seconds) => `nothing in ${seconds} s`,
+  });
+  nowMs = 61_000;
+  assert.equal(silence.look(), 9_000);
+  assert.equal(silence.look(), 9_000);
+  assert.deepEqual(said, ['nothing in 61 s']);
 });
