@@ -5,6 +5,11 @@ import type { Duplex } from 'node:stream';
 import { KtraceError, messageOf } from '../util/errors.ts';
 
 const MAX_HEADER_BYTES = 16 * 1024;
+/**
+ * Between two looks for who is slow. Node looks whether anybody is connected or not, and a process that wakes takes a core for milliseconds. How many
+ * connections there are is bounded by other means.
+ */
+const MOST_LATE_MS = 10_000;
 
 export interface DoorOptions {
   answer(request: IncomingMessage, response: ServerResponse): Promise<void>;
@@ -14,7 +19,7 @@ export interface DoorOptions {
   connections: number;
   /** The same of one source address. Default: no other bound. */
   perSource?: number;
-  /** A request's head must have arrived within this. */
+  /** A request's head must have arrived within this; who is slower is cut at the next look, up to 10 s later. */
   headMs: number;
 }
 
@@ -24,7 +29,7 @@ export function createDoor({ answer, upgrade, connections, perSource = connectio
     {
       headersTimeout: headMs,
       requestTimeout: headMs,
-      connectionsCheckingInterval: Math.min(1000, headMs),
+      connectionsCheckingInterval: Math.min(MOST_LATE_MS, 10 * headMs),
       maxHeaderSize: MAX_HEADER_BYTES,
     },
     (request, response) => {

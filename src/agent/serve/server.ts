@@ -92,7 +92,8 @@ export class Server {
       {
         headersTimeout: this.#limits.handshakeMs,
         requestTimeout: this.#limits.handshakeMs,
-        connectionsCheckingInterval: Math.min(1000, this.#limits.handshakeMs),
+        // Node looks whether anybody is connected or not: a second after another it would wake an agent that has nothing to do.
+        connectionsCheckingInterval: this.#limits.handshakeMs,
         maxHeaderSize: MAX_HEADER_BYTES,
       },
       (request, response) => void this.#answer(request, response),
