@@ -3,13 +3,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { KtraceError, messageOf } from '../util/errors.ts';
+import { cutSlowHeads, headLimits } from '../util/http.ts';
 
 const MAX_HEADER_BYTES = 16 * 1024;
-/**
- * Between two looks for who is slow. Node looks whether anybody is connected or not, and a process that wakes takes a core for milliseconds. How many
- * connections there are is bounded by other means.
- */
-const MOST_LATE_MS = 10_000;
 
 export interface DoorOptions {
   answer(request: IncomingMessage, response: ServerResponse): Promise<void>;
@@ -19,24 +15,18 @@ export interface DoorOptions {
   connections: number;
   /** The same of one source address. Default: no other bound. */
   perSource?: number;
-  /** A request's head must have arrived within this; who is slower is cut at the next look, up to 10 s later. */
+  /** A request's head must have arrived within this. */
   headMs: number;
 }
 
 /** An HTTP server that gives nobody much: small heads, little time, one request a connection. */
 export function createDoor({ answer, upgrade, connections, perSource = connections, headMs }: DoorOptions): Server {
-  const server = createServer(
-    {
-      headersTimeout: headMs,
-      requestTimeout: headMs,
-      connectionsCheckingInterval: Math.min(MOST_LATE_MS, 10 * headMs),
-      maxHeaderSize: MAX_HEADER_BYTES,
-    },
-    (request, response) => {
-      response.setHeader('Connection', 'close');
-      answer(request, response).catch(() => response.destroy());
-    },
-  );
+  const server = createServer({ ...headLimits(headMs), maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
+    arrived(request.socket);
+    response.setHeader('Connection', 'close');
+    answer(request, response).catch(() => response.destroy());
+  });
+  const arrived = cutSlowHeads(server, headMs);
   // Not `maxConnections`, which turns the newest away: whoever fills a door with sockets that say nothing would keep all others out.
   const open = new Set<Socket>();
   const upgraded = new Set<Socket>();
@@ -63,6 +53,7 @@ export function createDoor({ answer, upgrade, connections, perSource = connectio
   // Without a listener Node answers such a request as any other.
   if (upgrade !== undefined) {
     server.on('upgrade', (request, socket, head) => {
+      arrived(request.socket);
       upgraded.add(request.socket);
       upgrade(request, socket, head);
     });

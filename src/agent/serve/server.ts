@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { chmod } from 'node:fs/promises';
 import { createServer, type Server as HttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import {
@@ -14,6 +15,7 @@ import {
 import { MAX_CLIENT_FRAME_BYTES, STREAM_PATH, SUBPROTOCOL } from '../../protocol/constants.ts';
 import type { Counter } from '../../util/counter.ts';
 import { KtraceError, messageOf } from '../../util/errors.ts';
+import { cutSlowHeads, headLimits } from '../../util/http.ts';
 import type { Logger } from '../../util/log.ts';
 import { type Authorize, allowAll, type Vouch } from '../access/authorizer.ts';
 import { DEFAULT_LIMITS, type Limits } from '../access/limits.ts';
@@ -64,6 +66,8 @@ export class Server {
   readonly #limits: Limits;
   readonly #sessions: Sessions;
   readonly #http: HttpServer;
+  /** To be called with the socket of each request that has arrived. */
+  readonly #arrived: (socket: Socket) => void;
   readonly #websockets: WebSocketServer;
   readonly #metrics: MetricsPage;
   readonly #connections = new Set<ClientConnection>();
@@ -90,14 +94,12 @@ export class Server {
     });
     this.#http = createServer(
       {
-        headersTimeout: this.#limits.handshakeMs,
-        requestTimeout: this.#limits.handshakeMs,
-        // Node looks whether anybody is connected or not: a second after another it would wake an agent that has nothing to do.
-        connectionsCheckingInterval: this.#limits.handshakeMs,
+        ...headLimits(this.#limits.handshakeMs),
         maxHeaderSize: MAX_HEADER_BYTES,
       },
       (request, response) => void this.#answer(request, response),
     );
+    this.#arrived = cutSlowHeads(this.#http, this.#limits.handshakeMs);
     this.#http.maxConnections = this.#limits.clients + 2 * this.#limits.strangers + ROOM_TO_REFUSE;
     this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
   }
@@ -139,6 +141,7 @@ export class Server {
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    this.#arrived(request.socket);
     // A client that goes away while it is being refused is no error of ours.
     socket.on('error', () => socket.destroy());
     const refused = refuseUpgrade(request) ?? (this.#isFull ? tooManyClients(this.#limits.clients) : undefined);
@@ -205,6 +208,7 @@ export class Server {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#arrived(request.socket);
     // One request a connection: nobody has a use for more, and none lingers.
     response.setHeader('Connection', 'close');
     const refused =

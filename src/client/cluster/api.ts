@@ -1,7 +1,7 @@
 import type { RequestOptions } from 'node:https';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { EXIT, KtraceError, messageOf } from '../../util/errors.ts';
-import { bodyText, sendRequest } from '../../util/http-request.ts';
+import { bodyText, sendRequest } from '../../util/http.ts';
 
 /** The API server, asked for what the follower needs with the user's own rights. */
 export interface Api {

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
 import { KtraceError, messageOf } from '../../util/errors.ts';
-import { sendRequest } from '../../util/http-request.ts';
+import { sendRequest } from '../../util/http.ts';
 
 /**
  * What is needed of a `KubeConfig` of `@kubernetes/client-node`: where the cluster is, and what to say there. Whoever has

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { KtraceError, messageOf } from '../../util/errors.ts';
-import { bodyText, sendRequest } from '../../util/http-request.ts';
+import { bodyText, sendRequest } from '../../util/http.ts';
 import { readState } from '../machine/state.ts';
 import { readTokens } from '../machine/tokens.ts';
 

@@ -1,5 +1,6 @@
-import { type IncomingMessage, request as requestHttp } from 'node:http';
+import { type IncomingMessage, request as requestHttp, type Server, type ServerOptions } from 'node:http';
 import { type RequestOptions, request as requestHttps } from 'node:https';
+import type { Socket } from 'node:net';
 
 /**
  * Sends a request; resolves with the head of the answer, whose body is still to be read. Rejects with the socket's error, with the signal's reason, and
@@ -33,4 +34,33 @@ export async function bodyText(response: IncomingMessage, mostBytes: number): Pr
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
+}
+
+const TOO_SLOW = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
+
+/**
+ * A server's options to go with {@link cutSlowHeads}. Node looks for who is slow each so often, whether anybody is connected or not: an idle process that
+ * wakes takes a core for milliseconds. Its look is for what a timer of each connection does not see.
+ */
+export const headLimits = (headMs: number): ServerOptions => ({
+  headersTimeout: headMs,
+  requestTimeout: headMs,
+  connectionsCheckingInterval: 60_000,
+});
+
+/**
+ * Cuts connections to a server of one request each whose request's head has not arrived within this. Gives what is to be called with the socket of each
+ * request that has arrived.
+ */
+export function cutSlowHeads(server: Server, headMs: number): (socket: Socket) => void {
+  const timers = new WeakMap<Socket, NodeJS.Timeout>();
+  const arrived = (socket: Socket): void => clearTimeout(timers.get(socket));
+  server.on('connection', (socket) => {
+    timers.set(
+      socket,
+      setTimeout(() => socket.end(TOO_SLOW, () => socket.destroy()), headMs),
+    );
+    socket.once('close', () => arrived(socket));
+  });
+  return arrived;
 }
