@@ -38,13 +38,10 @@ export async function servedNodes(): Promise<Net> {
   const net = twoNodes();
   addIpv6(net);
   await Promise.all([net.serve('b'), net.serve('c'), sink(net, 'b'), sink(net, 'c')]);
-  return net;
-}
-
-/** A packet that waits for its neighbour's address may go on on another CPU, which does not remember where it came in. */
-export function meetNeighbours(net: Net): void {
+  // A packet that waits for its neighbour's address may go on on another CPU, which does not remember where it came in.
   for (const ip of [CLIENT, CLIENT6, LOCAL, LOCAL6]) assert.ok(net.try('node1', `ping -n -c1 ${ip}`), ip);
   for (const ip of [REMOTE, REMOTE6]) assert.ok(net.try('a', `ping -n -c1 ${ip}`), ip);
+  return net;
 }
 
 /** As kube-proxy translates on node1: `how` is iptables' flag for a rule. */

@@ -14,7 +14,6 @@ import {
   dnat,
   LOCAL,
   LOCAL6,
-  meetNeighbours,
   natOf,
   REMOTE,
   REMOTE6,
@@ -35,11 +34,9 @@ suite('a packet that comes in from beyond the node and is not emitted there', { 
     dnat(net, '-A', UPLINK, 'udp', 8053, at(LOCAL, 5353));
     dnat(net, '-A', UPLINK6, 'tcp', 8090, at(LOCAL6, 8080));
     dnat(net, '-A', UPLINK6, 'udp', 8053, at(LOCAL6, 5353));
-    meetNeighbours(net);
   });
   after(() => net.close());
 
-  const sender = (from: string, proto: string, ip: string, port: number) => startSender(net, from, proto, ip, port);
   const follow = (addresses: string[], more = {}) => TracedNode.following(net, { node: 'node1', addresses, ...more });
 
   for (const [proto, uplink, port, local, to] of [
@@ -50,7 +47,7 @@ suite('a packet that comes in from beyond the node and is not emitted there', { 
   ] as const) {
     test(`is told from the uplink on when only its translation leads to a followed pod: ${proto} to ${uplink}`, async () => {
       const node = await follow([LOCAL, LOCAL6]);
-      const { port: sport, send } = await sender('node2', proto, uplink, port);
+      const { port: sport, send } = await startSender(net, 'node2', proto, uplink, port);
       await send();
       await node.packet(
         'the first one',
@@ -76,22 +73,8 @@ suite('a packet that comes in from beyond the node and is not emitted there', { 
     const node = await follow([REMOTE], { serviceAddresses });
     for (const tables of ['iptables', 'ip6tables']) {
       for (const proto of ['tcp', 'udp']) {
-        net.exec(
-          'node1',
-          tables,
-          '-t',
-          'raw',
-          '-A',
-          'PREROUTING',
-          '-i',
-          'eth0',
-          '-p',
-          proto,
-          '--dport',
-          '30000:30100',
-          '-j',
-          'DROP',
-        );
+        const rule = ['PREROUTING', '-i', 'eth0', '-p', proto, '--dport', '30000:30100', '-j', 'DROP'];
+        net.exec('node1', tables, '-t', 'raw', '-A', ...rule);
       }
     }
     net.spawn('node2', ['bash', '-c', `exec 3<>/dev/tcp/${UPLINK}/30080`]);

@@ -6,21 +6,7 @@ import { before } from '../../../support/evidence.ts';
 import { SKIP } from '../../support/lab-fixture.ts';
 import type { Net } from '../../support/net.ts';
 import { TracedNode, way } from '../../support/traced-node.ts';
-import {
-  at,
-  CLIENT,
-  CLIENT6,
-  close,
-  dnat,
-  LOCAL,
-  meetNeighbours,
-  natOf,
-  REMOTE,
-  REMOTE6,
-  servedNodes,
-  src,
-  startSender,
-} from './entered-net.ts';
+import { at, CLIENT, CLIENT6, close, dnat, LOCAL, natOf, REMOTE, REMOTE6, servedNodes, src, startSender } from './entered-net.ts';
 
 const SERVICE = '10.96.0.10';
 const SERVICE6 = 'fd00:96::10';
@@ -33,11 +19,9 @@ suite('a packet that is not emitted where it comes in', { skip: SKIP }, () => {
     dnat(net, '-A', SERVICE, 'udp', 53, at(REMOTE, 5353));
     dnat(net, '-A', SERVICE6, 'tcp', 80, at(REMOTE6, 8080));
     dnat(net, '-A', SERVICE6, 'udp', 53, at(REMOTE6, 5353));
-    meetNeighbours(net);
   });
   after(() => net.close());
 
-  const sender = (from: string, proto: string, ip: string, port: number) => startSender(net, from, proto, ip, port);
   const follow = (addresses: string[]) => TracedNode.following(net, { node: 'node1', addresses });
 
   for (const [proto, service, port, remote, to] of [
@@ -48,7 +32,7 @@ suite('a packet that is not emitted where it comes in', { skip: SKIP }, () => {
   ] as const) {
     test(`is told from its pod’s interface on when its connection is translated anew: ${proto} to ${service}`, async () => {
       const node = await follow([CLIENT, CLIENT6]);
-      const { port: sport, send } = await sender('a', proto, service, port);
+      const { port: sport, send } = await startSender(net, 'a', proto, service, port);
       await send();
       const isIt = ({ src, len, dir }: PacketEvent) => src.port === sport && dir === 'request' && len > 150;
       if (proto === 'udp') await node.packet('the first one', (packet) => src(packet, sport) && packet.nat !== undefined);
@@ -78,7 +62,7 @@ suite('a packet that is not emitted where it comes in', { skip: SKIP }, () => {
   ] as const) {
     test(`is told as it came in when it is too big to go on: ${proto} to ${service}`, async () => {
       const node = await follow([CLIENT, CLIENT6]);
-      const { port: sport, send } = await sender('a', proto, service, port);
+      const { port: sport, send } = await startSender(net, 'a', proto, service, port);
       await send();
       await node.packet('the first one', (packet) => src(packet, sport) && packet.nat !== undefined);
       net.ip('node1', 'link set eth0 mtu 1300');
@@ -111,7 +95,7 @@ suite('a packet that is not emitted where it comes in', { skip: SKIP }, () => {
   ] as const) {
     test(`is told with the interface it came in by when a rule drops it, in both directions: to ${to}`, async () => {
       const node = await follow([CLIENT, CLIENT6]);
-      const { port: sport, send } = await sender('a', 'udp', to, port);
+      const { port: sport, send } = await startSender(net, 'a', 'udp', to, port);
       await send();
       await node.packet('the answer', ({ dst, dir }) => dst.port === sport && dir === 'reply');
       const rule = ['FORWARD', '-p', 'udp', '-m', 'length', '--length', '200:400', '-j', 'DROP'];
