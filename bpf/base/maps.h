@@ -209,6 +209,23 @@ struct {
 	__type(value, struct ktrace_rate);
 } rates SEC(".maps");
 
+#define DROPPED_SLOTS 64
+
+/* Of which flow a CPU has seen drops last, by a hash, and for which reason. */
+struct dropped {
+	struct ktrace_tuple tuple;
+	__u32 netns;
+	__u32 reason;
+	__u32 proto;
+	__u32 due; /* see take_of_flow */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DROPPED_SLOTS);
+	__type(key, __u32);
+	__type(value, struct dropped);
+} last_dropped SEC(".maps");
+
 struct cut {
 	struct ktrace_rate_key key;
 	__u64 time_ns;

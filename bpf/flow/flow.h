@@ -25,11 +25,17 @@
 /* With a place's number: the node itself has made the packet. */
 #define OF_NODE 0x100
 
+/* A number below 64. */
+static __always_inline __u32 slot_of(const struct ktrace_tuple *tuple)
+{
+	__u32 ports = (__u32)tuple->sport << 16 | tuple->dport;
+
+	return (tuple->src[3] * 0x85ebca6b + tuple->dst[3] * 0xc2b2ae35 + ports) * 0x9e3779b1 >> 26;
+}
+
 static __always_inline struct looked_up *looked_up_slot(const struct ktrace_flow_key *key)
 {
-	const struct ktrace_tuple *tuple = &key->tuple;
-	__u32 ports = (__u32)tuple->sport << 16 | tuple->dport;
-	__u32 slot = (tuple->src[3] * 0x85ebca6b + tuple->dst[3] * 0xc2b2ae35 + ports) * 0x9e3779b1 >> 26;
+	__u32 slot = slot_of(&key->tuple);
 
 	return bpf_map_lookup_elem(&last_looked_up, &slot);
 }

@@ -17,6 +17,8 @@
 #define TCP_ACK 0x10
 /* One flow gets this part of its pod's rate, and so do flows that are new, and drops: of a thousand a second the next says nothing new. */
 #define RATE_PART 4
+/* Drops of one flow for one reason get this part of what all drops get: a socket that is full must not take the room of its pod's other drops. */
+#define RATE_DROPPED_PART 4
 /* Where packets of many pods pass, the bound is wider: who came in over a pod's interface was held to its rate there already. */
 #define RATE_LATER 4
 /* With --packets data is emitted, too, as long as the reader keeps up. */
@@ -61,6 +63,13 @@ static __always_inline bool take_of_flow(__u32 *due, __u64 now_ns, __u64 interva
 		return false;
 	*due = now + ahead + interval;
 	return true;
+}
+
+/* Also of a known flow: other packets are counted. */
+static __always_inline bool is_always_told(const struct ktrace_sighting *s)
+{
+	return s->proto == IPPROTO_ICMP || s->proto == IPPROTO_ICMPV6 ||
+	       (s->proto == IPPROTO_TCP && s->tcp_flags & TCP_SYN_FIN_RST);
 }
 
 /* Fields that NAT does not change: they distinguish a packet from an earlier one with the same sk_buff. */
@@ -170,6 +179,31 @@ static __always_inline bool is_of_every(const struct ktrace_sighting *s, __u32 e
 	return s->flags & KTRACE_EVERY && bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA) < quarters * cfg_wake_bytes;
 }
 
+/*
+ * Whether the drop may take of what its flow has for this reason, on this CPU. A packet that is told at other hooks, too, has no such bound: it would be told
+ * without its drop.
+ */
+static __always_inline bool takes_of_dropped(const struct ktrace_sighting *s, __u64 interval_ns)
+{
+	__u32 slot = slot_of(&s->tuple);
+	struct dropped *last;
+
+	if (is_always_told(s) || s->flags & KTRACE_EVERY)
+		return true;
+	last = bpf_map_lookup_elem(&last_dropped, &slot);
+	if (!last)
+		return true;
+	if (last->reason != s->drop_reason || last->netns != s->netns || last->proto != s->proto ||
+	    !is_same_tuple(&last->tuple, &s->tuple)) {
+		last->tuple = s->tuple;
+		last->netns = s->netns;
+		last->reason = s->drop_reason;
+		last->proto = s->proto;
+		last->due = s->time_ns >> 10;
+	}
+	return take_of_flow(&last->due, s->time_ns, interval_ns);
+}
+
 static __always_inline bool takes_of_all(const struct ktrace_sighting *s, struct scratch *scratch,
 					 struct ktrace_rate *rate, struct ktrace_flow_place *place, __u64 interval_ns,
 					 bool is_every)
@@ -177,6 +211,8 @@ static __always_inline bool takes_of_all(const struct ktrace_sighting *s, struct
 	__u64 part_ns = interval_ns * RATE_PART, now_ns = s->time_ns;
 	bool has_part = scratch->cut.key.rate_class != KTRACE_RATE_STACK;
 
+	if (scratch->cut.key.rate_class == KTRACE_RATE_DROP && !takes_of_dropped(s, part_ns * RATE_DROPPED_PART))
+		return false;
 	if (!is_every && has_part &&
 	    !(place ? take_of_flow(&place->told_due, now_ns, part_ns) : take(&rate->new_due_ns, now_ns, part_ns)))
 		return false;

@@ -258,12 +258,12 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 		s->vlan_tci = BPF_CORE_READ(skb, vlan_tci);
 	}
 	s->skb = (__u64)(unsigned long)skb;
+	s->drop_location = (__u64)(unsigned long)location;
+	s->drop_reason = reason;
 	if (!is_within_rate(s, scratch, 0, 0, s->skb)) {
 		COUNT(cut);
 		return;
 	}
-	s->drop_location = (__u64)(unsigned long)location;
-	s->drop_reason = reason;
 	if (s->proto == IPPROTO_UDP || s->proto == IPPROTO_SCTP)
 		hash_payload(&source, &at, s);
 	capture(&source, &at, s);

@@ -48,12 +48,6 @@ static __always_inline bool is_matched(struct ktrace_sighting *s, struct scratch
 	return false;
 }
 
-static __always_inline bool is_always_told(const struct ktrace_sighting *s)
-{
-	return s->proto == IPPROTO_ICMP || s->proto == IPPROTO_ICMPV6 ||
-	       (s->proto == IPPROTO_TCP && s->tcp_flags & TCP_SYN_FIN_RST);
-}
-
 /* Kind of the interface where the packet's way on this node begins; 0 when that is not this one. */
 static __always_inline __u32 entry_kind_of(const struct ktrace_sighting *s)
 {
