@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { ktraceCommand, ktraceEnvironment } from '../src/lab/agents.ts';
 import type { Lab } from '../src/lab/lab.ts';
 import { SOURCE } from './load.ts';
@@ -11,6 +12,8 @@ import { startEmpty } from './programs/empty.ts';
 import { agentPids, restartAgents, untilAttached } from './user-space/agents.ts';
 import { FOLLOWERS, followMany, followOne } from './user-space/followers.ts';
 
+/** A node's agent has run for days: what the first seconds of one cost is not measured with what it does. */
+const WARM_MS = 8000;
 /** A pod without traffic: to follow it attaches everything and matches nothing. */
 const SILENT = 'frontend-88237173-mzmjf';
 
@@ -94,6 +97,7 @@ async function record(lab: Lab): Promise<Watching> {
   const folder = mkdtempSync(join(tmpdir(), 'ktrace-bench-'));
   await restartAgents(lab, (node) => ['--record', join(folder, node)]);
   await untilAttached(lab, true);
+  await delay(WARM_MS);
   return {
     pids: agentPids(lab),
     told: () => undefined,
@@ -101,6 +105,7 @@ async function record(lab: Lab): Promise<Watching> {
       await restartAgents(lab, () => []);
       rmSync(folder, { recursive: true, force: true });
       await untilAttached(lab, false);
+      await delay(WARM_MS);
     },
   };
 }

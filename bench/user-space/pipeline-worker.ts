@@ -98,7 +98,7 @@ async function replay(options: PipelineOptions, batches: Buffer[], seconds: numb
     ...options.native,
     readRing: (_object, _map, _options, onRecords): RingReader => {
       feed = onRecords;
-      return { drain: () => {}, stats: () => ({ records: 0, bytes: 0, calls: 0, wakeups: 0 }), close: () => {} };
+      return { drain: () => {}, pace: () => {}, stats: () => ({ records: 0, bytes: 0, calls: 0, wakeups: 0 }), close: () => {} };
     },
   };
   const pipeline = new Pipeline({

@@ -197,7 +197,7 @@ function record(
     const recorder = await start();
     kube.onChange(() => {
       recorder.podsChanged();
-      recorder.services.changed();
+      recorder.servicesChanged();
     });
     kube.onTrouble((trouble) => recorder.incidents.report(trouble));
     log.info({ ...config }, 'recording');

@@ -124,6 +124,8 @@ export interface BpfObjectOptions {
 export interface RingReader {
   /** Consumes now; the callback runs before this returns. */
   drain(): void;
+  /** Consumes this often from now on, in place of every `intervalMs`. */
+  pace(intervalMs: number): void;
   /** Totals since the start. */
   stats(): { records: number; bytes: number; calls: number; wakeups: number };
   close(): void;

@@ -129,6 +129,11 @@ export class SegmentStore {
     return this.#failedAtMs !== undefined;
   }
 
+  /** It waits for the disk. */
+  get isBusy(): boolean {
+    return this.#working !== undefined;
+  }
+
   /** Takes a block; it is on disk when the next write has been synced. False: it found no room and is lost. */
   append(block: BuiltBlock): boolean {
     if (this.#isClosed || this.#queuedBytes + block.bytes.length > this.#options.queueBytes) {

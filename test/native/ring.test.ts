@@ -72,6 +72,25 @@ describe('a ring reader', { skip: cannot }, () => {
     assert.equal(reader.stats().wakeups, 1);
   });
 
+  it('reads at another pace from when it is told to, also where it rests', async (t) => {
+    restart();
+    let read = 0;
+    const options = { intervalMs: 1_000_000, unref: true, restsIn: 'rests' };
+    const reader = native.readRing(object, 'records', options, (records) => {
+      read += numbersOf(records).length;
+    });
+    t.after(() => reader.close());
+    object.testRun('emit_quietly', frame);
+    reader.pace(5);
+    await until('its timer reads', () => read === 1);
+    await until('it says that it rests', () => object.getGlobal('rests').readUInt32LE() === 1);
+    reader.pace(10);
+    object.testRun('emit_to_resting', frame);
+    await until('it is woken', () => read === 2);
+    object.testRun('emit_quietly', frame);
+    await until('its timer reads again', () => read === 3);
+  });
+
   it('lets the loop’s other work go on between two batches', async (t) => {
     const order: ('batch' | 'loop')[] = [];
     let read = 0;

@@ -48,6 +48,7 @@ Napi::Function RingReader::Define(Napi::Env env)
 	return DefineClass(env, "RingReader",
 			   {
 				   InstanceMethod<&RingReader::Drain>("drain"),
+				   InstanceMethod<&RingReader::Pace>("pace"),
 				   InstanceMethod<&RingReader::Stats>("stats"),
 				   InstanceMethod<&RingReader::Close>("close"),
 			   });
@@ -110,6 +111,14 @@ Napi::Value RingReader::Drain(const Napi::CallbackInfo &)
 		return {};
 	}
 	Consume(true);
+	return {};
+}
+
+Napi::Value RingReader::Pace(const Napi::CallbackInfo &info)
+{
+	interval_ms_ = info[0].As<Napi::Number>().Uint32Value();
+	if (watch_ != nullptr && !rests_)
+		watch_->Pace(interval_ms_);
 	return {};
 }
 

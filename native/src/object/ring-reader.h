@@ -25,6 +25,8 @@ public:
 
 private:
 	Napi::Value Drain(const Napi::CallbackInfo &info);
+	// (intervalMs)
+	Napi::Value Pace(const Napi::CallbackInfo &info);
 	Napi::Value Stats(const Napi::CallbackInfo &info);
 	Napi::Value Close(const Napi::CallbackInfo &info);
 

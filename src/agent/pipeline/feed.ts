@@ -11,6 +11,8 @@ import type { Counter } from '../../util/counter.ts';
 export interface Sink {
   /** It wants captured bytes also where it has no filter. */
   readonly wantsBytes?: boolean;
+  /** Nobody waits for what it gets: it may come some tenths of a second later. Where all are so, the agent wakes less often. */
+  readonly isPatient?: boolean;
   /** Whose it is: of what is scarce all followers of one have one share. Empty: nobody asks whose. */
   readonly identity?: string;
   /** `captured`: of a packet its captured bytes, each variant once, where a follower has a filter or wants them. */

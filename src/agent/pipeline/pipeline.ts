@@ -34,6 +34,8 @@ import { TracingNotices } from './notices/tracing-notices.ts';
 
 /** The kernel ring is emptied this often while there is something in it, and at once when there is again or when a quarter of it is full. */
 const RING_INTERVAL_MS = 15;
+/** While nobody waits for what is read. What is open is looked at when the next is read, or a little later. */
+const PATIENT_INTERVAL_MS = 100;
 /** Open packets are looked at so long after the first of them was read, and then as often as the ring is. */
 const FIRST_LOOK_MS = 8;
 /** Where no packet is open, what waits for an answer or to be forgotten is looked at this often. */
@@ -97,6 +99,8 @@ export class Pipeline implements Feed {
   readonly #add: (sighting: Sighting) => void;
   /** A follower has a filter, or wants the packets' bytes. */
   #isFiltered = false;
+  /** Nobody waits for what is read. */
+  #isPatient = false;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
@@ -267,11 +271,24 @@ export class Pipeline implements Feed {
     this.#options.tracer.setSnapBytes(Math.max(0, ...snapBytes));
     // Everything is attached before anything matches: else the first packets would be emitted with half of their hops.
     this.#start();
+    this.#pace();
     this.#tracing.lacks();
     this.#tracing.interfaces();
     // The filter before the targets: the packets of new targets have to pass the new filter.
     this.#filterInKernel();
     this.#followers.give();
+  }
+
+  #pace(): void {
+    const isPatient = [...this.#followers].every(({ sink }) => sink.isPatient === true);
+    if (isPatient === this.#isPatient) return;
+    this.#isPatient = isPatient;
+    this.#ring?.pace(this.#intervalMs);
+    if (this.#ticksFast) this.#tickLater(FIRST_LOOK_MS);
+  }
+
+  get #intervalMs(): number {
+    return this.#isPatient ? PATIENT_INTERVAL_MS : RING_INTERVAL_MS;
   }
 
   #filterInKernel(): void {
@@ -288,7 +305,7 @@ export class Pipeline implements Feed {
     const ring = native.readRing(
       tracer.object,
       'sightings',
-      { intervalMs: RING_INTERVAL_MS, batchBytes: RING_BATCH_BYTES, restsIn: 'reader_rests' },
+      { intervalMs: this.#intervalMs, batchBytes: RING_BATCH_BYTES, restsIn: 'reader_rests' },
       this.guard.wrap('batch', (batch: Buffer) => this.#onBatch(batch)),
     );
     try {
@@ -342,14 +359,17 @@ export class Pipeline implements Feed {
     const { malformed } = decodeBatch(batch, this.#add);
     this.malformed += malformed;
     // What is drained at the end is of nobody any more.
-    if (this.#ring !== undefined && !this.#ticksFast) this.#tickLater(FIRST_LOOK_MS);
+    if (this.#ring === undefined) return;
+    if (this.#isPatient) this.#tick();
+    else if (!this.#ticksFast) this.#tickLater(FIRST_LOOK_MS);
   }
 
   #tick(): void {
     const nowMs = performance.now();
     this.guard.run('packets', () => this.assembler.tick(nowMs));
-    this.guard.run('answers', () => this.answers.tick(nowMs));
-    this.#tickLater(RING_INTERVAL_MS);
+    // An answer that has come and is not read, or not told, is no silence.
+    this.guard.run('answers', () => this.answers.tick(this.#isPatient ? nowMs - 3 * PATIENT_INTERVAL_MS : nowMs));
+    this.#tickLater(this.#isPatient ? PATIENT_INTERVAL_MS + RING_INTERVAL_MS : RING_INTERVAL_MS);
   }
 
   /** An agent that has nothing to do sleeps: what runs on its node pays for each time that it wakes. */

@@ -20,6 +20,10 @@ export class RecordedLosses {
     this.#dictionaries = dictionaries;
   }
 
+  get isEmpty(): boolean {
+    return this.#waiting.isEmpty;
+  }
+
   add(loss: Loss): void {
     this.#waiting.add(loss);
   }

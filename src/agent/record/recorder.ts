@@ -60,7 +60,11 @@ const SEGMENTS = { share: 16, excess: 16, names: 16, services: 8 } as const;
 /** What a Service or an endpoint takes at the beginning of a segment. All of them may take half of it. */
 const SERVICE_BYTES = 64;
 const MAX_SEGMENT_BYTES = 16 * 1024 * 1024;
-const SYNC_MS = 1000;
+/** What came is handed to the disk so long after the first of it: with the time that the ring is read late by, a second after it happened. */
+const SYNC_MS = 800;
+/** What is old goes this often. */
+const KEEP_MS = 2000;
+const TICK_MS = 1000;
 const QUEUE_BYTES = 2 * 1024 * 1024;
 /** A disk that hangs holds a thread for each request, and all files of the process are read and written by four, if nothing else is set. */
 const MOST_WRITES = 2;
@@ -71,6 +75,7 @@ const CLOSE_MS = 2000;
 /** Records the packets and flows of all pods of the node into segments on disk. A follower of the feed that delays no other. */
 export class Recorder implements Sink {
   readonly wantsBytes = true;
+  readonly isPatient = true;
   readonly stores: Record<RecordLane, SegmentStore>;
   readonly limiter: ReadLimiter;
   readonly seal: PlaceSeal;
@@ -95,9 +100,12 @@ export class Recorder implements Sink {
   readonly #lastRunMs: number | undefined;
   readonly #beganMs: number;
   readonly #follower: Follower;
-  readonly #timer: NodeJS.Timeout;
+  readonly #keeping: NodeJS.Timeout;
+  #syncing: NodeJS.Timeout | undefined;
+  #ticking: NodeJS.Timeout | undefined;
   readonly #writing: Turns;
   #isMarking = false;
+  #isClosed = false;
   /** Of the parts that cannot be written, why. */
   readonly #troubles = new Map<RecordLane, string>();
 
@@ -168,7 +176,8 @@ export class Recorder implements Sink {
     this.#note('names', [this.#runLine()]);
     this.podsChanged();
     this.#follower = options.feed.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' }, this, 'all');
-    this.#timer = setInterval(() => this.#tick(), SYNC_MS);
+    this.#keeping = setInterval(() => this.#keep(), KEEP_MS);
+    this.#syncSoon();
   }
 
   /** What became of records that waited for a pod's name. */
@@ -187,6 +196,7 @@ export class Recorder implements Sink {
       const whole = withHeaders(event, captured);
       if (!this.#late.take(whole)) this.#write(whole);
     }
+    this.#syncSoon();
   }
 
   resolved(): void {
@@ -197,6 +207,13 @@ export class Recorder implements Sink {
   podsChanged(): void {
     this.#note('names', this.#podNames.take(this.#nowMs()));
     this.#late.release();
+    this.#syncSoon();
+  }
+
+  /** Services or their endpoints may have changed. */
+  servicesChanged(): void {
+    this.services.changed();
+    this.#syncSoon();
   }
 
   /** What a segment begins with, so that it can be read when those before it are deleted. */
@@ -213,6 +230,7 @@ export class Recorder implements Sink {
   /** Records over pods' shares were deleted: what is recorded says so. Nobody who follows has missed anything. */
   rotated(segment: string): void {
     for (const loss of this.#excess.deleted(segment)) this.#recordedLosses.add(loss);
+    this.#syncSoon();
   }
 
   /** A part of the recording cannot be written, with why; undefined: it can be again. The whole is recorded again when every part is. */
@@ -222,6 +240,8 @@ export class Recorder implements Sink {
     if (why === undefined) this.#troubles.delete(lane);
     else this.#troubles.set(lane, why);
     const [now] = this.#troubles.values();
+    this.#tickSoon();
+    this.#syncSoon();
     if (now === before) return;
     if (now !== undefined) {
       const text = `what happens on this node is not recorded: ${now}`;
@@ -253,7 +273,10 @@ export class Recorder implements Sink {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#timer);
+    this.#isClosed = true;
+    clearInterval(this.#keeping);
+    clearTimeout(this.#syncing);
+    clearTimeout(this.#ticking);
     this.#follower.close();
     this.#late.release(true);
     this.flush();
@@ -305,8 +328,15 @@ export class Recorder implements Sink {
     if (dictionary !== undefined && this.stores.share.append(twice(dictionary))) this.#dictionaries.use(dictionary);
   }
 
-  #tick(): void {
+  /** An agent of a quiet node sleeps: what runs there pays for each time that it wakes. */
+  #syncSoon(): void {
+    if (this.#isClosed) return;
+    this.#syncing ??= setTimeout(() => this.#sync(), SYNC_MS);
+  }
+
+  #sync(): void {
     const { lost } = this.#options;
+    this.#syncing = undefined;
     this.#late.release();
     for (const loss of this.#losses.take()) {
       this.#recordedLosses.add(loss);
@@ -314,16 +344,37 @@ export class Recorder implements Sink {
     }
     this.#note('services', this.services.take(this.#nowMs()));
     this.flush();
-    this.#shares.forget(this.#nowMs());
-    for (const store of Object.values(this.stores)) store.tick();
-    this.#markAlive();
+    if (this.#late.isWaiting || !this.#recordedLosses.isEmpty) this.#syncSoon();
   }
 
-  /** Notes on disk that it runs, also when there is nothing to write. */
+  #keep(): void {
+    this.#shares.forget(this.#nowMs());
+    this.#markAlive();
+    this.#tickStores();
+  }
+
+  #tickStores(): void {
+    const stores = Object.values(this.stores);
+    if (stores.some(({ isBusy }) => isBusy)) this.#tickSoon();
+    for (const store of stores) store.tick();
+  }
+
+  /** A disk that fails, or has not taken all, is looked at each second. */
+  #tickSoon(): void {
+    if (this.#isClosed) return;
+    this.#ticking ??= setTimeout(() => {
+      this.#ticking = undefined;
+      if (this.#troubles.size > 0) this.#tickSoon();
+      this.#tickStores();
+    }, TICK_MS);
+  }
+
+  /** Notes on disk that it runs, when nothing was written that says so. */
   #markAlive(): void {
     const newest = this.stores.names.segments().at(-1);
+    const isSaid = Object.values(this.stores).some(({ lastWrittenMs = 0 }) => lastWrittenMs > Date.now() - SYNC_MS);
     // A disk that does not answer is asked no more: each question would hold one of the threads that all files are read by.
-    if (newest === undefined || this.#troubles.size > 0 || this.#isMarking) return;
+    if (isSaid || newest === undefined || this.#troubles.size > 0 || this.#isMarking) return;
     this.#isMarking = true;
     const now = new Date(this.#nowMs());
     this.#writing
@@ -337,6 +388,7 @@ export class Recorder implements Sink {
   #lost(stage: LostStage, pod: PodRef | undefined, count: number): void {
     const now = this.#time();
     this.#losses.add({ stage, ...(pod && { pod }), count, from: now, to: now });
+    this.#syncSoon();
   }
 
   #note(lane: 'names' | 'services', lines: readonly (NameLine | ServiceLine)[]): void {

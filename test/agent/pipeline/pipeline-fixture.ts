@@ -41,6 +41,7 @@ export function openPipeline(
         opened.tell = onRecords;
         return {
           drain: () => undefined,
+          pace: () => undefined,
           close: () => {
             opened.rings -= 1;
           },

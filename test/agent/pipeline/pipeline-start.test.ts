@@ -189,7 +189,7 @@ test('the ring’s reader may rest, and what is drained when the last follower l
     native: {
       readRing(_object: unknown, _map: unknown, options: { restsIn?: string }, onRecords: (records: Buffer) => void) {
         restsIn = options.restsIn;
-        return { drain: () => onRecords(Buffer.alloc(0)), close: () => undefined };
+        return { drain: () => onRecords(Buffer.alloc(0)), pace: () => undefined, close: () => undefined };
       },
     },
   });
@@ -200,4 +200,31 @@ test('the ring’s reader may rest, and what is drained when the last follower l
   assert.equal(restsIn, 'reader_rests');
   t.mock.timers.tick(1000);
   assert.equal(looks.mock.callCount(), 0);
+});
+
+test('the ring is read less often while nobody waits for what is read, and what is open is looked at with it', (t) => {
+  const paces: number[] = [];
+  let read = (_: Buffer): void => undefined;
+  const { pipeline } = openPipeline(t, {
+    native: {
+      readRing(_object: unknown, _map: unknown, options: { intervalMs: number }, onRecords: (records: Buffer) => void) {
+        read = onRecords;
+        paces.push(options.intervalMs);
+        return { drain: () => undefined, pace: (ms: number) => void paces.push(ms), close: () => undefined };
+      },
+    },
+  });
+  const looks = t.mock.method(pipeline.assembler, 'tick');
+  const recorder = { isPatient: true, event: () => undefined, resolved: () => undefined };
+  pipeline.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' }, recorder, 'all');
+  const patientMs = paces.at(-1) ?? 0;
+  read(Buffer.alloc(0));
+  assert.equal(looks.mock.callCount(), 1, 'looked at when something was read');
+  const { follower } = followAll(pipeline);
+  const [usualMs = 0] = paces.slice(-1);
+  assert.ok(usualMs * 4 < patientMs, `every ${usualMs} ms, and every ${patientMs} ms`);
+  read(Buffer.alloc(0));
+  assert.equal(looks.mock.callCount(), 1, 'looked at later: its other hops may follow');
+  follower.close();
+  assert.equal(paces.at(-1), patientMs);
 });

@@ -40,7 +40,7 @@ async function start(t: TestContext, folder: string, instance = 'first'): Promis
     ownPods: () => [{ pod: POD, ips: ['10.0.0.1'] }],
     services: () => index.servicesWithSlices(),
   });
-  index.onChange(() => recorder.services.changed());
+  index.onChange(() => recorder.servicesChanged());
   return { recorder, index, feed, stop: () => recorder.close() };
 }
 

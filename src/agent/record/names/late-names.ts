@@ -40,6 +40,10 @@ export class LateNames {
     this.#options = options;
   }
 
+  get isWaiting(): boolean {
+    return this.#waiting.length > 0;
+  }
+
   /** Takes a record that has to wait; false: it has not, or too many wait. */
   take(event: PacketEvent | FlowEvent): boolean {
     const ips = endsOf(event)

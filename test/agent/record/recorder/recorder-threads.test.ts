@@ -78,7 +78,7 @@ suite('a recording’s disk that hangs', () => {
     });
     // Within its share, and over it.
     flood(feed, 3000);
-    recorder.services.changed();
+    recorder.servicesChanged();
     recorder.flush();
     await until('it hangs', () => hung >= 2);
     // The parts that are left have had their chance, too.
