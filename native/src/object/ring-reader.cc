@@ -116,8 +116,11 @@ Napi::Value RingReader::Drain(const Napi::CallbackInfo &)
 
 Napi::Value RingReader::Pace(const Napi::CallbackInfo &info)
 {
-	interval_ms_ = info[0].As<Napi::Number>().Uint32Value();
-	if (watch_ != nullptr && !rests_)
+	const uint32_t interval_ms = info[0].As<Napi::Number>().Uint32Value();
+	// Told again and again it must not put off its next reading.
+	const bool is_new = interval_ms != interval_ms_;
+	interval_ms_ = interval_ms;
+	if (is_new && watch_ != nullptr && !rests_)
 		watch_->Pace(interval_ms_);
 	return {};
 }

@@ -28,18 +28,11 @@ import { type FollowSetOptions, isWanted } from './follow-set.ts';
 import { Followers, type Following, type TargetChange } from './followers.ts';
 import { withData } from './hop-data.ts';
 import { KernelFilter } from './kernel-filter.ts';
-import { Losses } from './losses.ts';
+import { Losses } from './losses/losses.ts';
 import { type Notice, Notices } from './notices/notices.ts';
 import { TracingNotices } from './notices/tracing-notices.ts';
+import { ReadingPace } from './reading-pace.ts';
 
-/** The kernel ring is emptied this often while there is something in it, and at once when there is again or when a quarter of it is full. */
-const RING_INTERVAL_MS = 15;
-/** While nobody waits for what is read. What is open is looked at when the next is read, or a little later. */
-const PATIENT_INTERVAL_MS = 100;
-/** Open packets are looked at so long after the first of them was read, and then as often as the ring is. */
-const FIRST_LOOK_MS = 8;
-/** Where no packet is open, what waits for an answer or to be forgotten is looked at this often. */
-const WAITING_INTERVAL_MS = 200;
 /** Read in one turn of the loop: some hundred sightings, which take a few milliseconds. */
 const RING_BATCH_BYTES = 256 * 1024;
 const COUNT_INTERVAL_MS = 2000;
@@ -89,18 +82,15 @@ export class Pipeline implements Feed {
   readonly #tracing: TracingNotices;
   #ring: RingReader | undefined;
   #timers: NodeJS.Timeout[] = [];
-  #ticking: NodeJS.Timeout | undefined;
-  #ticksFast = false;
   #offsetNs: bigint;
   readonly #losses: Losses;
   readonly #kernelFilter: KernelFilter;
+  readonly #pace: ReadingPace;
   #batchMs = 0;
   /** Takes a sighting in. One that fails does not stop those after it in the batch. */
   readonly #add: (sighting: Sighting) => void;
   /** A follower has a filter, or wants the packets' bytes. */
   #isFiltered = false;
-  /** Nobody waits for what is read. */
-  #isPatient = false;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
@@ -118,6 +108,11 @@ export class Pipeline implements Feed {
     this.#offsetNs = this.#readOffset();
     this.#losses = this.#countLosses();
     this.#kernelFilter = new KernelFilter(options.tracer, options.log);
+    this.#pace = new ReadingPace({
+      look: (lateMs) => this.#look(lateMs),
+      isOpen: () => this.assembler.openPackets > 0,
+      isWaiting: () => this.assembler.held + this.answers.pings > 0,
+    });
     const idPrefix = `${this.instance}-`;
     this.assembler = new Assembler({
       view: this.#nodeView(),
@@ -271,24 +266,13 @@ export class Pipeline implements Feed {
     this.#options.tracer.setSnapBytes(Math.max(0, ...snapBytes));
     // Everything is attached before anything matches: else the first packets would be emitted with half of their hops.
     this.#start();
-    this.#pace();
+    this.#pace.isPatient = [...this.#followers].every(({ sink }) => sink.isPatient === true);
+    this.#ring?.pace(this.#pace.intervalMs);
     this.#tracing.lacks();
     this.#tracing.interfaces();
     // The filter before the targets: the packets of new targets have to pass the new filter.
     this.#filterInKernel();
     this.#followers.give();
-  }
-
-  #pace(): void {
-    const isPatient = [...this.#followers].every(({ sink }) => sink.isPatient === true);
-    if (isPatient === this.#isPatient) return;
-    this.#isPatient = isPatient;
-    this.#ring?.pace(this.#intervalMs);
-    if (this.#ticksFast) this.#tickLater(FIRST_LOOK_MS);
-  }
-
-  get #intervalMs(): number {
-    return this.#isPatient ? PATIENT_INTERVAL_MS : RING_INTERVAL_MS;
   }
 
   #filterInKernel(): void {
@@ -305,7 +289,7 @@ export class Pipeline implements Feed {
     const ring = native.readRing(
       tracer.object,
       'sightings',
-      { intervalMs: this.#intervalMs, batchBytes: RING_BATCH_BYTES, restsIn: 'reader_rests' },
+      { intervalMs: this.#pace.intervalMs, batchBytes: RING_BATCH_BYTES, restsIn: 'reader_rests' },
       this.guard.wrap('batch', (batch: Buffer) => this.#onBatch(batch)),
     );
     try {
@@ -332,8 +316,7 @@ export class Pipeline implements Feed {
     if (ring === undefined) return;
     this.#ring = undefined;
     for (const timer of this.#timers) clearInterval(timer);
-    clearTimeout(this.#ticking);
-    this.#ticksFast = false;
+    this.#pace.stop();
     const { tracer, interfaces } = this.#options;
     // Each step on its own: one that fails must not keep the others from being done.
     const steps: (() => void)[] = [
@@ -359,26 +342,13 @@ export class Pipeline implements Feed {
     const { malformed } = decodeBatch(batch, this.#add);
     this.malformed += malformed;
     // What is drained at the end is of nobody any more.
-    if (this.#ring === undefined) return;
-    if (this.#isPatient) this.#tick();
-    else if (!this.#ticksFast) this.#tickLater(FIRST_LOOK_MS);
+    if (this.#ring !== undefined) this.#pace.read();
   }
 
-  #tick(): void {
+  #look(lateMs: number): void {
     const nowMs = performance.now();
     this.guard.run('packets', () => this.assembler.tick(nowMs));
-    // An answer that has come and is not read, or not told, is no silence.
-    this.guard.run('answers', () => this.answers.tick(this.#isPatient ? nowMs - 3 * PATIENT_INTERVAL_MS : nowMs));
-    this.#tickLater(this.#isPatient ? PATIENT_INTERVAL_MS + RING_INTERVAL_MS : RING_INTERVAL_MS);
-  }
-
-  /** An agent that has nothing to do sleeps: what runs on its node pays for each time that it wakes. */
-  #tickLater(whenOpenMs: number): void {
-    clearTimeout(this.#ticking);
-    this.#ticksFast = this.assembler.openPackets > 0;
-    const waits = this.#ticksFast || this.assembler.held + this.answers.pings > 0;
-    const ms = this.#ticksFast ? whenOpenMs : WAITING_INTERVAL_MS;
-    this.#ticking = waits ? setTimeout(() => this.#tick(), ms) : undefined;
+    this.guard.run('answers', () => this.answers.tick(nowMs - lateMs));
   }
 
   /** Each step on its own: one that fails must not keep the others from being done. */

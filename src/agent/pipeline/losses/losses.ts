@@ -1,5 +1,5 @@
-import type { LostEvent, PodRef } from '../../event/types.ts';
-import type { KernelStats, Tracer } from '../kernel/tracer.ts';
+import type { LostEvent, PodRef } from '../../../event/types.ts';
+import type { KernelStats, Tracer } from '../../kernel/tracer.ts';
 import { type Cut, CutRates } from './cut-rates.ts';
 
 export interface LossesOptions {

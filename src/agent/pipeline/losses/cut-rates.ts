@@ -1,5 +1,5 @@
-import { RATE, RATE_CLASS, RATE_KEY } from '../../event/layout.ts';
-import { addressText } from '../../util/address.ts';
+import { RATE, RATE_CLASS, RATE_KEY } from '../../../event/layout.ts';
+import { addressText } from '../../../util/address.ts';
 
 /** Sightings of one pod that were not sent because it was over its rate. */
 export interface Cut {
