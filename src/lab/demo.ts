@@ -5,7 +5,7 @@ import type { Lab } from './lab.ts';
 import { labUp } from './up.ts';
 
 /**
- * The demo: a lab, `ktrace follow -A` with the given arguments in it through the code that a cluster would see, and the
+ * The demo: a lab, `ktrace follow` of all pods, or with the given arguments, in it through the code that a cluster would see, and the
  * end of both. Data of the follow goes to stdout, all talk to stderr.
  *
  * @param argv what follows `npm run demo --`, e.g. `--for 20s -o json`
@@ -27,7 +27,7 @@ export async function runDemo(argv: readonly string[]): Promise<number> {
   try {
     lab = await labUp({ name: `demo${process.pid}`, bound: true, progress: say });
     if (isInterrupted) return EXIT.ok;
-    say('following all pods; end with Ctrl-C');
+    say('following; end with Ctrl-C');
     const code = await follow(lab, argv, (interrupt) => {
       interruptFollow = interrupt;
     });
@@ -50,7 +50,9 @@ function answerTo(argv: readonly string[]): number | undefined {
 }
 
 function followWords(kubeconfig: string, argv: readonly string[]): string[] {
-  return ['follow', '-A', '--kubeconfig', kubeconfig, ...argv];
+  // A pod that is named stands in the lab's one namespace.
+  const isNamed = argv.some((word) => /^[a-z]+\//.test(word));
+  return ['follow', ...(isNamed ? [] : ['-A']), '--kubeconfig', kubeconfig, ...argv];
 }
 
 function followEnvironment(): NodeJS.ProcessEnv {

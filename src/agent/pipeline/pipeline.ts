@@ -194,8 +194,17 @@ export class Pipeline implements Feed {
           throw notTracing(error);
         }
       },
-      close: () => this.#leave(following),
+      close: () => {
+        if (sink.isPatient === true) this.#tellWhatCame();
+        this.#leave(following);
+      },
     };
+  }
+
+  /** Before one leaves who is told late: what has come is that one's still. */
+  #tellWhatCame(): void {
+    this.guard.run('what came', () => this.#ring?.drain());
+    this.guard.run('what came', () => this.assembler.flush());
   }
 
   #leave(following: Following): void {

@@ -228,3 +228,17 @@ test('the ring is read less often while nobody waits for what is read, and what 
   follower.close();
   assert.equal(paces.at(-1), patientMs);
 });
+
+test('who is told late is told what has come before it leaves', (t) => {
+  const calls: string[] = [];
+  const { pipeline } = openPipeline(t, {
+    native: {
+      readRing: () => ({ drain: () => void calls.push('drain'), pace: () => undefined, close: () => undefined }),
+    },
+  });
+  t.mock.method(pipeline.assembler, 'flush', () => void calls.push(`flush for ${pipeline.followers}`));
+  const recorder = { isPatient: true, event: () => undefined, resolved: () => undefined };
+  pipeline.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' }, recorder, 'all').close();
+  // Then what else is in the ring is of nobody.
+  assert.deepEqual(calls, ['drain', 'flush for 1', 'drain', 'flush for 0']);
+});

@@ -49,9 +49,10 @@ test('the demo prints only JSON lines, shows what it promises, loses nothing and
   assert.ok(!existsSync(labDirectory(lab)));
 });
 
-test('a demo that has a time ends by itself, with 0', OPTIONS, async () => {
-  const { code, err, lab } = await demo(['--for', '2s'], () => false);
+test('a demo that has a time ends by itself, with 0, also of a pod that is named', OPTIONS, async () => {
+  const { code, err, lab } = await demo(['--for', '2s', 'pod/frontend-88237173-jdfgg'], () => false);
   assert.equal(code, 0, err);
+  assert.match(err, /following 1 pod on/);
   assert.deepEqual(namespacesOf(lab), []);
 });
 
