@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { after, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { INTERFACE } from '../../../../src/event/layout.ts';
@@ -162,12 +163,13 @@ suite('drops without end', { skip: SKIP }, () => {
     const OTHERS = 100;
     net.exec('node1', 'iptables', '-A', 'FORWARD', '-s', A, '-p', 'udp', '--dport', '9', '-j', 'DROP');
     const node = await TracedNode.following(net, { node: 'node1', addresses: [A], podRate: POD_RATE, ringBytes: 8 << 20 });
-    // The first datagram's neighbour is asked for; it is dropped before that, by the rule.
     const script = `my $to = sockaddr_in(9, inet_aton('${C}'));
       sub from { socket(my $s, AF_INET, SOCK_DGRAM, 17) or die $!; bind($s, sockaddr_in($_[0], INADDR_ANY)) or die $!; $s }
       my $s = from(5000); send($s, 'x', 0, $to) for 1 .. ${DROPS};
       send(from(6000 + $_), 'x', 0, $to) for 1 .. ${OTHERS};`;
+    const beganMs = performance.now();
     net.exec('a', 'perl', '-MSocket', '-e', script);
+    const seconds = (performance.now() - beganMs) / 1000;
     const stats = await until('everything is read', async () => {
       const { stats, counts } = await node.ask('state');
       return stats.matched >= 2 * (DROPS + OTHERS) && counts.sightings === stats.emitted ? stats : undefined;
@@ -182,7 +184,9 @@ suite('drops without end', { skip: SKIP }, () => {
       ),
     );
     const told = dropped((port) => port === 5000);
-    assert.ok(told >= POD_RATE / 16 && told < POD_RATE / 4, `${told} of the flow's drops were told`);
+    // A second's part at once, and then as time goes by; each CPU that the sender was on has its own.
+    const most = (POD_RATE / 16) * (1 + seconds) * availableParallelism();
+    assert.ok(told >= POD_RATE / 16 && told <= most, `${told} of the flow's drops were told in ${seconds} s`);
     await node.close();
   });
 });
