@@ -106,7 +106,7 @@ async function replay(options: PipelineOptions, batches: Buffer[], seconds: numb
     native: still,
     tracer: except(options.tracer, {
       targets: { set: () => {} } as never,
-      flowTable: { changed: () => [], take: () => {} } as never,
+      flowTable: { changed: () => [], take: () => {}, clear: () => {} } as never,
     }),
     interfaces: except(options.interfaces, { setActive: () => {} }),
   });
@@ -143,15 +143,17 @@ async function replay(options: PipelineOptions, batches: Buffer[], seconds: numb
   return { recorded, events, packetsTold, seconds: busyUs / 1e6, eventsPerSecond: events / (busyUs / 1e6) };
 }
 
-/** The same, but for what is given: whatever the pipeline asks it besides, it does or answers itself. */
+/** The same, but for what is given: whatever the pipeline asks it besides, it does or answers itself, at the cost of a call. */
 function except<T extends object>(of: T, given: Partial<T>): T {
-  return new Proxy(of, {
-    get(target, key) {
-      if (Object.hasOwn(given, key)) return Reflect.get(given, key);
-      const value: unknown = Reflect.get(target, key);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
+  const same: PropertyDescriptorMap = {};
+  for (let owner: object = of; owner !== Object.prototype; owner = Object.getPrototypeOf(owner)) {
+    for (const key of Object.getOwnPropertyNames(owner)) {
+      const value: unknown = Reflect.get(of, key);
+      same[key] ??= typeof value === 'function' ? { value: value.bind(of) } : { get: () => Reflect.get(of, key) };
+    }
+  }
+  for (const [key, value] of Object.entries(given)) same[key] = { value };
+  return Object.defineProperties({}, same) as T;
 }
 
 function* recordsOf(batch: Buffer): Generator<number> {

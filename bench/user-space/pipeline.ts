@@ -10,15 +10,8 @@ import type { PipelineResult } from './pipeline-worker.ts';
 export async function measurePipeline(lab: Lab, load: Load, options: { replaySeconds: number }): Promise<PipelineResult> {
   const recordSeconds = 4;
   const worker = fileURLToPath(new URL('./pipeline-worker.ts', import.meta.url));
-  const argv = [
-    '--import',
-    'tsx',
-    worker,
-    'host1',
-    join(lab.directory, 'kubeconfig-agent'),
-    String(recordSeconds),
-    String(options.replaySeconds),
-  ];
+  // Without tsx, whose code gives each function its name anew wherever it is made: agents run code without that.
+  const argv = [worker, 'host1', join(lab.directory, 'kubeconfig-agent'), String(recordSeconds), String(options.replaySeconds)];
   const talker = startTalker(inNamespace(lab.namespace('node/host1'), [process.execPath, ...argv]));
   await talker.line((line) => line === 'recording');
   await load.latency(3000);

@@ -6,26 +6,55 @@ import type { TunnelKind } from './types.ts';
 /** Bytes before each record in a batch: its length (u32, little endian) and four zero bytes. */
 const PREFIX_BYTES = 8;
 
+/** All of an sk_buff's address that a number holds exactly. What is left out, the highest eleven bits, is the same for all. */
+const SKB_HIGH = 0x1f_ffff;
+const NO_BYTES = new Uint8Array(0);
+
 /**
  * Decodes a batch as the addon hands it over and calls `onSighting` for each record, in order. Gives how many records were malformed
  * (shorter than its fields, or cut off): they are skipped, the caller counts them.
+ * @param keepsBytes whether the sightings have the captured bytes. They are copied: a view would keep the whole batch in memory for as long as one of its
+ * sightings is held
  */
-export function decodeBatch(batch: Uint8Array, onSighting: (sighting: Sighting) => void): { malformed: number } {
+export function decodeBatch(
+  batch: Uint8Array,
+  onSighting: (sighting: Sighting) => void,
+  keepsBytes = true,
+): { malformed: number } {
   const view = new DataView(batch.buffer, batch.byteOffset, batch.byteLength);
   let offset = 0;
   let malformed = 0;
+  let before: Decoded | undefined;
   while (offset + PREFIX_BYTES <= batch.byteLength) {
     const length = view.getUint32(offset, true);
     const start = offset + PREFIX_BYTES;
-    if (length < SIGHTING.data || start + length > batch.byteLength) malformed += 1;
-    else onSighting(decodeSighting(view, start, length));
+    if (length < SIGHTING.data || start + length > batch.byteLength) {
+      malformed += 1;
+    } else {
+      const sighting = decodeSighting(view, start, { length, keepsBytes, before });
+      before = { at: start, sighting };
+      onSighting(sighting);
+    }
     offset = start + Math.ceil(length / 8) * 8;
   }
   return { malformed };
 }
 
-/** Decodes one `struct ktrace_sighting` that lies at `at`; its data goes to the end of its `length` bytes at most. */
-function decodeSighting(view: DataView, at: number, length: number): Sighting {
+interface Decoded {
+  at: number;
+  sighting: Sighting;
+}
+
+interface Decoding {
+  /** Of the record; its data goes to the end of these bytes at most. */
+  length: number;
+  keepsBytes: boolean;
+  /** The record before in the same batch: most often the same packet at another hook. What is the same of both is one object. */
+  before: Decoded | undefined;
+}
+
+/** Decodes one `struct ktrace_sighting` that lies at `at`. */
+function decodeSighting(view: DataView, at: number, { length, keepsBytes, before }: Decoding): Sighting {
   const dataBytes = Math.min(view.getUint16(at + SIGHTING.dataLen, true), length - SIGHTING.data);
   const flags = view.getUint32(at + SIGHTING.flags, true);
   const hook = view.getUint8(at + SIGHTING.hook);
@@ -33,7 +62,7 @@ function decodeSighting(view: DataView, at: number, length: number): Sighting {
   const hasL4 = (flags & FLAG.l4) !== 0;
   return {
     timeNs: view.getBigUint64(at + SIGHTING.timeNs, true),
-    skb: view.getBigUint64(at + SIGHTING.skb, true),
+    skb: view.getUint32(at + SIGHTING.skb, true) + (view.getUint32(at + SIGHTING.skb + 4, true) & SKB_HIGH) * 2 ** 32,
     netns: view.getUint32(at + SIGHTING.netns, true),
     ifindex: view.getUint32(at + SIGHTING.ifindex, true),
     hook: HOOK_NAMES[hook] ?? 'drop',
@@ -44,13 +73,13 @@ function decodeSighting(view: DataView, at: number, length: number): Sighting {
     gsoSegs: view.getUint16(at + SIGHTING.gsoSegs, true),
     ipVersion: view.getUint8(at + SIGHTING.ipVersion),
     proto,
-    tuple: decodeTuple(view, at + SIGHTING.tuple),
+    tuple: isSame(view, at, before, SIGHTING.tuple) ? before.sighting.tuple : decodeTuple(view, at + SIGHTING.tuple),
     ipId: view.getUint32(at + SIGHTING.ipId, true),
     fragment: (flags & FLAG.fragment) === 0 ? undefined : decodeFragment(view, at, flags),
-    tcp: proto === 6 && hasL4 ? decodeTcp(view, at) : undefined,
+    tcp: proto === 6 && hasL4 ? decodeTcp(view, at, before?.sighting.tcp) : undefined,
     icmp: (proto === 1 || proto === 58) && hasL4 ? decodeIcmp(view, at) : undefined,
     quoted: (flags & FLAG.quoted) === 0 ? undefined : decodeQuoted(view, at),
-    conntrack: (flags & FLAG.conntrack) === 0 ? undefined : decodeConntrack(view, at, flags),
+    conntrack: (flags & FLAG.conntrack) === 0 ? undefined : decodeConntrack(view, at, flags, before),
     tunnel: view.getUint8(at + SIGHTING.tunnelKind) === TUNNEL.none ? undefined : decodeTunnel(view, at),
     vlan: (flags & FLAG.vlan) === 0 ? undefined : { id: view.getUint16(at + SIGHTING.vlanTci, true) & 0xfff },
     drop:
@@ -63,7 +92,7 @@ function decodeSighting(view: DataView, at: number, length: number): Sighting {
     rewrite: hook !== HOOK.nat || (flags & FLAG.quoted) !== 0 ? undefined : decodeRewrite(flags),
     sent: hook === HOOK.icmpSent ? decodeIcmp(view, at) : undefined,
     payloadHash: view.getUint32(at + SIGHTING.payloadHash, true),
-    data: new Uint8Array(view.buffer, view.byteOffset + at + SIGHTING.data, dataBytes),
+    data: keepsBytes ? new Uint8Array(view.buffer, view.byteOffset + at + SIGHTING.data, dataBytes).slice() : NO_BYTES,
     headerBytes: Math.min(view.getUint16(at + SIGHTING.headersLen, true), dataBytes),
   };
 }
@@ -109,12 +138,11 @@ function decodeQuoted(view: DataView, at: number): NonNullable<Sighting['quoted'
   return isEcho ? { proto, tuple, seq } : { proto, tuple };
 }
 
-function decodeTcp(view: DataView, at: number): { flags: number; seq: number; ack: number } {
-  return {
-    flags: view.getUint8(at + SIGHTING.tcpFlags),
-    seq: view.getUint32(at + SIGHTING.tcpSeq, true),
-    ack: view.getUint32(at + SIGHTING.tcpAck, true),
-  };
+function decodeTcp(view: DataView, at: number, before: Sighting['tcp']): NonNullable<Sighting['tcp']> {
+  const flags = view.getUint8(at + SIGHTING.tcpFlags);
+  const seq = view.getUint32(at + SIGHTING.tcpSeq, true);
+  const ack = view.getUint32(at + SIGHTING.tcpAck, true);
+  return before?.seq === seq && before.ack === ack && before.flags === flags ? before : { flags, seq, ack };
 }
 
 function decodeIcmp(view: DataView, at: number): NonNullable<Sighting['icmp']> {
@@ -127,14 +155,25 @@ function decodeIcmp(view: DataView, at: number): NonNullable<Sighting['icmp']> {
   };
 }
 
-function decodeConntrack(view: DataView, at: number, flags: number): ConntrackSeen {
-  return {
-    original: decodeTuple(view, at + SIGHTING.ctOriginal),
-    reply: decodeTuple(view, at + SIGHTING.ctReply),
-    status: view.getUint32(at + SIGHTING.ctStatus, true),
-    isReply: (flags & FLAG.ctReply) !== 0,
-    remembered: (flags & FLAG.ctRemembered) !== 0,
-  };
+function decodeConntrack(view: DataView, at: number, flags: number, before: Decoded | undefined): ConntrackSeen {
+  const status = view.getUint32(at + SIGHTING.ctStatus, true);
+  const isReply = (flags & FLAG.ctReply) !== 0;
+  const remembered = (flags & FLAG.ctRemembered) !== 0;
+  const known = before?.sighting.conntrack;
+  if (known === undefined || !isSame(view, at, before, SIGHTING.ctOriginal) || !isSame(view, at, before, SIGHTING.ctReply)) {
+    const original = decodeTuple(view, at + SIGHTING.ctOriginal);
+    return { original, reply: decodeTuple(view, at + SIGHTING.ctReply), status, isReply, remembered };
+  }
+  if (known.status === status && known.isReply === isReply && known.remembered === remembered) return known;
+  return { original: known.original, reply: known.reply, status, isReply, remembered };
+}
+
+/** Whether a record has the same tuple as the one before, at an offset of both. */
+function isSame(view: DataView, at: number, before: Decoded | undefined, offset: number): before is Decoded {
+  if (before === undefined) return false;
+  const [one, other] = [at + offset, before.at + offset];
+  for (let word = 0; word < TUPLE.size; word += 4) if (view.getUint32(one + word) !== view.getUint32(other + word)) return false;
+  return true;
 }
 
 const TUNNEL_NAMES: ReadonlyMap<number, TunnelKind> = new Map([

@@ -1,6 +1,6 @@
 /**
  * A sighting: one packet seen at one kernel hook, as decoded from `struct ktrace_sighting` (bpf/base/event.h).
- * 64-bit kernel values are bigint. Addresses are canonical text.
+ * Times and other 64-bit kernel values are bigint. Addresses are canonical text.
  */
 
 import type { NatHook, TunnelKind } from './types.ts';
@@ -38,8 +38,8 @@ export interface Rewrite {
 export interface Sighting {
   /** CLOCK_MONOTONIC. */
   timeNs: bigint;
-  /** Address of the sk_buff; identity within a node and moment only. */
-  skb: bigint;
+  /** Address of the sk_buff, its low 53 bits; identity within a node and moment only. */
+  skb: number;
   /** Inode of the network namespace where the hook ran. */
   netns: number;
   /** 0: no device. */
@@ -77,7 +77,7 @@ export interface Sighting {
   sent: { type: number; code: number; mtu: number } | undefined;
   /** Hash of the first payload bytes. */
   payloadHash: number;
-  /** Captured bytes from L3 (of the packet itself, inner when tunnelled). A view: copy it to keep it. */
+  /** Captured bytes from L3 (of the packet itself, inner when tunnelled); empty where nobody asks for them. */
   data: Uint8Array;
   /** So many of them are headers; what follows is there because a follower may see it, and for that one alone. */
   headerBytes: number;

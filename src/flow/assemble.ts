@@ -1,11 +1,12 @@
 import type { Sighting, Tuple } from '../event/sighting.ts';
+import { base36 } from './base36.ts';
 import { noiseFilter } from './drop-noise.ts';
 import { EarlyRewrites } from './early.ts';
-import { fingerprintOf } from './fingerprint.ts';
-import { HeldPackets, sightingsOf } from './held-packets.ts';
+import { contentKey, fingerprintOf } from './fingerprint.ts';
 import { ErrorsMade } from './icmp-error.ts';
-import type { AssembledPacket, NodeView, OpenPacket } from './open-packet.ts';
+import { type AssembledPacket, type NodeView, newPacket, type OpenPacket, sightingsOf } from './open-packet.ts';
 import { assembled, packetEvent } from './packet-event.ts';
+import { PacketList } from './packet-list.ts';
 import { conntrackRank } from './translation.ts';
 
 export interface AssemblerOptions {
@@ -17,8 +18,6 @@ export interface AssemblerOptions {
   quietMs?: number;
   /** Late sightings amend an emitted packet for this long, ms: the kernel drops a packet up to 3 s late, when its neighbour's address is not resolved. */
   amendMs?: number;
-  /** Whether captured bytes are kept: filters read them. */
-  keepsBytes?(): boolean;
   /** Open packets held at most; the oldest is emitted first. */
   limit?: number;
   /** Sightings held at most for amendments: of emitted packets that have ended, and as many of those that may still be on this node. The oldest packet is forgotten first. */
@@ -63,13 +62,13 @@ export class Assembler {
     unjoined: 0,
   };
   readonly #options: Required<AssemblerOptions>;
-  readonly #bySkb = new Map<bigint, OpenPacket>();
-  readonly #byContent = new Map<string, OpenPacket>();
+  readonly #bySkb = new Map<number, OpenPacket>();
+  readonly #byContent = new Map<number, OpenPacket>();
   /** In the order they were opened. */
-  readonly #open = new Set<OpenPacket>();
+  readonly #open = new PacketList<OpenPacket>();
   /** Emitted packets. Those that have ended are held for a shorter time, because what else is seen of them comes at once. */
-  readonly #waiting = new HeldPackets();
-  readonly #ended = new HeldPackets();
+  readonly #waiting = new PacketList<OpenPacket>();
+  readonly #ended = new PacketList<OpenPacket>();
   readonly #errorsMade = new ErrorsMade();
   readonly #early = new EarlyRewrites();
   readonly #isNoise: ReturnType<typeof noiseFilter>;
@@ -87,8 +86,6 @@ export class Assembler {
       this.counts.noise += 1;
       return;
     }
-    // Copied: a view would keep the whole batch in memory for as long as the packet is held.
-    sighting.data = this.#options.keepsBytes() ? sighting.data.slice() : NO_BYTES;
     if (sighting.hook !== 'tc-in' && sighting.hook !== 'tc-out' && sighting.hook !== 'drop') {
       this.#addOfStack(sighting, nowMs);
       return;
@@ -125,16 +122,18 @@ export class Assembler {
 
   #touch(packet: OpenPacket, nowMs: number): void {
     packet.touchedMs = nowMs;
-    if (packet.isTold) this.#unhold(packet);
-    this.#open.add(packet);
+    if (packet.list !== this.#open) this.#open.add(packet, sightingsOf(packet));
     if (this.#open.size > this.#options.limit) this.#evict();
   }
 
   /** Emits packets that were not seen for `quietMs`, and forgets emitted ones that are too old to be amended. */
   tick(nowMs: number): void {
-    for (const packet of this.#open) {
+    let packet = this.#open.oldest;
+    while (packet !== undefined) {
+      const { after } = packet;
       const quietMs = nowMs - packet.touchedMs;
       if (quietMs >= this.#options.quietMs || (quietMs > 0 && this.#isReady(packet))) this.#tell(packet);
+      packet = after;
     }
     const { amendMs } = this.#options;
     this.#forgetOld(this.#waiting, nowMs - amendMs);
@@ -143,7 +142,7 @@ export class Assembler {
 
   /** Emits all open packets. */
   flush(): void {
-    for (const packet of this.#open) this.#tell(packet);
+    while (this.#open.oldest !== undefined) this.#tell(this.#open.oldest);
   }
 
   /** Packets that are not emitted yet. */
@@ -160,7 +159,8 @@ export class Assembler {
     const bySkb = this.#bySkb.get(sighting.skb);
     if (bySkb !== undefined && bySkb.fingerprint === fingerprint && this.#mayBeOf(bySkb, sighting)) return bySkb;
     const byContent = this.#byContent.get(contentKey(fingerprint, sighting.tuple));
-    return byContent !== undefined && this.#mayBeOf(byContent, sighting) ? byContent : undefined;
+    if (byContent === undefined || !hasAddresses(byContent, sighting.tuple)) return undefined;
+    return this.#mayBeOf(byContent, sighting) ? byContent : undefined;
   }
 
   /**
@@ -182,28 +182,15 @@ export class Assembler {
   #begin(sighting: Sighting, fingerprint: number): OpenPacket {
     this.counts.begun += 1;
     this.#serial += 1;
-    const packet: OpenPacket = {
-      id: `${this.#options.idPrefix}${this.#serial.toString(36)}`,
-      skbs: [],
-      contentKeys: [],
-      fingerprint,
-      first: sighting,
-      last: sighting,
-      sightings: [sighting],
-      stack: sighting.hook === 'tc-out' || mayBeLate(sighting) ? this.#early.take(sighting, fingerprint) : [],
-      madeBy: sighting.hook === 'drop' ? undefined : this.#errorsMade.take(sighting),
-      conntrack: sighting.conntrack,
-      drops: sighting.hook === 'drop' ? [sighting] : [],
-      touchedMs: 0,
-      isTold: false,
-      isProvisional: sighting.provisional,
-    };
-    this.#knowBySkb(packet, sighting.skb);
-    this.#knowByContent(packet, sighting.tuple);
+    const packet = newPacket(this.#options.idPrefix + base36(this.#serial), sighting, fingerprint);
+    if (sighting.hook === 'tc-out' || mayBeLate(sighting)) packet.stack = this.#early.take(sighting, fingerprint);
+    if (sighting.hook !== 'drop') packet.madeBy = this.#errorsMade.take(sighting);
+    this.#bySkb.set(sighting.skb, packet);
+    this.#byContent.set(packet.contentKeys[0] as number, packet);
     return packet;
   }
 
-  #knowBySkb(packet: OpenPacket, skb: bigint): void {
+  #knowBySkb(packet: OpenPacket, skb: number): void {
     packet.skbs.push(skb);
     this.#bySkb.set(skb, packet);
   }
@@ -211,6 +198,7 @@ export class Assembler {
   #knowByContent(packet: OpenPacket, tuple: Tuple): void {
     const key = contentKey(packet.fingerprint, tuple);
     packet.contentKeys.push(key);
+    packet.contentTuples.push(tuple);
     this.#byContent.set(key, packet);
   }
 
@@ -231,6 +219,7 @@ export class Assembler {
   }
 
   #tell(packet: OpenPacket): void {
+    // First of all: one that cannot be told must not be tried again and again.
     this.#open.delete(packet);
     if (packet.isProvisional) {
       this.counts.discarded += 1;
@@ -252,34 +241,26 @@ export class Assembler {
 
   #hold(packet: OpenPacket): void {
     const told = this.#isOver(packet) ? this.#ended : this.#waiting;
-    told.add(packet);
+    told.add(packet, sightingsOf(packet));
     while (told.sightings > this.#options.toldLimit) {
       this.counts.forgotten += 1;
       this.#forget(told.oldest as OpenPacket);
     }
   }
 
-  #unhold(packet: OpenPacket): void {
-    this.#waiting.delete(packet);
-    this.#ended.delete(packet);
-  }
-
-  #forgetOld(told: Iterable<OpenPacket>, untilMs: number): void {
-    for (const packet of told) {
-      if (packet.touchedMs > untilMs) break;
-      this.#forget(packet);
-    }
+  #forgetOld(told: PacketList<OpenPacket>, untilMs: number): void {
+    while (told.oldest !== undefined && told.oldest.touchedMs <= untilMs) this.#forget(told.oldest);
   }
 
   #evict(): void {
-    const oldest = this.#open.values().next().value;
+    const { oldest } = this.#open;
     if (oldest === undefined) return;
     this.counts.evicted += 1;
     this.#tell(oldest);
   }
 
   #forget(packet: OpenPacket): void {
-    this.#unhold(packet);
+    packet.list?.delete(packet);
     for (const skb of packet.skbs) if (this.#bySkb.get(skb) === packet) this.#bySkb.delete(skb);
     for (const key of packet.contentKeys) if (this.#byContent.get(key) === packet) this.#byContent.delete(key);
   }
@@ -291,16 +272,14 @@ const DEFAULTS = {
   limit: 4096,
   toldLimit: 32_768,
   packetLimit: 256,
-  keepsBytes: () => false,
 };
 const AT_ONCE_NS = 100_000_000n;
 /** AT_ONCE_NS, and as long as the ring may be read late. */
 const ENDED_MS = 500;
-const NO_BYTES = new Uint8Array(0);
 
 function join(packet: OpenPacket, sighting: Sighting): void {
   // Most hops do not change the bytes: then one copy is held.
-  if (Buffer.compare(packet.last.data, sighting.data) === 0) sighting.data = packet.last.data;
+  if (sighting.data.length > 0 && Buffer.compare(packet.last.data, sighting.data) === 0) sighting.data = packet.last.data;
   packet.last = sighting;
   packet.sightings.push(sighting);
   if (!sighting.provisional) packet.isProvisional = false;
@@ -334,7 +313,7 @@ function hasPassed({ sightings }: OpenPacket, { hook, ifindex, netns }: Sighting
   return false;
 }
 
-/** Fingerprints may collide, so both addresses are in the key. A translated packet has a key for each pair of addresses. */
-function contentKey(fingerprint: number, tuple: Tuple): string {
-  return tuple.src < tuple.dst ? `${fingerprint}|${tuple.src}|${tuple.dst}` : `${fingerprint}|${tuple.dst}|${tuple.src}`;
+/** Keys may collide as well. */
+function hasAddresses({ contentTuples }: OpenPacket, { src, dst }: Tuple): boolean {
+  return contentTuples.some((known) => (known.src === src && known.dst === dst) || (known.src === dst && known.dst === src));
 }

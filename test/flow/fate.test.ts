@@ -10,22 +10,22 @@ const FLOODED: Partial<Sighting>[] = [
   { proto: 58, ipVersion: 6, icmp: SOLICITATION, ipId: 0, tuple: tuple('fd00::2', 0, 'ff02::1:ff00:3', 0) },
   { proto: 17, tuple: tuple('10.244.1.2', 5353, '224.0.0.251', 5353) },
 ];
-const drop = (reason: number, netns: number, ifindex: number, skb: bigint): Partial<Sighting> => ({
+const drop = (reason: number, netns: number, ifindex: number, skb: number): Partial<Sighting> => ({
   hook: 'drop',
   netns,
   ifindex,
   skb,
   drop: { reason, location: BigInt(reason) },
 });
-const atNode = (reason: number, ifindex = BRIDGE, skb = 1n) => drop(reason, 1, ifindex, skb);
+const atNode = (reason: number, ifindex = BRIDGE, skb = 1) => drop(reason, 1, ifindex, skb);
 /** Inside a pod interfaces have numbers of their own. */
-const inPod = (pod: number, reason: number, skb = BigInt(pod)) => drop(reason, netnsOf(pod), 2, skb);
-const to = (pod: number): Partial<Sighting> => ({ ifindex: pod, hook: 'tc-out', skb: BigInt(pod) });
+const inPod = (pod: number, reason: number, skb = pod) => drop(reason, netnsOf(pod), 2, skb);
+const to = (pod: number): Partial<Sighting> => ({ ifindex: pod, hook: 'tc-out', skb: pod });
 
 /** `verdict reason` of the one packet that all this was. */
 function fate(packet: Partial<Sighting>, ...seen: Partial<Sighting>[]): string {
   const { assembler, told } = assembling();
-  const way: Partial<Sighting>[] = [{ ifindex: POD, entry: true, skb: 1n }, ...seen];
+  const way: Partial<Sighting>[] = [{ ifindex: POD, entry: true, skb: 1 }, ...seen];
   for (const [at, each] of way.entries()) assembler.add(sighting({ ...packet, timeNs: BigInt(1000 + at), ...each }), 0);
   assembler.flush();
   assert.equal(told.length, 1);
@@ -33,7 +33,7 @@ function fate(packet: Partial<Sighting>, ...seen: Partial<Sighting>[]): string {
   return event.drop === undefined ? event.verdict : `${event.verdict} ${event.drop.reason}`;
 }
 
-const toBridge = { ifindex: BRIDGE, skb: 1n };
+const toBridge = { ifindex: BRIDGE, skb: 1 };
 
 for (const packet of FLOODED) {
   test(`what is flooded to ${packet.tuple?.dst} is delivered where a copy was taken`, () => {
@@ -47,7 +47,7 @@ for (const packet of FLOODED) {
     const pods = [inPod(THIRD_POD, NOT_SPECIFIED), inPod(OTHER_POD, NOT_SPECIFIED)];
     assert.equal(fate(packet, to(OTHER_POD), to(THIRD_POD), toBridge, ...pods), 'delivered', 'by the node');
     assert.equal(
-      fate(packet, to(OTHER_POD), to(THIRD_POD), atNode(NETFILTER_DROP, BRIDGE, 77n)),
+      fate(packet, to(OTHER_POD), to(THIRD_POD), atNode(NETFILTER_DROP, BRIDGE, 77)),
       'delivered',
       'a rule for a third pod',
     );
@@ -61,14 +61,14 @@ for (const packet of FLOODED) {
   });
 
   test(`of several drops of what is flooded to ${packet.tuple?.dst} the rule’s is told`, () => {
-    const rules = [atNode(NETFILTER_DROP, OTHER_POD, 5n), atNode(NETFILTER_DROP, THIRD_POD, 6n)];
+    const rules = [atNode(NETFILTER_DROP, OTHER_POD, 5), atNode(NETFILTER_DROP, THIRD_POD, 6)];
     assert.equal(fate(packet, ...rules, toBridge, atNode(NOT_SPECIFIED)), 'dropped NETFILTER_DROP');
     assert.equal(fate(packet, toBridge, atNode(NOT_SPECIFIED), ...rules), 'dropped NETFILTER_DROP');
   });
 }
 
 test('a copy that was dropped before its memory was another one’s does not drop that one', () => {
-  const way = [atNode(NETFILTER_DROP, THIRD_POD, BigInt(OTHER_POD)), to(OTHER_POD), toBridge, atNode(NOT_SPECIFIED)];
+  const way = [atNode(NETFILTER_DROP, THIRD_POD, OTHER_POD), to(OTHER_POD), toBridge, atNode(NOT_SPECIFIED)];
   assert.equal(fate(FLOODED[0]!, ...way), 'delivered');
 });
 

@@ -22,7 +22,7 @@ const packet: fc.Arbitrary<Sighting> = fc.oneof(
 const change = fc.record({
   tuple,
   ifindex: u16,
-  skb: fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn }),
+  skb: fc.maxSafeNat(),
   timeNs: fc.bigInt({ min: 0n, max: 1n << 60n }),
   len: u16,
   gsoSegs: u16,

@@ -150,7 +150,7 @@ test('what the stack does with a packet that no interface has shown is counted, 
   assembler.flush();
   assert.deepEqual([told.length, assembler.counts.unjoined], [0, 0]);
   assembler.add(sighting({ ...REWRITES[0], hook: 'icmp-received' }), 0);
-  for (let skb = 1n; skb <= 300n; skb += 1n) assembler.add(sighting({ ...REWRITES[0], skb }), 0);
+  for (let skb = 1; skb <= 300; skb += 1) assembler.add(sighting({ ...REWRITES[0], skb }), 0);
   assert.deepEqual([told.length, assembler.counts.unjoined], [0, 1 + 45]);
 });
 
@@ -164,7 +164,7 @@ test('a rewrite of what the node itself sends waits for its first hop, and for t
     ifindex: UPLINK,
     conntrack: { ...MASQUERADED, status: 0 },
   };
-  assembler.add(sighting({ ...leaves, timeNs: 1150n, skb: 7n }), 0);
+  assembler.add(sighting({ ...leaves, timeNs: 1150n, skb: 7 }), 0);
   assembler.add(sighting({ ...leaves, timeNs: 1200n }), 0);
   assembler.flush();
   assert.deepEqual(
@@ -176,7 +176,7 @@ test('a rewrite of what the node itself sends waits for its first hop, and for t
 test('a rewrite of a packet whose entry is told late waits for that, and alone makes nothing worth telling', () => {
   const { assembler, told } = assembling();
   const [destination, source] = REWRITES;
-  assembler.add(sighting({ ...destination, timeNs: 900n, skb: 7n }), 0);
+  assembler.add(sighting({ ...destination, timeNs: 900n, skb: 7 }), 0);
   assembler.add(sighting(destination), 0);
   assembler.add(sighting(source), 0);
   assembler.flush();

@@ -36,7 +36,7 @@ export const tuple = (src: string, sport: number, dst: string, dport: number): T
 export function sighting(fields: Partial<Sighting> = {}): Sighting {
   return {
     timeNs: 1000n,
-    skb: 0x1000n,
+    skb: 0x1000,
     netns: 1,
     ifindex: POD,
     hook: 'tc-in',

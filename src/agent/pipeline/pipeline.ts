@@ -86,7 +86,8 @@ export class Pipeline implements Feed {
   readonly #losses: Losses;
   readonly #kernelFilter: KernelFilter;
   readonly #pace: ReadingPace;
-  #batchMs = 0;
+  /** When what came last was read, or looked at: of `performance.now`, which costs more than most that is asked with it. */
+  #nowMs = 0;
   /** Takes a sighting in. One that fails does not stop those after it in the batch. */
   readonly #add: (sighting: Sighting) => void;
   /** A follower has a filter, or wants the packets' bytes. */
@@ -118,9 +119,8 @@ export class Pipeline implements Feed {
       view: this.#nodeView(),
       idPrefix,
       onPacket: (packet) => this.#onPacket(packet),
-      keepsBytes: () => this.#isFiltered,
     });
-    this.#add = this.guard.wrap('sightings', (sighting) => this.assembler.add(sighting, this.#batchMs));
+    this.#add = this.guard.wrap('sightings', (sighting) => this.assembler.add(sighting, this.#nowMs));
     this.answers = new AnswerTracker({
       onUnanswered: (packet) => this.#tellPacket(packet),
       repliesTo: (packet) => this.flows.repliesTo(packet),
@@ -244,7 +244,7 @@ export class Pipeline implements Feed {
       interfaceKind: (ifindex) => interfaces.kindOf(ifindex),
       podBehind: (ifindex, timeMs) => {
         if (!interfaces.isOfPod(ifindex)) return undefined;
-        const pod = naming.podOf(interfaces.podAddresses(ifindex, performance.now()), timeMs);
+        const pod = naming.podOf(interfaces.podAddresses(ifindex, this.#nowMs), timeMs);
         return pod === undefined ? '' : `${pod.namespace}/${pod.name}`;
       },
       netnsOf: (ifindex) => interfaces.netnsOf(ifindex),
@@ -347,17 +347,17 @@ export class Pipeline implements Feed {
   }
 
   #onBatch(batch: Uint8Array): void {
-    this.#batchMs = performance.now();
-    const { malformed } = decodeBatch(batch, this.#add);
+    this.#nowMs = performance.now();
+    const { malformed } = decodeBatch(batch, this.#add, this.#isFiltered);
     this.malformed += malformed;
     // What is drained at the end is of nobody any more.
     if (this.#ring !== undefined) this.#pace.read();
   }
 
   #look(lateMs: number): void {
-    const nowMs = performance.now();
-    this.guard.run('packets', () => this.assembler.tick(nowMs));
-    this.guard.run('answers', () => this.answers.tick(nowMs - lateMs));
+    this.#nowMs = performance.now();
+    this.guard.run('packets', () => this.assembler.tick(this.#nowMs));
+    this.guard.run('answers', () => this.answers.tick(this.#nowMs - lateMs));
   }
 
   /** Each step on its own: one that fails must not keep the others from being done. */
@@ -439,25 +439,24 @@ export class Pipeline implements Feed {
   }
 
   #onPacket(packet: AssembledPacket): void {
-    const nowMs = performance.now();
-    this.flows.note(packet, nowMs, this.#podsOf(packet, nowMs));
-    const podOfHop = (hop: Hop) => this.#podBehind(packet.hopIfindexes[packet.event.hops.indexOf(hop)], packet.timeMs, nowMs);
+    this.flows.note(packet, this.#nowMs, this.#podsOf(packet));
+    const podOfHop = (hop: Hop) => this.#podBehind(packet.hopIfindexes[packet.event.hops.indexOf(hop)], packet.timeMs);
     this.#options.naming.namePacket(packet.event, packet.timeMs, podOfHop);
-    this.answers.note(packet, nowMs);
+    this.answers.note(packet, this.#nowMs);
     this.#tellPacket(packet);
   }
 
-  #podBehind(ifindex: number | undefined, timeMs: number, nowMs: number): PodBehind | undefined {
+  #podBehind(ifindex: number | undefined, timeMs: number): PodBehind | undefined {
     if (ifindex === undefined) return undefined;
     const { interfaces, naming } = this.#options;
-    const ips = interfaces.podAddresses(ifindex, nowMs);
+    const ips = interfaces.podAddresses(ifindex, this.#nowMs);
     const pod = naming.podOf(ips, timeMs);
     return pod === undefined ? undefined : { pod, ips };
   }
 
-  #podsOf({ event, hopIfindexes, timeMs }: AssembledPacket, nowMs: number): EndPods {
+  #podsOf({ event, hopIfindexes, timeMs }: AssembledPacket): EndPods {
     const podAt = (ifindex: number | undefined, ip: string) => {
-      const behind = this.#podBehind(ifindex, timeMs, nowMs);
+      const behind = this.#podBehind(ifindex, timeMs);
       return behind?.ips.includes(ip) ? behind.pod : undefined;
     };
     const isIn = event.hops[0]?.dir === 'in';

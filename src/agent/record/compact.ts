@@ -1,4 +1,5 @@
 import type { KtraceEvent, PacketEvent, TcpFacts } from '../../event/types.ts';
+import { base36 } from '../../flow/base36.ts';
 import { fingerprintOf } from '../../flow/fingerprint.ts';
 
 /** An event as a recording has it: the numbers of a TCP segment may be in its header alone. */
@@ -60,7 +61,7 @@ function segmentOf(bytes: Buffer): { seq: number; ack: number; fingerprint(): st
   const [seq, ack, flags] = [bytes.readUInt32BE(at + 4), bytes.readUInt32BE(at + 8), bytes.readUInt8(at + 13)];
   const ipId = version === 4 ? bytes.readUInt16BE(4) : 0;
   const segment = { proto: TCP, ipId, fragment: undefined, tcp: { flags, seq, ack }, icmp: undefined, payloadHash: 0 };
-  return { seq, ack, fingerprint: () => fingerprintOf(segment).toString(36) };
+  return { seq, ack, fingerprint: () => base36(fingerprintOf(segment)) };
 }
 
 /** Empty where they are alike, or not of one length. */

@@ -96,7 +96,7 @@ export class AddressBook {
   /** The claim by which {@link holderAt} tells: it says when that one's time was over. */
   claimAt(ip: string, timeMs: number): Claim<Holder> | undefined {
     const entry = this.find(ip);
-    return entry && (strongest(entry, (claims) => coveringClaim(claims, timeMs)) ?? lastClaim(entry, timeMs));
+    return entry && (strongestAt(entry, timeMs) ?? lastClaim(entry, timeMs));
   }
 
   /** Who holds it now by what no tenant can write: the strongest kinds, those before `named`. */
@@ -266,6 +266,21 @@ function strongest<T>(entry: AddressEntry, find: (claims: Claim<Holder> | undefi
     if (found !== undefined) return found;
   }
   return undefined;
+}
+
+/** {@link strongest} of the claims that cover a time, for each end of each packet: without anything that has to be made first. */
+function strongestAt(
+  { own, clusterIp, node, named, annotated, external }: AddressEntry,
+  timeMs: number,
+): Claim<Holder> | undefined {
+  return (
+    coveringClaim<Holder>(own, timeMs) ??
+    coveringClaim<Holder>(clusterIp, timeMs) ??
+    coveringClaim<Holder>(node, timeMs) ??
+    coveringClaim<Holder>(named, timeMs) ??
+    coveringClaim<Holder>(annotated, timeMs) ??
+    coveringClaim<Holder>(external, timeMs)
+  );
 }
 
 /** For a time that was nobody's: the one who had it last, or got it a moment later. */

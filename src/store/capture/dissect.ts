@@ -36,7 +36,7 @@ export function dissect(packet: CapturedPacket): Dissected | undefined {
   const headers = l3.version === 4 ? ipv4Headers(view) : ipv6Headers(view);
   const sighting: Sighting = {
     timeNs: packet.timeNs,
-    skb: 0n,
+    skb: 0,
     netns: 0,
     ifindex: packet.interfaceIndex + 1,
     hook: 'tc-in',

@@ -15,12 +15,12 @@ const HEADERS = 28;
 function open(t: TestContext): { pipeline: Pipeline; snaps: number[]; see(bytes: number): void } {
   const snaps: number[] = [];
   const { pipeline } = openPipeline(t, { tracer: { setSnapBytes: (bytes: number) => snaps.push(bytes) } });
-  let skb = 0x1000n;
+  let skb = 0;
   return {
     pipeline,
     snaps,
     see(bytes) {
-      skb += 0x100n;
+      skb += 0x100;
       const data = DATAGRAM.slice(0, bytes);
       pipeline.assembler.add(sighting({ skb, ifindex: POD, entry: true, proto: 17, data, headerBytes: HEADERS }), 0);
       pipeline.assembler.flush();

@@ -67,8 +67,8 @@ suite('what the kernel side tells of a packet', { skip: SKIP }, () => {
       ] as const) {
         const [seen] = bench.run(program, packet);
         assert.deepEqual(
-          { ...seen, timeNs: 0n, skb: 0n, len: 0, nothingNew: false },
-          { ...known, timeNs: 0n, skb: 0n, len: 0, nothingNew: false, hook },
+          { ...seen, timeNs: 0n, skb: 0, len: 0, nothingNew: false },
+          { ...known, timeNs: 0n, skb: 0, len: 0, nothingNew: false, hook },
           `${what} by ${program}`,
         );
       }
