@@ -22,6 +22,7 @@ export function decodeBatch(
   keepsBytes = true,
 ): { malformed: number } {
   const view = new DataView(batch.buffer, batch.byteOffset, batch.byteLength);
+  const kept = keepsBytes ? Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength) : undefined;
   let offset = 0;
   let malformed = 0;
   let before: Decoded | undefined;
@@ -31,7 +32,7 @@ export function decodeBatch(
     if (length < SIGHTING.data || start + length > batch.byteLength) {
       malformed += 1;
     } else {
-      const sighting = decodeSighting(view, start, { length, keepsBytes, before });
+      const sighting = decodeSighting(view, start, { length, kept, before });
       before = { at: start, sighting };
       onSighting(sighting);
     }
@@ -48,13 +49,14 @@ interface Decoded {
 interface Decoding {
   /** Of the record; its data goes to the end of these bytes at most. */
   length: number;
-  keepsBytes: boolean;
+  /** The batch, where captured bytes are kept. */
+  kept: Buffer | undefined;
   /** The record before in the same batch: most often the same packet at another hook. What is the same of both is one object. */
   before: Decoded | undefined;
 }
 
 /** Decodes one `struct ktrace_sighting` that lies at `at`. */
-function decodeSighting(view: DataView, at: number, { length, keepsBytes, before }: Decoding): Sighting {
+function decodeSighting(view: DataView, at: number, { length, kept, before }: Decoding): Sighting {
   const dataBytes = Math.min(view.getUint16(at + SIGHTING.dataLen, true), length - SIGHTING.data);
   const flags = view.getUint32(at + SIGHTING.flags, true);
   const hook = view.getUint8(at + SIGHTING.hook);
@@ -92,9 +94,17 @@ function decodeSighting(view: DataView, at: number, { length, keepsBytes, before
     rewrite: hook !== HOOK.nat || (flags & FLAG.quoted) !== 0 ? undefined : decodeRewrite(flags),
     sent: hook === HOOK.icmpSent ? decodeIcmp(view, at) : undefined,
     payloadHash: view.getUint32(at + SIGHTING.payloadHash, true),
-    data: keepsBytes ? new Uint8Array(view.buffer, view.byteOffset + at + SIGHTING.data, dataBytes).slice() : NO_BYTES,
+    data: kept === undefined ? NO_BYTES : keptBytes(kept, at + SIGHTING.data, dataBytes, before?.sighting.data),
     headerBytes: Math.min(view.getUint16(at + SIGHTING.headersLen, true), dataBytes),
   };
+}
+
+function keptBytes(batch: Buffer, at: number, length: number, before: Uint8Array = NO_BYTES): Uint8Array {
+  if (length === 0) return NO_BYTES;
+  if (before.length === length && batch.compare(before, 0, length, at, at + length) === 0) return before;
+  const copy = Buffer.allocUnsafe(length);
+  batch.copy(copy, 0, at, at + length);
+  return copy;
 }
 
 const HOOK_NAMES: Record<number, Sighting['hook']> = {

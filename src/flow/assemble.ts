@@ -279,7 +279,8 @@ const ENDED_MS = 500;
 
 function join(packet: OpenPacket, sighting: Sighting): void {
   // Most hops do not change the bytes: then one copy is held.
-  if (sighting.data.length > 0 && Buffer.compare(packet.last.data, sighting.data) === 0) sighting.data = packet.last.data;
+  const { data } = packet.last;
+  if (sighting.data !== data && Buffer.compare(data, sighting.data) === 0) sighting.data = data;
   packet.last = sighting;
   packet.sightings.push(sighting);
   if (!sighting.provisional) packet.isProvisional = false;

@@ -7,7 +7,7 @@ import { failureAt } from '../language/places.ts';
 import { filterFailure } from '../tokens/failure.ts';
 import { hasFate, isOwnedBy, type Told } from './ends.ts';
 import { type Answer, combine, type Formula, isInherent, type Outcome, type Term, termsOf } from './terms.ts';
-import { type View, viewsOf } from './views.ts';
+import { Views } from './views.ts';
 
 /** Terms that a follow's filter may have: each is asked of every packet. */
 const MAX_TERMS = 256;
@@ -57,7 +57,7 @@ export class LiveFilter {
    * unless the packet is whole. `wantsBytes`: so much of it, from its IP header on, the packet has and the filter asks for, and less was captured.
    */
   judge(told: Told, { captured, vxlanPort, isWhole }: Evidence): Judged {
-    const views = viewsOf(told, captured, vxlanPort);
+    const views = new Views(told, captured, vxlanPort);
     let wantsBytes = 0;
     const answers = this.#terms.map((term) => {
       const { answer, readTo } = ask(term, told, views);
@@ -90,16 +90,15 @@ function prepare(term: Term): Prepared {
 }
 
 /** `readTo`: how far from the IP header on it read in the view that has least of what it asks for. */
-function ask(
-  { primitive, scope, program, ends }: Prepared,
-  told: Told,
-  views: readonly View[],
-): { answer: Answer; readTo: number } {
+function ask({ primitive, scope, program, ends }: Prepared, told: Told, views: Views): { answer: Answer; readTo: number } {
   if (isOwner(primitive)) return { answer: isOwnedBy(told, primitive) ? 'yes' : 'no', readTo: 0 };
   if (isFate(primitive)) return { answer: hasFate(told, primitive) ? 'yes' : 'no', readTo: 0 };
   let answer: Answer = 'no';
   let readTo = 0;
-  for (const { bytes, wireBytes, holes, isOuter } of views) {
+  for (let at = 0; ; at += 1) {
+    const view = views.at(at);
+    if (view === undefined) return { answer, readTo };
+    const { bytes, wireBytes, holes, isOuter } = view;
     if (scope !== 'any' && isOuter !== (scope === 'outer')) continue;
     for (const one of holes.length === 0 ? [program] : ends) {
       const found = decide(one, bytes, wireBytes, holes);
@@ -110,7 +109,6 @@ function ask(
       readTo = Math.max(readTo, found);
     }
   }
-  return { answer, readTo };
 }
 
 function isOwner(primitive: Primitive): primitive is Owner {

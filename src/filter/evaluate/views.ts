@@ -24,13 +24,39 @@ const FRAGMENT_OFFSET = 0x1fff;
 /**
  * All that a packet is at one time or another: as captured at the hooks, before and after its translations, and the outer packets of the tunnels it
  * was in. `captured` are its distinct bytes from its own IP header on; without any, what the record says stands for them. `vxlanPort` is what the
- * node's tunnels are sent to, where it is known.
+ * node's tunnels are sent to, where it is known. Each view is made when it is asked for: most filters have decided after the first.
  */
-export function viewsOf(told: Told, captured: readonly Uint8Array[], vxlanPort: number | undefined): View[] {
-  const wireBytes = told.kind === 'packet' ? told.len : undefined;
-  const own: View[] = captured.map((bytes) => ({ bytes: viewOf(bytes), wireBytes, holes: NO_HOLES, isOuter: false }));
-  if (own.length === 0) own.push(recorded(told, wireBytes));
-  return [...own, ...own.flatMap((view) => translated(view, told)), ...outerViews(told, vxlanPort)];
+export class Views {
+  readonly #told: Told;
+  readonly #vxlanPort: number | undefined;
+  readonly #views: View[];
+  /** What is made next. */
+  #next: 'translated' | 'outer' | undefined = 'translated';
+
+  constructor(told: Told, captured: readonly Uint8Array[], vxlanPort: number | undefined) {
+    this.#told = told;
+    this.#vxlanPort = vxlanPort;
+    const wireBytes = told.kind === 'packet' ? told.len : undefined;
+    if (captured.length === 0) this.#views = [recorded(told, wireBytes)];
+    else this.#views = captured.map((bytes) => ({ bytes: viewOf(bytes), wireBytes, holes: NO_HOLES, isOuter: false }));
+  }
+
+  /** Undefined after the last. */
+  at(index: number): View | undefined {
+    while (index >= this.#views.length && this.#next !== undefined) this.#more();
+    return this.#views[index];
+  }
+
+  #more(): void {
+    const own = this.#views;
+    if (this.#next === 'translated') {
+      if (this.#told.nat !== undefined) own.push(...own.flatMap((view) => translated(view, this.#told)));
+      this.#next = 'outer';
+    } else {
+      own.push(...outerViews(this.#told, this.#vxlanPort));
+      this.#next = undefined;
+    }
+  }
 }
 
 const NO_HOLES: Holes = [];
@@ -46,7 +72,7 @@ function recorded(told: Told, wireBytes: number | undefined): View {
   const l4 = head.bytes.length;
   const isLater = told.kind === 'packet' && (told.fragment?.offset ?? 0) > 0;
   const hasPorts = WITH_PORTS.has(proto) && !isLater && told.src.port !== undefined && told.dst.port !== undefined;
-  const bytes = Buffer.alloc(l4 + (hasPorts ? 4 : 0));
+  const bytes = zeroed(l4 + (hasPorts ? 4 : 0));
   bytes.set(head.bytes);
   if (isLater && l4 === IPV4_BYTES) bytes.writeUInt16BE(FRAGMENT_OFFSET, 6);
   if (hasPorts) {
@@ -113,7 +139,7 @@ function outerView({ kind, src, dst }: Tunnel, told: Told & { kind: 'packet' }, 
   const wireBytes = kind === 'geneve' ? undefined : told.len + headBytes + (isInUdp ? VXLAN_BYTES : 0);
   const head = header(src, dst, proto, wireBytes);
   const holes = [...head.holes];
-  const bytes = Buffer.alloc(headBytes + (isInUdp ? UDP_BYTES : 0));
+  const bytes = zeroed(headBytes + (isInUdp ? UDP_BYTES : 0));
   bytes.set(head.bytes);
   if (isInUdp) {
     const port = kind === 'vxlan' ? vxlanPort : undefined;
@@ -128,59 +154,63 @@ function outerView({ kind, src, dst }: Tunnel, told: Told & { kind: 'packet' }, 
 }
 
 /** An IP header without options, and what of it a record does not say. */
-function header(
-  src: string,
-  dst: string,
-  proto: number,
-  wireBytes: number | undefined,
-): { bytes: Buffer; holes: [number, number][] } {
+function header(src: string, dst: string, proto: number, wireBytes: number | undefined): { bytes: Buffer; holes: Holes } {
   const [source, destination] = [addressBytes(src), addressBytes(dst)];
   const isV6 = source.length === 16;
-  const bytes = Buffer.alloc(isV6 ? IPV6_BYTES : IPV4_BYTES);
+  const bytes = zeroed(isV6 ? IPV6_BYTES : IPV4_BYTES);
   if (isV6) {
     bytes[0] = 0x60;
     bytes.writeUInt16BE(Math.max(0, (wireBytes ?? 0) - IPV6_BYTES) & 0xffff, 4);
     bytes[6] = proto;
     bytes.set(source, 8);
     if (destination.length === 16) bytes.set(destination, 24);
-    return {
-      bytes,
-      holes:
-        wireBytes === undefined
-          ? [
-              [1, 6],
-              [7, 8],
-            ]
-          : [
-              [1, 4],
-              [7, 8],
-            ],
-    };
+    return { bytes, holes: wireBytes === undefined ? HOLES.v6WithoutLength : HOLES.v6 };
   }
   bytes[0] = 0x45;
   bytes.writeUInt16BE((wireBytes ?? 0) & 0xffff, 2);
   bytes[9] = proto;
   bytes.set(source, 12);
   if (destination.length === 4) bytes.set(destination, 16);
-  return {
-    bytes,
-    holes:
-      wireBytes === undefined
-        ? [
-            [1, 6],
-            [8, 9],
-            [10, 12],
-          ]
-        : [
-            [1, 2],
-            [4, 6],
-            [8, 9],
-            [10, 12],
-          ],
-  };
+  return { bytes, holes: wireBytes === undefined ? HOLES.v4WithoutLength : HOLES.v4 };
 }
 
-/** Nothing for what is no address. */
-function addressBytes(ip: string): number[] {
-  return ipaddr.isValid(ip) ? ipaddr.parse(ip).toByteArray() : [];
+/** What a record does not say of a header without options. */
+const HOLES = {
+  v4: [
+    [1, 2],
+    [4, 6],
+    [8, 9],
+    [10, 12],
+  ],
+  v4WithoutLength: [
+    [1, 6],
+    [8, 9],
+    [10, 12],
+  ],
+  v6: [
+    [1, 4],
+    [7, 8],
+  ],
+  v6WithoutLength: [
+    [1, 6],
+    [7, 8],
+  ],
+} as const satisfies Record<string, Holes>;
+
+/** Of the memory that Node keeps for small buffers: one of its own costs as much as all that is done with it here. */
+function zeroed(bytes: number): Buffer {
+  return Buffer.allocUnsafe(bytes).fill(0);
+}
+
+const CACHE_LIMIT = 16_384;
+const knownBytes = new Map<string, readonly number[]>();
+
+/** Nothing for what is no address. Those of recent addresses are kept. */
+function addressBytes(ip: string): readonly number[] {
+  const known = knownBytes.get(ip);
+  if (known !== undefined) return known;
+  const bytes = ipaddr.isValid(ip) ? ipaddr.parse(ip).toByteArray() : [];
+  if (knownBytes.size >= CACHE_LIMIT) knownBytes.clear();
+  knownBytes.set(ip, bytes);
+  return bytes;
 }
