@@ -173,8 +173,7 @@ export class Interfaces {
 
   /** Whether it was found inside a pod of this node. */
   isPodAddress(ip: string): boolean {
-    for (const known of this.#podAddresses.all()) if (known === ip) return true;
-    return false;
+    return this.#podAddresses.has(ip);
   }
 
   /** Addresses inside pods that are new, maybe to the API server as well. */

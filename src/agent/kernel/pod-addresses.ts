@@ -31,6 +31,8 @@ const NEW_MS = 60_000;
 export class PodAddresses {
   readonly #options: PodAddressesOptions;
   readonly #known = new Map<number, Asked>();
+  /** By address, how many interfaces it is behind. */
+  readonly #holders = new Map<string, number>();
   readonly #unsettled = new Set<Asked>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -46,9 +48,9 @@ export class PodAddresses {
     return known.ips;
   }
 
-  /** All that were found. */
-  *all(): Generator<string> {
-    for (const { ips } of this.#known.values()) yield* ips;
+  /** Whether it was found behind an interface. */
+  has(ip: string): boolean {
+    return this.#holders.has(ip);
   }
 
   /** Those behind interfaces that are new. */
@@ -72,7 +74,9 @@ export class PodAddresses {
     if (known === undefined) return;
     this.#known.delete(ifindex);
     this.#unsettled.delete(known);
-    if (known.ips.length > 0) this.#options.changed();
+    if (known.ips.length === 0) return;
+    this.#hold(known, []);
+    this.#options.changed();
   }
 
   close(): void {
@@ -94,8 +98,18 @@ export class PodAddresses {
     known.askedMs = nowMs;
     const ips = this.#options.read(known.link);
     if (ips.join() === known.ips.join()) return false;
-    known.ips = ips;
+    this.#hold(known, ips);
     return true;
+  }
+
+  #hold(known: Asked, ips: readonly string[]): void {
+    for (const ip of known.ips) {
+      const others = (this.#holders.get(ip) ?? 0) - 1;
+      if (others > 0) this.#holders.set(ip, others);
+      else this.#holders.delete(ip);
+    }
+    for (const ip of ips) this.#holders.set(ip, (this.#holders.get(ip) ?? 0) + 1);
+    known.ips = ips;
   }
 
   #ask(nowMs: number): void {

@@ -32,7 +32,8 @@ test('a new pod’s addresses are asked for until they are there, and a second o
   assert.deepEqual([changed.mock.callCount(), addresses.recent(now())], [1, ['10.244.1.7']]);
   inside.set(3, ['10.244.1.7', 'fd00::7']);
   pass(50);
-  assert.deepEqual([changed.mock.callCount(), [...addresses.all()]], [2, ['10.244.1.7', 'fd00::7']]);
+  assert.deepEqual([changed.mock.callCount(), addresses.recent(now())], [2, ['10.244.1.7', 'fd00::7']]);
+  assert.deepEqual([addresses.has('10.244.1.7'), addresses.has('fd00::7'), addresses.has('10.244.1.8')], [true, true, false]);
   // Then it is left alone, and new for a minute.
   pass(3000);
   const asked = read.mock.callCount();
@@ -40,7 +41,7 @@ test('a new pod’s addresses are asked for until they are there, and a second o
   assert.equal(read.mock.callCount(), asked);
   assert.equal(addresses.recent(now()).length, 2);
   pass(60_000);
-  assert.deepEqual([addresses.recent(now()).length, [...addresses.all()].length], [0, 2]);
+  assert.deepEqual([addresses.recent(now()).length, addresses.has('fd00::7')], [0, true]);
 });
 
 test('one without addresses is given up, and asked no more often than its packets make necessary', (t) => {
@@ -59,7 +60,19 @@ test('what leads to another pod now is asked anew, and what has gone is told', (
   inside.set(3, ['10.244.1.7']).set(4, ['10.244.1.8']);
   assert.deepEqual(addresses.of(LINK, now()), ['10.244.1.7']);
   assert.deepEqual(addresses.of({ ...LINK, linkNetnsId: 4 }, now()), ['10.244.1.8']);
+  assert.deepEqual([addresses.has('10.244.1.7'), addresses.has('10.244.1.8')], [false, true]);
   const before = changed.mock.callCount();
   addresses.forget(LINK.ifindex);
-  assert.deepEqual([[...addresses.all()], changed.mock.callCount() - before], [[], 1]);
+  assert.deepEqual([addresses.has('10.244.1.8'), changed.mock.callCount() - before], [false, 1]);
+});
+
+test('an address that two pods have, each in a range of its own, is a pod’s until the second has gone', (t) => {
+  const { addresses, inside, now } = start(t);
+  const other = { ...LINK, ifindex: 8, linkNetnsId: 4 };
+  inside.set(3, ['10.244.1.7']).set(4, ['10.244.1.7']);
+  for (const link of [LINK, other]) addresses.of(link, now());
+  addresses.forget(LINK.ifindex);
+  assert.equal(addresses.has('10.244.1.7'), true);
+  addresses.forget(other.ifindex);
+  assert.equal(addresses.has('10.244.1.7'), false);
 });
