@@ -1,10 +1,13 @@
-/** `npm run bench [-- --quick] [--rounds N] [--only PART,…] [--json FILE]`: side by side in a lab of its own; the report on stdout. */
-import { writeFileSync } from 'node:fs';
+/**
+ * `npm run bench [-- --quick] [--rounds N] [--only PART,…] [--json FILE]`: side by side in a lab of its own; the report on stdout. Each run is appended to
+ * FILE, and told beside what the last one there has found.
+ */
 import { availableParallelism, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { labUp } from '../src/lab/up.ts';
 import { messageOf } from '../src/util/errors.ts';
 import { BYSTANDER_CASES, CASES, DROP_CASES } from './cases.ts';
+import { appendRun, currentCommit, foundBefore, type Run, readHistory } from './history.ts';
 import { measureJudging } from './judging.ts';
 import { type Load, type LoadEnds, nodeToNode, POD_TO_WORLD, podToPod, startLoad } from './load.ts';
 import { measureAttach, measureAttachMany } from './programs/attach.ts';
@@ -65,11 +68,14 @@ const problems = [
     ? []
     : [`Expected a whole number of 1 or more for --rounds, got ${JSON.stringify(values.rounds)}`]),
 ];
+const history = read(values.json);
 if (problems.length > 0) {
   process.stderr.write(problems.map((problem) => `bench: ${problem}\n`).join(''));
   process.exit(2);
 }
 
+/** As it was when the agents were started. */
+const commit = currentCommit(import.meta.dirname);
 const progress = (text: string) => void process.stderr.write(`bench: ${text}\n`);
 const results: Results = { kernel: release(), cores: availableParallelism(), isQuick, failed: [] };
 const failed = (text: string) => {
@@ -94,9 +100,19 @@ try {
 } finally {
   await lab.down();
 }
-process.stdout.write(reportText(results));
+process.stdout.write(reportText(results, foundBefore(history, results)));
 if (values.json !== undefined)
-  writeFileSync(values.json, `${JSON.stringify({ ...results, targets: targetsOf(results) }, null, 2)}\n`);
+  appendRun(values.json, { time: new Date().toISOString(), commit, ...results, targets: targetsOf(results) });
+
+/** Before anything is measured: a file that is no history would be found out half an hour later. */
+function read(file: string | undefined): Run[] {
+  try {
+    return file === undefined ? [] : readHistory(file);
+  } catch (error) {
+    problems.push(messageOf(error));
+    return [];
+  }
+}
 
 async function measure(load: Load): Promise<void> {
   const seconds = isQuick ? 1 : 2;

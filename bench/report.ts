@@ -54,8 +54,11 @@ const NOTHING_MATCHING = 'attached, nothing matching';
 /** What every packet at a hook runs, whoever follows what. */
 const DISPATCHERS = ['ktrace_in', 'ktrace_out', 'ktrace_l3_in', 'ktrace_l3_out'];
 
-/** The figures as text for people. */
-export function reportText(results: Results): string {
+/**
+ * The figures as text for people.
+ * @param before what an earlier run has found of the things to reach
+ */
+export function reportText(results: Results, before: ReadonlyMap<string, string> = new Map()): string {
   const parts = [
     `Linux ${results.kernel}, ${results.cores} cores${results.isQuick ? ' (quick: few and short rounds, figures are rough)' : ''}`,
   ];
@@ -65,7 +68,7 @@ export function reportText(results: Results): string {
   if (results.drops !== undefined) parts.push(dropTable(results.drops));
   if (results.flows !== undefined) parts.push(flowTable(results.flows));
   if (results.programs !== undefined) parts.push(programTable(results.programs));
-  parts.push(otherTable(results), targetTable(targetsOf(results)));
+  parts.push(otherTable(results), targetTable(targetsOf(results), before));
   if (results.failed.length > 0) parts.push(`Failed\n${table(results.failed.map((text) => [text]))}`);
   return `${parts.join('\n\n')}\n`;
 }
@@ -298,8 +301,11 @@ function otherTable(results: Results): string {
   return table(rows);
 }
 
-function targetTable(targets: Target[]): string {
-  const rows = targets.map(({ what, wanted, found, isReached }) => [isReached ? 'reached' : 'NOT REACHED', what, wanted, found]);
+function targetTable(targets: Target[], before: ReadonlyMap<string, string>): string {
+  const rows = targets.map(({ what, wanted, found, isReached }) => {
+    const last = before.get(what);
+    return [isReached ? 'reached' : 'NOT REACHED', what, wanted, found, ...(last === undefined ? [] : [`before: ${last}`])];
+  });
   return `To reach\n${table(rows)}`;
 }
 
