@@ -126,13 +126,17 @@ export class Assembler {
     if (this.#open.size > this.#options.limit) this.#evict();
   }
 
-  /** Emits packets that were not seen for `quietMs`, and forgets emitted ones that are too old to be amended. */
-  tick(nowMs: number): void {
+  /**
+   * Emits packets that have ended or were not seen for `quietMs`, and forgets emitted ones that are too old to be amended.
+   * @param readToNs what was seen before this (CLOCK_MONOTONIC) has been added. Of others that have ended more may come until the next tick
+   */
+  tick(nowMs: number, readToNs = 0n): void {
     let packet = this.#open.oldest;
     while (packet !== undefined) {
       const { after } = packet;
       const quietMs = nowMs - packet.touchedMs;
-      if (quietMs >= this.#options.quietMs || (quietMs > 0 && this.#isReady(packet))) this.#tell(packet);
+      const isSettled = quietMs > 0 || packet.last.timeNs < readToNs;
+      if (quietMs >= this.#options.quietMs || (isSettled && this.#isReady(packet))) this.#tell(packet);
       packet = after;
     }
     const { amendMs } = this.#options;

@@ -23,6 +23,21 @@ function pass(way: Partial<Sighting>[], fields: Partial<Sighting> = {}): Sightin
   return way.map((hop, n) => sighting({ timeNs: BigInt(1000 + n * 10), ...hop, ...fields }));
 }
 
+test('a packet that has ended is told with the reading that has read all that it may have met since', () => {
+  const { assembler, told } = assembling();
+  const ends = sighting().tuple;
+  const known = conntrack(ends, tuple(ends.dst, ends.dport, ends.src, ends.sport));
+  for (const seen of pass(WAY_OUT, { conntrack: known })) assembler.add(seen, 0);
+  const [, , , { timeNs: lastNs }] = pass(WAY_OUT) as [Sighting, Sighting, Sighting, Sighting];
+  assembler.tick(0, lastNs);
+  assert.equal(told.length, 0, 'what it met after its last hop may be in the ring still');
+  assembler.tick(0, lastNs + 1n);
+  assert.equal(told.length, 1);
+  assembler.add(sighting({ proto: 17, entry: true, skb: 7 }), 0);
+  assembler.tick(0, 10n * lastNs);
+  assert.equal(told.length, 1, 'one that goes on waits');
+});
+
 test('a packet’s hops are told once, in order, with their tunnel and time', () => {
   const { assembler, told } = assembling();
   const ends = sighting().tuple;

@@ -35,6 +35,8 @@ import { ReadingPace } from './reading-pace.ts';
 
 /** Read in one turn of the loop: some hundred sightings, which take a few milliseconds. */
 const RING_BATCH_BYTES = 256 * 1024;
+/** What the stack does with a packet after its last hop, such as a drop, it does within this time; what comes later amends what was told. */
+const SETTLED_NS = 2_000_000n;
 const COUNT_INTERVAL_MS = 2000;
 const CLOCK_INTERVAL_MS = 5000;
 
@@ -86,6 +88,8 @@ export class Pipeline implements Feed {
   readonly #losses: Losses;
   readonly #kernelFilter: KernelFilter;
   readonly #pace: ReadingPace;
+  /** What happened before this has been read (CLOCK_MONOTONIC). */
+  #readToNs = 0n;
   /** When what came last was read, or looked at: of `performance.now`, which costs more than most that is asked with it. */
   #nowMs = 0;
   /** Takes a sighting in. One that fails does not stop those after it in the batch. */
@@ -110,7 +114,7 @@ export class Pipeline implements Feed {
     this.#losses = this.#countLosses();
     this.#kernelFilter = new KernelFilter(options.tracer, options.log);
     this.#pace = new ReadingPace({
-      look: (lateMs) => this.#look(lateMs),
+      look: (lateMs, isRead) => this.#look(lateMs, isRead),
       isOpen: () => this.assembler.openPackets > 0,
       isWaiting: () => this.assembler.held + this.answers.pings > 0,
     });
@@ -348,15 +352,17 @@ export class Pipeline implements Feed {
 
   #onBatch(batch: Uint8Array): void {
     this.#nowMs = performance.now();
+    // Of a full batch the rest waits in the ring.
+    this.#readToNs = batch.length > RING_BATCH_BYTES / 2 ? 0n : process.hrtime.bigint() - SETTLED_NS;
     const { malformed } = decodeBatch(batch, this.#add, this.#isFiltered);
     this.malformed += malformed;
     // What is drained at the end is of nobody any more.
     if (this.#ring !== undefined) this.#pace.read();
   }
 
-  #look(lateMs: number): void {
-    this.#nowMs = performance.now();
-    this.guard.run('packets', () => this.assembler.tick(this.#nowMs));
+  #look(lateMs: number, isRead: boolean): void {
+    if (!isRead) this.#nowMs = performance.now();
+    this.guard.run('packets', () => this.assembler.tick(this.#nowMs, this.#readToNs));
     this.guard.run('answers', () => this.answers.tick(this.#nowMs - lateMs));
   }
 

@@ -1,15 +1,19 @@
 /** The kernel ring is emptied this often while there is something in it, and at once when there is again or when a quarter of it is full. */
-const USUAL_MS = 15;
+const USUAL_MS = 8;
 /** The same while nobody waits for what is read. */
 const PATIENT_MS = 100;
-/** Open packets are looked at so long after the first of them was read, and then as often as the ring is. */
-const FIRST_LOOK_MS = 8;
+/** What is open is looked at with each reading; by itself this much after the next reading was due, which has found nothing then. */
+const SPARE_MS = 5;
 /** Where no packet is open, what waits for an answer or to be forgotten is looked at this often. */
 const WAITING_MS = 200;
 
 export interface ReadingPaceOptions {
-  /** Looks at what is open and at what waits. `lateMs`: an answer that came so long ago may not have been told yet. */
-  look(lateMs: number): void;
+  /**
+   * Looks at what is open and at what waits.
+   * @param lateMs an answer that came so long ago may not have been told yet
+   * @param isRead it is called while what was just read is being taken in
+   */
+  look(lateMs: number, isRead: boolean): void;
   isOpen(): boolean;
   isWaiting(): boolean;
 }
@@ -21,7 +25,7 @@ export interface ReadingPaceOptions {
 export class ReadingPace {
   readonly #options: ReadingPaceOptions;
   #timer: NodeJS.Timeout | undefined;
-  #looksOften = false;
+  #timerMs = 0;
   #isPatient = false;
 
   constructor(options: ReadingPaceOptions) {
@@ -36,30 +40,37 @@ export class ReadingPace {
   set isPatient(isPatient: boolean) {
     if (isPatient === this.#isPatient) return;
     this.#isPatient = isPatient;
-    if (this.#looksOften) this.#lookLater(FIRST_LOOK_MS);
+    if (this.#timer !== undefined) this.#lookLater();
   }
 
-  /** Something was read. Who is patient has all looked at then, in place of waking for it. */
+  /** Something was read. */
   read(): void {
-    if (this.#isPatient) this.#look();
-    else if (!this.#looksOften) this.#lookLater(FIRST_LOOK_MS);
+    this.#look(true);
   }
 
   stop(): void {
     clearTimeout(this.#timer);
-    this.#looksOften = false;
+    this.#timer = undefined;
   }
 
-  #look(): void {
-    this.#options.look(this.#isPatient ? 3 * PATIENT_MS : 0);
-    // Where more is read it is looked at then.
-    this.#lookLater(this.#isPatient ? PATIENT_MS + USUAL_MS : USUAL_MS);
+  #look(isRead: boolean): void {
+    this.#options.look(this.#isPatient ? 3 * PATIENT_MS : 0, isRead);
+    this.#lookLater();
   }
 
-  #lookLater(whenOpenMs: number): void {
+  #lookLater(): void {
+    const isOpen = this.#options.isOpen();
+    if (!isOpen && !this.#options.isWaiting()) {
+      this.stop();
+      return;
+    }
+    const ms = isOpen ? this.intervalMs + SPARE_MS : WAITING_MS;
+    if (this.#timer !== undefined && ms === this.#timerMs) {
+      this.#timer.refresh();
+      return;
+    }
     clearTimeout(this.#timer);
-    this.#looksOften = this.#options.isOpen();
-    const ms = this.#looksOften ? whenOpenMs : WAITING_MS;
-    this.#timer = this.#looksOften || this.#options.isWaiting() ? setTimeout(() => this.#look(), ms) : undefined;
+    this.#timerMs = ms;
+    this.#timer = setTimeout(() => this.#look(false), ms);
   }
 }

@@ -224,9 +224,31 @@ test('the ring is read less often while nobody waits for what is read, and what 
   const [usualMs = 0] = paces.slice(-1);
   assert.ok(usualMs * 4 < patientMs, `every ${usualMs} ms, and every ${patientMs} ms`);
   read(Buffer.alloc(0));
-  assert.equal(looks.mock.callCount(), 1, 'looked at later: its other hops may follow');
+  assert.equal(looks.mock.callCount(), 2);
   follower.close();
   assert.equal(paces.at(-1), patientMs);
+});
+
+test('with what was read it is known up to when the ring has been read: of a full batch, of nothing', (t) => {
+  let read = (_: Buffer): void => undefined;
+  const { pipeline } = openPipeline(t, {
+    native: {
+      readRing(_object: unknown, _map: unknown, _options: unknown, onRecords: (records: Buffer) => void) {
+        read = onRecords;
+        return { drain: () => undefined, pace: () => undefined, close: () => undefined };
+      },
+    },
+  });
+  const looks = t.mock.method(pipeline.assembler, 'tick');
+  followAll(pipeline);
+  const readTo = (batch: Buffer): bigint => {
+    read(batch);
+    return (looks.mock.calls.at(-1)?.arguments[1] ?? -1n) as bigint;
+  };
+  const before = process.hrtime.bigint();
+  const readToNs = readTo(Buffer.alloc(0));
+  assert.ok(readToNs > before - 3_000_000n && readToNs < process.hrtime.bigint() - 1_000_000n, 'a moment before it was read');
+  assert.equal(readTo(Buffer.alloc(200_000)), 0n);
 });
 
 test('who is told late is told what has come before it leaves', (t) => {
