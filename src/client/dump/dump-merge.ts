@@ -37,6 +37,7 @@ export async function mergeRecordings(
   const merge = new Merge({
     ...rest,
     holdMs: HOLD_MS,
+    mostHoldMs: HOLD_MS,
     joinMs: HOLD_MS,
     retainMs: RETAIN_MS,
     maxPackets: MAX_PACKETS,

@@ -3,6 +3,7 @@ import type { ClockEstimate } from '../wire/clock.ts';
 import { compose } from './compose.ts';
 import { Expectations } from './expect.ts';
 import { FlowOwners } from './flow-owners.ts';
+import { HoldTime } from './hold-time.ts';
 import { nsSince, timeFrom } from './instant.ts';
 import { JOIN_DEFAULTS, Joiner } from './join.ts';
 import { type Packet, type Part, partOf, type Waiting } from './packet.ts';
@@ -11,8 +12,10 @@ import { TimeQueue } from './time-queue.ts';
 export interface MergeOptions {
   /** Unix milliseconds that times are counted from. */
   epochMs: number;
-  /** An event is held this long, for an earlier one of another node. */
+  /** An event is held this long, for an earlier one of another node, and longer where those have lately come later. */
   holdMs: number;
+  /** An event is held this long at most. */
+  mostHoldMs: number;
   /** A packet that visibly goes on to, or came from, another followed node is held this long for that node's part. */
   joinMs: number;
   /** A told packet can be told again, with more known, for this long. */
@@ -31,7 +34,7 @@ export interface MergeOptions {
   consumed(node: string): void;
 }
 
-export const MERGE_DEFAULTS = { holdMs: 60, joinMs: 200, retainMs: 10_000, maxPackets: 50_000 };
+export const MERGE_DEFAULTS = { holdMs: 35, mostHoldMs: 150, joinMs: 200, retainMs: 10_000, maxPackets: 50_000 };
 
 /** What became of the records that came in: `captured = told + joined + duplicates + amended + filtered + invalid`, and what is held still. */
 export interface MergeCounts {
@@ -79,6 +82,7 @@ export class Merge {
   readonly #options: MergeOptions;
   readonly #joiner = new Joiner(JOIN_DEFAULTS);
   readonly #queue = new TimeQueue<Held>();
+  readonly #holdTime: HoldTime;
   /** Packets in the queue. */
   #heldPackets = 0;
   readonly #flowOwners: FlowOwners;
@@ -94,6 +98,7 @@ export class Merge {
     this.#options = options;
     this.#expectations = new Expectations((node) => options.isFollowed(node));
     this.#flowOwners = new FlowOwners(options.isFollowed);
+    this.#holdTime = new HoldTime(options.holdMs, options.mostHoldMs);
   }
 
   /** Takes in one record of a node. `correction` brings the node's times onto the common timeline. */
@@ -141,6 +146,7 @@ export class Merge {
       else {
         this.#heldPackets--;
         first.what.packet.waiting = undefined;
+        this.#holdTime.told(first.sortNs);
         if (!isGone) this.#tellPacket(first.what.packet, nowMs);
       }
       for (const node of first.nodes) this.#options.consumed(node);
@@ -179,7 +185,9 @@ export class Merge {
   }
 
   #wait(packet: Packet, part: Part, nowMs: number): void {
-    const waitMs = this.#expectations.isIncomplete(packet.parts) ? this.#options.joinMs : this.#options.holdMs;
+    const isNew = packet.parts.length === 1 && !packet.isTold && part.event.amends !== true;
+    if (isNew) this.#holdTime.came(part.firstNs, nowMs);
+    const waitMs = this.#expectations.isIncomplete(packet.parts) ? this.#options.joinMs : this.#holdTime.at(nowMs);
     const { waiting } = packet;
     if (waiting !== undefined) {
       waiting.dueMs = waiting.arrivedMs + waitMs;
@@ -258,7 +266,7 @@ export class Merge {
     const shift = correction.offsetMs * 1e6;
     const endNs = this.#ns(event.endTime) - shift;
     const startNs = this.#ns(event.startTime) - shift;
-    const { epochMs, holdMs, isFollowed } = this.#options;
+    const { epochMs, isFollowed } = this.#options;
     this.#flowOwners.learn(event, node);
     const moved =
       shift === 0
@@ -273,7 +281,7 @@ export class Merge {
       this.#options.consumed(dropped.node);
       return;
     }
-    this.#hold({ flow: moved, node }, endNs, nowMs, holdMs, node);
+    this.#hold({ flow: moved, node }, endNs, nowMs, this.#holdTime.at(nowMs), node);
   }
 
   #tellFlow(event: FlowEvent, node: string): void {

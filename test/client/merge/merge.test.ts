@@ -30,6 +30,12 @@ function harness(options: Partial<MergeOptions> = {}) {
   return { merge, told, consumed, packets: () => told.filter((event): event is PacketEvent => event.kind === 'packet') };
 }
 
+/** A packet that one node alone sees. */
+function lone(id: string, node: string, atMs: number): PacketEvent {
+  const ends = { src: pod('x', '10.0.0.1', node), dst: pod('y', '10.0.0.2', node) };
+  return packet({ id, fingerprint: id, time: timeFrom(EPOCH_MS, atMs * 1e6), ...ends, hops: [hop(node, 'veth', 'in', 0)] });
+}
+
 /** What host1 tells of a SYN to a Service, and host3 of the same. */
 function syn({ id = 'a', atNs = 0, fingerprint = 'f1', wireNs = 50_000 } = {}): { first: PacketEvent; second: PacketEvent } {
   const first = packet({
@@ -97,9 +103,9 @@ test('the parts that two nodes tell of a packet become one record, in the order 
 test('a part whose neighbour never comes is told alone, after a bounded time', () => {
   const { merge, packets } = harness();
   merge.add('host1', syn().first, exact, 0);
-  assert.equal(merge.nextDueMs(), 60, 'nobody knows yet that host3 has the other end of this tunnel');
+  assert.equal(merge.nextDueMs(), MERGE_DEFAULTS.holdMs, 'nobody knows yet that host3 has the other end of this tunnel');
   merge.add('host3', { ...syn({ id: 'b', fingerprint: 'other' }).second }, exact, 0);
-  merge.release(60);
+  merge.release(MERGE_DEFAULTS.holdMs);
   merge.release(200);
   assert.deepEqual(
     packets().map(({ id }) => id),
@@ -392,7 +398,7 @@ test('records of several nodes are told in order of time when they come within t
       fc.array(
         fc.record({
           atMs: fc.integer({ min: 0, max: 500 }),
-          lateMs: fc.integer({ min: 0, max: 59 }),
+          lateMs: fc.integer({ min: 0, max: MERGE_DEFAULTS.holdMs - 1 }),
           node: fc.constantFrom('a', 'b', 'c'),
         }),
       ),
@@ -403,19 +409,7 @@ test('records of several nodes are told in order of time when they come within t
           .sort((a, b) => a.arriveMs - b.arriveMs);
         for (const { atMs, arriveMs, node, index } of arrivals) {
           merge.release(arriveMs);
-          const ends = { src: pod('x', '10.0.0.1', node), dst: pod('y', '10.0.0.2', node) };
-          merge.add(
-            node,
-            packet({
-              id: `${index}`,
-              fingerprint: `${index}`,
-              time: timeFrom(EPOCH_MS, atMs * 1e6),
-              ...ends,
-              hops: [hop(node, 'veth', 'in', 0)],
-            }),
-            exact,
-            arriveMs,
-          );
+          merge.add(node, lone(`${index}`, node, atMs), exact, arriveMs);
         }
         merge.release(10_000);
         const times = packets().map(({ time }) => time);
@@ -424,6 +418,52 @@ test('records of several nodes are told in order of time when they come within t
       },
     ),
   );
+});
+
+test('where one node’s records come later than they are held for, they are held longer, and again less when none does', () => {
+  const { merge, packets } = harness();
+  let serial = 0;
+  /** Records of two nodes in turn, one each 10 ms, those of the second late: how many are told after a later one. */
+  const outOfOrder = (fromMs: number, lateMs: number): number => {
+    const before = packets().length;
+    const sent = Array.from({ length: 40 }, (_, at) => ({ node: at % 2 === 0 ? 'a' : 'b', atMs: fromMs + at * 10 }));
+    const arrivals = sent.map((one) => ({ ...one, arriveMs: one.atMs + (one.node === 'b' ? lateMs : 5) }));
+    for (const { node, atMs, arriveMs } of arrivals.sort((one, other) => one.arriveMs - other.arriveMs)) {
+      merge.release(arriveMs);
+      serial += 1;
+      merge.add(node, lone(`${serial}`, node, atMs), exact, arriveMs);
+    }
+    merge.release(fromMs + 1000);
+    const times = packets()
+      .slice(before)
+      .map(({ time }) => time);
+    assert.equal(times.length, sent.length);
+    return times.filter((time, at) => at > 0 && time < times[at - 1]!).length;
+  };
+  const heldMs = (nowMs: number): number => {
+    merge.release(nowMs);
+    merge.add('a', lone(`held ${nowMs}`, 'a', nowMs), exact, nowMs);
+    return (merge.nextDueMs() ?? 0) - nowMs;
+  };
+  assert.equal(outOfOrder(0, 30), 0, 'within the time that all are held for');
+  const first = outOfOrder(2000, 100);
+  assert.ok(first > 0 && first < 10, `${first} until it was noticed`);
+  assert.equal(outOfOrder(4000, 100), 0);
+  const longMs = heldMs(5000);
+  assert.ok(longMs > 80 && longMs <= MERGE_DEFAULTS.mostHoldMs, `held for ${longMs} ms`);
+  assert.ok(heldMs(600_000) < MERGE_DEFAULTS.holdMs + 1);
+});
+
+test('what is told again, or comes after minutes, holds nothing up', () => {
+  const { merge } = harness();
+  merge.add('a', lone('1', 'a', 0), exact, 0);
+  merge.add('a', lone('2', 'a', 90), exact, 90);
+  merge.release(1000);
+  merge.add('a', { ...lone('1', 'a', 0), amends: true }, exact, 1000);
+  merge.add('b', lone('3', 'b', -60_000), exact, 1000);
+  merge.release(2000);
+  merge.add('a', lone('4', 'a', 2000), exact, 2000);
+  assert.equal(merge.nextDueMs(), 2000 + MERGE_DEFAULTS.holdMs);
 });
 
 test('a packet that two agents tell alike is told once', () => {
