@@ -41,7 +41,10 @@ export class FlowOwners {
   judgedIfShown(event: FlowEvent, node: string): (string | undefined)[] | undefined {
     const known = this.#touch(event);
     const tells = (other: string): boolean => other === node || this.#tells(other, event, known.isClosed);
-    if (known.owner === undefined || !tells(known.owner) || event.src.pod?.node === node) known.owner = node;
+    const source = event.src.pod?.node;
+    // By clocks that are not quite the same this one may come before what the source's node has told already.
+    if (source !== undefined && source !== node && known.judged.has(source) && tells(source)) return undefined;
+    if (known.owner === undefined || !tells(known.owner) || source === node) known.owner = node;
     if (known.owner !== node) return undefined;
     for (const other of known.judged.keys()) if (!tells(other)) known.judged.delete(other);
     known.isClosed = event.state === 'close';

@@ -56,6 +56,9 @@ export interface MergeCounts {
   invalid: number;
 }
 
+/** What another node tells of a conversation waits so long for its source's node, or as long as all is held where that is longer. */
+const DEFER_MS = 1000;
+
 interface Held extends Waiting {
   what: { packet: Packet } | { flow: FlowEvent; node: string };
 }
@@ -136,7 +139,7 @@ export class Merge {
   release(nowMs: number, everything = false): void {
     while (this.#deferredFlows.length > 0 && (everything || (this.#deferredFlows[0]?.dueMs ?? 0) <= nowMs)) {
       const { event, node } = this.#deferredFlows.shift() as { event: FlowEvent; node: string };
-      this.#hold({ flow: event, node }, this.#ns(event.endTime), nowMs, 0, node);
+      this.#hold({ flow: event, node }, this.#ns(event.endTime), nowMs, Math.max(0, this.#options.holdMs - DEFER_MS), node);
     }
     for (let first = this.#queue.first(); first !== undefined; first = this.#queue.first()) {
       const isGone = 'packet' in first.what && first.what.packet.parts.length === 0;
@@ -274,7 +277,7 @@ export class Merge {
         : { ...event, startTime: timeFrom(epochMs, Math.round(startNs)), endTime: timeFrom(epochMs, Math.round(endNs)) };
     const sourceNode = event.src.pod?.node;
     if (sourceNode !== undefined && sourceNode !== node && isFollowed(sourceNode)) {
-      this.#deferredFlows.push({ event: moved, node, dueMs: nowMs + 1000 });
+      this.#deferredFlows.push({ event: moved, node, dueMs: nowMs + DEFER_MS });
       if (this.#deferredFlows.length <= this.#options.maxPackets) return;
       const dropped = this.#deferredFlows.shift() as { node: string };
       this.counts.duplicates++;

@@ -497,6 +497,25 @@ test("a conversation is told once, by its source's node where that tells it", ()
   assert.equal(alone.told.length, 1);
 });
 
+test('of a recording’s conversations the source’s node tells, though its clock is late and what it tells comes late', () => {
+  const HOLD_MS = 5000;
+  const { merge, told } = harness({ holdMs: HOLD_MS, mostHoldMs: HOLD_MS });
+  const at = (ms: number) => ({ startTime: timeFrom(EPOCH_MS, ms * 1e6), endTime: timeFrom(EPOCH_MS, ms * 1e6) });
+  // By the clocks the destination's node saw it first.
+  merge.add('host3', flow({ id: '3', node: 'host3', src: frontend, dst: redis, ...at(0) }), exact, 0);
+  merge.add('host1', flow({ id: '1', node: 'host1', src: frontend, dst: redis, ...at(0.1) }), exact, 0);
+  // Waited for its pod's name, while others were told.
+  const later = { ...frontend, port: 41_513 };
+  merge.add('host3', flow({ id: '33', node: 'host3', src: later, dst: redis, ...at(10_000) }), exact, 10_000);
+  for (let nowMs = 10_500; nowMs < 13_000; nowMs += 500) merge.release(nowMs);
+  merge.add('host1', flow({ id: '11', node: 'host1', src: later, dst: redis, ...at(10_000) }), exact, 13_000);
+  merge.release(30_000);
+  assert.deepEqual(
+    told.map((event) => 'id' in event && event.id),
+    ['1', '11'],
+  );
+});
+
 test("a conversation whose source's node is gone is told by the other end's, and by its source's again when that is back", () => {
   const up = new Set(['host1', 'host3']);
   const { merge, told } = harness({ isFollowed: (node) => up.has(node) });
