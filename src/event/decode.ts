@@ -9,6 +9,7 @@ const PREFIX_BYTES = 8;
 /** All of an sk_buff's address that a number holds exactly. What is left out, the highest eleven bits, is the same for all. */
 const SKB_HIGH = 0x1f_ffff;
 const NO_BYTES = new Uint8Array(0);
+const POOLED_BYTES = 128;
 
 /**
  * Decodes a batch as the addon hands it over and calls `onSighting` for each record, in order. Gives how many records were malformed
@@ -102,7 +103,8 @@ function decodeSighting(view: DataView, at: number, { length, kept, before }: De
 function keptBytes(batch: Buffer, at: number, length: number, before: Uint8Array = NO_BYTES): Uint8Array {
   if (length === 0) return NO_BYTES;
   if (before.length === length && batch.compare(before, 0, length, at, at + length) === 0) return before;
-  const copy = Buffer.allocUnsafe(length);
+  // Node takes small buffers from 8 KiB that they keep together: what is long would keep as much of others.
+  const copy = length <= POOLED_BYTES ? Buffer.allocUnsafe(length) : Buffer.allocUnsafeSlow(length);
   batch.copy(copy, 0, at, at + length);
   return copy;
 }

@@ -1,4 +1,5 @@
 import type { Sighting, Tuple } from '../event/sighting.ts';
+import type { PacketEvent } from '../event/types.ts';
 import { base36 } from './base36.ts';
 import { noiseFilter } from './drop-noise.ts';
 import { EarlyRewrites } from './early.ts';
@@ -132,8 +133,9 @@ export class Assembler {
    */
   tick(nowMs: number, readToNs = 0n): void {
     let packet = this.#open.oldest;
-    while (packet !== undefined) {
-      const { after } = packet;
+    // Who is told may have all told, in which case the next one is in another list.
+    while (packet?.list === this.#open) {
+      const { after }: OpenPacket = packet;
       const quietMs = nowMs - packet.touchedMs;
       const isSettled = quietMs > 0 || packet.last.timeNs < readToNs;
       if (quietMs >= this.#options.quietMs || (isSettled && this.#isReady(packet))) this.#tell(packet);
@@ -163,7 +165,7 @@ export class Assembler {
     const bySkb = this.#bySkb.get(sighting.skb);
     if (bySkb !== undefined && bySkb.fingerprint === fingerprint && this.#mayBeOf(bySkb, sighting)) return bySkb;
     const byContent = this.#byContent.get(contentKey(fingerprint, sighting.tuple));
-    if (byContent === undefined || !hasAddresses(byContent, sighting.tuple)) return undefined;
+    if (byContent?.fingerprint !== fingerprint || !hasAddresses(byContent, sighting.tuple)) return undefined;
     return this.#mayBeOf(byContent, sighting) ? byContent : undefined;
   }
 
@@ -230,8 +232,7 @@ export class Assembler {
       this.#forget(packet);
       return;
     }
-    putInOrder(packet);
-    const event = packetEvent(packet, this.#options.view);
+    const event = this.#eventOf(packet);
     if (packet.isTold) {
       event.amends = true;
       this.counts.amended += 1;
@@ -241,6 +242,17 @@ export class Assembler {
     packet.isTold = true;
     this.#hold(packet);
     this.#options.onPacket(assembled(event, packet, this.#options.view));
+  }
+
+  /** A packet that nothing can be made of is forgotten: nobody would do it later. */
+  #eventOf(packet: OpenPacket): PacketEvent {
+    try {
+      putInOrder(packet);
+      return packetEvent(packet, this.#options.view);
+    } catch (error) {
+      this.#forget(packet);
+      throw error;
+    }
   }
 
   #hold(packet: OpenPacket): void {

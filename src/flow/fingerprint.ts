@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { Sighting, Tuple } from '../event/sighting.ts';
 
 /**
@@ -24,9 +25,12 @@ export function fingerprintOf(sighting: Pick<Sighting, 'proto' | 'ipId' | 'fragm
   return finish(high) * 0x200000 + (finish(low) >>> 11);
 }
 
+/** Different in each process: else a sender could make packets whose keys a hash table has in one place. */
+const SEED = randomBytes(4).readInt32LE();
+
 /** Fingerprints may collide, so both addresses are in the key, whichever way round. A translated packet has a key for each pair of addresses. */
 export function contentKey(fingerprint: number, { src, dst }: Tuple): number {
-  return fingerprint + (hashOf(src) ^ hashOf(dst)) * 0x100000;
+  return fingerprint + (hashOf(src) ^ hashOf(dst) ^ SEED) * 0x100000;
 }
 
 function hashOf(text: string): number {

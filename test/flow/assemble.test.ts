@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Sighting } from '../../src/event/sighting.ts';
+import { Assembler } from '../../src/flow/assemble.ts';
 import {
   assembling,
   BRIDGE,
@@ -426,4 +427,47 @@ test('a packet’s tag is that of its frame, not that of a tunnel’s frame arou
     told.map(({ event }) => event.vlan),
     [vlan, undefined],
   );
+});
+
+test('packets of one content between two pairs of ends that have the same key are two', () => {
+  const { assembler, told } = assembling();
+  // An address that sends to itself has nothing of itself in the key.
+  for (const [n, ip] of ['10.244.1.2', '10.244.1.9'].entries())
+    assembler.add(sighting({ entry: true, skb: 1 + n, tuple: tuple(ip, 1, ip, 2) }), 0);
+  assembler.add(sighting({ ifindex: BRIDGE, skb: 7, tuple: tuple('10.244.1.9', 1, '10.244.1.9', 2) }), 0);
+  assembler.add(sighting({ ifindex: BRIDGE, skb: 8, tuple: tuple('10.244.1.2', 1, '10.244.1.2', 2) }), 0);
+  assembler.flush();
+  assert.deepEqual(
+    told.map((packet) => [packet.event.src.ip, hops(packet).length]),
+    [
+      ['10.244.1.2', 1],
+      ['10.244.1.9', 2],
+      ['10.244.1.2', 1],
+    ],
+  );
+});
+
+test('whoever is told may have all others told, each once', () => {
+  const told: string[] = [];
+  const assembler = new Assembler({
+    view,
+    idPrefix: 'x-',
+    onPacket: ({ event }) => {
+      told.push(event.id);
+      assembler.flush();
+    },
+  });
+  for (let n = 0; n < 3; n++) assembler.add(sighting({ entry: true, skb: n, ipId: n }), 0);
+  assembler.tick(1000);
+  assert.deepEqual(told, ['x-1', 'x-2', 'x-3']);
+});
+
+test('a packet that nothing can be made of is forgotten, and the others are told', () => {
+  const told: string[] = [];
+  const options = { view: { ...view, interfaceName: (ifindex: number) => (ifindex === BRIDGE ? assert.fail('gone') : 'if') } };
+  const assembler = new Assembler({ ...options, idPrefix: 'x-', onPacket: ({ event }) => void told.push(event.id) });
+  for (const [n, ifindex] of [POD, BRIDGE, POD].entries()) assembler.add(sighting({ entry: true, skb: n, ipId: n, ifindex }), 0);
+  assert.throws(() => assembler.tick(1000), { message: 'gone' });
+  assembler.tick(1000);
+  assert.deepEqual([told, assembler.held], [['x-1', 'x-3'], 2]);
 });

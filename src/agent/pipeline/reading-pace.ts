@@ -71,6 +71,9 @@ export class ReadingPace {
     }
     clearTimeout(this.#timer);
     this.#timerMs = ms;
-    this.#timer = setTimeout(() => this.#look(false), ms);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#look(false);
+    }, ms);
   }
 }

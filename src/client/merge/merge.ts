@@ -14,7 +14,7 @@ export interface MergeOptions {
   epochMs: number;
   /** An event is held this long, for an earlier one of another node, and longer where those have lately come later. */
   holdMs: number;
-  /** An event is held this long at most. */
+  /** An event is held this long at most, unless it waits for another node's part. */
   mostHoldMs: number;
   /** A packet that visibly goes on to, or came from, another followed node is held this long for that node's part. */
   joinMs: number;
@@ -61,6 +61,8 @@ const DEFER_MS = 1000;
 
 interface Held extends Waiting {
   what: { packet: Packet } | { flow: FlowEvent; node: string };
+  /** How long records were held for others when it came. */
+  heldMs: number;
 }
 
 /**
@@ -149,8 +151,10 @@ export class Merge {
       else {
         this.#heldPackets--;
         first.what.packet.waiting = undefined;
-        this.#holdTime.told(first.sortNs);
-        if (!isGone) this.#tellPacket(first.what.packet, nowMs);
+        if (!isGone) {
+          this.#holdTime.told(first, nowMs);
+          this.#tellPacket(first.what.packet, nowMs);
+        }
       }
       for (const node of first.nodes) this.#options.consumed(node);
     }
@@ -203,7 +207,7 @@ export class Merge {
   }
 
   #hold(what: Held['what'], sortNs: number, nowMs: number, waitMs: number, node: string): Held {
-    const held: Held = { what, sortNs, arrivedMs: nowMs, dueMs: nowMs + waitMs, nodes: [node] };
+    const held: Held = { what, sortNs, heldMs: this.#holdTime.at(nowMs), arrivedMs: nowMs, dueMs: nowMs + waitMs, nodes: [node] };
     this.#queue.push(held);
     return held;
   }

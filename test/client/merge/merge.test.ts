@@ -450,7 +450,7 @@ test('where one node’s records come later than they are held for, they are hel
   assert.ok(first > 0 && first < 10, `${first} until it was noticed`);
   assert.equal(outOfOrder(4000, 100), 0);
   const longMs = heldMs(5000);
-  assert.ok(longMs > 80 && longMs <= MERGE_DEFAULTS.mostHoldMs, `held for ${longMs} ms`);
+  assert.ok(longMs > 80 && longMs < 125, `held for ${longMs} ms`);
   assert.ok(heldMs(600_000) < MERGE_DEFAULTS.holdMs + 1);
 });
 
