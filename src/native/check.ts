@@ -15,6 +15,11 @@ export function checkInteger(name: string, value: unknown, min = 0, max = MAX_U3
   }
 }
 
+export function checkShare(name: string, value: unknown): asserts value is number {
+  if (typeof value !== 'number' || !(value > 0 && value <= 1))
+    throw badArgument(name, 'a number above 0 and of 1 at most', value);
+}
+
 /** Bytes, exactly `size` of them when given. */
 export function checkBytes(name: string, value: unknown, size?: number): asserts value is Uint8Array {
   if (!(value instanceof Uint8Array)) throw badArgument(name, 'a Uint8Array', value);

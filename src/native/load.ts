@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { KtraceError, messageOf } from '../util/errors.ts';
-import { checkFunction, checkInteger, checkText } from './check.ts';
+import { checkFunction, checkInteger, checkShare, checkText } from './check.ts';
 import { openObject, rawObject } from './object.ts';
 import type { RawAddon } from './raw.ts';
 import type { NativeModule } from './types.ts';
@@ -60,13 +60,14 @@ function candidates(): string[] {
 function wrapAddon(addon: RawAddon): NativeModule {
   return {
     openObject: (path, options) => openObject(addon, path, options),
-    readRing(object, map, { intervalMs, batchBytes = DEFAULT_BATCH_BYTES, unref = false, restsIn }, onRecords) {
+    readRing(object, map, { intervalMs, batchBytes = DEFAULT_BATCH_BYTES, mostBusy = 1, unref = false, restsIn }, onRecords) {
       checkText('map', map);
       checkInteger('intervalMs', intervalMs, 1);
       checkInteger('batchBytes', batchBytes, 1, MAX_BATCH_BYTES);
+      checkShare('mostBusy', mostBusy);
       if (restsIn !== undefined) checkText('restsIn', restsIn);
       checkFunction('onRecords', onRecords);
-      return new addon.RingReader(rawObject(object), map, intervalMs, batchBytes, unref, restsIn ?? '', onRecords);
+      return new addon.RingReader(rawObject(object), map, intervalMs, batchBytes, mostBusy, unref, restsIn ?? '', onRecords);
     },
     watchLinks(onChange) {
       checkFunction('onChange', onChange);

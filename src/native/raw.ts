@@ -8,6 +8,7 @@ export interface RawAddon {
     map: string,
     intervalMs: number,
     batchBytes: number,
+    mostBusy: number,
     unref: boolean,
     /** Empty: never. */
     restsIn: string,

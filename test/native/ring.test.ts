@@ -94,6 +94,34 @@ describe('a ring reader', { skip: cannot }, () => {
     await until('its timer reads again', () => read === 3);
   });
 
+  it('pauses for as long as its share of the time asks for, and is not woken meanwhile', async (t) => {
+    restart();
+    const BUSY_MS = 10;
+    const spans: { fromMs: number; toMs: number }[] = [];
+    let isBusy = true;
+    const options = { intervalMs: 1, batchBytes: 4096, mostBusy: 0.25, unref: true };
+    const reader = native.readRing(object, 'records', options, (records) => {
+      const fromMs = performance.now();
+      numbersOf(records);
+      while (isBusy && performance.now() - fromMs < BUSY_MS);
+      spans.push({ fromMs, toMs: performance.now() });
+    });
+    t.after(() => reader.close());
+    object.testRun('emit_quietly', frame, 0, 1000);
+    await until('the first batch is read', () => spans.length > 0);
+    while (spans.length < 5) {
+      object.testRun('emit_urgently', frame, 0, 1);
+      await delay(1);
+    }
+    isBusy = false;
+    reader.drain();
+    const pauses = spans.slice(1, 5).map(({ fromMs }, at) => fromMs - spans[at]!.toMs);
+    assert.ok(pauses.length === 4 && pauses.every((ms) => ms >= 3 * BUSY_MS - 2), `paused for ${pauses} ms`);
+    assert.throws(() => native.readRing(object, 'records', { intervalMs: 1, mostBusy: 0 }, () => undefined), {
+      message: /above 0 and of 1 at most for mostBusy/,
+    });
+  });
+
   it('lets the loop’s other work go on between two batches', async (t) => {
     const order: ('batch' | 'loop')[] = [];
     let read = 0;

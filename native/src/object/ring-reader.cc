@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include "object/bpf-object.h"
@@ -60,6 +61,7 @@ RingReader::RingReader(const Napi::CallbackInfo &info) : ObjectWrap(info)
 	const std::string name = info[1].As<Napi::String>();
 	interval_ms_ = info[2].As<Napi::Number>().Uint32Value();
 	batch_limit_ = info[3].As<Napi::Number>().Uint32Value();
+	most_busy_ = info[4].As<Napi::Number>().DoubleValue();
 	if (!holder.InstanceOf(StateOf(Env()).bpf_object.Value())) {
 		ThrowErrno(Env(), EINVAL, "read ring " + name + " of something that is no BPF object");
 		return;
@@ -81,16 +83,16 @@ RingReader::RingReader(const Napi::CallbackInfo &info) : ObjectWrap(info)
 		ThrowErrno(Env(), wakeup_fd_, "watch ring " + name);
 		return;
 	}
-	rests_in_ = info[5].As<Napi::String>().Utf8Value();
+	rests_in_ = info[6].As<Napi::String>().Utf8Value();
 	if (!rests_in_.empty() && object->FindWord(rests_in_) == nullptr) {
 		ThrowErrno(Env(), ENOENT, "find variable " + rests_in_);
 		return;
 	}
-	watch_ = LoopWatch::Start(Env(), this, wakeup_fd_, interval_ms_, info[4].As<Napi::Boolean>());
+	watch_ = LoopWatch::Start(Env(), this, wakeup_fd_, interval_ms_, info[5].As<Napi::Boolean>());
 	if (watch_ == nullptr)
 		return;
 	object_ = Napi::Persistent(holder);
-	on_records_ = std::make_unique<Callback>(info[6].As<Napi::Function>(), "ktrace.RingReader");
+	on_records_ = std::make_unique<Callback>(info[7].As<Napi::Function>(), "ktrace.RingReader");
 	// It reads until it is closed, whether or not anybody still holds it.
 	Ref();
 }
@@ -201,7 +203,9 @@ void RingReader::OnReadable()
 	epoll_wait(wakeup_fd_, &event, 1, 0);
 	wakeups_++;
 	Wake();
-	Consume(false);
+	// The timer reads what woke us.
+	if (uv_hrtime() >= paused_until_ns_)
+		Consume(false);
 }
 
 void RingReader::OnTeardown()
@@ -232,6 +236,7 @@ void RingReader::Consume(bool all)
 {
 	const Napi::HandleScope scope(Env());
 	const Napi::Object self = Value();
+	const uint64_t began_ns = uv_hrtime();
 	size_t taken = 0;
 	bool more = true;
 	while (more && ring_ != nullptr && taken < (all ? turn_limit_ : 1)) {
@@ -241,9 +246,19 @@ void RingReader::Consume(bool all)
 		taken += ready_;
 		Deliver();
 	}
-	// The rest, and what a fast kernel side added meanwhile, waits for the loop's other work first.
-	if (more && watch_ != nullptr)
-		watch_->Hurry();
+	if (watch_ != nullptr)
+		Pause(uv_hrtime() - began_ns, more);
+}
+
+// What is left in the ring, and what a fast kernel side added meanwhile, waits for the loop's other work first.
+void RingReader::Pause(uint64_t busy_ns, bool more)
+{
+	const double pause_ns = static_cast<double>(busy_ns) * (1 / most_busy_ - 1);
+	const auto pause_ms = static_cast<uint64_t>(std::ceil(pause_ns / 1e6));
+	if (!more && pause_ms <= interval_ms_)
+		return;
+	paused_until_ns_ = uv_hrtime() + static_cast<uint64_t>(pause_ns);
+	watch_->Next(pause_ms);
 }
 
 void RingReader::Deliver()

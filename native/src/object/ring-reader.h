@@ -19,7 +19,7 @@ class RingReader : public Napi::ObjectWrap<RingReader>, private LoopWatch::Handl
 {
 public:
 	static Napi::Function Define(Napi::Env env);
-	// (object, map, intervalMs, batchBytes, unref, restsIn, onRecords)
+	// (object, map, intervalMs, batchBytes, mostBusy, unref, restsIn, onRecords)
 	explicit RingReader(const Napi::CallbackInfo &info);
 	~RingReader() override;
 
@@ -38,6 +38,8 @@ private:
 	// One batch, or as much as the ring holds.
 	void Consume(bool all);
 	void Deliver();
+	// Leaves the thread alone after a reading that has kept it busy for this long.
+	void Pause(uint64_t busy_ns, bool more);
 	// Nothing was read, once more.
 	void Rest();
 	void Wake();
@@ -63,6 +65,10 @@ private:
 	// Name of the flag; empty: the timer keeps its pace.
 	std::string rests_in_;
 	uint32_t interval_ms_ = 0;
+	// The share of the thread's time that readings may take, from 0 to 1.
+	double most_busy_ = 1;
+	// uv_hrtime; no wake-up of the kernel's is followed before.
+	uint64_t paused_until_ns_ = 0;
 	int quiet_readings_ = 0;
 	bool rests_ = false;
 

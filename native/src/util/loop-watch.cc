@@ -44,11 +44,13 @@ LoopWatch *LoopWatch::Start(Napi::Env env, Handler *handler, int fd, uint64_t in
 	return watch;
 }
 
-void LoopWatch::Hurry()
+void LoopWatch::Next(uint64_t after_ms)
 {
 	if (closing_ || interval_ms_ == 0)
 		return;
-	uv_timer_start(&timer_, HandleTimer, 0, interval_ms_);
+	// The loop's time is that of its turn's beginning: what has run since would be taken from the time to wait.
+	uv_update_time(timer_.loop);
+	uv_timer_start(&timer_, HandleTimer, after_ms, interval_ms_);
 }
 
 void LoopWatch::Pace(uint64_t interval_ms)

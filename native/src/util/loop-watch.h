@@ -29,8 +29,8 @@ public:
 	// Null when libuv refuses, with a JavaScript error thrown and the descriptor closed.
 	static LoopWatch *Start(Napi::Env env, Handler *handler, int fd, uint64_t interval_ms, bool unref);
 
-	// Calls OnTimer in the next turn of the loop, ahead of its time.
-	void Hurry();
+	// Calls OnTimer once after this time, in the next turn of the loop when it is 0, and at its pace from then on.
+	void Next(uint64_t after_ms);
 	// From now on OnTimer is called at this pace.
 	void Pace(uint64_t interval_ms);
 	// The handler hears nothing any more; the watch frees itself later.

@@ -35,6 +35,8 @@ import { ReadingPace } from './reading-pace.ts';
 
 /** Read in one turn of the loop: some hundred sightings, which take a few milliseconds. */
 const RING_BATCH_BYTES = 256 * 1024;
+/** Of one core. An agent that told all of a flood would take the core from who sends it, and from the node's other pods. */
+const RING_MOST_BUSY = 1 / 3;
 /** What the stack does with a packet after its last hop, such as a drop, it does within this time; what comes later amends what was told. */
 const SETTLED_NS = 2_000_000n;
 const COUNT_INTERVAL_MS = 2000;
@@ -302,7 +304,7 @@ export class Pipeline implements Feed {
     const ring = native.readRing(
       tracer.object,
       'sightings',
-      { intervalMs: this.#pace.intervalMs, batchBytes: RING_BATCH_BYTES, restsIn: 'reader_rests' },
+      { intervalMs: this.#pace.intervalMs, batchBytes: RING_BATCH_BYTES, mostBusy: RING_MOST_BUSY, restsIn: 'reader_rests' },
       this.guard.wrap('batch', (batch: Buffer) => this.#onBatch(batch)),
     );
     try {

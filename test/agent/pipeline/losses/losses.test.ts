@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { KernelStats } from '../../../src/agent/kernel/tracer.ts';
-import { Losses } from '../../../src/agent/pipeline/losses/losses.ts';
-import { RATE, RATE_CLASS, RATE_KEY, STATS } from '../../../src/event/layout.ts';
-import type { PodRef } from '../../../src/event/types.ts';
-import { addressBytes } from '../../../src/util/address.ts';
+import type { KernelStats } from '../../../../src/agent/kernel/tracer.ts';
+import { Losses } from '../../../../src/agent/pipeline/losses/losses.ts';
+import { RATE, RATE_CLASS, RATE_KEY, STATS } from '../../../../src/event/layout.ts';
+import type { PodRef } from '../../../../src/event/types.ts';
+import { addressBytes } from '../../../../src/util/address.ts';
 
 const NOISY: PodRef = { namespace: 'default', name: 'noisy', uid: 'u1' };
 const REMOTE: PodRef = { namespace: 'default', name: 'remote', uid: 'u2' };
