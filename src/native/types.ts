@@ -149,7 +149,7 @@ export interface NativeModule {
    * A callback may close the reader. Does not keep the process alive on its own when `unref` is true. Until it is closed the reader keeps
    * its object from being collected; after the object's `close()` it can still drain what the ring holds.
    * `mostBusy`, above 0 and 1 at most (1 unless told): the share of the thread's time that readings with their callbacks may take. After one that took long
-   * it pauses accordingly, and is not woken either; meanwhile the ring fills, and what it cannot hold is for the kernel side to count.
+   * it pauses accordingly, for 250 ms at most, and is not woken either; meanwhile the ring fills, and what it cannot hold is for the kernel side to count.
    * `restsIn` names a variable of four bytes: after some readings that found nothing it is set to 1, and the ring is read every 2 s alone until the kernel
    * side, which clears it, asks for more.
    */

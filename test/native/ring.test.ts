@@ -122,6 +122,30 @@ describe('a ring reader', { skip: cannot }, () => {
     });
   });
 
+  it('pauses for no longer than a quarter of a second, however long a reading took', async (t) => {
+    restart();
+    const order: string[] = [];
+    const reader = native.readRing(
+      object,
+      'records',
+      { intervalMs: 1, batchBytes: 4096, mostBusy: 0.01, unref: true },
+      (records) => {
+        numbersOf(records);
+        order.push('read');
+        if (order.length > 1) return;
+        // As a process that was stopped meanwhile: by its share it would pause for five seconds.
+        const fromMs = performance.now();
+        while (performance.now() - fromMs < 50);
+        setTimeout(() => order.push('two seconds'), 2000).unref();
+      },
+    );
+    t.after(() => reader.close());
+    object.testRun('emit_quietly', frame, 0, 1000);
+    await until('it has read again, or two seconds have passed', () => order.length > 1);
+    reader.drain();
+    assert.deepEqual(order.slice(0, 2), ['read', 'read']);
+  });
+
   it('lets the loop’s other work go on between two batches', async (t) => {
     const order: ('batch' | 'loop')[] = [];
     let read = 0;

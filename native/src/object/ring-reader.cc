@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -25,6 +26,8 @@ constexpr int kBatchIsFull = -EXFULL;
 constexpr int kQuietReadings = 4;
 // Meanwhile: how late a record would be that has woken nobody.
 constexpr uint32_t kRestMs = 2000;
+// A process that was stopped while it read was not busy for as long: it must not pause by that.
+constexpr double kMostPauseNs = 250e6;
 
 // Reports the kernel's wake-ups and nothing else. A level-triggered watch, as ring_buffer__epoll_fd gives, would after each wake-up ask
 // again whether there is anything to read, so under load records would come a few at a time instead of at the timer's pace.
@@ -253,7 +256,7 @@ void RingReader::Consume(bool all)
 // What is left in the ring, and what a fast kernel side added meanwhile, waits for the loop's other work first.
 void RingReader::Pause(uint64_t busy_ns, bool more)
 {
-	const double pause_ns = static_cast<double>(busy_ns) * (1 / most_busy_ - 1);
+	const double pause_ns = std::min(static_cast<double>(busy_ns) * (1 / most_busy_ - 1), kMostPauseNs);
 	const auto pause_ms = static_cast<uint64_t>(std::ceil(pause_ns / 1e6));
 	if (!more && pause_ms <= interval_ms_)
 		return;
