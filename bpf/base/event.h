@@ -6,7 +6,7 @@
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
 
-#define KTRACE_LAYOUT_VERSION 11
+#define KTRACE_LAYOUT_VERSION 12
 
 /* Bytes captured from L3, at most: of the headers, and when a follower has asked for more. */
 enum ktrace_capture {
@@ -252,7 +252,7 @@ struct ktrace_remembered {
 };
 
 /*
- * One per CPU; user space adds them up. matched = emitted + counted + uncounted + cut + filtered + the lost_*. A sighting that is emitted after its
+ * One per CPU; user space adds them up, what is counted at once to matched and to counted. matched = emitted + counted + uncounted + cut + filtered + the lost_*. A sighting that is emitted after its
  * packet has gone on (entered.h) is matched once more then.
  */
 struct ktrace_stats {
@@ -270,6 +270,7 @@ struct ktrace_stats {
 	__u64 no_body; /* the dispatcher found no body to call */
 	__u64 drop_undecided; /* a drop, or a step of the stack, of a followed address in an unknown network namespace */
 	__u64 drop_foreign; /* in another node's namespace: a drop, or a step of the stack, of what may be a followed address */
+	__u64 counted_at_once; /* without a closer look: matched, and counted */
 };
 
 #endif

@@ -48,7 +48,7 @@ export interface TracerOptions extends LoadOptions {
   rcuExpedited?: RcuExpedited;
 }
 
-export type KernelStats = Record<Exclude<keyof typeof STATS, 'size'>, number>;
+export type KernelStats = Record<Exclude<keyof typeof STATS, 'size' | 'countedAtOnce'>, number>;
 
 /** The loaded BPF programs: attaches them, fills their maps, reads their counters. */
 export class Tracer {
@@ -345,15 +345,17 @@ export class Tracer {
 
   /** The kernel side's counters since the start, summed over all CPUs. */
   stats(): KernelStats {
-    const values = this.object.mapLookup('stats', u32(0));
+    const values = this.object.mapLookup('stats', u32(0)) ?? Buffer.alloc(0);
+    const sumAt = (offset: number): number => {
+      let sum = 0n;
+      for (let at = 0; at + STATS.size <= values.length; at += STATS.size) sum += values.readBigUInt64LE(at + offset);
+      return Number(sum);
+    };
+    const { size: _size, countedAtOnce, ...offsets } = STATS;
     const sums = {} as KernelStats;
-    for (const [name, offset] of Object.entries(STATS)) {
-      if (name === 'size') continue;
-      let sum = BigInt(this.#statsBefore[name as keyof KernelStats] ?? 0);
-      for (let at = 0; values !== undefined && at + STATS.size <= values.length; at += STATS.size) {
-        sum += values.readBigUInt64LE(at + offset);
-      }
-      sums[name as keyof KernelStats] = Number(sum);
+    for (const [name, offset] of Object.entries(offsets) as [keyof KernelStats, number][]) {
+      const atOnce = name === 'matched' || name === 'counted' ? sumAt(countedAtOnce) : 0;
+      sums[name] = (this.#statsBefore[name] ?? 0) + sumAt(offset) + atOnce;
     }
     return sums;
   }
