@@ -30,6 +30,7 @@ struct ktrace_service_key layout_service_key;
 struct ktrace_interface layout_interface;
 struct ktrace_rate_key layout_rate_key;
 struct ktrace_rate layout_rate;
+struct ktrace_pod_cut layout_pod_cut;
 struct ktrace_stats layout_stats;
 
 #define ETHERNET 14

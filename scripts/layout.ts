@@ -20,6 +20,7 @@ const STRUCTS = {
   ktrace_interface: 'INTERFACE_VALUE',
   ktrace_rate_key: 'RATE_KEY',
   ktrace_rate: 'RATE',
+  ktrace_pod_cut: 'POD_CUT',
   ktrace_stats: 'STATS',
 } as const;
 const ENUMS = {
@@ -33,6 +34,7 @@ const ENUMS = {
   ktrace_places: 'PLACE',
   ktrace_flow_counter: 'COUNTER',
   ktrace_rate_class: 'RATE_CLASS',
+  ktrace_pod_cut_state: 'POD_CUT_STATE',
 } as const;
 
 interface BtfType {
@@ -63,8 +65,9 @@ function enumText(name: string, constant: string): string {
   const body = new RegExp(`enum ${name} \\{([^}]*)\\}`).exec(header)?.[1];
   if (body === undefined) throw new Error(`bpf/base/event.h has no enum ${name}`);
   const values = [...body.matchAll(/KTRACE_(\w+) = (\d+)(?: << (\d+))?/g)].map(([, key, base, shift]) => {
-    const short = (key as string).replace(/^(BODY|HOOK|TUNNEL|INTERFACE|ADDRESS|RATE|CAPTURE|PLACE|COUNTED|CT)_/, (all) =>
-      all === 'CT_' ? all : '',
+    const short = (key as string).replace(
+      /^(BODY|HOOK|TUNNEL|INTERFACE|ADDRESS|RATE|CAPTURE|PLACE|COUNTED|CT|POD_CUT)_/,
+      (all) => (all === 'CT_' ? all : ''),
     );
     return `  ${camel(short.toLowerCase())}: ${Number(base) * 2 ** Number(shift ?? 0)},`;
   });

@@ -213,7 +213,22 @@ struct ktrace_rate_key {
 struct ktrace_rate {
 	__u64 due_ns;
 	__u64 new_due_ns;
+	__u64 usual_until_ns; /* until then no more than the usual rate is taken, though every packet was asked for */
 	__u64 cut; /* sightings that were not sent */
+};
+
+/* ktrace_pod_cut.state */
+enum ktrace_pod_cut_state {
+	KTRACE_POD_CUT_TAKEN = 1, /* its address is being written */
+	KTRACE_POD_CUT_ADDRESS = 2,
+};
+
+/* What was cut of a pod without a closer look: of the one at an interface, or with an address. */
+struct ktrace_pod_cut {
+	__u64 cut; /* sightings that were not sent */
+	__u32 ifindex; /* 0: none */
+	__u32 state; /* 0: no address */
+	__u32 address[4];
 };
 
 /* ktrace_target.kinds: what an address is to the followers. */
@@ -252,8 +267,8 @@ struct ktrace_remembered {
 };
 
 /*
- * One per CPU; user space adds them up, what is counted at once to matched and to counted. matched = emitted + counted + uncounted + cut + filtered + the lost_*. A sighting that is emitted after its
- * packet has gone on (entered.h) is matched once more then.
+ * One per CPU; user space adds them up, what is counted or cut at once to matched and to counted or cut. matched = emitted + counted + uncounted + cut +
+ * filtered + the lost_*. A sighting that is emitted after its packet has gone on (entered.h) is matched once more then.
  */
 struct ktrace_stats {
 	__u64 matched;
@@ -271,6 +286,7 @@ struct ktrace_stats {
 	__u64 drop_undecided; /* a drop, or a step of the stack, of a followed address in an unknown network namespace */
 	__u64 drop_foreign; /* in another node's namespace: a drop, or a step of the stack, of what may be a followed address */
 	__u64 counted_at_once; /* without a closer look: matched, and counted */
+	__u64 cut_at_once; /* likewise, and cut */
 };
 
 #endif

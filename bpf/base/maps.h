@@ -69,6 +69,9 @@ __u64 last_cut_ns;
 __u32 reader_rests;
 /* Where the ring's writers were when its reader was woken last. */
 __u64 woken_at;
+/* By interfaces' numbers, their lower bits, and then by addresses, see cut.h. */
+#define POD_CUTS 1024
+struct ktrace_pod_cut pod_cuts[2 * POD_CUTS];
 /* When there was no room in the flow table for anybody's flow. */
 __u64 flows_full_ns;
 /* A tick of the kernel's clock, and the time that its count of them begins with, see ticks.h; 0: not known yet. */
@@ -189,6 +192,7 @@ struct looked_up {
 	__u32 generation;
 	__u64 jiffies;
 	__u32 passed[PASSED_PLACES]; /* 0: not looked up there in this tick */
+	__u32 is_every; /* its packets have KTRACE_EVERY */
 	/* What is known of the packet that is counted: put here and read again, see is_counted. */
 	__u32 place_number;
 	__u32 inner;
@@ -260,6 +264,8 @@ struct entered {
 	__u32 tag; /* VLAN_PRESENT and the tag */
 	__u16 gso_segs;
 	__u16 bytes_len;
+	__u32 cut_len; /* length of its IP packet, of the inner one in a tunnel, when it was cut there without a closer look (rate.h); else 0 */
+	__u32 charged; /* then: to whom, see cut.h */
 	__u64 bytes[ENTERED_BYTES / 8]; /* from its IP header on, the outer one of a tunnel's packet */
 };
 

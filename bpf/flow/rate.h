@@ -9,6 +9,7 @@
 #include <linux/in.h>
 #include <linux/in6.h>
 #include "base/event.h"
+#include "flow/cut.h"
 #include "flow/flow.h"
 #include "base/maps.h"
 
@@ -33,6 +34,13 @@
 #define RATE_BURST_NS 1000000000ULL
 /* A packet does not stay on a node for longer. */
 #define CUT_LASTS_NS 1000000000ULL
+/*
+ * A pod whose packets were all asked for, and were more than there is room for, is told at its usual rate for so long: what cannot be told whole anyway is told in part,
+ * which costs its traffic less. Then as many are told as go in again.
+ */
+#define USUAL_LASTS_NS 10000000000ULL
+/* And so long one of its flows, when a packet of it had no room, is cut without a closer look. */
+#define HELD_BACK_NS 2000000ULL
 
 /*
  * A token bucket as the time at which the next token is due (GCRA): one word, no division. Two CPUs at once may both have the last token.
@@ -70,6 +78,39 @@ static __always_inline bool is_always_told(const struct ktrace_sighting *s)
 {
 	return s->proto == IPPROTO_ICMP || s->proto == IPPROTO_ICMPV6 ||
 	       (s->proto == IPPROTO_TCP && s->tcp_flags & TCP_SYN_FIN_RST);
+}
+
+/* How far the flow's next packet is due ahead of now, in units of 1,024 ns; 0 when that is past, or from before: see take_of_flow. now_ns may be by ticks. */
+static __always_inline __u32 due_ahead(const struct ktrace_flow_place *place, __u64 now_ns)
+{
+	__u32 ahead = place->told_due - (__u32)(now_ns >> 10);
+
+	return ahead > (RATE_BURST_NS + cfg_told_interval_ns * RATE_PART + COARSE_NS) >> 10 ? 0 : ahead;
+}
+
+/* The next packets of the flow that enter there have no room: is_counted cuts them. now_ns: by ticks. */
+static __always_inline bool is_held_back(const struct ktrace_flow_place *place, __u64 now_ns)
+{
+	return due_ahead(place, now_ns) >= RATE_BURST_NS >> 10;
+}
+
+/*
+ * Every packet is asked for where this one enters, and there is not room for all: it was refused, or its flow has used up half of what it may have at once of its
+ * usual rate.
+ */
+static __always_inline void note_fullness(const struct ktrace_sighting *s, struct ktrace_rate *rate,
+					  struct ktrace_flow_place *place, bool is_taken, bool is_every)
+{
+	__u64 longest_ns = cfg_told_interval_ns * RATE_PART;
+
+	if (is_taken && (is_every || !place || due_ahead(place, s->time_ns) < RATE_BURST_NS / 2 >> 10))
+		return;
+	if (s->time_ns >= rate->usual_until_ns)
+		rate->usual_until_ns = s->time_ns + USUAL_LASTS_NS;
+	/* It was the pod's rate that had no more: the flow waits for it. */
+	if (!is_taken && place && !is_always_told(s))
+		place->told_due =
+			(s->time_ns + RATE_BURST_NS + (longest_ns < HELD_BACK_NS ? longest_ns : HELD_BACK_NS)) >> 10;
 }
 
 /* Fields that NAT does not change: they distinguish a packet from an earlier one with the same sk_buff. */
@@ -155,11 +196,13 @@ static __always_inline void set_rate_key(const struct ktrace_sighting *s, struct
 }
 
 /* The packet was cut where it came in. Counts it to the same rate. */
-static __always_inline bool was_cut(const struct ktrace_sighting *s, __u64 skb)
+static __always_inline bool was_cut(const struct ktrace_sighting *s, struct scratch *scratch, __u64 skb)
 {
 	struct ktrace_rate *rate;
 	struct cut *cut;
 
+	if (was_cut_unseen(scratch))
+		return true;
 	if (s->time_ns > last_cut_ns + CUT_LASTS_NS)
 		return false;
 	cut = bpf_map_lookup_elem(&cuts, &skb);
@@ -171,12 +214,17 @@ static __always_inline bool was_cut(const struct ktrace_sighting *s, __u64 skb)
 	return true;
 }
 
-/* Whether it may take more than the usual rate: it is asked for, and the ring is not filling up. Only then the ring is asked for its fill. */
-static __always_inline bool is_of_every(const struct ktrace_sighting *s, __u32 entry_kind)
+/*
+ * Whether it may take more than the usual rate: it is asked for, the ring is not filling up, and where it enters its pod has not had too much lately. Only
+ * then the ring is asked for its fill.
+ */
+static __always_inline bool is_of_every(const struct ktrace_sighting *s, const struct ktrace_rate *rate,
+					__u32 entry_kind)
 {
 	__u64 quarters = entry_kind ? EVERY_ENTRY_QUARTERS : EVERY_LATER_QUARTERS;
 
-	return s->flags & KTRACE_EVERY && bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA) < quarters * cfg_wake_bytes;
+	return s->flags & KTRACE_EVERY && (!entry_kind || s->time_ns >= rate->usual_until_ns) &&
+	       bpf_ringbuf_query(&sightings, BPF_RB_AVAIL_DATA) < quarters * cfg_wake_bytes;
 }
 
 /*
@@ -228,18 +276,13 @@ static __always_inline bool is_within_rate(const struct ktrace_sighting *s, stru
 {
 	__u64 interval_ns = cfg_told_interval_ns;
 	struct ktrace_rate *rate, fresh = {};
-	bool is_every;
+	bool is_every, is_taken;
 
 	if (!interval_ns)
 		return true;
-	if (!entry_kind && was_cut(s, skb))
+	if (!entry_kind && was_cut(s, scratch, skb))
 		return false;
-	is_every = is_of_every(s, entry_kind);
-	if (is_every)
-		interval_ns /= RATE_EVERY_PACKET;
 	set_rate_key(s, scratch, entry_kind);
-	if (scratch->cut.key.rate_class >= KTRACE_RATE_LATER_IN)
-		interval_ns /= RATE_LATER;
 	rate = bpf_map_lookup_elem(&rates, &scratch->cut.key);
 	if (!rate) {
 		bpf_map_update_elem(&rates, &scratch->cut.key, &fresh, BPF_NOEXIST);
@@ -247,7 +290,15 @@ static __always_inline bool is_within_rate(const struct ktrace_sighting *s, stru
 		if (!rate)
 			return true;
 	}
-	if (takes_of_all(s, scratch, rate, place, interval_ns, is_every)) {
+	is_every = is_of_every(s, rate, entry_kind);
+	if (is_every)
+		interval_ns /= RATE_EVERY_PACKET;
+	if (scratch->cut.key.rate_class >= KTRACE_RATE_LATER_IN)
+		interval_ns /= RATE_LATER;
+	is_taken = takes_of_all(s, scratch, rate, place, interval_ns, is_every);
+	if (entry_kind && s->flags & KTRACE_EVERY)
+		note_fullness(s, rate, place, is_taken, is_every);
+	if (is_taken) {
 		/* An earlier packet may have left its mark on this sk_buff. */
 		if (entry_kind && s->time_ns <= last_cut_ns + CUT_LASTS_NS)
 			bpf_map_delete_elem(&cuts, &skb);

@@ -8,8 +8,10 @@
 #include "base/maps.h"
 #include "base/ticks.h"
 #include "flow/conntrack.h"
+#include "flow/cut.h"
 #include "flow/entered.h"
 #include "flow/flow.h"
+#include "flow/rate.h"
 #include "hook/match.h"
 #include "packet/parse.h"
 #include "packet/ports.h"
@@ -50,6 +52,45 @@ static __always_inline void count_counted(void)
 		cpu->counted_at_once += 1;
 }
 
+/* Charged first: user space takes what is counted and not charged for nobody's. */
+static __always_inline void count_cut(__u32 charged)
+{
+	struct ktrace_stats *cpu = stats_of_cpu();
+
+	charge_cut(charged);
+	if (cpu)
+		cpu->cut_at_once += 1;
+}
+
+/*
+ * To whom a packet of a flow whose every packet is asked for is charged, when it is cut where it comes in, for its whole way; else 0. At a pod's interface to
+ * that pod, at an uplink to the followed end, as its rate is. A filter may leave a packet out, which then is none that is cut: with one each is looked at.
+ */
+static __always_inline __u32 charged_here(const struct ktrace_flow_key *key, const struct ktrace_flow_place *place,
+					  __u32 place_number)
+{
+	const __u32 *src = key->tuple.src, *dst = key->tuple.dst;
+
+	if (filter_is_set || !is_held_back(place, coarse_ns()))
+		return 0;
+	if (place_number == KTRACE_PLACE_POD_IN)
+		return charged_to_interface(place->ifindex);
+	return charged_to_address(is_set(followed_bits, bit_of(src[0], src[1], src[2], src[3])) ? src : dst);
+}
+
+/* Of the IP packet, the inner one in a tunnel. told: by its header. */
+static __always_inline __u32 len_at(const struct __sk_buff *skb, const __u32 l3, __u32 inner, __u32 told)
+{
+	__u32 most = skb->len - l3 - inner;
+
+	return !told || told > most ? most : told;
+}
+
+static __always_inline bool is_entry(__u32 place)
+{
+	return place == KTRACE_PLACE_POD_IN || place == KTRACE_PLACE_UPLINK_IN;
+}
+
 /* Whether this CPU has looked up the same flow, in this tick. key: without own_hook. */
 static __always_inline bool is_last(const struct looked_up *last, const struct ktrace_flow_key *key)
 {
@@ -74,7 +115,7 @@ static __always_inline bool is_passing(const struct looked_up *last, __u64 ifind
  * translation, this is noted.
  */
 static __always_inline void note_looked_up(struct looked_up *last, bool was_last, const struct ktrace_flow_key *key,
-					   const struct ktrace_flow *flow, __u32 at, __u32 generation)
+					   const struct ktrace_flow *flow, __u32 at, __u32 generation, bool is_every)
 {
 	const struct ktrace_flow_place *places = flow->places;
 	__u32 came_in = places[KTRACE_PLACE_POD_IN].ifindex | places[KTRACE_PLACE_UPLINK_IN].ifindex;
@@ -86,6 +127,7 @@ static __always_inline void note_looked_up(struct looked_up *last, bool was_last
 		last->jiffies = bpf_jiffies64();
 		/* That which the place was compared with: it may have been raised since. */
 		last->generation = generation;
+		last->is_every = is_every;
 	}
 	if (at == KTRACE_PLACE_UPLINK_OUT && came_in && !(places[KTRACE_PLACE_UPLINK_OUT].state & PLACE_BEHIND))
 		last->passed[4] = places[KTRACE_PLACE_UPLINK_OUT].ifindex;
@@ -111,7 +153,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	bool was_last;
 	struct ktrace_flow *flow;
 	unsigned long nfct = 0;
-	__u32 inner, place_number = 0, len = 0;
+	__u32 inner, came_in, place_number = 0, len = 0, charged = 0;
 	__u64 now_ns = 0;
 
 	inner = inner_offset(skb, at, end, hook);
@@ -120,10 +162,19 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	last = looked_up_slot(&key);
 	if (!last)
 		return false;
+	/* It is not the node's own. */
+	came_in = inner | skb->ingress_ifindex;
 	was_last = is_last(last, &key);
-	if (was_last && is_passing(last, skb->ifindex, hook, inner | skb->ingress_ifindex)) {
-		count_counted();
-		return true;
+	if (was_last && is_passing(last, skb->ifindex, hook, came_in)) {
+		if (!last->is_every) {
+			count_counted();
+			return true;
+		}
+		if (came_in)
+			charged = charged_before((__u64)(unsigned long)skb, len_at(skb, l3, inner, len), coarse_ns());
+		if (charged)
+			count_cut(charged);
+		return charged;
 	}
 	flow = known_flow(&key, skb->ifindex, hook, &place_number);
 	if (!flow)
@@ -140,23 +191,33 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	inner = last->inner;
 	len = last->len;
 	place = place_of(flow, place_number);
-	if (!place || place->generation != target_generation || place->state & PLACE_EVERY)
+	if (!place || place->generation != target_generation)
 		return false;
+	len = len_at(skb, l3, inner, len);
+	if (place->state & PLACE_EVERY) {
+		if (is_entry(place_number))
+			charged = charged_here(&key, place, place_number);
+		else if (came_in)
+			charged = charged_before((__u64)(unsigned long)skb, len, coarse_ns());
+		if (!charged)
+			return false;
+	}
 	if (!inner)
 		nfct = conntrack_at_tc(skb) & ~NFCT_INFO_MASK;
 	if (!is_same_entry(place, nfct))
 		return false;
-	count_counted();
+	if (charged)
+		count_cut(charged);
+	else
+		count_counted();
 	if (!key.own_hook)
-		note_looked_up(last, was_last, &key, flow, place_number, place->generation);
-	if (!len || len > skb->len - l3 - inner)
-		len = skb->len - l3 - inner;
+		note_looked_up(last, was_last, &key, flow, place_number, place->generation, charged);
 	if (is_end(place_number))
 		now_ns = coarse_ns();
 	inlined_count_at(flow, place_number, is_nodes_own(skb, hook, inner), skb->gso_segs ? skb->gso_segs : 1, len,
 			 now_ns);
-	if (place_number == KTRACE_PLACE_POD_IN || place_number == KTRACE_PLACE_UPLINK_IN)
-		note_usual(skb, l3, inner, now_ns + COARSE_NS);
+	if (is_entry(place_number))
+		note_usual(skb, l3, inner, now_ns + COARSE_NS, charged ? len : 0, charged);
 	note_ports(place, place_number, &key.tuple, now_ns);
 	return true;
 }

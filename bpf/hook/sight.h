@@ -240,7 +240,7 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u8 hook)
 	if (flow)
 		place = place_of(flow, place_number);
 	if (is_entering(s, &at, place))
-		note_entered(skb, l3, bytes_wanted(s), s->time_ns, tag);
+		note_entered(skb, l3, bytes_wanted(s), s->time_ns, tag, 0, 0);
 	if (place && place->generation == generation && !(place->state & PLACE_EVERY) && is_same_entry(place, nfct) &&
 	    !is_always_told(s) && (scratch->is_plain || !every_packet)) {
 		COUNT(matched);

@@ -131,15 +131,25 @@ export const RATE_KEY = {
 
 /** Byte offsets in `struct ktrace_rate`. */
 export const RATE = {
-  size: 24,
+  size: 32,
   dueNs: 0,
   newDueNs: 8,
-  cut: 16,
+  usualUntilNs: 16,
+  cut: 24,
+} as const;
+
+/** Byte offsets in `struct ktrace_pod_cut`. */
+export const POD_CUT = {
+  size: 32,
+  cut: 0,
+  ifindex: 8,
+  state: 12,
+  address: 16,
 } as const;
 
 /** Byte offsets in `struct ktrace_stats`. */
 export const STATS = {
-  size: 120,
+  size: 128,
   matched: 0,
   emitted: 8,
   counted: 16,
@@ -155,6 +165,7 @@ export const STATS = {
   dropUndecided: 96,
   dropForeign: 104,
   countedAtOnce: 112,
+  cutAtOnce: 120,
 } as const;
 
 /** `enum ktrace_capture`. */
@@ -264,4 +275,10 @@ export const RATE_CLASS = {
   laterIn: 5,
   laterOut: 6,
   stack: 7,
+} as const;
+
+/** `enum ktrace_pod_cut_state`. */
+export const POD_CUT_STATE = {
+  taken: 1,
+  address: 2,
 } as const;

@@ -48,7 +48,7 @@ export interface TracerOptions extends LoadOptions {
   rcuExpedited?: RcuExpedited;
 }
 
-export type KernelStats = Record<Exclude<keyof typeof STATS, 'size' | 'countedAtOnce'>, number>;
+export type KernelStats = Record<Exclude<keyof typeof STATS, 'size' | 'countedAtOnce' | 'cutAtOnce'>, number>;
 
 /** The loaded BPF programs: attaches them, fills their maps, reads their counters. */
 export class Tracer {
@@ -343,6 +343,11 @@ export class Tracer {
     return this.object.mapEntries('rates');
   }
 
+  /** What the kernel cut of pods without a closer look, by their interfaces; see {@link CutRates}. */
+  podCuts(): Buffer {
+    return this.object.getGlobal('pod_cuts');
+  }
+
   /** The kernel side's counters since the start, summed over all CPUs. */
   stats(): KernelStats {
     const values = this.object.mapLookup('stats', u32(0)) ?? Buffer.alloc(0);
@@ -351,11 +356,13 @@ export class Tracer {
       for (let at = 0; at + STATS.size <= values.length; at += STATS.size) sum += values.readBigUInt64LE(at + offset);
       return Number(sum);
     };
-    const { size: _size, countedAtOnce, ...offsets } = STATS;
+    const { size: _size, countedAtOnce, cutAtOnce, ...offsets } = STATS;
+    const counted = sumAt(countedAtOnce);
+    const cut = sumAt(cutAtOnce);
+    const atOnce: Partial<KernelStats> = { matched: counted + cut, counted, cut };
     const sums = {} as KernelStats;
     for (const [name, offset] of Object.entries(offsets) as [keyof KernelStats, number][]) {
-      const atOnce = name === 'matched' || name === 'counted' ? sumAt(countedAtOnce) : 0;
-      sums[name] = (this.#statsBefore[name] ?? 0) + sumAt(offset) + atOnce;
+      sums[name] = (this.#statsBefore[name] ?? 0) + sumAt(offset) + (atOnce[name] ?? 0);
     }
     return sums;
   }

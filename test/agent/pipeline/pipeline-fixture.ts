@@ -63,6 +63,7 @@ export function openPipeline(
       settleFlowShares: () => undefined,
       stats: () => ({ lostRing: 0, lostScratch: 0, cut: 0, uncounted: 0, flowTableFull: 0 }),
       rates: () => Buffer.alloc(0),
+      podCuts: () => Buffer.alloc(0),
       recursionMisses: () => 0,
       ...tracer,
     },

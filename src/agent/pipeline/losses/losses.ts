@@ -4,7 +4,7 @@ import { type Cut, CutRates } from './cut-rates.ts';
 
 export interface LossesOptions {
   node: string;
-  tracer: Pick<Tracer, 'stats' | 'rates' | 'recursionMisses'>;
+  tracer: Pick<Tracer, 'stats' | 'rates' | 'podCuts' | 'recursionMisses'>;
   /** The pod that something is charged to. */
   podOf(cut: Cut): PodRef | undefined;
   /** UTC in nanoseconds. */
@@ -33,7 +33,7 @@ export class Losses {
   /** What was lost before this moment is not reported. */
   start(): void {
     const { tracer, now } = this.#options;
-    this.#rates.take(tracer.rates());
+    this.#rates.take(tracer.rates(), tracer.podCuts());
     const stats = tracer.stats();
     this.#ring = ringLosses(stats);
     this.#uncounted = stats.uncounted;
@@ -80,7 +80,7 @@ export class Losses {
     const { tracer, podOf } = this.#options;
     const byUid = new Map<string, { pod: PodRef; count: number }>();
     let known = 0;
-    for (const cut of this.#rates.take(tracer.rates())) {
+    for (const cut of this.#rates.take(tracer.rates(), tracer.podCuts())) {
       const pod = podOf(cut);
       if (pod === undefined) continue;
       known += cut.count;

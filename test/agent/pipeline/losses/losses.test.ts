@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { KernelStats } from '../../../../src/agent/kernel/tracer.ts';
 import { Losses } from '../../../../src/agent/pipeline/losses/losses.ts';
-import { RATE, RATE_CLASS, RATE_KEY, STATS } from '../../../../src/event/layout.ts';
+import { POD_CUT, POD_CUT_STATE, RATE, RATE_CLASS, RATE_KEY, STATS } from '../../../../src/event/layout.ts';
 import type { PodRef } from '../../../../src/event/types.ts';
 import { addressBytes } from '../../../../src/util/address.ts';
 
@@ -19,12 +19,27 @@ function rate(fields: { rateClass: keyof typeof RATE_CLASS; ifindex?: number; ip
   return entry;
 }
 
+/** What was cut without a closer look of the pod at an interface, or of an address. */
+function podCut({ ifindex = 0, ip, cut = 0 }: { ifindex?: number; ip?: string; cut?: number }): Buffer {
+  const value = Buffer.alloc(POD_CUT.size);
+  value.writeBigUInt64LE(BigInt(cut), POD_CUT.cut);
+  value.writeUInt32LE(ifindex, POD_CUT.ifindex);
+  value.writeUInt32LE(ip === undefined ? 0 : POD_CUT_STATE.address, POD_CUT.state);
+  value.set(addressBytes(ip ?? '::') as Uint8Array, POD_CUT.address);
+  return value;
+}
+
 function kernel() {
   const none = Object.fromEntries(Object.keys(STATS).map((name) => [name, 0])) as unknown as KernelStats;
-  const state = { stats: none, rates: [] as Buffer[], misses: 0, clock: 0 };
+  const state = { stats: none, rates: [] as Buffer[], podCuts: [] as Buffer[], misses: 0, clock: 0 };
   const losses = new Losses({
     node: 'host1',
-    tracer: { stats: () => state.stats, rates: () => Buffer.concat(state.rates), recursionMisses: () => state.misses },
+    tracer: {
+      stats: () => state.stats,
+      rates: () => Buffer.concat(state.rates),
+      podCuts: () => Buffer.concat(state.podCuts),
+      recursionMisses: () => state.misses,
+    },
     podOf: ({ ifindex, ip }) => (ifindex === 7 ? NOISY : ip === '10.244.2.2' ? REMOTE : undefined),
     now: () => String(++state.clock),
   });
@@ -87,6 +102,25 @@ test('what was cut is told by pod, by its interface or its address, and the rest
     // Charged to nobody known, or to a rate that the kernel has forgotten since.
     ['pod-rate', 15, undefined],
   ]);
+});
+
+test('what was cut without a closer look is told with what the pod’s rate has cut, and counted on from there', () => {
+  const { losses, told, state } = kernel();
+  const rates = [rate({ rateClass: 'own', ifindex: 7, cut: 10 })];
+  state.rates = rates;
+  const nobodys = podCut({});
+  state.podCuts = [nobodys, podCut({ ifindex: 7, cut: 4 })];
+  state.stats = { ...state.stats, cut: 14 };
+  losses.start();
+  const others = [podCut({ ifindex: 9, cut: 6 }), podCut({ ip: '10.244.2.2', cut: 30 })];
+  state.podCuts = [nobodys, podCut({ ifindex: 7, cut: 104 }), ...others];
+  assert.deepEqual(told({ cut: 151 }, ...rates), [
+    ['pod-rate', 100, 'noisy'],
+    ['pod-rate', 30, 'remote'],
+    ['pod-rate', 7, undefined],
+  ]);
+  state.podCuts = [nobodys, podCut({ ifindex: 7, cut: 105 }), ...others];
+  assert.deepEqual(told({ cut: 153 }, rate({ rateClass: 'own', ifindex: 7, cut: 11 })), [['pod-rate', 2, 'noisy']]);
 });
 
 test('a run that has charged a pod and not counted itself yet is told once all the same', () => {

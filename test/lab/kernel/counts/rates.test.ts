@@ -191,38 +191,6 @@ suite('drops without end', { skip: SKIP }, () => {
   });
 });
 
-suite('a pod whose every packet is asked for', { skip: SKIP }, () => {
-  /** More than half of the ring takes; sent within two seconds, or the pod goes on at its usual rate to fill a ring that is not read. */
-  const UNREAD = IS_EMULATED ? 4000 : FLOOD;
-
-  test('leaves others a part of the ring when nobody reads it fast enough', () => {
-    const sets = [followed([A]), followed([C], { wantsEveryPacket: false })];
-    const bench = new Bench(sets, [], { podRate: POD_RATE, ringBytes: 1 << 20 });
-    bench.tracer.object.mapUpdate('interfaces', u32(LOOPBACK), Buffer.concat([u32(INTERFACE.uplink), u32(0)]));
-    const udpTo = (dst: string, sport: number) => ipv4({ src: B, dst, proto: 17 }, udp({ sport, dport: 9 }));
-    // The ring is not read in between.
-    const send = (packet: Uint8Array) => bench.tracer.object.testRun('ktrace_in', ethernet(IPV4, packet), LOOPBACK);
-    try {
-      for (let n = 0; n < UNREAD; n++) send(udpTo(A, 4000));
-      const { emitted, cut, lostRing } = bench.stats();
-      for (let n = 0; n < TALKS; n++) send(udpTo(C, 5000 + n));
-      const all = bench.stats();
-      assert.deepEqual([lostRing, all.lostRing], [0, 0]);
-      assert.equal(all.emitted, emitted + TALKS);
-      assert.equal(emitted + cut, UNREAD);
-      assert.ok(cut > 0);
-      assert.ok(isAccounted(all), JSON.stringify(all));
-      const told = bench.take();
-      assert.equal(told.filter(({ tuple }) => tuple.dst === C).length, TALKS);
-      // What has been read makes room for every packet again.
-      for (let n = 0; n < 1000; n++) send(udpTo(A, 4000));
-      assert.equal(bench.stats().emitted, all.emitted + 1000);
-    } finally {
-      bench.close();
-    }
-  });
-});
-
 suite('the flow table', { skip: SKIP }, () => {
   const opened = (podRate = 0) => {
     const bench = new Bench(followed([C], { wantsEveryPacket: false }), [], { podRate });

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
+/*
+ * Packets that are cut without a closer look where they enter the node (is_counted): the CPU remembers them as cut for their later hooks, and to whom they are
+ * charged.
+ */
+#ifndef KTRACE_CUT_H
+#define KTRACE_CUT_H
+
+#include <stdbool.h>
+#include "base/event.h"
+#include "base/maps.h"
+#include "base/ticks.h"
+#include "flow/entered.h"
+#include "packet/address.h"
+
+/*
+ * The number of the element of pod_cuts that is the interface's, from 1 on; 0: another one has it, and what is to be charged to this one has to be looked at
+ * closely. The same below for an address.
+ */
+static __always_inline __u32 charged_to_interface(__u32 ifindex)
+{
+	__u32 at = ifindex & (POD_CUTS - 1);
+	struct ktrace_pod_cut *pod = &pod_cuts[at];
+
+	if (pod->ifindex != ifindex && __sync_val_compare_and_swap(&pod->ifindex, 0, ifindex))
+		return 0;
+	return at + 1;
+}
+
+static __always_inline bool is_followed_address(const __u32 *words)
+{
+	struct ktrace_target *target;
+	struct address key;
+
+	__builtin_memcpy(&key, words, sizeof(key));
+	target = bpf_map_lookup_elem(&targets, &key);
+	return target && target->kinds & KTRACE_ADDRESS_FOLLOWED;
+}
+
+/* Once an address has it, user space may read the address. An address that is not followed, and has a followed one's bit, may not have it: it may be forged. */
+static __always_inline __u32 charged_to_address(const __u32 *words)
+{
+	__u32 at = POD_CUTS + (bit_of(words[0], words[1], words[2], words[3]) & (POD_CUTS - 1));
+	struct ktrace_pod_cut *pod = &pod_cuts[at];
+
+	if (pod->state == KTRACE_POD_CUT_ADDRESS)
+		return is_same_address(pod->address, words) ? at + 1 : 0;
+	if (!is_followed_address(words) || __sync_val_compare_and_swap(&pod->state, 0, KTRACE_POD_CUT_TAKEN))
+		return 0;
+	__builtin_memcpy(pod->address, words, sizeof(pod->address));
+	__sync_val_compare_and_swap(&pod->state, KTRACE_POD_CUT_TAKEN, KTRACE_POD_CUT_ADDRESS);
+	return at + 1;
+}
+
+/* charged: as given by the two above. */
+static __always_inline void charge_cut(__u32 charged)
+{
+	__u32 at = charged - 1;
+
+	asm volatile("" : "+r"(at));
+	__sync_fetch_and_add(&pod_cuts[at & (2 * POD_CUTS - 1)].cut, 1);
+}
+
+/*
+ * To whom a packet is charged that was cut where it came in; 0: it was not. Only the CPU where it came in knows: what goes on to another one is told at its
+ * later hooks, as far as there is room. len: of its IP packet, which neither NAT nor a tunnel changes.
+ */
+static __always_inline __u32 charged_before(__u64 skb, __u32 len, __u64 now_ns)
+{
+	const struct entered *entered = entered_slot(skb);
+
+	if (!entered || entered->skb != skb || !len || entered->cut_len != len ||
+	    now_ns > entered->latest_ns + COARSE_NS)
+		return 0;
+	return entered->charged;
+}
+
+/* For what is looked at closely at a later hook: it is in a tunnel of which is_counted knows nothing, or in the stack's hands. Charges it. */
+__noinline int was_cut_unseen(struct scratch *scratch)
+{
+	struct ktrace_sighting *s;
+	__u32 charged;
+
+	if (!scratch)
+		return 0;
+	s = &scratch->filtered.sighting;
+	charged = charged_before(s->skb, s->len, s->time_ns);
+	if (charged)
+		charge_cut(charged);
+	return charged != 0;
+}
+
+#endif
