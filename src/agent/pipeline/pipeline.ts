@@ -119,6 +119,7 @@ export class Pipeline implements Feed {
       look: (lateMs, isRead) => this.#look(lateMs, isRead),
       isOpen: () => this.assembler.openPackets > 0,
       isWaiting: () => this.assembler.held + this.answers.pings > 0,
+      paced: () => this.#ring?.pace(this.#pace.intervalMs),
     });
     const idPrefix = `${this.instance}-`;
     this.assembler = new Assembler({
@@ -359,7 +360,7 @@ export class Pipeline implements Feed {
     const { malformed } = decodeBatch(batch, this.#add, this.#isFiltered);
     this.malformed += malformed;
     // What is drained at the end is of nobody any more.
-    if (this.#ring !== undefined) this.#pace.read();
+    if (this.#ring !== undefined) this.#pace.read(batch.length, this.#nowMs);
   }
 
   #look(lateMs: number, isRead: boolean): void {

@@ -1,5 +1,12 @@
 /** The kernel ring is emptied this often while there is something in it, and at once when there is again or when a quarter of it is full. */
 const USUAL_MS = 8;
+/** The same while so much is read that nobody follows it line by line: each reading has a price, with all that it wakes. */
+const BUSY_MS = 32;
+/** Bytes in a millisecond from which on that is so, 2,000 sightings a second; and below which it is not any more. */
+const BUSY_FROM = 700;
+const BUSY_UNTIL = 350;
+/** Over which time they are counted, at least. */
+const COUNTED_MS = 100;
 /** The same while nobody waits for what is read. */
 const PATIENT_MS = 100;
 /** What is open is looked at with each reading; by itself this much after the next reading was due, which has found nothing then. */
@@ -16,6 +23,8 @@ export interface ReadingPaceOptions {
   look(lateMs: number, isRead: boolean): void;
   isOpen(): boolean;
   isWaiting(): boolean;
+  /** The ring is to be read at another pace, see `intervalMs`. */
+  paced(): void;
 }
 
 /**
@@ -27,13 +36,17 @@ export class ReadingPace {
   #timer: NodeJS.Timeout | undefined;
   #timerMs = 0;
   #isPatient = false;
+  #isBusy = false;
+  #bytes = 0;
+  #countedFromMs = 0;
 
   constructor(options: ReadingPaceOptions) {
     this.#options = options;
   }
 
   get intervalMs(): number {
-    return this.#isPatient ? PATIENT_MS : USUAL_MS;
+    if (this.#isPatient) return PATIENT_MS;
+    return this.#isBusy ? BUSY_MS : USUAL_MS;
   }
 
   /** Whether nobody waits for what is read. */
@@ -43,14 +56,27 @@ export class ReadingPace {
     if (this.#timer !== undefined) this.#lookLater();
   }
 
-  /** Something was read. */
-  read(): void {
+  /** Something was read, so many bytes. `nowMs` is of any monotonic clock. */
+  read(bytes: number, nowMs: number): void {
+    this.#count(bytes, nowMs);
     this.#look(true);
   }
 
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+  }
+
+  #count(bytes: number, nowMs: number): void {
+    this.#bytes += bytes;
+    const elapsedMs = nowMs - this.#countedFromMs;
+    if (elapsedMs < COUNTED_MS) return;
+    const isBusy = this.#bytes / elapsedMs >= (this.#isBusy ? BUSY_UNTIL : BUSY_FROM);
+    this.#bytes = 0;
+    this.#countedFromMs = nowMs;
+    if (isBusy === this.#isBusy) return;
+    this.#isBusy = isBusy;
+    this.#options.paced();
   }
 
   #look(isRead: boolean): void {
