@@ -192,7 +192,7 @@ struct looked_up {
 	__u32 generation;
 	__u64 jiffies;
 	__u32 passed[PASSED_PLACES]; /* 0: not looked up there in this tick */
-	__u32 is_every; /* its packets have KTRACE_EVERY */
+	__u32 is_every; /* its packets have KTRACE_EVERY: those that pass were cut */
 	/* What is known of the packet that is counted: put here and read again, see is_counted. */
 	__u32 place_number;
 	__u32 inner;
@@ -236,7 +236,7 @@ struct cut {
 	__u32 mark;
 	__u32 pad;
 };
-/* Packets, by sk_buff, that were cut where they came in: they are not emitted at later hooks either. */
+/* Packets, by sk_buff, that were looked at and cut where they came in: they are not emitted at later hooks either. The others are in entered_packets. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
@@ -264,7 +264,7 @@ struct entered {
 	__u32 tag; /* VLAN_PRESENT and the tag */
 	__u16 gso_segs;
 	__u16 bytes_len;
-	__u32 cut_len; /* length of its IP packet, of the inner one in a tunnel, when it was cut there without a closer look (rate.h); else 0 */
+	__u32 cut_len; /* length of its IP packet, of the inner one in a tunnel, when it was cut there without a closer look (cut.h); else 0 */
 	__u32 charged; /* then: to whom, see cut.h */
 	__u64 bytes[ENTERED_BYTES / 8]; /* from its IP header on, the outer one of a tunnel's packet */
 };

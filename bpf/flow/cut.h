@@ -63,7 +63,7 @@ static __always_inline void charge_cut(__u32 charged)
 
 /*
  * To whom a packet is charged that was cut where it came in; 0: it was not. Only the CPU where it came in knows: what goes on to another one is told at its
- * later hooks, as far as there is room. len: of its IP packet, which neither NAT nor a tunnel changes.
+ * later hooks, as far as there is room. len: of its IP packet, which NAT and tunnels keep.
  */
 static __always_inline __u32 charged_before(__u64 skb, __u32 len, __u64 now_ns)
 {
@@ -75,7 +75,7 @@ static __always_inline __u32 charged_before(__u64 skb, __u32 len, __u64 now_ns)
 	return entered->charged;
 }
 
-/* For what is looked at closely at a later hook: it is in a tunnel of which is_counted knows nothing, or in the stack's hands. Charges it. */
+/* For what is looked at closely at a later hook: in a tunnel of which is_counted knows nothing, of a flow that is new there, in the stack's hands. Charges it. */
 __noinline int was_cut_unseen(struct scratch *scratch)
 {
 	struct ktrace_sighting *s;

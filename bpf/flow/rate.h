@@ -91,7 +91,7 @@ static __always_inline __u32 due_ahead(const struct ktrace_flow_place *place, __
 /* The next packets of the flow that enter there have no room: is_counted cuts them. now_ns: by ticks. */
 static __always_inline bool is_held_back(const struct ktrace_flow_place *place, __u64 now_ns)
 {
-	return due_ahead(place, now_ns) >= RATE_BURST_NS >> 10;
+	return cfg_told_interval_ns && due_ahead(place, now_ns) >= RATE_BURST_NS >> 10;
 }
 
 /*
@@ -102,13 +102,14 @@ static __always_inline void note_fullness(const struct ktrace_sighting *s, struc
 					  struct ktrace_flow_place *place, bool is_taken, bool is_every)
 {
 	__u64 longest_ns = cfg_told_interval_ns * RATE_PART;
+	__u32 ahead = place ? due_ahead(place, s->time_ns) : 0;
 
-	if (is_taken && (is_every || !place || due_ahead(place, s->time_ns) < RATE_BURST_NS / 2 >> 10))
+	if (is_taken && (is_every || ahead < RATE_BURST_NS / 2 >> 10))
 		return;
 	if (s->time_ns >= rate->usual_until_ns)
 		rate->usual_until_ns = s->time_ns + USUAL_LASTS_NS;
-	/* It was the pod's rate that had no more: the flow waits for it. */
-	if (!is_taken && place && !is_always_told(s))
+	/* It was the pod's rate that had no more, and the flow had much of it: it waits. Of one that has had enough itself the time is known, and stays. */
+	if (!is_taken && place && !is_always_told(s) && ahead >= RATE_BURST_NS / 2 >> 10 && ahead < RATE_BURST_NS >> 10)
 		place->told_due =
 			(s->time_ns + RATE_BURST_NS + (longest_ns < HELD_BACK_NS ? longest_ns : HELD_BACK_NS)) >> 10;
 }
@@ -228,6 +229,21 @@ static __always_inline bool is_of_every(const struct ktrace_sighting *s, const s
 }
 
 /*
+ * What was due at the usual rate is no debt at this one: the first packet after that time would be refused for it. And the flow's own time, which nothing else
+ * moves meanwhile, must not become so old that it seems to lie ahead.
+ */
+static __always_inline void begin_every(const struct ktrace_sighting *s, struct ktrace_rate *rate,
+					struct ktrace_flow_place *place)
+{
+	if (rate->usual_until_ns) {
+		rate->usual_until_ns = 0;
+		rate->due_ns = s->time_ns;
+	}
+	if (place && !due_ahead(place, s->time_ns))
+		place->told_due = s->time_ns >> 10;
+}
+
+/*
  * Whether the drop may take of what its flow has for this reason, on this CPU. A packet that is told at other hooks, too, has no such bound: it would be told
  * without its drop.
  */
@@ -291,8 +307,11 @@ static __always_inline bool is_within_rate(const struct ktrace_sighting *s, stru
 			return true;
 	}
 	is_every = is_of_every(s, rate, entry_kind);
-	if (is_every)
+	if (is_every) {
 		interval_ns /= RATE_EVERY_PACKET;
+		if (entry_kind)
+			begin_every(s, rate, place);
+	}
 	if (scratch->cut.key.rate_class >= KTRACE_RATE_LATER_IN)
 		interval_ns /= RATE_LATER;
 	is_taken = takes_of_all(s, scratch, rate, place, interval_ns, is_every);

@@ -343,7 +343,7 @@ export class Tracer {
     return this.object.mapEntries('rates');
   }
 
-  /** What the kernel cut of pods without a closer look, by their interfaces; see {@link CutRates}. */
+  /** What the kernel cut of pods without a closer look, by their interfaces and addresses; see {@link CutRates}. */
   podCuts(): Buffer {
     return this.object.getGlobal('pod_cuts');
   }

@@ -10,7 +10,7 @@ export interface Cut {
   count: number;
 }
 
-/** What the kernel cut of whom, as differences between two readings of its rates and of what it cut without a closer look (bpf/flow/rate.h). */
+/** What the kernel cut of whom, as differences between two readings of its rates and of what it cut without a closer look (bpf/flow/rate.h, cut.h). */
 export class CutRates {
   #last = new Map<string, bigint>();
 

@@ -150,6 +150,11 @@ suite('a packet that is cut without a closer look', { skip: SKIP }, () => {
         for (let n = 0; n < SENT; n++) send();
         assert.equal(chargedAt(place), charged);
         assert.ok(bench.stats().cut > cut + SENT / 2);
+        // Refused again and again it has its usual rate all the same.
+        const told = bench.stats().emitted;
+        const untilMs = performance.now() + 10_000;
+        while (bench.stats().emitted === told && performance.now() < untilMs) send();
+        assert.ok(bench.stats().emitted > told, 'one more is told');
         assert.ok(isAccounted(bench.stats()), JSON.stringify(bench.stats()));
       } finally {
         bench.close();
