@@ -236,13 +236,30 @@ struct cut {
 	__u32 mark;
 	__u32 pad;
 };
-/* Packets, by sk_buff, that were looked at and cut where they came in: they are not emitted at later hooks either. The others are in entered_packets. */
+/* Packets, by sk_buff, that were looked at and cut where they came in: they are not emitted at later hooks either. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
 	__type(key, __u64);
 	__type(value, struct cut);
 } cuts SEC(".maps");
+
+/* A card hands packets on in lists of eight, and one that waits somewhere on its way must not be forgotten meanwhile. */
+#define CUT_AT_ONCE_SLOTS 256
+
+/* A packet that was cut where it came in without a closer look, see cut.h. */
+struct cut_at_once {
+	__u64 skb; /* 0: none */
+	__u64 time_ns; /* by ticks */
+	__u32 mark;
+	__u32 charged;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CUT_AT_ONCE_SLOTS);
+	__type(key, __u32);
+	__type(value, struct cut_at_once);
+} cuts_at_once SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -264,8 +281,6 @@ struct entered {
 	__u32 tag; /* VLAN_PRESENT and the tag */
 	__u16 gso_segs;
 	__u16 bytes_len;
-	__u32 cut_len; /* length of its IP packet, of the inner one in a tunnel, when it was cut there without a closer look (cut.h); else 0 */
-	__u32 charged; /* then: to whom, see cut.h */
 	__u64 bytes[ENTERED_BYTES / 8]; /* from its IP header on, the outer one of a tunnel's packet */
 };
 

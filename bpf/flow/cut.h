@@ -61,18 +61,61 @@ static __always_inline void charge_cut(__u32 charged)
 	__sync_fetch_and_add(&pod_cuts[at & (2 * POD_CUTS - 1)].cut, 1);
 }
 
+/* As long as a packet is on its way through a node without being held up. */
+#define CUT_AT_ONCE_LASTS_NS (3 * COARSE_NS)
+
+static __always_inline struct cut_at_once *cut_slot(__u64 skb)
+{
+	__u32 slot;
+
+	/* A number to the verifier, as in entered_slot. The slab gives out addresses that lie apart by powers of two. */
+	asm volatile("%0 = %1" : "=w"(slot) : "w"((__u32)skb));
+	slot = (slot * 0x9e3779b1) >> 24 & (CUT_AT_ONCE_SLOTS - 1);
+	return bpf_map_lookup_elem(&cuts_at_once, &slot);
+}
+
+/* What NAT and tunnels keep, by which a packet is told from the next one with its sk_buff. len: of its IP packet; seq: TCP's, else 0. */
+static __always_inline __u32 cut_mark(__u32 len, __u32 ip_id, __u32 proto, __u32 seq)
+{
+	return (len << 16 | (ip_id & 0xffff)) ^ proto << 8 ^ seq;
+}
+
+static __always_inline void note_cut(__u64 skb, __u32 mark, __u32 charged, __u64 now_ns)
+{
+	struct cut_at_once *cut = cut_slot(skb);
+
+	if (!cut)
+		return;
+	/* A drop in an interrupt may look meanwhile. */
+	cut->skb = 0;
+	asm volatile("" ::: "memory");
+	cut->time_ns = now_ns;
+	cut->mark = mark;
+	cut->charged = charged;
+	asm volatile("" ::: "memory");
+	cut->skb = skb;
+}
+
+/* Another packet has its sk_buff. */
+static __always_inline void forget_cut(__u64 skb)
+{
+	struct cut_at_once *cut = cut_slot(skb);
+
+	if (cut && cut->skb == skb)
+		cut->skb = 0;
+}
+
 /*
  * To whom a packet is charged that was cut where it came in; 0: it was not. Only the CPU where it came in knows: what goes on to another one is told at its
- * later hooks, as far as there is room. len: of its IP packet, which NAT and tunnels keep.
+ * later hooks, as far as there is room.
  */
-static __always_inline __u32 charged_before(__u64 skb, __u32 len, __u64 now_ns)
+static __always_inline __u32 charged_before(__u64 skb, __u32 mark, __u64 now_ns)
 {
-	const struct entered *entered = entered_slot(skb);
+	const struct cut_at_once *cut = cut_slot(skb);
 
-	if (!entered || entered->skb != skb || !len || entered->cut_len != len ||
-	    now_ns > entered->latest_ns + COARSE_NS)
-		return 0;
-	return entered->charged;
+	return cut && cut->skb == skb && cut->mark == mark && now_ns <= cut->time_ns + CUT_AT_ONCE_LASTS_NS
+		       ? cut->charged
+		       : 0;
 }
 
 /* For what is looked at closely at a later hook: in a tunnel of which is_counted knows nothing, of a flow that is new there, in the stack's hands. Charges it. */
@@ -84,7 +127,7 @@ __noinline int was_cut_unseen(struct scratch *scratch)
 	if (!scratch)
 		return 0;
 	s = &scratch->filtered.sighting;
-	charged = charged_before(s->skb, s->len, s->time_ns);
+	charged = charged_before(s->skb, cut_mark(s->len, s->ip_id, s->proto, s->tcp_seq), s->time_ns);
 	if (charged)
 		charge_cut(charged);
 	return charged != 0;

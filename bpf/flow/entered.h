@@ -68,9 +68,7 @@ static __always_inline __u32 copy_start(struct __sk_buff *skb, __u32 l3, __u32 w
 	return len;
 }
 
-/* cut_len, charged: see struct entered. */
-static __always_inline void note_entered(struct __sk_buff *skb, __u32 l3, __u32 wanted, __u64 latest_ns, __u32 tag,
-					 __u32 cut_len, __u32 charged)
+static __always_inline void note_entered(struct __sk_buff *skb, __u32 l3, __u32 wanted, __u64 latest_ns, __u32 tag)
 {
 	__u64 address = (__u64)(unsigned long)skb;
 	struct entered *entered = entered_slot(address);
@@ -85,8 +83,6 @@ static __always_inline void note_entered(struct __sk_buff *skb, __u32 l3, __u32 
 	entered->len = skb->len - l3;
 	entered->tag = tag;
 	entered->gso_segs = skb->gso_segs ? skb->gso_segs : 1;
-	entered->cut_len = cut_len;
-	entered->charged = charged;
 	entered->bytes_len = copy_start(skb, l3, wanted, entered->bytes);
 	asm volatile("" ::: "memory");
 	entered->skb = address;
@@ -102,14 +98,13 @@ static __always_inline __u32 bytes_wanted(const struct ktrace_sighting *s)
 }
 
 /* A segment or datagram as it usually is. inner: offset of the inner IP header from the outer one, 0 when it is in no tunnel. */
-static __always_inline void note_usual(struct __sk_buff *skb, const __u32 l3, __u32 inner, __u64 latest_ns,
-				       __u32 cut_len, __u32 charged)
+static __always_inline void note_usual(struct __sk_buff *skb, const __u32 l3, __u32 inner, __u64 latest_ns)
 {
 	bool is_ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
 	__u32 usual = is_ipv4 && !inner ? ENTERED_IPV4 : inner + ENTERED_IPV6;
 	__u32 tag = skb->vlan_present ? VLAN_PRESENT | skb->vlan_tci : 0;
 
-	note_entered(skb, l3, usual, latest_ns, tag, cut_len, charged);
+	note_entered(skb, l3, usual, latest_ns, tag);
 }
 
 /* Kind of an interface where packets that it takes in begin their way on this node; 0: it is none. */
@@ -126,7 +121,7 @@ static __always_inline __u32 entry_kind(__u32 ifindex)
 static __always_inline void note_datagram(struct __sk_buff *skb, const __u32 l3)
 {
 	if (is_uplink(skb->ifindex) || entry_kind(skb->ifindex))
-		note_usual(skb, l3, 0, bpf_ktime_get_ns(), 0, 0);
+		note_usual(skb, l3, 0, bpf_ktime_get_ns());
 }
 
 static __always_inline void forget_entered(__u64 skb)

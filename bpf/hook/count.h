@@ -17,10 +17,11 @@
 #include "packet/ports.h"
 #include "packet/tunnel.h"
 
-/* Addresses and ports of a packet as it usually is; false when it is anything else, or may say something new. */
-static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_key *key, __u32 *len)
+/* Addresses and ports of a packet as it usually is, and its cut_mark without the length; false when it is anything else, or may say something new. */
+static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_key *key, __u32 *len, __u32 *mark)
 {
 	struct fast_header header;
+	__u32 seq = 0;
 
 	if (!fast_header(l3, end, &header) || (header.words != 1 && is_mapped(header.src)))
 		return false;
@@ -28,6 +29,9 @@ static __always_inline bool usual_key(void *l3, void *end, struct ktrace_flow_ke
 		return false;
 	set_fast_tuple(&key->tuple, &header);
 	key->proto = header.proto;
+	if (header.proto == IPPROTO_TCP)
+		__builtin_memcpy(&seq, header.l4 + 4, sizeof(seq));
+	*mark = cut_mark(0, header.id, header.proto, bpf_ntohl(seq));
 	*len = header.len;
 	return true;
 }
@@ -153,11 +157,11 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 	bool was_last;
 	struct ktrace_flow *flow;
 	unsigned long nfct = 0;
-	__u32 inner, came_in, place_number = 0, len = 0, charged = 0;
+	__u32 inner, came_in, place_number = 0, len = 0, mark = 0, charged = 0;
 	__u64 now_ns = 0;
 
 	inner = inner_offset(skb, at, end, hook);
-	if (!usual_key(at + inner, end, &key, &len))
+	if (!usual_key(at + inner, end, &key, &len, &mark))
 		return false;
 	last = looked_up_slot(&key);
 	if (!last)
@@ -171,7 +175,8 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 			return true;
 		}
 		if (came_in)
-			charged = charged_before((__u64)(unsigned long)skb, len_at(skb, l3, inner, len), coarse_ns());
+			charged = charged_before((__u64)(unsigned long)skb, mark ^ len_at(skb, l3, inner, len) << 16,
+						 coarse_ns());
 		if (charged)
 			count_cut(charged);
 		return charged;
@@ -198,7 +203,7 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 		if (is_entry(place_number))
 			charged = charged_here(&key, place, place_number);
 		else if (came_in)
-			charged = charged_before((__u64)(unsigned long)skb, len, coarse_ns());
+			charged = charged_before((__u64)(unsigned long)skb, mark ^ len << 16, coarse_ns());
 		if (!charged)
 			return false;
 	}
@@ -216,8 +221,11 @@ static __always_inline bool is_counted(struct __sk_buff *skb, const __u32 l3, co
 		now_ns = coarse_ns();
 	inlined_count_at(flow, place_number, is_nodes_own(skb, hook, inner), skb->gso_segs ? skb->gso_segs : 1, len,
 			 now_ns);
-	if (is_entry(place_number))
-		note_usual(skb, l3, inner, now_ns + COARSE_NS, charged ? len : 0, charged);
+	if (is_entry(place_number)) {
+		note_usual(skb, l3, inner, now_ns + COARSE_NS);
+		if (charged)
+			note_cut((__u64)(unsigned long)skb, mark ^ len << 16, charged, now_ns);
+	}
 	note_ports(place, place_number, &key.tuple, now_ns);
 	return true;
 }

@@ -260,6 +260,8 @@ static __always_inline void see_drop(const struct sk_buff *skb, void *location, 
 	s->skb = (__u64)(unsigned long)skb;
 	s->drop_location = (__u64)(unsigned long)location;
 	s->drop_reason = reason;
+	if (!skb->skb_iif)
+		forget_cut(s->skb);
 	if (!is_within_rate(s, scratch, 0, 0, s->skb)) {
 		COUNT(cut);
 		return;

@@ -196,6 +196,8 @@ static __always_inline struct ktrace_sighting *see_in_stack(const struct sk_buff
 	s->ifindex = ifindex_of(skb);
 	s->gso_segs = segments_of(skb);
 	s->skb = (__u64)(unsigned long)skb;
+	if (!BPF_CORE_READ(skb, skb_iif))
+		forget_cut(s->skb);
 	if (cfg_told_interval_ns && was_cut(s, scratch, s->skb)) {
 		COUNT(cut);
 		return 0;

@@ -98,6 +98,8 @@ static __always_inline void tell(struct __sk_buff *skb, struct scratch *scratch,
 	told = scratch->told;
 
 	s->skb = (__u64)(unsigned long)skb;
+	if (entry_kind || is_nodes_own(skb, s->hook, s->tunnel_kind))
+		forget_cut(s->skb);
 	/*
 	 * Without room for its flow each of its packets looks new. Only what is always told is told then: else they would use up what their pod's
 	 * new flows may take of its rate.
@@ -240,7 +242,7 @@ static __always_inline void see_closely(struct __sk_buff *skb, const __u8 hook)
 	if (flow)
 		place = place_of(flow, place_number);
 	if (is_entering(s, &at, place))
-		note_entered(skb, l3, bytes_wanted(s), s->time_ns, tag, 0, 0);
+		note_entered(skb, l3, bytes_wanted(s), s->time_ns, tag);
 	if (place && place->generation == generation && !(place->state & PLACE_EVERY) && is_same_entry(place, nfct) &&
 	    !is_always_told(s) && (scratch->is_plain || !every_packet)) {
 		COUNT(matched);

@@ -67,6 +67,7 @@ struct fast_header {
 	__u32 len; /* from the IP header on, as that says; 0 for jumbograms */
 	__u8 words; /* of an address */
 	__u8 proto;
+	__u16 id; /* IPv4's */
 };
 
 /* False for anything else: options, extension headers, fragments, another protocol, fewer bytes than up to the ports. */
@@ -80,8 +81,9 @@ static __always_inline bool fast_header(const void *l3, const void *end, struct 
 	if (ip->version == 4) {
 		if (ip->ihl != 5 || ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK))
 			return false;
-		*header = (struct fast_header){ &ip->saddr, &ip->daddr,  (const void *)(ip + 1), bpf_ntohs(ip->tot_len),
-						1,          ip->protocol };
+		*header =
+			(struct fast_header){ &ip->saddr, &ip->daddr,   (const void *)(ip + 1), bpf_ntohs(ip->tot_len),
+					      1,          ip->protocol, bpf_ntohs(ip->id) };
 	} else {
 		if ((const void *)(ip6 + 1) > end || ip->version != 6)
 			return false;
@@ -90,7 +92,8 @@ static __always_inline bool fast_header(const void *l3, const void *end, struct 
 						(const void *)(ip6 + 1),
 						ip6->payload_len ? bpf_ntohs(ip6->payload_len) + sizeof(*ip6) : 0,
 						4,
-						ip6->nexthdr };
+						ip6->nexthdr,
+						0 };
 	}
 	return (const void *)(header->l4 + 4) <= end && (header->proto == IPPROTO_TCP || header->proto == IPPROTO_UDP);
 }

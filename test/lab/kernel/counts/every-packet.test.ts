@@ -127,7 +127,7 @@ suite('a packet that is cut without a closer look', { skip: SKIP }, () => {
     { kind: 'uplink', followedEnd: C, place: placeOf(C) },
   ] as const) {
     const whose = kind === 'pod' ? 'the pod whose interface it is' : `the followed end, ${followedEnd}`;
-    test(`at a ${kind}’s interface is charged to ${whose}; with a filter each is looked at, and the rate has it`, () => {
+    test(`at ${kind === 'pod' ? 'a pod’s interface' : 'an uplink'} is charged to ${whose}; with a filter each is looked at, and the rate has it`, () => {
       const bench = new Bench([followed([followedEnd])], [], { podRate: POD_RATE, ringBytes: RING_BYTES });
       const packet = ethernet(IPV4, ipv4({ src: A, dst: C, proto: 17 }, udp({ sport: FLOOD_PORT, dport: 9 })));
       const send = () => bench.tracer.object.testRun('ktrace_in', packet, LOOPBACK);
