@@ -35,6 +35,8 @@ export class Interfaces {
   readonly #log: Logger;
   readonly #watcher: LinkWatcher;
   readonly #known = new Map<number, Known>();
+  /** UDP ports of tunnels, as last asked for; undefined since a link has changed. Filters ask for them with every record. */
+  #tunnelPorts: { vxlan: readonly number[]; geneve: readonly number[] } | undefined;
   /** Names of removed interfaces are kept for packets that are not emitted yet. */
   readonly #names = new Map<number, string>();
   readonly #netnsUsers = new Map<number, number>();
@@ -259,6 +261,7 @@ export class Interfaces {
   }
 
   #remember(link: Link): Known {
+    this.#tunnelPorts = undefined;
     const known = this.#known.get(link.ifindex);
     if (known !== undefined) {
       known.link = link;
@@ -287,13 +290,21 @@ export class Interfaces {
   }
 
   /** UDP ports of the node's own VXLAN devices, each once. */
-  vxlanPorts(): number[] {
-    return this.#portsOf(({ vxlanPort }) => vxlanPort);
+  vxlanPorts(): readonly number[] {
+    return this.#portsOfTunnels().vxlan;
   }
 
   /** The same of its Geneve devices. */
-  genevePorts(): number[] {
-    return this.#portsOf(({ genevePort }) => genevePort);
+  genevePorts(): readonly number[] {
+    return this.#portsOfTunnels().geneve;
+  }
+
+  #portsOfTunnels(): { vxlan: readonly number[]; geneve: readonly number[] } {
+    this.#tunnelPorts ??= {
+      vxlan: this.#portsOf(({ vxlanPort }) => vxlanPort),
+      geneve: this.#portsOf(({ genevePort }) => genevePort),
+    };
+    return this.#tunnelPorts;
   }
 
   #portsOf(portOf: (link: Link) => number): number[] {
@@ -399,6 +410,7 @@ export class Interfaces {
     this.#failed.delete(ifindex);
     this.guard.run('detach', () => this.#tracer.detach(ifindex));
     this.#known.delete(ifindex);
+    this.#tunnelPorts = undefined;
     this.#names.set(ifindex, known.link.name);
     if (this.#names.size > 4096) {
       const oldest = this.#names.keys().next().value;

@@ -44,7 +44,8 @@ export class SessionFilter {
     const wants = wantsBytes === undefined ? {} : { wantsBytes };
     if (outcome === 'beyond') return wants;
     if (outcome === 'mismatch') return {};
-    return { passed: { ...seen, judged: judgedText(this.#revision, answers), ...(seen.kind === 'packet' ? wants : {}) } };
+    const judged = judgedText(this.#revision, answers);
+    return { passed: seen.kind === 'packet' && wantsBytes !== undefined ? { ...seen, judged, wantsBytes } : { ...seen, judged } };
   }
 }
 

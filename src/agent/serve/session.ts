@@ -300,8 +300,11 @@ export class Session implements Sink {
     this.#credits -= entries.length;
     this.#seq += 1;
     this.#sent.add(this.#seq, entries);
-    const events = entries.map((entry) => entry.json).join(',');
-    wire.sendText(`{"type":"events","seq":${this.#seq},"events":[${events}]}`, () => this.#flushSoon());
+    const events = entries.map((entry) => entry.json);
+    // Put together once: a text around the joined one would be copied again when it is sent.
+    events[0] = `{"type":"events","seq":${this.#seq},"events":[${events[0] ?? ''}`;
+    events[events.length - 1] += ']}';
+    wire.sendText(events.join(','), () => this.#flushSoon());
   }
 
   #startStallTimer(): void {

@@ -167,3 +167,17 @@ test('what leads to a pod is a pod’s, also when it is gone; what the node has 
   kernel.tell({ kind: 'gone', ifindex: 5, name: 'veth5' });
   assert.deepEqual([interfaces.nameOf(5), interfaces.isOfPod(5)], ['veth5', true]);
 });
+
+test('the ports of tunnels are those of the devices that are there', (t) => {
+  const vxlan = (vxlanPort: number) => link({ ifindex: 5, name: 'vxlan5', kind: 'vxlan', linkNetnsId: -1, vxlanPort });
+  const geneve = link({ ifindex: 6, name: 'geneve6', kind: 'geneve', linkNetnsId: -1, genevePort: 6081 });
+  const { interfaces, kernel } = openInterfaces(t, { links: [vxlan(8472)] });
+  const ports = () => [interfaces.vxlanPorts(), interfaces.genevePorts()];
+  assert.deepEqual(ports(), [[8472], []]);
+  kernel.tell({ kind: 'new', link: geneve });
+  assert.deepEqual(ports(), [[8472], [6081]]);
+  kernel.tell({ kind: 'new', link: vxlan(4789) });
+  assert.deepEqual(ports(), [[4789], [6081]], 'a device made anew has another port');
+  kernel.tell({ kind: 'gone', ifindex: 6, name: 'geneve6' });
+  assert.deepEqual(ports(), [[4789], []]);
+});
