@@ -26,6 +26,10 @@ export function checkBytes(name: string, value: unknown, size?: number): asserts
   if (size !== undefined && value.byteLength !== size) throw badArgument(name, `${size} bytes`, `${value.byteLength} bytes`);
 }
 
+export function checkBoolean(name: string, value: unknown): asserts value is boolean {
+  if (typeof value !== 'boolean') throw badArgument(name, 'true or false', value);
+}
+
 export function checkFunction(name: string, value: unknown): void {
   if (typeof value !== 'function') throw badArgument(name, 'a function', value);
 }

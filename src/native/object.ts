@@ -1,5 +1,5 @@
 import { KtraceError } from '../util/errors.ts';
-import { checkBytes, checkInteger, checkOneOf, checkRecord, checkText } from './check.ts';
+import { checkBoolean, checkBytes, checkInteger, checkOneOf, checkRecord, checkText } from './check.ts';
 import type { RawAddon, RawBpfObject } from './raw.ts';
 import type { BpfObject, BpfObjectOptions } from './types.ts';
 
@@ -14,10 +14,12 @@ const rawObjects = new WeakMap<BpfObject, RawBpfObject>();
  */
 export function openObject(addon: RawAddon, path: string, options: BpfObjectOptions = {}): BpfObject {
   checkText('path', path);
-  const { config = {}, expect = {}, mapSizes = {}, without = [], only = [], targets = {}, moduleBtf, shareMapsOf } = options;
+  const { config = {}, expect = {}, mapSizes = {}, preallocated = {}, without = [], only = [], targets = {} } = options;
+  const { moduleBtf, shareMapsOf } = options;
   checkRecord('config', config, checkBytes);
   checkRecord('expect', expect, checkBytes);
   checkRecord('mapSizes', mapSizes, (name, value) => checkInteger(name, value, 1));
+  checkRecord('preallocated', preallocated, checkBoolean);
   for (const program of without) checkText('without', program);
   for (const program of only) checkText('only', program);
   checkRecord('targets', targets, checkText);
@@ -29,7 +31,7 @@ export function openObject(addon: RawAddon, path: string, options: BpfObjectOpti
   }
   try {
     const shared = shareMapsOf === undefined ? undefined : rawObject(shareMapsOf);
-    return wrap(new addon.BpfObject(path, { config, expect, mapSizes, without, only, targets, moduleBtf }, shared));
+    return wrap(new addon.BpfObject(path, { config, expect, mapSizes, preallocated, without, only, targets, moduleBtf }, shared));
   } catch (error) {
     if (!(error instanceof Error) || !('code' in error) || error.code !== 'KTRACE_E_LAYOUT') throw error;
     throw new KtraceError('KTRACE_E_LAYOUT', `${path}: ${error.message}`, {

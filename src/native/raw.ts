@@ -37,6 +37,7 @@ export interface RawOpenOptions {
   config: Record<string, Uint8Array>;
   expect: Record<string, Uint8Array>;
   mapSizes: Record<string, number>;
+  preallocated: Record<string, boolean>;
   without: string[];
   only: string[];
   targets: Record<string, string>;

@@ -107,6 +107,8 @@ export interface BpfObjectOptions {
   config?: Record<string, Uint8Array>;
   /** max_entries (ring buffers: bytes, a power of two times the page size), by map name. */
   mapSizes?: Record<string, number>;
+  /** Whether a hash map's elements are all allocated when it is made, by map name; of others, and where false, each when it comes. */
+  preallocated?: Record<string, boolean>;
   /** Programs not to load. */
   without?: string[];
   /** Programs to load, and no others; those whose section begins with `?` are loaded only when they are named here. */

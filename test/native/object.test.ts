@@ -1,14 +1,26 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { loadNative } from '../../src/native/load.ts';
-import type { BpfObject } from '../../src/native/types.ts';
+import type { BpfObject, BpfObjectOptions } from '../../src/native/types.ts';
 import { until } from '../support/until.ts';
 import { cannot, compile, thrown, u32 } from './support.ts';
 
 const frame = new Uint8Array(64);
+
+/** What the kernel says of each file that is open. */
+function fdInfos(): string[] {
+  return readdirSync('/proc/self/fdinfo').flatMap((fd) => {
+    try {
+      return readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8');
+    } catch {
+      // Of the listing itself.
+      return [];
+    }
+  });
+}
 
 describe('a BPF object', { skip: cannot }, () => {
   let path: string;
@@ -177,11 +189,25 @@ describe('opening an object', { skip: cannot }, () => {
     assert.equal(thrown(() => native.openObject('/proc/self/exe')).op, 'open object /proc/self/exe');
   });
 
+  it('allocates a map’s elements at once, or as they come', () => {
+    const flagsOf = (options: BpfObjectOptions) => {
+      const one = native.openObject(compile('good'), { mapSizes: { numbers: 4321 }, ...options });
+      const found = fdInfos().flatMap((text) => /^max_entries:\t4321\nmap_flags:\t0x(\d+)/m.exec(text)?.[1] ?? []);
+      one.close();
+      return found;
+    };
+    assert.deepEqual(flagsOf({}), ['0']);
+    assert.deepEqual(flagsOf({ preallocated: { numbers: false } }), ['1']);
+    assert.deepEqual(flagsOf({ preallocated: { numbers: true } }), ['0']);
+  });
+
   it('refuses unknown names and wrong sizes in its options', () => {
     const path = compile('good');
     assert.equal(thrown(() => native.openObject(path, { config: { cfg_nothing: u32(1) } })).op, 'find variable cfg_nothing');
     assert.match(thrown(() => native.openObject(path, { config: { cfg_pair: u32(1) } })).message, /of 8 bytes to 4 bytes/);
     assert.equal(thrown(() => native.openObject(path, { mapSizes: { nothing: 1 } })).op, 'find map nothing');
+    assert.equal(thrown(() => native.openObject(path, { preallocated: { nothing: true } })).op, 'find map nothing');
+    assert.equal(thrown(() => native.openObject(path, { preallocated: { numbers: 1 as never } })).code, 'KTRACE_E_ARGUMENT');
     assert.equal(thrown(() => native.openObject(path, { without: ['nothing'] })).op, 'leave out program nothing');
     assert.equal(thrown(() => native.openObject(path, { mapSizes: { numbers: 0 } })).code, 'KTRACE_E_ARGUMENT');
     assert.equal(thrown(() => native.openObject('', {})).code, 'KTRACE_E_ARGUMENT');

@@ -48,7 +48,7 @@ void BpfObject::Open(const std::string &path, const OpenOptions &options, const 
 	} else if (bpf_object__btf(object_) == nullptr) {
 		ThrowErrno(Env(), ENODATA, "find the types (BTF) of object " + path);
 	} else if (Expect(options) && Configure(options) && (shared == nullptr || Share(*shared)) && Size(options) &&
-		   Choose(options) && Leave(options) && Aim(options)) {
+		   Allocate(options) && Choose(options) && Leave(options) && Aim(options)) {
 		const int err = bpf_object__load(object_);
 		if (err != 0) {
 			const std::string step = log.FailedStep();
@@ -109,6 +109,22 @@ bool BpfObject::Size(const OpenOptions &options)
 		const int err = bpf_map__set_max_entries(map, entries);
 		if (err != 0) {
 			ThrowErrno(Env(), err, "size map " + name);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool BpfObject::Allocate(const OpenOptions &options)
+{
+	for (const auto &[name, at_once] : options.preallocated) {
+		bpf_map *map = FindMap(name);
+		if (map == nullptr)
+			return false;
+		const uint32_t others = bpf_map__map_flags(map) & ~BPF_F_NO_PREALLOC;
+		const int err = bpf_map__set_map_flags(map, others | (at_once ? 0 : BPF_F_NO_PREALLOC));
+		if (err != 0) {
+			ThrowErrno(Env(), err, "set how map " + name + " is allocated");
 			return false;
 		}
 	}

@@ -42,6 +42,7 @@ private:
 	bool Expect(const OpenOptions &options);
 	bool Configure(const OpenOptions &options);
 	bool Size(const OpenOptions &options);
+	bool Allocate(const OpenOptions &options);
 	bool Leave(const OpenOptions &options);
 	bool Share(const BpfObject &other);
 	bool Choose(const OpenOptions &options);

@@ -60,6 +60,10 @@ bool ReadOpenOptions(const Napi::Object &given, OpenOptions *options)
 			    [options](const std::string &key, const Napi::Value &value) {
 				    options->map_sizes.emplace_back(key, value.As<Napi::Number>().Uint32Value());
 			    }) &&
+	       EachProperty(given.Get("preallocated"),
+			    [options](const std::string &key, const Napi::Value &value) {
+				    options->preallocated.emplace_back(key, value.As<Napi::Boolean>().Value());
+			    }) &&
 	       EachProperty(given.Get("targets"),
 			    [options](const std::string &key, const Napi::Value &value) {
 				    options->targets.emplace_back(key, value.As<Napi::String>());

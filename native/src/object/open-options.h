@@ -17,6 +17,8 @@ struct OpenOptions {
 	std::vector<std::pair<std::string, Bytes>> config;
 	std::vector<std::pair<std::string, Bytes>> expect;
 	std::vector<std::pair<std::string, uint32_t>> map_sizes;
+	// Hash maps whose elements are all allocated when they are made (true), or as they come.
+	std::vector<std::pair<std::string, bool>> preallocated;
 	std::vector<std::string> without;
 	// When not empty: these and no others.
 	std::vector<std::string> only;

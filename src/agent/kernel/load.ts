@@ -11,6 +11,15 @@ const WAKE_FRACTION = 4;
 const DROP_PROGRAM = 'ktrace_drop';
 /** The first with all that every program needs: pointers as arguments of global functions (5.12), bpf_ktime_get_coarse_ns (5.11), ring buffers (5.8). */
 const OLDEST_KERNEL = [5, 12] as const;
+/** The first whose hash maps have memory at hand for elements that come (bpf_mem_alloc), so that a program may add one wherever it runs. */
+const ALLOCATING_KERNEL = [6, 1] as const;
+/** A flow's element when it comes: all of them take 20 MB. */
+const AS_THEY_COME = { flows: false };
+/**
+ * Older kernels warn of a kprobe that uses a map whose elements come later, in their log and with a backtrace, at which one with `panic_on_warn` stops
+ * (kernel/bpf/verifier.c, check_map_prog_compatibility).
+ */
+const ALL_AT_ONCE = { targets: true, service_ports: true, interfaces: true, pod_netns: true };
 /** Of no drop: before 6.2 there is no SKB_CONSUMED, and the number that it has since was that of SKB_DROP_REASON_NOT_SPECIFIED. */
 const NO_REASON = 0xffff_ffff;
 
@@ -78,6 +87,7 @@ export function loadForKernel(options: LoadOptions): Loaded {
       config,
       without,
       mapSizes: { sightings: options.ringBytes, ...(flowEntries === undefined ? {} : { flows: flowEntries }) },
+      preallocated: isBefore(kernel, ALLOCATING_KERNEL) ? ALL_AT_ONCE : AS_THEY_COME,
       expect: { cfg_layout_version: u32(LAYOUT_VERSION) },
       ...(hasConntrack ? { moduleBtf: 'nf_conntrack' } : {}),
     });
@@ -184,10 +194,9 @@ function openWithout(open: (without: string[]) => BpfObject, kernel: string): Bp
   }
 }
 
-/** By its number: a vendor's kernel may have had all that is needed ported back, so it is asked only when the kernel has refused the programs. */
-function isTooOld(kernel: string): boolean {
+function isBefore(kernel: string, [firstMajor, firstMinor]: readonly [number, number]): boolean {
   const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10));
-  return major < OLDEST_KERNEL[0] || (major === OLDEST_KERNEL[0] && minor < OLDEST_KERNEL[1]);
+  return major < firstMajor || (major === firstMajor && minor < firstMinor);
 }
 
 function loadError(error: unknown, kernel: string): KtraceError {
@@ -196,7 +205,8 @@ function loadError(error: unknown, kernel: string): KtraceError {
   const hasLog = log !== undefined && log !== '';
   // The verifier says EACCES as well, but not without its reasons.
   const isRefused = code === 'EPERM' || (code === 'EACCES' && !hasLog);
-  if (!isRefused && isTooOld(kernel)) {
+  // By its number: a vendor's kernel may have had all that is needed ported back, so it is asked only when the kernel has refused the programs.
+  if (!isRefused && isBefore(kernel, OLDEST_KERNEL)) {
     const oldest = OLDEST_KERNEL.join('.');
     return new KtraceError('KTRACE_E_KERNEL', `Expected Linux ${oldest} or later, got ${kernel}: ${messageOf(error)}`, {
       cause: error,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { loadForKernel } from '../../../src/agent/kernel/load.ts';
-import type { BpfObject, NativeModule } from '../../../src/native/types.ts';
+import type { BpfObject, BpfObjectOptions, NativeModule } from '../../../src/native/types.ts';
 import { KtraceError } from '../../../src/util/errors.ts';
 
 /** Numbers of the reasons that the kernel side knows, on a kernel with these. */
@@ -143,4 +143,20 @@ test('the object that loads from the kernel’s own sk_buff is taken where the k
   assert.deepEqual(opened(true), [byCast, cast]);
   assert.deepEqual(opened(false), [plain, reads]);
   assert.deepEqual(opened(true, true), [byCast, plain, reads]);
+});
+
+test('maps allocate their elements as they come, or all at once where the kernel warns of kprobes that use others', () => {
+  const preallocated = (kernel: string) => {
+    let given: Record<string, boolean> | undefined;
+    const openObject = (_: string, options: BpfObjectOptions) => {
+      given = options.preallocated;
+      return {} as BpfObject;
+    };
+    const native = { btf: BTF, openObject } as unknown as NativeModule;
+    loadForKernel({ native, objectPath: 'object', netns: 1, ringBytes: 4096, podRate: 0, kernel });
+    return given;
+  };
+  for (const kernel of ['6.1.0-56-amd64', '6.18.44', '10.0']) assert.deepEqual(preallocated(kernel), { flows: false });
+  for (const kernel of ['5.15.0-91-generic', '6.0.19'])
+    assert.deepEqual(preallocated(kernel), { targets: true, service_ports: true, interfaces: true, pod_netns: true });
 });
