@@ -278,7 +278,7 @@ __noinline int join_flow(struct ktrace_flow *flow, __u64 nfct, __u32 generation,
 				__sync_fetch_and_add(&interface->flows, 1);
 			return 0;
 		}
-		/* Another CPU has opened it meanwhile, or the table is full. */
+		/* Another CPU has opened it meanwhile, or the table is full, or there is no memory for it at this moment. */
 		flow = bpf_map_lookup_elem(&flows, &scratch->flow_key);
 		if (!flow) {
 			flows_full_ns = s->time_ns;

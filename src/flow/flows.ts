@@ -377,10 +377,10 @@ function newSums(isPod: boolean): InterfaceSums {
  * packets are at its own interface, and are not added to this flow's.
  */
 function bestOf(interfaces: readonly InterfaceSums[]): (FlowSums & { lastNs: bigint }) | undefined {
-  const [only] = interfaces;
-  if (only !== undefined && interfaces.length === 1) return { ...fuller(only.in, only.out), lastNs: only.lastNs };
   const own = interfaces.filter(({ isOwn }) => isOwn);
-  if (own.length === 1 && own[0] !== undefined) return { ...fuller(own[0].in, own[0].out), lastNs: own[0].lastNs };
+  const [first] = own.length > 0 ? own : interfaces;
+  if (first !== undefined && (own.length === 1 || interfaces.length === 1))
+    return { ...fuller(first.in, first.out), lastNs: first.lastNs };
   // A packet may come in at an interface and go out there again, under another address: a pod that is its own Service's endpoint, or that forwards.
   const single = interfaces.map((sums) => ({ ...sums, ...fuller(sums.in, sums.out) }));
   // What comes in at one uplink may be answered by another.

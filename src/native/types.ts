@@ -107,7 +107,7 @@ export interface BpfObjectOptions {
   config?: Record<string, Uint8Array>;
   /** max_entries (ring buffers: bytes, a power of two times the page size), by map name. */
   mapSizes?: Record<string, number>;
-  /** Whether a hash map's elements are all allocated when it is made, by map name; of others, and where false, each when it comes. */
+  /** Whether a hash map's elements are all allocated when it is made, by map name, or each when it comes; others are as the object has them. */
   preallocated?: Record<string, boolean>;
   /** Programs not to load. */
   without?: string[];

@@ -11,6 +11,9 @@ import { SKIP } from '../../support/lab-fixture.ts';
 /** What the verifier goes through of a program is what loading it costs: 60,000 are a tenth of a second here, and a million it refuses. */
 const MOST_INSTRUCTIONS = 60_000;
 
+/** `BPF_F_NO_PREALLOC` of the kernel's linux/bpf.h. */
+const NO_PREALLOC = 1;
+
 test('no program takes the verifier long', { skip: SKIP }, (t) => {
   // As an agent has it: with a rate of a pod there is more to go through.
   const tracer = openTracer({ podRate: 2000 });
@@ -35,6 +38,40 @@ test('the kernel loads the programs of kprobes, all of them, whether or not it l
   t.after(() => probes.close());
   assert.deepEqual([...verifiedOf(t, probes).keys()].sort(), only.sort());
 });
+
+test('an object for a kernel that warns of kprobes whose maps allocate has none that does', { skip: SKIP }, (t) => {
+  const flagsOf = (kernel: string) => {
+    const before = openMaps();
+    const { object } = loadForKernel({
+      native: loadNative(),
+      objectPath: OBJECT_PATH,
+      netns: ownNetns(),
+      ringBytes: 1 << 20,
+      podRate: 0,
+      kernel,
+    });
+    try {
+      const maps = [...openMaps()].flatMap(([id, info]) => (before.has(id) ? [] : [info]));
+      const memory = maps.reduce((sum, info) => sum + (numberIn(info, 'memlock') ?? 0), 0);
+      t.diagnostic(`${kernel}: ${maps.length} maps, ${memory} bytes`);
+      return maps.map((info) => Number(/^map_flags:\s*(0x[0-9a-f]+)$/m.exec(info)?.[1]) & NO_PREALLOC);
+    } finally {
+      object.close();
+    }
+  };
+  const [old, present] = [flagsOf('5.15.0'), flagsOf('6.1.0')];
+  assert.deepEqual(
+    old,
+    old.map(() => 0),
+  );
+  assert.ok(present.length === old.length && present.includes(NO_PREALLOC));
+});
+
+/** What the kernel says of this process's maps, by their ids. */
+function openMaps(): Map<number, string> {
+  const infos = readdirSync('/proc/self/fdinfo').map(infoOf);
+  return new Map(infos.flatMap((info) => (info.includes('map_type') ? [[numberIn(info, 'map_id') ?? 0, info]] : [])));
+}
 
 /** Instructions that the verifier went through, by program; none of them too many. */
 function verifiedOf(t: TestContext, object: BpfObject): Map<string, number> {
