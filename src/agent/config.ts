@@ -2,8 +2,7 @@ import { hostname } from 'node:os';
 import { DEFAULT_SOCKET } from '../protocol/constants.ts';
 import { badArgument } from '../util/errors.ts';
 import { LOG_LEVELS, type LogLevel } from '../util/log.ts';
-import { type Environment, type Flags, readSettings } from '../util/settings.ts';
-import { checkSocketPath } from '../util/socket-path.ts';
+import { checkSocketPath, type Environment, type Flags, readSettings } from '../util/settings.ts';
 import { type ExportConfig, readExportConfig } from './export-config.ts';
 import { type RecordConfig, readRecordConfig } from './record/record-config.ts';
 

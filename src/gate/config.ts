@@ -1,7 +1,6 @@
 import { DEFAULT_SOCKET, GATE_PORT, METRICS_PORT } from '../protocol/constants.ts';
 import { LOG_LEVELS, type LogLevel } from '../util/log.ts';
-import { type Environment, type Flags, readSettings } from '../util/settings.ts';
-import { checkSocketPath } from '../util/socket-path.ts';
+import { checkSocketPath, type Environment, type Flags, readSettings } from '../util/settings.ts';
 
 export interface GateConfig {
   /** Path of the agent's unix socket. */
