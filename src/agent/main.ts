@@ -10,6 +10,7 @@ import type { PodRecord } from '../kube/index/pod-records.ts';
 import { type Kube, startKube } from '../kube/start.ts';
 import { loadNative } from '../native/load.ts';
 import { KtraceError, messageOf } from '../util/errors.ts';
+import { giveHeapBackAtRest } from '../util/heap-at-rest.ts';
 import { createLog, type Logger } from '../util/log.ts';
 import { type Authorizer, allowAll, createAuthorizer } from './access/authorizer.ts';
 import type { AgentConfig } from './config.ts';
@@ -118,6 +119,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       recorder: () => recording?.recorder,
     });
     closers.push(() => server.close());
+    closers.push(giveHeapBackAtRest({ isServing: () => server.clients > 0, log }));
     log.info({ socket: config.socket, hooks: pipeline.hooks(), instance: pipeline.instance }, 'agent is up');
     log.info({ signal: await stopped }, 'agent is going down');
   } finally {

@@ -1,3 +1,4 @@
+import { giveHeapBackAtRest } from '../util/heap-at-rest.ts';
 import { createLog } from '../util/log.ts';
 import type { GateConfig } from './config.ts';
 import { runGate } from './gate.ts';
@@ -9,6 +10,8 @@ export async function gateMain({ socket, port, metricsPort, maxConnections, logL
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name));
   });
   const gate = await runGate({ socketPath: socket, port, metricsPort, maxConnections, log });
+  const stopLooking = giveHeapBackAtRest({ isServing: () => gate.connections > 0, log });
   log.info({ signal: await stopped }, 'the gate closes');
+  stopLooking();
   await gate.close();
 }
