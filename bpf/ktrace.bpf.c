@@ -197,6 +197,19 @@ int ktrace_ticks(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
+/* Likewise: answers with what the kernel calls the address that the packet begins with. */
+SEC("tc")
+int ktrace_symbol(struct __sk_buff *skb)
+{
+	static const char as_symbol[] = "%ps";
+	__u64 address = 0;
+
+	symbol_text[0] = 0;
+	if (!bpf_skb_load_bytes(skb, 0, &address, sizeof(address)))
+		bpf_snprintf(symbol_text, sizeof(symbol_text), as_symbol, &address, sizeof(address));
+	return TC_ACT_UNSPEC;
+}
+
 SEC("tp_btf/kfree_skb")
 int ktrace_drop(unsigned long long *ctx)
 {

@@ -58,7 +58,7 @@ const options: PipelineOptions = {
   tracer,
   interfaces,
   naming: kubeNaming(kube),
-  symbols: new KernelSymbols(),
+  symbols: new KernelSymbols((address) => tracer.symbolText(address)),
   log,
 };
 

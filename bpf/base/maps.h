@@ -82,6 +82,8 @@ __u64 ticks_counted;
 __u64 ticks_counted_ns;
 /* Answer of ktrace_peer: inode of the namespace of a veth's peer. */
 __u32 peer_netns;
+/* Answer of ktrace_symbol: as in src/agent/kernel/probes/kernel-symbols.ts. */
+char symbol_text[128];
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -71,7 +71,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       tracer,
       interfaces,
       naming,
-      symbols: new KernelSymbols(),
+      symbols: new KernelSymbols((address) => tracer.symbolText(address)),
       log,
       clockSkewMs,
       version: version(),

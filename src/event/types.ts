@@ -151,7 +151,7 @@ export interface IcmpFacts {
 export interface Drop {
   /** Name from the running kernel's `enum skb_drop_reason`, e.g. `NETFILTER_DROP`. */
   reason: string;
-  /** Symbol where it happened, or `unknown` where symbols are hidden. */
+  /** Symbol where it happened, or `unknown` where the kernel has no name for it. */
   at: string;
   /** Interface, when the packet had one. */
   if?: string;

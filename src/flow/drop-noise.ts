@@ -18,7 +18,7 @@ const SINCE_ICMP6_HAS_REASONS = 'SKB_DROP_REASON_IPV6_NDISC_FRAG';
  * - segments that TCP took in and frees without a reason (tcp_v4_rcv, label do_time_wait): from 6.11 on the kernel side leaves them out by the receiving
  *   socket's state (`was_taken_in` in bpf/hook/drop.h); before, the kernel does not report that socket, and the function decides;
  * - on kernels without reasons for ICMPv6, messages that the stack handled (icmpv6_rcv).
- * Where the names of kernel functions are hidden, the last cannot be told from drops, and before 6.11 neither can the one before it. Most of them are no
+ * Where the kernel has no names for its functions, the last cannot be told from drops, and before 6.11 neither can the one before it. Most of them are no
  * drops, so all of them are left out.
  */
 export function noiseFilter({

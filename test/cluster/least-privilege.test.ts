@@ -5,8 +5,8 @@ import { SKIP } from './support/cluster.ts';
 import { deploy } from './support/product.ts';
 import { assertSound, clientPorts, type Followed, followWorld, fromPort } from './support/suite.ts';
 
-/** Bits of include/uapi/linux/capability.h: NET_ADMIN, SYSLOG, PERFMON, BPF. */
-const NEEDED = (1n << 12n) | (1n << 34n) | (1n << 38n) | (1n << 39n);
+/** Bits of include/uapi/linux/capability.h: NET_ADMIN, PERFMON, BPF. */
+const NEEDED = (1n << 12n) | (1n << 38n) | (1n << 39n);
 
 suite('an agent without privileges beyond the capabilities that it needs', { skip: SKIP }, () => {
   let followed: Followed;
@@ -21,7 +21,7 @@ suite('an agent without privileges beyond the capabilities that it needs', { ski
     await deploy('base');
   });
 
-  test('holds four capabilities, and its root cannot be written to', async () => {
+  test('holds three capabilities, and its root cannot be written to', async () => {
     const { world } = followed;
     const agent = (await world.onNode(world.nodeA, 'pgrep', '-of', 'ktrace agent')).trim();
     const status = await world.onNode(world.nodeA, 'cat', `/proc/${agent}/status`);

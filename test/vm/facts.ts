@@ -8,7 +8,8 @@ export interface NodeReport {
     backend: string;
     notices: unknown[];
     dropReasons: number;
-    hasSymbols: boolean;
+    /** Places whose names were asked for, and those of which another one was told. */
+    symbols: { places: number; wrong: string[] };
   };
   ready: { hooks: { name: string; backend: string; state: string; reason?: string }[]; attached: number; failures: number };
   /** As they changed last, if they did. */

@@ -9,8 +9,8 @@ import { KtraceError, messageOf } from '../../util/errors.ts';
 /** From this fill of the ring on the kernel wakes the reader at once: a quarter of it. */
 const WAKE_FRACTION = 4;
 const DROP_PROGRAM = 'ktrace_drop';
-/** The first with all that every program needs: pointers as arguments of global functions (5.12), bpf_ktime_get_coarse_ns (5.11), ring buffers (5.8). */
-const OLDEST_KERNEL = [5, 12] as const;
+/** The first with all that every program needs: bpf_snprintf (5.13), pointers as arguments of global functions (5.12), ring buffers (5.8). */
+const OLDEST_KERNEL = [5, 13] as const;
 /** The first whose hash maps have memory at hand for elements that come (bpf_mem_alloc), so that a program may add one wherever it runs. */
 const ALLOCATING_KERNEL = [6, 1] as const;
 /** A flow's element when it comes: all of them take 20 MB. */

@@ -263,6 +263,15 @@ export class Tracer {
     return this.object.getGlobal('peer_netns').readUInt32LE();
   }
 
+  /** What the kernel calls an address: `function` or `function [module]`; the address where it knows none. Runs a program once, and attaches nothing. */
+  symbolText(address: bigint): string {
+    const packet = new Uint8Array(64);
+    packet.set(u64(address));
+    this.object.testRun('ktrace_symbol', packet);
+    const text = this.object.getGlobal('symbol_text');
+    return text.toString('latin1', 0, text.indexOf(0));
+  }
+
   /**
    * Lets the kernel side take the time of what it counts from its ticks, once two calls of this, half a second apart, have shown how long they are. Later calls
    * correct it.

@@ -11,7 +11,6 @@ const CAPABILITIES = [
   { name: 'BPF', bit: 39, for: 'loading programs' },
   { name: 'PERFMON', bit: 38, for: 'programs that read the kernel’s memory; kprobes' },
   { name: 'NET_ADMIN', bit: 12, for: 'programs at interfaces' },
-  { name: 'SYSLOG', bit: 34, for: 'names of the kernel functions where packets are dropped' },
   { name: 'SYS_ADMIN', bit: 21, for: 'fentry on functions of modules; kprobe takes its place' },
 ] as const;
 
@@ -21,7 +20,7 @@ const REQUIRED: readonly string[] = ['BPF', 'PERFMON', 'NET_ADMIN'];
 export function diagnose(
   node: string,
   version: string,
-  { tracer, interfaces, symbols }: { tracer: Tracer; interfaces: Interfaces; symbols: { areKnown: boolean } },
+  { tracer, interfaces }: { tracer: Tracer; interfaces: Interfaces },
 ): NodeReport {
   const hooks = tracer.hooks();
   const list = interfaces.list();
@@ -32,11 +31,7 @@ export function diagnose(
     ...machine(node, version, true),
     hooks,
     interfaces: list,
-    lacks: [
-      ...(lacking === undefined || reason !== undefined ? [] : [packetsAt(lacking)]),
-      ...lacksOf(hooks),
-      ...(symbols.areKnown ? [] : [NO_SYMBOLS]),
-    ],
+    lacks: [...(lacking === undefined || reason !== undefined ? [] : [packetsAt(lacking)]), ...lacksOf(hooks)],
     works: reason === undefined,
     ...(reason === undefined ? {} : { reason }),
   };
@@ -80,12 +75,6 @@ const INTERFACES_REMEDY =
 const DROPS_REMEDY = 'Linux 5.17 or later, with BTF';
 const CONNTRACK_REMEDY =
   'load nf_conntrack, on a kernel whose modules have BTF: the agent takes it up, at the latest when the next follow begins';
-
-const NO_SYMBOLS: Lack = {
-  what: 'names of the kernel functions where packets are dropped, and what TCP drops without a reason',
-  why: 'the kernel hides its addresses: /proc/kallsyms has none',
-  remedy: 'CAP_SYSLOG, and kernel.kptr_restrict of at most 1',
-};
 
 function lacksOf(hooks: readonly HookReport[]): Lack[] {
   return hooks.flatMap(({ name, state, reason = '' }): Lack[] => {

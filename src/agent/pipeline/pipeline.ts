@@ -58,7 +58,7 @@ export interface PipelineOptions {
   tracer: Tracer;
   interfaces: Interfaces;
   naming: Naming;
-  symbols: KernelSymbols;
+  symbols: Pick<KernelSymbols, 'at'>;
   log: Logger;
   version?: string;
   /** Added to the time of every event: for tests of nodes whose clocks disagree. */
@@ -138,7 +138,7 @@ export class Pipeline implements Feed {
       onFlow: (flow) => this.#onFlow(flow),
       isAddressOf: (ifindex, ip) => options.interfaces.podAddresses(ifindex, performance.now()).includes(ip),
     });
-    this.#tracing.atStart(options.symbols.areKnown);
+    this.#tracing.atStart();
   }
 
   hooks(): HookReport[] {
@@ -146,10 +146,10 @@ export class Pipeline implements Feed {
   }
 
   report(): NodeReport {
-    const { version, tracer, interfaces, symbols } = this.#options;
+    const { version, tracer, interfaces } = this.#options;
     // While nobody follows nothing else looks for modules.
     this.guard.run('probes', () => this.#refreshProbes());
-    return diagnose(this.node, version ?? '', { tracer, interfaces, symbols });
+    return diagnose(this.node, version ?? '', { tracer, interfaces });
   }
 
   nowNs(): bigint {

@@ -1,6 +1,5 @@
 import { statSync } from 'node:fs';
 import { Interfaces } from '../../agent/kernel/interfaces.ts';
-import { KernelSymbols } from '../../agent/kernel/probes/kernel-symbols.ts';
 import type { ProbesOptions } from '../../agent/kernel/probes/probes.ts';
 import { Tracer } from '../../agent/kernel/tracer.ts';
 import { brokenNode, diagnose } from '../../agent/pipeline/doctor.ts';
@@ -43,7 +42,7 @@ export function localReport({ node, version, objectPath, probes }: LocalOptions)
   try {
     interfaces = new Interfaces({ native, tracer, log });
     interfaces.setActive(true);
-    return diagnose(node, version, { tracer, interfaces, symbols: new KernelSymbols() });
+    return diagnose(node, version, { tracer, interfaces });
   } finally {
     interfaces?.close();
     tracer.close();

@@ -18,7 +18,7 @@ export function addInstall(program: Command, done: Done): void {
     .command('install')
     .description('put agents and gates on all nodes of a cluster')
     .option('--image <reference>', 'an image that the nodes can pull; without it the one that the manifests name')
-    .option('--least-privilege', 'agents with four capabilities instead of privileged ones')
+    .option('--least-privilege', 'agents with three capabilities instead of privileged ones')
     .option(
       '--record [bytes]',
       'agents record for ktrace dump: so much on the disk of each node (default: 512Mi), the oldest goes first',

@@ -73,18 +73,18 @@ function refusal(kernel: string, error: { code?: string; log?: string }): Ktrace
   throw new Error('it was loaded');
 }
 
-test('a kernel before 5.12 that refuses the programs is named as too old', () => {
-  for (const kernel of ['5.11.22-generic', '5.8.0', '4.18.0-553.el8.x86_64']) {
+test('a kernel before 5.13 that refuses the programs is named as too old', () => {
+  for (const kernel of ['5.12.19', '5.11.22-generic', '5.8.0', '4.18.0-553.el8.x86_64']) {
     const { code, message } = refusal(kernel, { code: 'EINVAL', log: 'invalid func unknown#160' });
     assert.deepEqual(
       [code, message],
-      ['KTRACE_E_KERNEL', `Expected Linux 5.12 or later, got ${kernel}: load the object: refused`],
+      ['KTRACE_E_KERNEL', `Expected Linux 5.13 or later, got ${kernel}: load the object: refused`],
     );
   }
 });
 
 test('a refusal of a kernel that is new enough, and one for want of rights, keep their own codes', () => {
-  for (const kernel of ['5.12.0', '5.15.0-91-generic', '6.1.0-56-amd64', '10.0']) {
+  for (const kernel of ['5.13.0', '5.15.0-91-generic', '6.1.0-56-amd64', '10.0']) {
     assert.equal(refusal(kernel, { code: 'EINVAL', log: 'the verifier’s words' }).code, 'KTRACE_E_LOAD');
   }
   assert.equal(refusal('5.10.0', { code: 'EPERM' }).code, 'KTRACE_E_NOT_ROOT');

@@ -94,7 +94,7 @@ export function openPipeline(
       notReady: () => undefined,
       ...naming,
     },
-    symbols: { areKnown: true, at: () => '' },
+    symbols: { at: () => '' },
     log: quiet,
     nowMs,
     targetRoom,

@@ -13,7 +13,7 @@ const REPORT: NodeReport = {
   kernel: { release: '6.1.0', arch: 'x64', btf: true },
   capabilities: [
     { name: 'BPF', has: true, for: 'loading programs' },
-    { name: 'SYSLOG', has: false, for: 'names of functions' },
+    { name: 'SYS_ADMIN', has: false, for: 'fentry on functions' },
   ],
   hooks: [
     { name: 'tc', backend: 'clsact', state: 'on' },
@@ -36,7 +36,7 @@ test('a report tells hooks, interfaces, and what is missing once for each reason
   assert.deepEqual(reportLines(REPORT), [
     'host1  works  Linux 6.1.0 x64, BTF, ktrace 0.1.0',
     '  capabilities: BPF',
-    '    without SYSLOG: names of functions',
+    '    without SYS_ADMIN: fentry on functions',
     '  hooks:',
     '    tc          clsact  on',
     '    nat         kprobe  idle         fentry is refused (EPERM)',

@@ -46,7 +46,7 @@ const pipeline = new Pipeline({
   native,
   tracer,
   interfaces,
-  symbols: new KernelSymbols(options.hidesSymbols === true ? { kallsyms: '/dev/null', modules: '/dev/null' } : undefined),
+  symbols: new KernelSymbols((address) => (options.hidesSymbols === true ? '' : tracer.symbolText(address))),
   log,
   naming: {
     resolve: () => resolvedTo({ addresses: options.addresses, serviceAddresses: options.serviceAddresses ?? [] }),

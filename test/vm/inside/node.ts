@@ -13,6 +13,7 @@ import { Pipeline } from '../../../src/agent/pipeline/pipeline.ts';
 import { loadNative } from '../../../src/native/load.ts';
 import type { BpfObject } from '../../../src/native/types.ts';
 import { createLog } from '../../../src/util/log.ts';
+import { misnamed } from '../../agent/kernel/probes/kallsyms.ts';
 import { resolvedTo } from '../../support/resolved.ts';
 
 const SERVICE = '10.96.0.10';
@@ -23,7 +24,6 @@ const POLL_MS = 100;
 const [objectPath = '', name = '', ...followed] = process.argv.slice(2);
 const native = loadNative();
 const log = createLog('agent', 'warn');
-const symbols = new KernelSymbols();
 const tracer = new Tracer({
   native,
   objectPath,
@@ -33,6 +33,7 @@ const tracer = new Tracer({
   attach: 'auto',
   probes: (process.env['KTRACE_PROBES'] ?? 'auto') as ProbesOptions['backend'],
 });
+const symbols = new KernelSymbols((address) => tracer.symbolText(address));
 /** The kernel's own count of runs and time, where it is asked for. */
 const statistics = process.env['KTRACE_STATS'] === '1' ? native.enableStats() : undefined;
 const empty = statistics === undefined ? undefined : attachEmpty();
@@ -42,7 +43,7 @@ say({
     backend: tracer.tcBackend,
     notices: tracer.notices,
     dropReasons: tracer.dropReasons.size,
-    hasSymbols: symbols.areKnown,
+    symbols: misnamed(symbols),
   },
 });
 

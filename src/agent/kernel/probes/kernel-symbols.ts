@@ -1,62 +1,46 @@
-import { readFileSync } from 'node:fs';
-import { readSymbols, type Symbols } from './symbols.ts';
+import { UNKNOWN_SYMBOL } from '../../../event/names.ts';
 
 /** Names are asked for where the kernel drops packets: some dozen places. */
 const REMEMBERED = 4096;
-
-export interface SymbolFiles {
-  kallsyms: string;
-  modules: string;
-}
+/** A module may come back elsewhere, and another one be where it was. */
+const REMEMBERED_MS = 10_000;
 
 /**
- * The running kernel's functions, also those of modules that are loaded later: the first unknown address after that reads
- * them anew. Without CAP_SYSLOG none is known.
+ * The running kernel's functions by address, as the kernel itself finds them: an agent keeps no copy of what the kernel has in memory already, needs no right
+ * to read it, and knows the functions of modules that are loaded later.
  */
 export class KernelSymbols {
-  readonly #files: SymbolFiles;
-  #symbols: Symbols;
-  #modules: string;
+  readonly #textOf: (address: bigint) => string;
+  readonly #nowMs: () => number;
   readonly #names = new Map<bigint, string>();
+  #sinceMs = 0;
 
-  /** Takes about 0.1 s: for the start, not for the first drop. */
-  constructor(files: SymbolFiles = { kallsyms: '/proc/kallsyms', modules: '/proc/modules' }) {
-    this.#files = files;
-    this.#modules = this.#readModules();
-    this.#symbols = readSymbols(files.kallsyms);
+  /**
+   * @param textOf what the kernel prints for an address: `function` or `function [module]`, the address itself where it knows none
+   * @param nowMs monotonic
+   */
+  constructor(textOf: (address: bigint) => string, nowMs: () => number = () => performance.now()) {
+    this.#textOf = textOf;
+    this.#nowMs = nowMs;
   }
 
-  /** True when addresses can be resolved to symbols. */
-  get areKnown(): boolean {
-    return this.#symbols.areKnown;
-  }
-
-  /** Name of the function that `address` lies in, else `unknown`. */
+  /** Name of the function that `address` lies in, else `unknown`: kernel addresses are never sent. */
   at(address: bigint): string {
-    const known = this.#names.get(address);
-    if (known !== undefined) return known;
-    this.#refresh();
-    const name = this.#symbols.at(address);
-    if (this.#names.size >= REMEMBERED) this.#names.clear();
-    this.#names.set(address, name);
+    const nowMs = this.#nowMs();
+    if (this.#names.size >= REMEMBERED || nowMs - this.#sinceMs > REMEMBERED_MS) {
+      this.#names.clear();
+      this.#sinceMs = nowMs;
+    }
+    let name = this.#names.get(address);
+    if (name === undefined) {
+      name = functionOf(this.#textOf(address));
+      this.#names.set(address, name);
+    }
     return name;
   }
+}
 
-  #refresh(): void {
-    const modules = this.#readModules();
-    if (modules === this.#modules) return;
-    // Before the symbols: what comes meanwhile is found the next time.
-    this.#modules = modules;
-    this.#symbols = readSymbols(this.#files.kallsyms);
-    this.#names.clear();
-  }
-
-  /** Names and addresses alone: use counts change all the time. */
-  #readModules(): string {
-    try {
-      return readFileSync(this.#files.modules, 'latin1').replace(/^(\S+) .* (0x\S+).*$/gm, '$1 $2');
-    } catch {
-      return '';
-    }
-  }
+function functionOf(text: string): string {
+  const [name = ''] = text.split(' ', 1);
+  return name === '' || name.startsWith('0x') ? UNKNOWN_SYMBOL : name;
 }

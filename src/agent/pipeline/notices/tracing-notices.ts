@@ -9,11 +9,6 @@ import type { Notices } from './notices.ts';
 export const NO_PACKETS = 'no packet is seen at any interface of this node';
 /** Notices about facts that this kernel does not provide. */
 const LACKS = ['KTRACE_N_NO_CONNTRACK', 'KTRACE_N_NO_DROPS', 'KTRACE_N_NO_PROBES'] as const;
-const NO_SYMBOLS = {
-  code: 'KTRACE_N_NO_SYMBOLS',
-  text: 'the functions where packets are dropped cannot be told: the kernel hides its addresses (kernel.kptr_restrict, CAP_SYSLOG)',
-  level: 'info',
-} as const;
 
 export interface TracingNoticesOptions {
   tracer: Pick<Tracer, 'notices'> & { probes: Pick<Tracer['probes'], 'lacking'> };
@@ -31,10 +26,9 @@ export class TracingNotices {
     this.#options = options;
   }
 
-  /** Before anything is attached: what the kernel lacks for the programs, and for the places of drops. */
-  atStart(knowsSymbols: boolean): void {
+  /** Before anything is attached: what the kernel lacks for the programs. */
+  atStart(): void {
     for (const { code, text } of this.#options.tracer.notices) this.#notices.put({ code, text, level: 'warn' });
-    if (!knowsSymbols) this.#notices.put(NO_SYMBOLS);
   }
 
   /** Which facts this kernel does not provide. It is certain only once everything is attached. */

@@ -1,54 +1,42 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { KernelSymbols } from '../../../../src/agent/kernel/probes/kernel-symbols.ts';
 
-const OWN = 'ffffffff81000100 T own\n';
-const X_TABLES = 'ffffffffc0000000 t cleanup_module\t[x_tables]\n';
-const NF_TABLES = 'ffffffffc0100000 t nft_do_chain\t[nf_tables]\n';
-
-function kernel(t: TestContext) {
-  const folder = mkdtempSync(join(tmpdir(), 'ktrace-symbols-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const files = { kallsyms: join(folder, 'kallsyms'), modules: join(folder, 'modules') };
-  const has = (kallsyms: string, modules: string) => {
-    writeFileSync(files.kallsyms, kallsyms);
-    writeFileSync(files.modules, modules);
+/** A kernel that prints these texts, and how often it was asked. */
+function kernel(texts: Record<string, string>) {
+  const state = { asked: 0, nowMs: 0, texts };
+  const textOf = (address: bigint) => {
+    state.asked += 1;
+    return state.texts[address.toString(16)] ?? `0x${address.toString(16)}`;
   };
-  return { files, has };
+  return { state, symbols: new KernelSymbols(textOf, () => state.nowMs) };
 }
 
-test('a function of a module that is loaded later has its name, not that of the last one before it', (t) => {
-  const { files, has } = kernel(t);
-  has(OWN + X_TABLES, 'x_tables 45056 1 - Live 0xffffffffc0000000\n');
-  const symbols = new KernelSymbols(files);
-  assert.equal(symbols.at(0xffffffff81000108n), 'own');
-  has(OWN + X_TABLES + NF_TABLES, 'nf_tables 1 0 - Live 0xffffffffc0100000\nx_tables 45056 1 - Live 0xffffffffc0000000\n');
+test('a function is told by its name, in a module as well', () => {
+  const { symbols } = kernel({ ffffffff81000108: 'nf_hook_slow', ffffffffc0100008: 'nft_do_chain [nf_tables]' });
+  assert.equal(symbols.at(0xffffffff81000108n), 'nf_hook_slow');
   assert.equal(symbols.at(0xffffffffc0100008n), 'nft_do_chain');
-  assert.equal(symbols.at(0xffffffff81000108n), 'own');
 });
 
-test('a module that came back elsewhere is found there', (t) => {
-  const { files, has } = kernel(t);
-  has(OWN + NF_TABLES, 'nf_tables 1 0 - Live 0xffffffffc0100000\n');
-  const symbols = new KernelSymbols(files);
-  assert.equal(symbols.at(0xffffffffc0100008n), 'nft_do_chain');
-  has(`${OWN}ffffffffc0200000 t nft_do_chain\t[nf_tables]\n`, 'nf_tables 1 0 - Live 0xffffffffc0200000\n');
-  assert.equal(symbols.at(0xffffffffc0200008n), 'nft_do_chain');
-  assert.equal(symbols.at(0xffffffffc0100008n), 'own', 'what was told of the old place is forgotten');
+test('no address is given away where the kernel knows no name', () => {
+  const { symbols } = kernel({ '2': '' });
+  assert.deepEqual([symbols.at(0xffffffff81000108n), symbols.at(2n)], ['unknown', 'unknown']);
 });
 
-test('symbols are not read again for a module that is used more', (t) => {
-  const { files, has } = kernel(t);
-  has(OWN, 'x_tables 45056 1 - Live 0xffffffffc0000000\n');
-  const symbols = new KernelSymbols(files);
-  has(OWN + NF_TABLES, 'x_tables 45056 7 nft_compat,ip_tables, Live 0xffffffffc0000000\n');
-  assert.equal(symbols.at(0xffffffffc0100008n), 'own');
+test('the kernel is asked once for a place, and again when a module may have come back elsewhere', () => {
+  const { state, symbols } = kernel({ ffffffffc0100008: 'nft_do_chain [nf_tables]' });
+  for (let packet = 0; packet < 100; packet += 1) symbols.at(0xffffffffc0100008n);
+  assert.equal(state.asked, 1);
+  state.texts = { ffffffffc0100008: 'ipt_do_table [ip_tables]' };
+  state.nowMs = 10_001;
+  assert.equal(symbols.at(0xffffffffc0100008n), 'ipt_do_table');
 });
 
-test('without both files no address is given away', () => {
-  const symbols = new KernelSymbols({ kallsyms: '/nonexistent/kallsyms', modules: '/nonexistent/modules' });
-  assert.deepEqual([symbols.areKnown, symbols.at(0xffn)], [false, 'unknown']);
+test('so many places are remembered at most', () => {
+  const { state, symbols } = kernel({});
+  for (let address = 0n; address < 5000n; address += 1n) symbols.at(address);
+  symbols.at(4999n);
+  assert.equal(state.asked, 5000);
+  symbols.at(0n);
+  assert.equal(state.asked, 5001, 'forgotten when there were too many');
 });

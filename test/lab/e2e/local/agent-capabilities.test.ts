@@ -6,7 +6,7 @@ import { suite, test } from 'node:test';
 import { runKtrace } from '../../../support/ktrace-process.ts';
 import { SKIP } from '../../support/lab-fixture.ts';
 
-/** What `deploy/overlays/least-privilege` leaves to the agent beyond the names of kernel functions (SYSLOG). */
+/** What `deploy/overlays/least-privilege` leaves to the agent. */
 const NEEDED = ['bpf', 'perfmon', 'net_admin'];
 
 suite('the capabilities of the agent', { skip: SKIP }, () => {

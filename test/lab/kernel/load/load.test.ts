@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { knowsConntrack, loadForKernel } from '../../../../src/agent/kernel/load.ts';
+import { KernelSymbols } from '../../../../src/agent/kernel/probes/kernel-symbols.ts';
 import { PROBES } from '../../../../src/agent/kernel/probes/probe-plan.ts';
 import { loadNative } from '../../../../src/native/load.ts';
 import type { BpfObject } from '../../../../src/native/types.ts';
+import { misnamed } from '../../../agent/kernel/probes/kallsyms.ts';
 import { OBJECT_PATH, openTracer, ownNetns } from '../../support/kernel.ts';
 import { SKIP } from '../../support/lab-fixture.ts';
 
@@ -20,6 +22,15 @@ test('no program takes the verifier long', { skip: SKIP }, (t) => {
   t.after(() => tracer.close());
   const verified = verifiedOf(t, tracer.object);
   assert.ok(verified.has('body_in') && verified.has('body_told') && verified.has('ktrace_in'));
+});
+
+test('the kernel names its functions by their addresses, and no name is made up', { skip: SKIP }, (t) => {
+  const tracer = openTracer();
+  t.after(() => tracer.close());
+  const symbols = new KernelSymbols((address) => tracer.symbolText(address));
+  const { places, wrong } = misnamed(symbols);
+  assert.deepEqual([places >= 6, wrong], [true, []]);
+  assert.deepEqual([symbols.at(0n), symbols.at(4711n)], ['unknown', 'unknown']);
 });
 
 test('the kernel loads the programs of kprobes, all of them, whether or not it lets them be attached', { skip: SKIP }, (t) => {
