@@ -57,7 +57,8 @@ function candidates(): string[] {
   return [fileURLToPath(new URL('../../native/build/Release/ktrace_native.node', import.meta.url))];
 }
 
-function wrapAddon(addon: RawAddon): NativeModule {
+function wrapAddon(raw: RawAddon): NativeModule {
+  const addon = { ...raw, btf: keptForTheMoment(raw.btf) };
   return {
     openObject: (path, options) => openObject(addon, path, options),
     readRing(object, map, { intervalMs, batchBytes = DEFAULT_BATCH_BYTES, mostBusy = 1, unref = false, restsIn }, onRecords) {
@@ -81,7 +82,10 @@ function wrapAddon(addon: RawAddon): NativeModule {
     realtimeOffsetNs: () => addon.realtimeOffsetNs(),
     btf: wrapBtf(addon.btf),
     tcxSupported: () => addon.tcxSupported(),
-    tryFentry: () => addon.tryFentry(),
+    tryFentry: () => {
+      addon.btf.available();
+      addon.tryFentry();
+    },
     tryKprobe: () => addon.tryKprobe(),
     removeStaleFilters(prefix) {
       checkText('prefix', prefix);
@@ -94,6 +98,35 @@ function wrapAddon(addon: RawAddon): NativeModule {
       return new addon.FileGuard(path, mark, value);
     },
     enableStats: () => new addon.StatsHandle(),
+  };
+}
+
+/**
+ * The kernel's types are read at the first question (20 ms) and kept for those that are asked with it, until the event loop goes on: they take 6 MB, and
+ * after an agent has started nobody asks for hours.
+ */
+function keptForTheMoment(btf: RawAddon['btf']): RawAddon['btf'] {
+  let isDue = false;
+  const kept = <A extends unknown[], R>(ask: (...args: A) => R) => {
+    return (...args: A): R => {
+      if (!isDue) {
+        isDue = true;
+        setImmediate(() => {
+          isDue = false;
+          btf.release();
+        });
+      }
+      return ask(...args);
+    };
+  };
+  return {
+    available: kept(btf.available),
+    enumValues: kept(btf.enumValues),
+    hasStruct: kept(btf.hasStruct),
+    hasMember: kept(btf.hasMember),
+    tracepointArguments: kept(btf.tracepointArguments),
+    functionParameters: kept(btf.functionParameters),
+    release: btf.release,
   };
 }
 

@@ -25,7 +25,8 @@ export interface RawAddon {
   tryFentry(): void;
   tryKprobe(): void;
   removeStaleFilters(prefix: string): number;
-  btf: NativeModule['btf'];
+  /** `release` frees what the first question has read; the next one reads it again. */
+  btf: NativeModule['btf'] & { release(): void };
 }
 
 /** As {@link BpfObject}, with every argument present. */

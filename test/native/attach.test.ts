@@ -32,6 +32,13 @@ describe('attachments', { skip: cannot }, () => {
   });
 });
 
+describe('the types of the kernel', { skip: cannot }, () => {
+  it('are in memory while they are asked for, and not longer', async () => {
+    // As the image has it: without, what is mapped is not told from what malloc keeps.
+    await scenario('types-kept', { MALLOC_MMAP_THRESHOLD_: '131072' });
+  });
+});
+
 describe('callbacks', { skip: cannot }, () => {
   before(() => void compile('good'));
   it('may throw or close their reader', async () => {

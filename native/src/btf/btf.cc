@@ -200,6 +200,11 @@ Napi::Value TracepointArguments(const Napi::CallbackInfo &info)
 	return arguments;
 }
 
+void Release(const Napi::CallbackInfo &info)
+{
+	StateOf(info.Env()).kernel_btf.Release();
+}
+
 } // namespace
 
 Napi::Object DefineBtf(Napi::Env env)
@@ -211,6 +216,7 @@ Napi::Object DefineBtf(Napi::Env env)
 	result.Set("hasMember", Napi::Function::New<HasStructMember>(env));
 	result.Set("functionParameters", Napi::Function::New<FunctionParameters>(env));
 	result.Set("tracepointArguments", Napi::Function::New<TracepointArguments>(env));
+	result.Set("release", Napi::Function::New<Release>(env));
 	return result;
 }
 

@@ -68,7 +68,13 @@ int WriteAll(int fd, const void *data, size_t length)
 
 KernelBtf::~KernelBtf()
 {
+	Release();
+}
+
+void KernelBtf::Release()
+{
 	btf__free(btf_);
+	btf_ = nullptr;
 }
 
 std::string KernelBtf::Path()

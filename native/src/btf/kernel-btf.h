@@ -20,8 +20,10 @@ public:
 	// KTRACE_BTF, else /sys/kernel/btf/vmlinux; empty when the kernel keeps its BTF elsewhere (libbpf searches /boot and the like).
 	static std::string Path();
 
-	// Read at the first call and kept; null when there is none.
+	// Read at the first call and kept until Release(); null when there is none.
 	const btf *Get();
+	// What Get() gave is gone. The next call reads it again: a kernel's types take 6 MB.
+	void Release();
 	// Asks the kernel, then each module that has BTF, until `found` is true. Modules are read again each time: they come and go.
 	bool Any(const std::function<bool(const btf *, int first_id)> &found);
 
