@@ -177,7 +177,7 @@ function addService(namespace: string, name: string, index: NamesIndex, { addres
   if (!service) return false;
   services.add(service);
   const { clusterIps, externalIps, balancerIps } = service.fact;
-  const endpoints = [...index.endpoints(namespace, name)].map((one) => one.ip);
+  const endpoints = index.endpointIps(namespace, name);
   for (const ip of clusterIps) addresses.add(ip);
   for (const ip of [...externalIps, ...balancerIps, ...endpoints]) (index.isNodeAddress(ip) ? passedOver : addresses).add(ip);
   return true;

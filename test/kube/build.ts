@@ -76,7 +76,7 @@ export function rawService(name: string, spec: RawObject, namespace = 'default',
 export function rawSlice(
   name: string,
   service: string,
-  endpoints: { ip: string; pod?: string; podNamespace?: string; node?: string; ready?: boolean }[],
+  endpoints: { ip: string; pod?: string; uid?: string; podNamespace?: string; node?: string; ready?: boolean }[],
   namespace = 'default',
 ): RawObject {
   return {
@@ -89,7 +89,7 @@ export function rawSlice(
       targetRef:
         one.pod === undefined
           ? undefined
-          : { kind: 'Pod', namespace: one.podNamespace ?? namespace, name: one.pod, uid: `uid-${one.pod}` },
+          : { kind: 'Pod', namespace: one.podNamespace ?? namespace, name: one.pod, uid: one.uid ?? `uid-${one.pod}` },
     })),
   };
 }

@@ -7,7 +7,7 @@ import { everybody, nobody } from './claims.ts';
 import type { NodeFact, PodFact, ServiceFact, SliceFact } from './facts.ts';
 import { ownerAt, PodBook } from './pod-book.ts';
 import type { PodOwner, PodRecord } from './pod-records.ts';
-import { type EndpointRecord, ServiceBook, type ServiceRecord, type ServiceWithSlices } from './service-book.ts';
+import { ServiceBook, type ServiceRecord, type ServiceWithSlices } from './service-book.ts';
 import type { Names, Owner, Place, ProxyMode, ServicePort } from './types.ts';
 
 export interface IndexOptions {
@@ -187,8 +187,9 @@ export class NamesIndex implements Names {
     return this.#services.withSlices();
   }
 
-  endpoints(namespace: string, name: string): Iterable<EndpointRecord> {
-    return this.#services.endpoints(namespace, name);
+  /** The addresses of a Service's endpoints. */
+  endpointIps(namespace: string, name: string): Iterable<string> {
+    return this.#services.endpointIps(namespace, name);
   }
 
   /** Addresses and ports of the endpoints behind a Service's port, which is given by its name. */

@@ -4,7 +4,7 @@ import { type AddressBook, ownerKey } from './address-book.ts';
 import { currentHolder, endOf, everybody } from './claims.ts';
 import type { PodFact } from './facts.ts';
 import type { NamedPod, PodOwner, PodRecord, PodVersion } from './pod-records.ts';
-import { type RemotePod, type RemotePodFact, RemotePods, remotePod } from './remote-pods.ts';
+import { type RemotePod, type RemotePodFact, RemotePods } from './remote-pods.ts';
 
 /** What a change of a pod changes: the pod before and after, and its addresses before and after. */
 export interface PodChange {
@@ -24,8 +24,8 @@ export class PodBook {
   readonly #own = new Map<string, PodRecord>();
   /** What EndpointSlices name, by {@link keyOf}. */
   readonly #named = new Map<string, NamedPod>();
-  /** Those that are in {@link #named} not yet. */
-  readonly #remote = new RemotePods();
+  /** Whatever EndpointSlices name on other nodes; most of it is in {@link #named} not yet. */
+  readonly remote = new RemotePods();
   readonly #addresses: AddressBook;
 
   constructor(addresses: AddressBook) {
@@ -34,7 +34,7 @@ export class PodBook {
   }
 
   get size(): number {
-    return this.#own.size + this.#named.size + this.#remote.size;
+    return this.#own.size + this.#named.size + this.remote.size;
   }
 
   /** This node's pods that are there now, finished ones among them. */
@@ -88,56 +88,60 @@ export class PodBook {
     return { pods: [pod.version.owner.pod], ips };
   }
 
-  /** An EndpointSlice names a pod of another node. What is given has to be handed back with {@link dropEndpoint}. */
-  addEndpoint(fact: RemotePodFact, isFirstList: boolean, nowMs: number): RemotePod {
+  /** An EndpointSlice of a Service names a pod of another node. What is given has to be handed back with {@link dropEndpoint}. */
+  addEndpoint(fact: RemotePodFact, service: string, isFirstList: boolean, nowMs: number): RemotePod {
     const { ip, pod } = fact;
-    const known = this.#remote.at(ip);
-    const key = keyOf(pod);
-    if (known && keyOf(known) === key) {
-      known.endpoints += 1;
+    const known = this.remote.at(ip);
+    if (known !== undefined && this.remote.isPod(known, pod)) {
+      this.remote.hold(known, service);
       return known;
     }
-    if (!known && !this.#addresses.has(ip) && !this.#named.has(key))
-      return this.#remote.add(fact, isFirstList ? 0 : nowMs - SLICE_LAG_MS);
+    if (known === undefined && !this.#addresses.has(ip) && !this.#named.has(keyOf(pod)))
+      return this.remote.add(fact, isFirstList ? 0 : nowMs - SLICE_LAG_MS, service);
     this.#recall([ip]);
-    const added = remotePod(fact, isFirstList ? 0 : this.#sliceStart(ip, nowMs), undefined);
-    this.#keepInFull(added);
-    return added;
+    const fromMs = isFirstList ? 0 : this.#sliceStart(ip, nowMs);
+    return this.remote.addInFull(fact, fromMs, service, this.#name(fact, fromMs, 1));
   }
 
   /** Returns the addresses that the endpoint's pod no longer holds. */
-  dropEndpoint(remote: RemotePod, nowMs: number): readonly string[] {
-    if (!remote.record && remote.endpoints > 1) {
-      remote.endpoints -= 1;
+  dropEndpoint(row: RemotePod, service: string, nowMs: number): readonly string[] {
+    const known = this.remote.record(row);
+    if (!known && this.remote.endpoints(row) > 1) {
+      this.remote.release(row, service);
       return NO_IPS;
     }
-    const pod = remote.record ?? this.#keepInFull(remote);
+    const pod = known ?? this.#keepInFull(row);
+    const key = keyOf(this.remote.pod(row));
+    this.remote.release(row, service);
     pod.endpoints -= 1;
     if (pod.endpoints > 0) return NO_IPS;
     const { ips } = pod;
     for (const ip of ips) this.#addresses.release('named', ip, pod, nowMs);
-    this.#end(this.#named, keyOf(remote), pod, ownerKey('named', pod), nowMs);
+    this.#end(this.#named, key, pod, ownerKey('named', pod), nowMs);
     return ips;
   }
 
   /** Keeps in full who holds these addresses: somebody asks, or another is about to get them. */
   #recall(ips: readonly string[]): void {
     for (const ip of ips) {
-      const pod = this.#remote.at(ip);
-      if (pod) this.#keepInFull(pod);
+      const row = this.remote.at(ip);
+      if (row !== undefined) this.#keepInFull(row);
     }
   }
 
-  /** Makes the record of a pod of another node, with its claim on its address. */
-  #keepInFull(remote: RemotePod): NamedPod {
-    const { ip, namespace, name, uid, node, fromMs } = remote;
-    this.#remote.take(remote);
+  #keepInFull(row: RemotePod): NamedPod {
+    const { remote } = this;
+    const fact = { ip: remote.ip(row), node: remote.node(row), pod: remote.pod(row) };
+    return remote.keepInFull(row, () => this.#name(fact, remote.fromMs(row), remote.endpoints(row)));
+  }
+
+  /** The record of a pod of another node, with its claim on this address and these endpoints more. */
+  #name({ ip, node, pod: { namespace, name, uid } }: RemotePodFact, fromMs: number, endpoints: number): NamedPod {
     const ref: PodRef = node === undefined ? { namespace, name, uid } : { namespace, name, uid, node };
-    const key = keyOf(remote);
+    const key = keyOf(ref);
     const pod = this.#named.get(key) ?? { owner: { kind: 'pod', pod: ref }, ips: NO_IPS, endpoints: 0, goneMs: Infinity };
     this.#named.set(key, pod);
-    remote.record = pod;
-    pod.endpoints += remote.endpoints;
+    pod.endpoints += endpoints;
     pod.goneMs = Number.POSITIVE_INFINITY;
     if (!pod.ips.includes(ip)) pod.ips = [...pod.ips, ip];
     // Whoever may write slices in another namespace takes no name away.

@@ -1,9 +1,8 @@
 import { type AddressBook, portKey, type ServiceOwner } from './address-book.ts';
 import { nobody } from './claims.ts';
-import { EndpointServices } from './endpoint-services.ts';
 import type { EndpointFact, ServiceFact, SliceFact } from './facts.ts';
 import type { PodBook } from './pod-book.ts';
-import type { RemotePod } from './remote-pods.ts';
+import { type EndpointRecord, SliceRecord } from './slice-record.ts';
 import type { L4, ServicePort } from './types.ts';
 
 /** A Service as it is now. */
@@ -13,20 +12,6 @@ export interface ServiceRecord {
   owner: ServiceOwner;
   held: { ip: string; key: number; port: ServicePort }[];
   heldNodePorts: { key: number; port: ServicePort }[];
-}
-
-/**
- * An endpoint as it is kept: 150,000 of them are possible. Those that are pods of other nodes are {@link RemotePod}s; `own`: the pod of this node
- * that it is.
- */
-export type EndpointRecord = RemotePod | { ip: string; node: string | undefined; own: EndpointFact['pod']; uid?: undefined };
-
-/** Another object whenever something of it has changed. */
-export interface SliceRecord {
-  ports: { name: string; port: number; proto: L4 }[];
-  endpoints: EndpointRecord[];
-  /** Places in `endpoints` of those that are not ready. */
-  unready: readonly number[];
 }
 
 /** A Service with its EndpointSlices. */
@@ -46,7 +31,6 @@ export class ServiceBook {
   readonly #services = new Map<string, ServiceRecord>();
   readonly #slices = new Map<string, Map<string, SliceRecord>>();
   readonly #serviceOfSlice = new Map<string, string>();
-  readonly #byEndpoint = new EndpointServices();
   readonly #addresses: AddressBook;
   readonly #pods: PodBook;
   readonly #node: string;
@@ -79,20 +63,20 @@ export class ServiceBook {
 
   get endpointCount(): number {
     let count = 0;
-    for (const slices of this.#slices.values()) for (const slice of slices.values()) count += slice.endpoints.length;
+    for (const slices of this.#slices.values()) for (const slice of slices.values()) count += slice.size;
     return count;
   }
 
-  /** All endpoints of a Service. */
-  *endpoints(namespace: string, name: string): Generator<EndpointRecord> {
-    for (const slice of this.#slices.get(`${namespace}/${name}`)?.values() ?? []) yield* slice.endpoints;
+  /** The addresses of all endpoints of a Service. */
+  *endpointIps(namespace: string, name: string): Generator<string> {
+    for (const slice of this.#slices.get(`${namespace}/${name}`)?.values() ?? []) yield* slice.ips();
   }
 
   /** The endpoints' addresses with what their slice has for a port of this name. */
   *endpointAddresses(namespace: string, name: string, portName: string): Generator<{ ip: string; port: number }> {
     for (const slice of this.#slices.get(`${namespace}/${name}`)?.values() ?? []) {
       for (const { name: named, port } of slice.ports) {
-        if (named === portName) for (const { ip } of slice.endpoints) yield { ip, port };
+        if (named === portName) for (const ip of slice.ips()) yield { ip, port };
       }
     }
   }
@@ -100,7 +84,7 @@ export class ServiceBook {
   /** Keys `namespace/name` of the Services that have one of these addresses as an endpoint. */
   servicesOf(lists: Iterable<string>[]): Set<string> {
     const found = new Set<string>();
-    for (const ips of lists) for (const ip of ips) this.#byEndpoint.addTo(found, ip);
+    for (const ips of lists) for (const ip of ips) this.#pods.remote.addServices(found, ip);
     return found;
   }
 
@@ -135,32 +119,29 @@ export class ServiceBook {
     const service = `${fact.namespace}/${fact.service}`;
     const wasOf = this.#serviceOfSlice.get(key);
     const before = wasOf === undefined ? undefined : this.#slices.get(wasOf)?.get(key);
-    if (before && wasOf === service && sameSlice(before, fact)) return undefined;
-    const endpoints = fact.endpoints.map((one) => this.#endpoint(one, isFirstList, nowMs));
+    if (before && wasOf === service && before.isSame(fact)) return undefined;
+    const was = before?.holders();
+    const endpoints = fact.endpoints.map((one) => this.#add(one, service, isFirstList, nowMs));
     const released = this.#removeSlice(key, nowMs)?.released ?? [];
+    const slice = new SliceRecord(fact, endpoints, this.#pods.remote);
     const slices = this.#slices.get(service) ?? new Map<string, SliceRecord>();
-    this.#slices.set(service, slices.set(key, { ports: fact.ports, endpoints, unready: unreadyOf(fact) }));
+    this.#slices.set(service, slices.set(key, slice));
     this.#serviceOfSlice.set(key, service);
-    for (const { ip } of endpoints) this.#byEndpoint.add(ip, service);
-    const known = before?.endpoints ?? [];
-    if (wasOf === undefined || wasOf === service)
-      return { services: [service], ips: unique(changedIps(known, endpoints), released) };
-    return { services: [wasOf, service], ips: unique(ipsOfAll(known), ipsOfAll(endpoints), released) };
+    const is = slice.holders();
+    if (wasOf === undefined || wasOf === service) return { services: [service], ips: unique(changed(was, is), released) };
+    return { services: [wasOf, service], ips: unique(was?.keys() ?? [], is.keys(), released) };
   }
 
   /** Undefined when there was none. */
   removeSlice(key: string, nowMs: number): SliceChange | undefined {
     const removed = this.#removeSlice(key, nowMs);
     if (removed === undefined) return undefined;
-    const { service, endpoints, released } = removed;
-    return { services: [service], ips: unique(ipsOfAll(endpoints), released) };
+    const { service, ips, released } = removed;
+    return { services: [service], ips: unique(ips, released) };
   }
 
-  /** `released`: addresses that the pods of its endpoints no longer hold. */
-  #removeSlice(
-    key: string,
-    nowMs: number,
-  ): { service: string; endpoints: readonly EndpointRecord[]; released: readonly string[] } | undefined {
+  /** `ips`: of its endpoints; `released`: those that their pods no longer hold. */
+  #removeSlice(key: string, nowMs: number): { service: string; ips: readonly string[]; released: readonly string[] } | undefined {
     const service = this.#serviceOfSlice.get(key);
     const slices = service === undefined ? undefined : this.#slices.get(service);
     const slice = slices?.get(key);
@@ -168,20 +149,20 @@ export class ServiceBook {
     slices.delete(key);
     if (slices.size === 0) this.#slices.delete(service);
     this.#serviceOfSlice.delete(key);
+    const ips = [...slice.ips()];
     const released: string[] = [];
-    for (const one of slice.endpoints) {
-      if (one.uid !== undefined) released.push(...this.#pods.dropEndpoint(one, nowMs));
-      this.#byEndpoint.remove(one.ip, service);
+    for (const one of slice.records) {
+      if (typeof one === 'number') released.push(...this.#pods.dropEndpoint(one, service, nowMs));
+      else this.#pods.remote.otherServices.remove(one.ip, service);
     }
-    return { service, endpoints: slice.endpoints, released };
+    return { service, ips, released };
   }
 
   /** Pods of this node are told by themselves, with more; an endpoint says no more about them. */
-  #endpoint(fact: EndpointFact, isFirstList: boolean, nowMs: number): EndpointRecord {
-    const { ip, node, pod } = fact;
-    return pod !== undefined && node !== this.#node
-      ? this.#pods.addEndpoint({ ip, node, pod }, isFirstList, nowMs)
-      : { ip, node, own: pod };
+  #add({ ip, node, pod }: EndpointFact, service: string, isFirstList: boolean, nowMs: number): EndpointRecord {
+    if (pod !== undefined && node !== this.#node) return this.#pods.addEndpoint({ ip, node, pod }, service, isFirstList, nowMs);
+    this.#pods.remote.otherServices.add(ip, service);
+    return { ip, node, pod };
   }
 
   /** What another Service has already (a load-balancer address that several share) stays with it, and is this one's when that one is gone. */
@@ -246,45 +227,10 @@ function sameFact(a: ServiceFact, b: ServiceFact): boolean {
 }
 
 /** Addresses with other endpoints than before. */
-function changedIps(before: readonly EndpointRecord[], now: readonly EndpointRecord[]): string[] {
-  const [was, is] = [holdersByIp(before), holdersByIp(now)];
-  return unique(was.keys(), is.keys()).filter((ip) => was.get(ip) !== is.get(ip));
-}
-
-/** The endpoints of each address as text: a slice may have an address more than once. */
-function holdersByIp(endpoints: readonly EndpointRecord[]): Map<string, string> {
-  const holders = new Map<string, string>();
-  for (const one of endpoints) holders.set(one.ip, `${holders.get(one.ip) ?? ''} ${one.node} ${uidOf(one)}`);
-  return holders;
-}
-
-function ipsOfAll(endpoints: readonly EndpointRecord[]): string[] {
-  return endpoints.map(({ ip }) => ip);
+function changed(was: ReadonlyMap<string, string> | undefined, is: ReadonlyMap<string, string>): string[] {
+  return unique(was?.keys() ?? [], is.keys()).filter((ip) => was?.get(ip) !== is.get(ip));
 }
 
 function unique(...lists: Iterable<string>[]): string[] {
   return [...new Set(lists.flatMap((list) => [...list]))];
-}
-
-function uidOf(endpoint: EndpointRecord): string | undefined {
-  return 'own' in endpoint ? endpoint.own?.uid : endpoint.uid;
-}
-
-const NONE: readonly number[] = [];
-
-function unreadyOf({ endpoints }: SliceFact): readonly number[] {
-  const places = endpoints.flatMap(({ isReady }, place) => (isReady ? [] : [place]));
-  return places.length === 0 ? NONE : places;
-}
-
-function sameSlice(record: SliceRecord, fact: SliceFact): boolean {
-  return (
-    record.endpoints.length === fact.endpoints.length &&
-    JSON.stringify(record.ports) === JSON.stringify(fact.ports) &&
-    fact.endpoints.every((one, i) => {
-      const known = record.endpoints[i];
-      return known?.ip === one.ip && known.node === one.node && uidOf(known) === one.pod?.uid;
-    }) &&
-    record.unready.join() === unreadyOf(fact).join()
-  );
 }

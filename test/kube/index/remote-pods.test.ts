@@ -1,19 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { NamesIndex } from '../../../src/kube/index/names-index.ts';
+import { RemotePods } from '../../../src/kube/index/remote-pods.ts';
 import { fc } from '../../support/fast-check.ts';
 import { putPod, putSlice, rawSlice, testClock } from '../build.ts';
 
 const T0 = Date.parse('2026-11-22T12:00:00Z');
-const IPS = ['10.0.0.1', '10.0.0.2'];
+const IPS = ['10.0.0.1', 'fd00::2'];
 const SLICES = ['one', 'two'];
 
-/** A pod keeps its address as long as it lives; addresses go from one pod to the next. */
+/** A pod keeps its address as long as it lives; addresses go from one pod to the next. Whoever writes a slice may call a pod anything. */
 const pod = fc.constantFrom(
-  { pod: 'a', ip: '10.0.0.1' },
-  { pod: 'b', ip: '10.0.0.1' },
-  { pod: 'c', ip: '10.0.0.2' },
-  { pod: 'd', ip: '10.0.0.2' },
+  { pod: 'a', ip: '10.0.0.1', uid: '11111111-2222-4333-8444-55555555555a' },
+  { pod: 'b', ip: '10.0.0.1', uid: 'uid-b' },
+  { pod: 'c', ip: 'fd00::2', uid: '11111111-2222-4333-8444-55555555555c' },
+  { pod: 'd', ip: 'fd00::2', uid: '11111111-2222-4333-8444-55555555555d' },
 );
 const slice = fc.constantFrom(...SLICES);
 const namespace = fc.constantFrom('default', 'other');
@@ -54,6 +55,78 @@ describe('pods of other nodes', () => {
   });
 });
 
+describe('the table of pods of other nodes', () => {
+  const uidOf = (number: number) => `${String(number).padStart(8, '0')}-0000-4000-8000-000000000000`;
+  const ipOf = (number: number) => (number % 5 === 0 ? `fd00::${number + 1}` : `10.0.${number >> 8}.${number & 255}`);
+  const factOf = (number: number) => ({
+    ip: ipOf(number),
+    node: `host${number % 3}`,
+    pod: { namespace: 'default', name: `pod-${number}`, uid: number % 7 === 0 ? `uid-${number}` : uidOf(number) },
+  });
+
+  it('finds each by its address whatever came and went before, and tells it as it was given', () => {
+    const number = fc.integer({ min: 0, max: 399 });
+    const change = fc.oneof(fc.record({ add: number }), fc.record({ drop: number }));
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 200, maxLength: 1200, size: 'max' }), (changes) => {
+        const pods = new RemotePods();
+        const rows = new Map<number, { row: number; endpoints: number }>();
+        for (const one of changes) {
+          const number = 'add' in one ? one.add : one.drop;
+          const known = rows.get(number);
+          if ('drop' in one) {
+            if (known === undefined) continue;
+            pods.release(known.row, 'default/s');
+            known.endpoints -= 1;
+            if (known.endpoints === 0) rows.delete(number);
+          } else if (known === undefined) rows.set(number, { row: pods.add(factOf(number), number, 'default/s'), endpoints: 1 });
+          else {
+            pods.hold(known.row, 'default/s');
+            known.endpoints += 1;
+          }
+        }
+        for (let number = 0; number < 400; number += 1) assert.equal(pods.at(ipOf(number)), rows.get(number)?.row);
+        for (const [number, { row, endpoints }] of rows) {
+          const { ip, node, pod } = factOf(number);
+          assert.deepEqual(
+            [pods.ip(row), pods.node(row), pods.pod(row), pods.fromMs(row), pods.endpoints(row)],
+            [ip, node, pod, number, endpoints],
+          );
+          assert.ok(pods.isPod(row, pod) && pods.isAt(row, ip));
+          assert.ok(!pods.isPod(row, { ...pod, namespace: 'other' }) && !pods.isPod(row, factOf(number + 1).pod));
+        }
+        assert.equal(pods.size, rows.size);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('tells the Services of one whether or not it is kept in full, and for as long as an endpoint of each is left', () => {
+    const pods = new RemotePods();
+    const services = () => {
+      const found = new Set<string>();
+      pods.addServices(found, ipOf(1));
+      return [...found].sort();
+    };
+    const row = pods.add(factOf(1), 0, 'default/one');
+    pods.hold(row, 'default/one');
+    pods.hold(row, 'default/two');
+    pods.keepInFull(row, () => {
+      assert.equal(pods.at(ipOf(1)), undefined);
+      return { owner: { kind: 'pod', pod: factOf(1).pod }, ips: [], endpoints: 3, goneMs: Number.POSITIVE_INFINITY };
+    });
+    assert.deepEqual(services(), ['default/one', 'default/two']);
+    pods.release(row, 'default/one');
+    assert.deepEqual(services(), ['default/one', 'default/two']);
+    pods.release(row, 'default/one');
+    assert.deepEqual(services(), ['default/two']);
+    pods.release(row, 'default/two');
+    assert.deepEqual(services(), []);
+    assert.equal(pods.add(factOf(2), 0, 'default/one'), row, 'its row is another one’s now');
+    assert.deepEqual([pods.record(row), pods.size], [undefined, 1]);
+  });
+});
+
 function start() {
   const clock = testClock(T0);
   return { clock, index: new NamesIndex({ node: 'host1', now: clock.now }) };
@@ -65,8 +138,8 @@ function run(steps: readonly Step[], afterEach: (index: NamesIndex, nowMs: numbe
   for (const one of steps) {
     if (one.do === 'slice') putSlice(index, rawSlice(one.slice, one.slice, one.ends, one.namespace));
     else if (one.do === 'drop slice') index.dropSlice(one.namespace, one.slice);
-    else if (one.do === 'pod') putPod(index, { name: one.pod.pod, ip: one.pod.ip });
-    else if (one.do === 'drop pod') index.dropPod(`uid-${one.pod.pod}`);
+    else if (one.do === 'pod') putPod(index, { name: one.pod.pod, ip: one.pod.ip, uid: one.pod.uid });
+    else if (one.do === 'drop pod') index.dropPod(one.pod.uid);
     else clock.set(clock.now() + one.seconds * 1000);
     afterEach(index, clock.now());
   }

@@ -1,6 +1,7 @@
 import type { EndpointPorts, EndpointState, ServiceState } from '../../../event/service.ts';
 import type { ServiceFact } from '../../../kube/index/facts.ts';
-import type { ServiceWithSlices, SliceRecord } from '../../../kube/index/service-book.ts';
+import type { ServiceWithSlices } from '../../../kube/index/service-book.ts';
+import type { SliceRecord } from '../../../kube/index/slice-record.ts';
 import type { ServiceLine } from '../../../store/services.ts';
 
 export interface ServiceNamesOptions {
@@ -108,7 +109,7 @@ export class ServiceNames {
   #endpoints(name: string, told: Told, slices: readonly SliceRecord[], nowMs: number, lines: ServiceLine[]): void {
     const wasTold = told.hasEndpoints;
     // Once it had to do with this node it stays so: who left a moment ago is what is asked about.
-    told.hasEndpoints ||= this.#used.has(name) || slices.some(({ endpoints }) => endpoints.some((one) => this.#isNear(one.node)));
+    told.hasEndpoints ||= this.#used.has(name) || slices.some((slice) => slice.isNear(this.#options.node));
     if (!told.hasEndpoints || (wasTold && isSame(told.slices, slices))) return;
     const now = endpointsOf(slices, nowMs);
     const ended: ToldEndpoint[] = [];
@@ -137,10 +138,6 @@ export class ServiceNames {
     lines.push(this.#stateLine(told, nowMs), ...this.#endpointLines(name, [...told.endpoints.values()], nowMs));
     this.#endpointCount -= told.endpoints.size;
     this.#told.delete(name);
-  }
-
-  #isNear(node: string | undefined): boolean {
-    return node === undefined || node === this.#options.node;
   }
 
   #stateLine({ fact: { namespace, name }, state, fromMs }: Told, toMs?: number): ServiceLine {
@@ -187,12 +184,13 @@ function stateOf({ uid, type, clusterIps, externalIps, balancerIps, ports }: Ser
 /** By what distinguishes them: an endpoint that becomes ready, or a pod that gets an address, is another one. */
 function endpointsOf(slices: readonly SliceRecord[], fromMs: number): Map<string, ToldEndpoint> {
   const found = new Map<string, ToldEndpoint>();
-  for (const { ports, endpoints, unready } of slices) {
+  for (const slice of slices) {
+    const { ports, unready } = slice;
     const key = portsKey(ports);
-    endpoints.forEach((one, place) => {
-      const { ip, node } = one;
-      const pod = 'own' in one ? one.own : one;
+    let place = 0;
+    for (const { ip, node, pod } of slice.endpoints()) {
       const isReady = !unready.includes(place);
+      place += 1;
       const endpoint: EndpointState = {
         ip,
         ...(node === undefined ? {} : { node }),
@@ -200,7 +198,7 @@ function endpointsOf(slices: readonly SliceRecord[], fromMs: number): Map<string
         ...(isReady ? {} : { ready: false }),
       };
       found.set(`${ip} ${pod?.uid ?? ''} ${isReady} ${key}`, { endpoint, ports, fromMs });
-    });
+    }
   }
   return found;
 }
