@@ -1,6 +1,8 @@
 // What the addon exports; src/native/raw.ts types it. Arguments are checked there, and not again here.
 #include <napi.h>
 
+#include <malloc.h>
+
 #include <cstdint>
 #include <ctime>
 #include <limits>
@@ -45,6 +47,12 @@ Napi::Value RealtimeOffsetNs(const Napi::CallbackInfo &info)
 		offset = real - (before + (after - before) / 2);
 	}
 	return Napi::BigInt::New(info.Env(), offset);
+}
+
+// What malloc keeps between pieces that are in use, too: it gives back by itself what is free at its end alone.
+void TrimMemory(const Napi::CallbackInfo &)
+{
+	malloc_trim(0);
 }
 
 Napi::Value SupportsTcx(const Napi::CallbackInfo &info)
@@ -97,6 +105,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	exports.Set("FileGuard", FileGuard::Define(env));
 	exports.Set("addresses", Napi::Function::New<Addresses>(env));
 	exports.Set("defaultRouteInterfaces", Napi::Function::New<DefaultRouteInterfaces>(env));
+	exports.Set("trimMemory", Napi::Function::New<TrimMemory>(env));
 	exports.Set("realtimeOffsetNs", Napi::Function::New<RealtimeOffsetNs>(env));
 	exports.Set("tcxSupported", Napi::Function::New<SupportsTcx>(env));
 	exports.Set("tryFentry", Napi::Function::New<TryFentry>(env));

@@ -119,7 +119,7 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       recorder: () => recording?.recorder,
     });
     closers.push(() => server.close());
-    closers.push(giveHeapBackAtRest({ isServing: () => server.clients > 0, log }));
+    closers.push(giveHeapBackAtRest({ isServing: () => server.clients > 0, log, alsoGiveBack: () => native.trimMemory() }));
     log.info({ socket: config.socket, hooks: pipeline.hooks(), instance: pipeline.instance }, 'agent is up');
     log.info({ signal: await stopped }, 'agent is going down');
   } finally {

@@ -80,6 +80,7 @@ function wrapAddon(raw: RawAddon): NativeModule {
     },
     defaultRouteInterfaces: () => addon.defaultRouteInterfaces(),
     realtimeOffsetNs: () => addon.realtimeOffsetNs(),
+    trimMemory: () => addon.trimMemory(),
     btf: wrapBtf(addon.btf),
     tcxSupported: () => addon.tcxSupported(),
     tryFentry: () => {

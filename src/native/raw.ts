@@ -21,6 +21,7 @@ export interface RawAddon {
   addresses(netnsId: number): Address[];
   defaultRouteInterfaces(): number[];
   realtimeOffsetNs(): bigint;
+  trimMemory(): void;
   tcxSupported(): boolean;
   tryFentry(): void;
   tryKprobe(): void;

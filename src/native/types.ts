@@ -169,6 +169,8 @@ export interface NativeModule {
   defaultRouteInterfaces(): number[];
   /** CLOCK_REALTIME − CLOCK_MONOTONIC in ns, read with the least disturbance of several tries. */
   realtimeOffsetNs(): bigint;
+  /** Gives memory that malloc keeps, and nothing uses, back to the system. */
+  trimMemory(): void;
   btf: {
     /** True when /sys/kernel/btf/vmlinux can be read and parsed (or the file given at loading). */
     available(): boolean;

@@ -6,6 +6,8 @@ export interface HeapAtRestOptions {
   /** Whether anybody is served: whoever waits for an answer is not kept waiting by a collection. */
   isServing(): boolean;
   log: Logger;
+  /** Called after each collection: gives back what is not V8's. */
+  alsoGiveBack?: () => void;
   /** CPU time of this process since its start, milliseconds. */
   cpuMs?: () => number;
   /** What the heap and the buffers beside it take of memory, bytes. */
@@ -27,7 +29,7 @@ const WORTH_BYTES = 4 << 20;
  * process lives, without keeping it alive. Returns a function that ends it.
  */
 export function giveHeapBackAtRest(options: HeapAtRestOptions): () => void {
-  const { isServing, log, cpuMs = ownCpuMs, takenBytes = heapBytes, collect = collectAll } = options;
+  const { isServing, log, alsoGiveBack, cpuMs = ownCpuMs, takenBytes = heapBytes, collect = collectAll } = options;
   let lastCpuMs = cpuMs();
   let leftBytes = 0;
   const look = (): void => {
@@ -37,6 +39,7 @@ export function giveHeapBackAtRest(options: HeapAtRestOptions): () => void {
     const before = takenBytes();
     if (before - leftBytes < WORTH_BYTES) return;
     collect();
+    alsoGiveBack?.();
     leftBytes = takenBytes();
     log.debug({ before, after: leftBytes }, 'memory of the heap was given back');
   };
