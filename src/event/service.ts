@@ -13,9 +13,9 @@ export interface ServiceState {
   /** `ClusterIP`, `NodePort`, `LoadBalancer`, `ExternalName`. */
   type?: string;
   /** Its cluster addresses; none of a headless one. */
-  ips: string[];
-  externalIps?: string[];
-  balancerIps?: string[];
+  ips: readonly string[];
+  externalIps?: readonly string[];
+  balancerIps?: readonly string[];
   ports: ServicePortState[];
 }
 

@@ -17,7 +17,7 @@ export interface PodFact {
   /** `Kind/name` of the workload; a ReplicaSet of a Deployment is told as the Deployment. */
   owner: string | undefined;
   /** Its own addresses; none for a pod on the node's network. */
-  ips: string[];
+  ips: readonly string[];
   hostNetwork: boolean;
   /** Since when it can have had its addresses; `exact` when its sandbox's own time is known. */
   since: { ms: number; exact: boolean } | undefined;
@@ -35,9 +35,9 @@ export interface ServiceFact {
   /** `ClusterIP`, `NodePort`, `LoadBalancer`, `ExternalName`. */
   type: string | undefined;
   createdMs: number | undefined;
-  clusterIps: string[];
-  externalIps: string[];
-  balancerIps: string[];
+  clusterIps: readonly string[];
+  externalIps: readonly string[];
+  balancerIps: readonly string[];
   ports: { name: string; port: number; nodePort: number | undefined; proto: L4 }[];
   localInside: boolean;
   localOutside: boolean;
@@ -64,11 +64,11 @@ export interface SliceFact {
 export interface NodeFact {
   name: string;
   /** The addresses that others know it by. */
-  ips: string[];
+  ips: readonly string[];
   /** Addresses of its bridge and tunnel interfaces, out of its own range. */
-  networkIps: string[];
+  networkIps: readonly string[];
   /** Addresses of its tunnel interfaces that annotations tell: what any node may write. */
-  annotatedIps: string[];
+  annotatedIps: readonly string[];
   podCidrs: string[];
 }
 
@@ -113,11 +113,13 @@ export function serviceFact(raw: unknown): ServiceFact | undefined {
     clusterIps: addresses(clusterIps.length > 0 ? clusterIps : [at(spec, 'clusterIP')]),
     externalIps: addresses(listAt(spec, 'externalIPs')),
     balancerIps: addresses(balancers),
-    ports: listAt(spec, 'ports').flatMap((one) => {
-      const port = portAt(one, 'port');
-      const proto = protoOf(one);
-      return port === undefined || !proto ? [] : [{ name: nameOf(one), port, nodePort: portAt(one, 'nodePort'), proto }];
-    }),
+    ports: exact(
+      listAt(spec, 'ports').flatMap((one) => {
+        const port = portAt(one, 'port');
+        const proto = protoOf(one);
+        return port === undefined || !proto ? [] : [{ name: nameOf(one), port, nodePort: portAt(one, 'nodePort'), proto }];
+      }),
+    ),
     localInside: at(spec, 'internalTrafficPolicy') === 'Local',
     localOutside: at(spec, 'externalTrafficPolicy') === 'Local',
     sourceRanges: listAt(spec, 'loadBalancerSourceRanges').length > 0,
@@ -135,11 +137,13 @@ export function sliceFact(raw: unknown): SliceFact | undefined {
     namespace: intern(namespace),
     service: intern(service),
     createdMs: timeAt(raw, 'metadata', 'creationTimestamp'),
-    ports: listAt(raw, 'ports').flatMap((one) => {
-      const port = portAt(one, 'port');
-      const proto = protoOf(one);
-      return port === undefined || !proto ? [] : [{ name: nameOf(one), port, proto }];
-    }),
+    ports: exact(
+      listAt(raw, 'ports').flatMap((one) => {
+        const port = portAt(one, 'port');
+        const proto = protoOf(one);
+        return port === undefined || !proto ? [] : [{ name: nameOf(one), port, proto }];
+      }),
+    ),
     endpoints: listAt(raw, 'endpoints').flatMap((one) => endpointFacts(one, namespace)),
   };
 }
@@ -159,7 +163,7 @@ export function nodeFact(raw: unknown): NodeFact | undefined {
   };
 }
 
-function podIps(raw: unknown): string[] {
+function podIps(raw: unknown): readonly string[] {
   const all = listAt(raw, 'status', 'podIPs').map((one) => at(one, 'ip'));
   return addresses(all.length > 0 ? all : [at(raw, 'status', 'podIP')]);
 }
@@ -220,7 +224,7 @@ function endpointFacts(raw: unknown, namespace: string): EndpointFact[] {
  * Addresses of a node's own interfaces in the pod network: a ping from another node comes from them. flannel gives
  * `flannel.1` the first and the bridge the second address of the node's range.
  */
-function flannelIps(raw: unknown, podCidrs: string[]): string[] {
+function flannelIps(raw: unknown, podCidrs: readonly string[]): readonly string[] {
   const backend = at(raw, 'metadata', 'annotations', 'flannel.alpha.coreos.com/backend-type');
   const hasTunnel = backend === 'vxlan' || backend === 'udp';
   return backend === undefined
@@ -229,13 +233,20 @@ function flannelIps(raw: unknown, podCidrs: string[]): string[] {
 }
 
 /** The same of Calico, which takes them from any range of its own. */
-function calicoIps(raw: unknown): string[] {
+function calicoIps(raw: unknown): readonly string[] {
   const keys = ['IPv4VXLANTunnelAddr', 'IPv6VXLANTunnelAddr', 'IPv4IPIPTunnelAddr', 'IPv4WireguardInterfaceAddr'];
   return addresses(keys.map((key) => at(raw, 'metadata', 'annotations', `projectcalico.org/${key}`)));
 }
 
-function addresses(values: unknown[]): string[] {
-  return values.map(canonicalIp).filter((ip) => ip !== undefined);
+const NOTHING = Object.freeze<never[]>([]) as never[];
+
+/** For what is kept: a list that has grown has room for 16 more, and of most there is nothing in it. */
+export function exact<T>(list: T[]): T[] {
+  return list.length === 0 ? NOTHING : list.slice();
+}
+
+function addresses(values: unknown[]): readonly string[] {
+  return exact(values.map(canonicalIp).filter((ip) => ip !== undefined));
 }
 
 function nameOf(port: unknown): string {

@@ -1,6 +1,6 @@
 import { type AddressBook, portKey, type ServiceOwner } from './address-book.ts';
 import { nobody } from './claims.ts';
-import type { EndpointFact, ServiceFact, SliceFact } from './facts.ts';
+import { type EndpointFact, exact, type ServiceFact, type SliceFact } from './facts.ts';
 import type { PodBook } from './pod-book.ts';
 import { type EndpointRecord, SliceRecord } from './slice-record.ts';
 import type { L4, ServicePort } from './types.ts';
@@ -29,8 +29,9 @@ export interface SliceChange {
 /** Services with their addresses and ports, and their EndpointSlices. */
 export class ServiceBook {
   readonly #services = new Map<string, ServiceRecord>();
-  readonly #slices = new Map<string, Map<string, SliceRecord>>();
-  readonly #serviceOfSlice = new Map<string, string>();
+  readonly #slices = new Map<string, SliceRecord>();
+  /** By their Service's key; nearly always one. */
+  readonly #slicesOf = new Map<string, readonly SliceRecord[]>();
   readonly #addresses: AddressBook;
   readonly #pods: PodBook;
   readonly #node: string;
@@ -46,7 +47,7 @@ export class ServiceBook {
   }
 
   *withSlices(): Generator<ServiceWithSlices> {
-    for (const [key, { fact }] of this.#services) yield { fact, slices: [...(this.#slices.get(key)?.values() ?? [])] };
+    for (const [key, { fact }] of this.#services) yield { fact, slices: this.#slicesOf.get(key) ?? NONE };
   }
 
   get serviceCount(): number {
@@ -58,23 +59,23 @@ export class ServiceBook {
   }
 
   get sliceKeys(): string[] {
-    return [...this.#serviceOfSlice.keys()];
+    return [...this.#slices.keys()];
   }
 
   get endpointCount(): number {
     let count = 0;
-    for (const slices of this.#slices.values()) for (const slice of slices.values()) count += slice.size;
+    for (const slice of this.#slices.values()) count += slice.size;
     return count;
   }
 
   /** The addresses of all endpoints of a Service. */
   *endpointIps(namespace: string, name: string): Generator<string> {
-    for (const slice of this.#slices.get(`${namespace}/${name}`)?.values() ?? []) yield* slice.ips();
+    for (const slice of this.#slicesOf.get(`${namespace}/${name}`) ?? NONE) yield* slice.ips();
   }
 
   /** The endpoints' addresses with what their slice has for a port of this name. */
   *endpointAddresses(namespace: string, name: string, portName: string): Generator<{ ip: string; port: number }> {
-    for (const slice of this.#slices.get(`${namespace}/${name}`)?.values() ?? []) {
+    for (const slice of this.#slicesOf.get(`${namespace}/${name}`) ?? NONE) {
       for (const { name: named, port } of slice.ports) {
         if (named === portName) for (const ip of slice.ips()) yield { ip, port };
       }
@@ -117,19 +118,18 @@ export class ServiceBook {
   upsertSlice(fact: SliceFact, isFirstList: boolean, nowMs: number): SliceChange | undefined {
     const key = `${fact.namespace}/${fact.name}`;
     const service = `${fact.namespace}/${fact.service}`;
-    const wasOf = this.#serviceOfSlice.get(key);
-    const before = wasOf === undefined ? undefined : this.#slices.get(wasOf)?.get(key);
-    if (before && wasOf === service && before.isSame(fact)) return undefined;
+    const before = this.#slices.get(key);
+    if (before?.service === service && before.isSame(fact)) return undefined;
     const was = before?.holders();
     const endpoints = fact.endpoints.map((one) => this.#add(one, service, isFirstList, nowMs));
     const released = this.#removeSlice(key, nowMs)?.released ?? [];
-    const slice = new SliceRecord(fact, endpoints, this.#pods.remote);
-    const slices = this.#slices.get(service) ?? new Map<string, SliceRecord>();
-    this.#slices.set(service, slices.set(key, slice));
-    this.#serviceOfSlice.set(key, service);
+    const slice = new SliceRecord(fact, service, endpoints, this.#pods.remote);
+    this.#slices.set(key, slice);
+    this.#slicesOf.set(service, (this.#slicesOf.get(service) ?? NONE).concat(slice));
     const is = slice.holders();
-    if (wasOf === undefined || wasOf === service) return { services: [service], ips: unique(changed(was, is), released) };
-    return { services: [wasOf, service], ips: unique(was?.keys() ?? [], is.keys(), released) };
+    if (before === undefined || before.service === service)
+      return { services: [service], ips: unique(changed(was, is), released) };
+    return { services: [before.service, service], ips: unique(was?.keys() ?? [], is.keys(), released) };
   }
 
   /** Undefined when there was none. */
@@ -142,13 +142,13 @@ export class ServiceBook {
 
   /** `ips`: of its endpoints; `released`: those that their pods no longer hold. */
   #removeSlice(key: string, nowMs: number): { service: string; ips: readonly string[]; released: readonly string[] } | undefined {
-    const service = this.#serviceOfSlice.get(key);
-    const slices = service === undefined ? undefined : this.#slices.get(service);
-    const slice = slices?.get(key);
-    if (service === undefined || !slices || !slice) return undefined;
-    slices.delete(key);
-    if (slices.size === 0) this.#slices.delete(service);
-    this.#serviceOfSlice.delete(key);
+    const slice = this.#slices.get(key);
+    if (slice === undefined) return undefined;
+    const { service } = slice;
+    this.#slices.delete(key);
+    const others = this.#slicesOf.get(service)?.filter((one) => one !== slice) ?? NONE;
+    if (others.length > 0) this.#slicesOf.set(service, others);
+    else this.#slicesOf.delete(service);
     const ips = [...slice.ips()];
     const released: string[] = [];
     for (const one of slice.records) {
@@ -167,7 +167,8 @@ export class ServiceBook {
 
   /** What another Service has already (a load-balancer address that several share) stays with it, and is this one's when that one is gone. */
   #claim(fact: ServiceFact, owner: ServiceOwner, fromMs: number): ServiceRecord {
-    const record: ServiceRecord = { fact, owner, held: [], heldNodePorts: [] };
+    const held: ServiceRecord['held'] = [];
+    const heldNodePorts: ServiceRecord['heldNodePorts'] = [];
     const groups = [
       ['cluster-ip', fact.clusterIps],
       ['external-ip', fact.externalIps],
@@ -180,7 +181,7 @@ export class ServiceBook {
           const key = portKey(one.port, one.proto) as number;
           const port = servicePort(fact, one, via);
           this.#addresses.claimPort(ip, key, port, fromMs, (other) => isOf(other, fact));
-          record.held.push({ ip, key, port });
+          held.push({ ip, key, port });
         }
       }
     }
@@ -189,9 +190,9 @@ export class ServiceBook {
       const key = portKey(one.nodePort, one.proto) as number;
       const port = servicePort(fact, one, 'node-port');
       this.#addresses.claimNodePort(key, port, fromMs);
-      record.heldNodePorts.push({ key, port });
+      heldNodePorts.push({ key, port });
     }
-    return record;
+    return { fact, owner, held: exact(held), heldNodePorts: exact(heldNodePorts) };
   }
 
   /** What a Service had and does not have any more, now that it is another one or gone. */
@@ -205,7 +206,7 @@ export class ServiceBook {
   }
 }
 
-function ipsOf({ clusterIps, externalIps, balancerIps }: ServiceFact, kind: 'clusterIp' | 'external'): string[] {
+function ipsOf({ clusterIps, externalIps, balancerIps }: ServiceFact, kind: 'clusterIp' | 'external'): readonly string[] {
   return kind === 'clusterIp' ? clusterIps : [...externalIps, ...balancerIps];
 }
 
@@ -225,6 +226,8 @@ function servicePort(fact: ServiceFact, one: { name: string; proto: L4 }, via: S
 function sameFact(a: ServiceFact, b: ServiceFact): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
+
+const NONE: readonly SliceRecord[] = [];
 
 /** Addresses with other endpoints than before. */
 function changed(was: ReadonlyMap<string, string> | undefined, is: ReadonlyMap<string, string>): string[] {

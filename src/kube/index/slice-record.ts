@@ -9,13 +9,16 @@ export type EndpointRecord = RemotePod | Endpoint;
 
 /** An EndpointSlice as it is now. Another object whenever something of it has changed; after that its endpoints are not to be asked for any more. */
 export class SliceRecord {
+  /** `namespace/name`. */
+  readonly service: string;
   readonly ports: SliceFact['ports'];
   readonly records: readonly EndpointRecord[];
   /** Places of those that are not ready. */
   readonly unready: readonly number[];
   readonly #pods: RemotePods;
 
-  constructor(fact: SliceFact, records: readonly EndpointRecord[], pods: RemotePods) {
+  constructor(fact: SliceFact, service: string, records: readonly EndpointRecord[], pods: RemotePods) {
+    this.service = service;
     this.ports = fact.ports;
     this.records = records;
     this.unready = unreadyOf(fact);
