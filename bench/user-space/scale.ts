@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { callApi } from '../../src/lab/client/api-client.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { waitFor } from '../../src/lab/machine/wait.ts';
 import { follow } from '../cases.ts';
 import type { Load } from '../load.ts';
 import { residentBytes } from '../processes.ts';
@@ -13,7 +12,7 @@ export interface Scale {
   pods: number;
   services: number;
   endpoints: number;
-  /** Once its lists are in. */
+  /** A minute after its start. */
   idleBytes: number;
   /** The most while it was followed under load, every packet told. */
   busyBytes: number;
@@ -27,7 +26,8 @@ const NODE = 'host1';
 const ENDPOINTS_PER_SERVICE = 10;
 const AT_ONCE = 8;
 const SAMPLE_MS = 250;
-const AFTER_MS = 60_000;
+/** What a process has given back by then (src/util/heap-at-rest.ts) it does not need. */
+const REST_MS = 60_000;
 
 /** Fills the API server with objects that nothing stands behind, starts the agent anew and looks at its memory. */
 export async function measureScale(lab: Lab, load: Load, options: { pods: number; services: number }): Promise<Scale> {
@@ -38,7 +38,8 @@ export async function measureScale(lab: Lab, load: Load, options: { pods: number
   await lab.stopAgent(NODE);
   await lab.startAgent(NODE, AGENT_FLAGS);
   const pid = lab.agent(NODE)?.pid ?? 0;
-  const idleBytes = await settled(() => residentBytes(pid));
+  await delay(REST_MS);
+  const idleBytes = residentBytes(pid);
   const watching = await follow(lab, ['-A', '--packets']);
   let busyBytes = 0;
   const sampler = setInterval(() => {
@@ -51,26 +52,10 @@ export async function measureScale(lab: Lab, load: Load, options: { pods: number
     clearInterval(sampler);
     await watching.stop();
   }
-  await delay(AFTER_MS);
+  await delay(REST_MS);
   const afterBytes = residentBytes(pid);
   const gateBytes = Math.max(...lab.nodes.map(({ name }) => residentBytes(lab.gate(name)?.pid ?? 0)));
   return { ...options, endpoints: options.services * ENDPOINTS_PER_SERVICE, idleBytes, busyBytes, afterBytes, gateBytes };
-}
-
-/** The value once it no longer grows by more than a hundredth in a second, at most 15 s later. */
-async function settled(read: () => number): Promise<number> {
-  let last = 0;
-  await waitFor(
-    () => {
-      const now = read();
-      const isSettled = now < last * 1.01;
-      last = now;
-      return isSettled;
-    },
-    15_000,
-    1000,
-  );
-  return last;
 }
 
 async function inParallel(jobs: (() => Promise<unknown>)[]): Promise<void> {
