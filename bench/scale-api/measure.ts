@@ -48,8 +48,8 @@ export interface ScaleOptions {
   signal: AbortSignal;
 }
 
-/** How long an agent is left alone before it is looked at: garbage of its start is collected then. */
-const SETTLE_S = 20;
+/** How long an agent is left alone before it is looked at: it gives back what its start took (src/util/heap-at-rest.ts). */
+const SETTLE_S = 60;
 const RESOURCES = ['pods', 'services', 'endpointslices', 'nodes', 'tokenreviews', 'subjectaccessreviews'];
 
 /**
