@@ -11,9 +11,10 @@ import { command, step } from './step.mjs';
 export async function compile(root) {
   const begun = new Date();
   const out = join(root, 'dist');
+  const main = join(out, 'cli/main.js');
   const value = await fingerprint(root, ['src', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json']);
-  if (existsSync(out) && (await isStamped(join(out, '.sources'), value))) {
-    await utimes(join(out, 'cli/main.js'), begun, begun);
+  if (existsSync(main) && (await isStamped(join(out, '.sources'), value))) {
+    await utimes(main, begun, begun);
     return;
   }
   await step('compiling src/', async () => {

@@ -12,7 +12,7 @@ afterEach(() => mock.timers.reset());
 
 /** A process that is looked at three times a minute, and what it does meanwhile. */
 function process(options: Partial<HeapAtRestOptions> = {}) {
-  const state = { isServing: false, cpuMs: 0, taken: 40 * MIB, collected: 0 };
+  const state = { isServing: false, cpuMs: 0, taken: 40 * MIB, left: 20 * MIB, collected: 0 };
   const end = giveHeapBackAtRest({
     isServing: () => state.isServing,
     log,
@@ -20,7 +20,7 @@ function process(options: Partial<HeapAtRestOptions> = {}) {
     takenBytes: () => state.taken,
     collect: () => {
       state.collected += 1;
-      state.taken = 20 * MIB;
+      state.taken = state.left;
     },
     ...options,
   });
@@ -28,22 +28,57 @@ function process(options: Partial<HeapAtRestOptions> = {}) {
   return { state, pass, end };
 }
 
-test('what the start has left is given back once, and again when it has grown', () => {
+test('what the start has left is given back, and what a flood leaves', () => {
   const { state, pass, end } = process();
   pass(19);
   assert.equal(state.collected, 0);
   pass(1);
   assert.equal(state.collected, 1);
-  state.taken += 3 * MIB;
-  pass(60);
-  assert.equal(state.collected, 1, 'less than is worth it');
-  state.taken += 1 * MIB;
+  state.taken += 16 * MIB;
   pass(20);
   assert.equal(state.collected, 2);
   state.taken = 60 * MIB;
   end();
   pass(60);
   assert.equal(state.collected, 2, 'ended');
+});
+
+test('a quiet process that takes a little again and again is left alone for ten minutes', () => {
+  const { state, pass } = process();
+  pass(20);
+  for (let minute = 1; minute <= 60; minute += 1) {
+    state.taken = 25 * MIB;
+    pass(60);
+  }
+  assert.equal(state.collected, 6);
+  state.taken = 23 * MIB;
+  pass(3600);
+  assert.equal(state.collected, 6, 'less than is worth it at all');
+});
+
+test('what was in use and is gone since is not counted any more', () => {
+  const { state, pass } = process();
+  state.taken = 120 * MIB;
+  state.left = 100 * MIB;
+  pass(20);
+  state.taken = 20 * MIB;
+  pass(20);
+  assert.equal(state.collected, 1);
+  state.taken = 95 * MIB;
+  pass(20);
+  assert.equal(state.collected, 2);
+});
+
+test('where it fails the process goes on without', () => {
+  let tries = 0;
+  const { pass } = process({
+    collect: () => {
+      tries += 1;
+      throw new ReferenceError('gc is not defined');
+    },
+  });
+  pass(60);
+  assert.equal(tries, 1);
 });
 
 test('nobody who is served waits for it, and a process at work is left alone', () => {
@@ -64,15 +99,14 @@ test('nobody who is served waits for it, and a process at work is left alone', (
 test("V8's heap takes less afterwards", () => {
   const end = giveHeapBackAtRest({ isServing: () => false, log, cpuMs: () => 0 });
   const taken = () => getHeapStatistics().total_physical_size;
-  let kept: unknown = Array.from({ length: 200_000 }, (_, at) => ({ at, text: `number ${at}` }));
-  const withAll = taken();
+  const many = (what: string) => Array.from({ length: 600_000 }, (_, at) => ({ at, text: `${what} ${at}` }));
+  many('over');
+  const withGarbage = taken();
   mock.timers.tick(20_000);
-  assert.ok(taken() > withAll / 2, 'what is in use stays');
-  assert.equal((kept as unknown[]).length, 200_000);
-  kept = undefined;
-  Array.from({ length: 200_000 }, (_, at) => ({ at, text: `other ${at}` }));
+  assert.ok(taken() < withGarbage - 30 * MIB, `${withGarbage} bytes before, ${taken()} after`);
+  const kept = many('kept');
   mock.timers.tick(20_000);
-  assert.ok(taken() < withAll - 10 * MIB, `${withAll} bytes before, ${taken()} after`);
+  assert.deepEqual([kept.length, kept.at(-1)], [600_000, { at: 599_999, text: 'kept 599999' }]);
   assert.equal(typeof globalThis.gc, 'undefined', 'no code of ours sees the flag');
   end();
 });

@@ -247,20 +247,24 @@ class EndpointServices {
  * Of which Services something is an endpoint. Counted, because several slices, and one slice several times, may have it. Nearly all of 150,000 endpoints
  * are in one Service and counted once: for those only the name is kept. Undefined: of none.
  */
-type ServiceCounts = string | Map<string, number> | undefined;
+export type ServiceCounts = string | Map<string, number> | undefined;
 
-function withService(known: ServiceCounts, service: string, times = 1): ServiceCounts {
+export function withService(known: ServiceCounts, service: string, times = 1): ServiceCounts {
   if (known === undefined && times === 1) return service;
   const counts = typeof known === 'object' ? known : new Map(known === undefined ? [] : [[known, 1]]);
   return counts.set(service, (counts.get(service) ?? 0) + times);
 }
 
-function withoutService(known: ServiceCounts, service: string): ServiceCounts {
+export function withoutService(known: ServiceCounts, service: string): ServiceCounts {
   if (typeof known !== 'object') return known === service ? undefined : known;
   const count = (known.get(service) ?? 0) - 1;
   if (count > 0) known.set(service, count);
   else known.delete(service);
-  return known.size === 0 ? undefined : known;
+  const [first, second] = known;
+  if (second !== undefined || first === undefined) return first && known;
+  // A slice that changes counts its endpoints twice for a moment: they would stay maps.
+  const [only, times] = first;
+  return times === 1 ? only : known;
 }
 
 /** Adds their names to a set. */

@@ -31,7 +31,7 @@ export class ServiceBook {
   readonly #services = new Map<string, ServiceRecord>();
   readonly #slices = new Map<string, SliceRecord>();
   /** By their Service's key; nearly always one. */
-  readonly #slicesOf = new Map<string, readonly SliceRecord[]>();
+  readonly #slicesOf = new Map<string, SliceRecord | Set<SliceRecord>>();
   readonly #addresses: AddressBook;
   readonly #pods: PodBook;
   readonly #node: string;
@@ -47,7 +47,7 @@ export class ServiceBook {
   }
 
   *withSlices(): Generator<ServiceWithSlices> {
-    for (const [key, { fact }] of this.#services) yield { fact, slices: this.#slicesOf.get(key) ?? NONE };
+    for (const [key, { fact }] of this.#services) yield { fact, slices: [...this.#of(key)] };
   }
 
   get serviceCount(): number {
@@ -70,12 +70,12 @@ export class ServiceBook {
 
   /** The addresses of all endpoints of a Service. */
   *endpointIps(namespace: string, name: string): Generator<string> {
-    for (const slice of this.#slicesOf.get(`${namespace}/${name}`) ?? NONE) yield* slice.ips();
+    for (const slice of this.#of(`${namespace}/${name}`)) yield* slice.ips();
   }
 
   /** The endpoints' addresses with what their slice has for a port of this name. */
   *endpointAddresses(namespace: string, name: string, portName: string): Generator<{ ip: string; port: number }> {
-    for (const slice of this.#slicesOf.get(`${namespace}/${name}`) ?? NONE) {
+    for (const slice of this.#of(`${namespace}/${name}`)) {
       for (const { name: named, port } of slice.ports) {
         if (named === portName) for (const ip of slice.ips()) yield { ip, port };
       }
@@ -125,7 +125,9 @@ export class ServiceBook {
     const released = this.#removeSlice(key, nowMs)?.released ?? [];
     const slice = new SliceRecord(fact, service, endpoints, this.#pods.remote);
     this.#slices.set(key, slice);
-    this.#slicesOf.set(service, (this.#slicesOf.get(service) ?? NONE).concat(slice));
+    const others = this.#slicesOf.get(service);
+    if (others instanceof Set) others.add(slice);
+    else this.#slicesOf.set(service, others === undefined ? slice : new Set([others, slice]));
     const is = slice.holders();
     if (before === undefined || before.service === service)
       return { services: [service], ips: unique(changed(was, is), released) };
@@ -140,15 +142,21 @@ export class ServiceBook {
     return { services: [service], ips: unique(ips, released) };
   }
 
+  *#of(service: string): Generator<SliceRecord> {
+    const slices = this.#slicesOf.get(service);
+    if (slices instanceof Set) yield* slices;
+    else if (slices !== undefined) yield slices;
+  }
+
   /** `ips`: of its endpoints; `released`: those that their pods no longer hold. */
   #removeSlice(key: string, nowMs: number): { service: string; ips: readonly string[]; released: readonly string[] } | undefined {
     const slice = this.#slices.get(key);
     if (slice === undefined) return undefined;
     const { service } = slice;
     this.#slices.delete(key);
-    const others = this.#slicesOf.get(service)?.filter((one) => one !== slice) ?? NONE;
-    if (others.length > 0) this.#slicesOf.set(service, others);
-    else this.#slicesOf.delete(service);
+    const all = this.#slicesOf.get(service);
+    if (all instanceof Set) all.delete(slice);
+    if (!(all instanceof Set) || all.size === 0) this.#slicesOf.delete(service);
     const ips = [...slice.ips()];
     const released: string[] = [];
     for (const one of slice.records) {
@@ -226,8 +234,6 @@ function servicePort(fact: ServiceFact, one: { name: string; proto: L4 }, via: S
 function sameFact(a: ServiceFact, b: ServiceFact): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
-
-const NONE: readonly SliceRecord[] = [];
 
 /** Addresses with other endpoints than before. */
 function changed(was: ReadonlyMap<string, string> | undefined, is: ReadonlyMap<string, string>): string[] {

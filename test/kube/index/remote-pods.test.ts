@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { NamesIndex } from '../../../src/kube/index/names-index.ts';
-import { RemotePods } from '../../../src/kube/index/remote-pods.ts';
+import { RemotePods, withoutService, withService } from '../../../src/kube/index/remote-pods.ts';
 import { fc } from '../../support/fast-check.ts';
 import { putPod, putSlice, rawSlice, testClock } from '../build.ts';
 
@@ -99,6 +99,14 @@ describe('the table of pods of other nodes', () => {
       }),
       { numRuns: 60 },
     );
+  });
+
+  it('keeps the name alone of the Service that one is in, also after a slice that changed had it twice', () => {
+    const changed = withoutService(withService(withService(undefined, 'default/s'), 'default/s'), 'default/s');
+    assert.equal(changed, 'default/s');
+    assert.equal(withoutService(withService(changed, 'default/other'), 'default/s'), 'default/other');
+    assert.equal(withoutService(changed, 'default/other'), 'default/s');
+    assert.equal(withoutService(changed, 'default/s'), undefined);
   });
 
   it('tells the Services of one whether or not it is kept in full, and for as long as an endpoint of each is left', () => {

@@ -185,11 +185,12 @@ function stateOf({ uid, type, clusterIps, externalIps, balancerIps, ports }: Ser
 function endpointsOf(slices: readonly SliceRecord[], fromMs: number): Map<string, ToldEndpoint> {
   const found = new Map<string, ToldEndpoint>();
   for (const slice of slices) {
-    const { ports, unready } = slice;
+    const { ports } = slice;
+    const unready = new Set(slice.unready);
     const key = portsKey(ports);
     let place = 0;
     for (const { ip, node, pod } of slice.endpoints()) {
-      const isReady = !unready.includes(place);
+      const isReady = !unready.has(place);
       place += 1;
       const endpoint: EndpointState = {
         ip,

@@ -29,8 +29,9 @@ test('the kernel names its functions by their addresses, and no name is made up'
   t.after(() => tracer.close());
   const symbols = new KernelSymbols((address) => tracer.symbolText(address));
   const { places, wrong } = misnamed(symbols);
-  assert.deepEqual([places >= 6, wrong], [true, []]);
   assert.deepEqual([symbols.at(0n), symbols.at(4711n)], ['unknown', 'unknown']);
+  if (places === 0) return t.skip('this kernel shows nobody its addresses (kernel.kptr_restrict)');
+  assert.deepEqual([places >= 6, wrong], [true, []]);
 });
 
 test('the kernel loads the programs of kprobes, all of them, whether or not it lets them be attached', { skip: SKIP }, (t) => {
