@@ -31,8 +31,9 @@ built=0
 for source in "$here"/*.bpf.c; do
 	[ -e "$source" ] || break
 	name=$(basename "$source" .bpf.c)
-	compile "$source" "$out/$name.bpf.o"
+	compile "$source" "$out/$name.bpf.o" &
 	compile "$source" "$out/$name.kern-ctx.bpf.o" -DKTRACE_KERN_CTX
+	wait $!
 	built=$((built + 1))
 done
 [ "$built" -gt 0 ] || { echo "bpf/build.sh: no bpf/*.bpf.c to compile" >&2; exit 1; }

@@ -16,10 +16,10 @@ import { runFailedAgain, runTests, textOf } from './checks/run-tests.mjs';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** Folders of tests that need more than this machine: a cluster. They have scripts of their own. */
 const ELSEWHERE = ['test/cluster/'];
-/** Two cores. The lab waits for most of its time; a VM takes both of them. */
+/** Two cores. The lab waits for much of its time; a VM takes both of them. */
 const LAYERS = {
   unit: { concurrency: 3, testMs: 60_000, fileMs: 120_000, isForced: false },
-  lab: { concurrency: 2, testMs: 120_000, fileMs: 300_000, isForced: true },
+  lab: { concurrency: 3, testMs: 120_000, fileMs: 300_000, isForced: true },
   vm: { concurrency: 1, testMs: 290_000, fileMs: 300_000, isForced: true },
 };
 /** Tests that must have run (a few less than there are), where the machine has what they need. */
