@@ -100,25 +100,25 @@ export class Net {
 }
 
 /**
- * Two nodes, `node1` with pods `a` (10.9.1.2, veth-a) and `b` (10.9.1.3, veth-b), `node2` with pod `c` (10.9.2.2, veth-c), joined by their
+ * Two nodes, `node1` with pods (of `pods`, two numbers) `a` (10.9.1.2, veth-a) and `b` (10.9.1.3, veth-b), `node2` with pod `c` (10.9.2.2, veth-c), joined by their
  * uplinks eth0 (192.168.77.1 and .2).
  */
-export function twoNodes(): Net {
+export function twoNodes(pods = '10.9'): Net {
   const net = new Net();
   try {
     net.add('node1', 'node2', 'a', 'b', 'c');
     net.join(['node1', 'eth0', '192.168.77.1/24'], ['node2', 'eth0', '192.168.77.2/24']);
     for (const [node, pod, address, gateway] of [
-      ['node1', 'a', '10.9.1.2', '10.9.1.254'],
-      ['node1', 'b', '10.9.1.3', '10.9.1.253'],
-      ['node2', 'c', '10.9.2.2', '10.9.2.254'],
+      ['node1', 'a', `${pods}.1.2`, `${pods}.1.254`],
+      ['node1', 'b', `${pods}.1.3`, `${pods}.1.253`],
+      ['node2', 'c', `${pods}.2.2`, `${pods}.2.254`],
     ] as const) {
       net.join([node, `veth-${pod}`, `${gateway}/32`], [pod, 'eth0', `${address}/32`]);
       net.ip(node, `route add ${address} dev veth-${pod}`);
       net.ip(pod, `route add ${gateway} dev eth0; route add default via ${gateway}`);
     }
-    net.ip('node1', 'route add default via 192.168.77.2; route add 10.9.2.0/24 via 192.168.77.2');
-    net.ip('node2', 'route add default via 192.168.77.1; route add 10.9.1.0/24 via 192.168.77.1');
+    net.ip('node1', `route add default via 192.168.77.2; route add ${pods}.2.0/24 via 192.168.77.2`);
+    net.ip('node2', `route add default via 192.168.77.1; route add ${pods}.1.0/24 via 192.168.77.1`);
     return net;
   } catch (error) {
     net.close();
