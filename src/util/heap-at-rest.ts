@@ -31,8 +31,8 @@ const WHILE_MS = 600_000;
 
 /**
  * Gives back to the system what V8's heap took for work that is over: the lists of a start, a flood, a dump. V8 keeps the pages that its heap once had
- * until it needs to collect for want of memory (docs/performance.md has what that comes to), and a process with nothing to do never does. Who records or
- * exports goes on without a look at the ring meanwhile. Looks while the process lives, without keeping it alive. Returns a function that ends it.
+ * until it needs to collect for want of memory (docs/performance.md has what that comes to), and a process with nothing to do never does. A recorder
+ * or exporter does not read the ring meanwhile. Looks while the process lives, without keeping it alive. Returns a function that ends it.
  */
 export function giveHeapBackAtRest(options: HeapAtRestOptions): () => void {
   const { isServing, log, alsoGiveBack, cpuMs = ownCpuMs, takenBytes = heapBytes, collect = collectAll } = options;

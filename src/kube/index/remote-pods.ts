@@ -260,11 +260,9 @@ export function withoutService(known: ServiceCounts, service: string): ServiceCo
   const count = (known.get(service) ?? 0) - 1;
   if (count > 0) known.set(service, count);
   else known.delete(service);
-  const [first, second] = known;
-  if (second !== undefined || first === undefined) return first && known;
   // A slice that changes counts its endpoints twice for a moment: they would stay maps.
-  const [only, times] = first;
-  return times === 1 ? only : known;
+  for (const [only, times] of known) return known.size === 1 && times === 1 ? only : known;
+  return undefined;
 }
 
 /** Adds their names to a set. */
