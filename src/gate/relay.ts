@@ -5,6 +5,9 @@ import { rejectionResponse } from '../protocol/admission.ts';
 import { STREAM_PATH } from '../protocol/constants.ts';
 import { agentFault, agentSilent, rejectionOf } from './agent-request.ts';
 
+/** What is read of an agent at once. One buffer a connection, used again and again: one for each read is what malloc does not get back together. */
+const READ_BYTES = 65_536;
+
 export interface RelayOptions {
   request: IncomingMessage;
   client: Duplex;
@@ -31,7 +34,8 @@ export interface RelayResult {
  */
 export function relay(options: RelayOptions): () => void {
   const { request, client, head, socketPath, answerMs, halfClosedMs, onClosed } = options;
-  const agent = connect({ path: socketPath, allowHalfOpen: true });
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  const agent = connect({ path: socketPath, allowHalfOpen: true, onread: { buffer, callback: (bytes) => toClient(bytes) } });
   let errorCode: string | undefined;
   let halfClosedTimer: NodeJS.Timeout | undefined;
 
@@ -49,20 +53,26 @@ export function relay(options: RelayOptions): () => void {
     halfClosedTimer ??= setTimeout(cut, halfClosedMs);
   };
 
+  /** Gives on what is in the buffer. False stops the reading of more until the client has taken it. */
+  const toClient = (bytes: number): boolean => {
+    clearTimeout(answerTimer);
+    if (!client.writable) return true;
+    let isStopped = false;
+    client.write(buffer.subarray(0, bytes), () => isStopped && agent.resume());
+    isStopped = client.writableLength > 0;
+    return !isStopped;
+  };
+
   agent.once('connect', () => {
     agent.write(requestHead(request));
     if (head.length > 0) agent.write(head);
     // `pipe` stops reading one side while the other does not take, and passes its end on.
     client.pipe(agent);
-    agent.pipe(client);
   });
-  agent.once('data', () => clearTimeout(answerTimer));
   agent.on('error', (error) => (errorCode === undefined && agent.bytesRead === 0 ? refuse(agentFault(error)) : cut()));
   client.on('error', cut);
-  // Before `pipe` passes the end on: an agent that has no room left closes without a word.
-  agent.once('end', () => {
-    if (agent.bytesRead === 0) refuse(agentFault(new Error('it closed the connection')));
-  });
+  // An agent that has no room left closes without a word.
+  agent.once('end', () => (agent.bytesRead === 0 ? refuse(agentFault(new Error('it closed the connection'))) : client.end()));
   for (const side of [agent, client]) side.once('end', halfClosed).once('close', halfClosed);
   whenBothClosed(agent, client, () => {
     clearTimeout(answerTimer);

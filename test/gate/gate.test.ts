@@ -130,6 +130,26 @@ describe('the gate', () => {
     assert.ok(slow.events.some((event) => event.kind === 'lost'));
   });
 
+  it('gives on what an agent writes byte for byte to a client that reads now and then, and the end behind it', async (t) => {
+    const socketPath = await noAgent(t);
+    // More than the kernel keeps for two sockets, and no two words the same.
+    const sent = Buffer.from(Uint32Array.from({ length: 8 << 20 }, (_, index) => index).buffer);
+    const agent = createServer((socket) => socket.once('data', () => socket.end(sent))).listen(socketPath);
+    t.after(() => agent.close());
+    await once(agent, 'listening');
+    const gate = await openGate(t, socketPath);
+    const reader = connectRaw(gate.port);
+    const parts: Buffer[] = [];
+    reader.on('data', (part) => {
+      parts.push(part);
+      if (parts.length % 100 !== 1) return;
+      reader.pause();
+      setTimeout(() => reader.resume(), 5);
+    });
+    await once(reader, 'end');
+    assert.ok(Buffer.concat(parts).equals(sent));
+  });
+
   it('passes on that the agent stopped', async (t) => {
     const { server, socketPath } = await serve(t);
     const gate = await openGate(t, socketPath);
