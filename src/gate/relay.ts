@@ -53,10 +53,13 @@ export function relay(options: RelayOptions): () => void {
     halfClosedTimer ??= setTimeout(cut, halfClosedMs);
   };
 
-  /** Gives on what is in the buffer. False stops the reading of more until the client has taken it. */
+  /** Gives on what is in the buffer. False stops the reading of more until the client has taken it; of a client that is gone, for good. */
   const toClient = (bytes: number): boolean => {
     clearTimeout(answerTimer);
-    if (!client.writable) return true;
+    if (!client.writable) {
+      agent.destroy();
+      return false;
+    }
     let isStopped = false;
     client.write(buffer.subarray(0, bytes), () => isStopped && agent.resume());
     isStopped = client.writableLength > 0;

@@ -150,6 +150,30 @@ describe('the gate', () => {
     assert.ok(Buffer.concat(parts).equals(sent));
   });
 
+  it('lets go of an agent that goes on writing when its client is gone', async (t) => {
+    const socketPath = await noAgent(t);
+    const part = Buffer.alloc(1 << 20);
+    const agent = createServer({ allowHalfOpen: true }, (socket) => {
+      const flood = () => {
+        while (socket.writable && socket.write(part));
+      };
+      socket
+        .on('error', () => {})
+        .on('drain', flood)
+        .once('data', flood);
+    }).listen(socketPath);
+    t.after(() => agent.close());
+    await once(agent, 'listening');
+    const gate = await openGate(t, socketPath, { halfClosedMs: 600_000 });
+    const socket = connect(gate.port, '127.0.0.1').on('error', () => {});
+    t.after(() => socket.destroy());
+    // The answer to the first request ends the connection, and with it the websocket behind it.
+    const headers = ['Host: a', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Protocol: ktrace.v1'];
+    socket.write(`GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n${['GET /v1/stream HTTP/1.1', ...headers, '', ''].join('\r\n')}`);
+    await once(socket.resume(), 'close');
+    await until('the relay is gone', () => gate.connections === 0);
+  });
+
   it('passes on that the agent stopped', async (t) => {
     const { server, socketPath } = await serve(t);
     const gate = await openGate(t, socketPath);
