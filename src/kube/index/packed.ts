@@ -3,7 +3,12 @@ import ipaddr from 'ipaddr.js';
 /** Addresses and uids as four words of 32 bits each: a text of one takes three times as much, and a look-up by text as much again. */
 export type Words = Uint32Array;
 
-const UID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+/** Characters of a UUID, and where its hyphens are. */
+const UID_LENGTH = 36;
+const HYPHENS = [8, 13, 18, 23];
+const HYPHEN = 45;
+/** Of each byte, in two characters. */
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 const DOT = 46;
 const COLON = 58;
 const ZERO = 48;
@@ -67,29 +72,49 @@ function packIpv6(ip: string, into: Words, at: number): void {
 
 /** What {@link packAddress} took. */
 export function addressOf(from: Words, at = 0): string {
-  const words = [at, at + 1, at + 2, at + 3].map((place) => from[place] ?? 0);
-  const [first, second, third, last = 0] = words;
-  if (first === 0 && second === 0 && third === IPV4_MARK) {
+  if (from[at] === 0 && from[at + 1] === 0 && from[at + 2] === IPV4_MARK) {
+    const last = from[at + 3] ?? 0;
     return `${last >>> 24}.${(last >>> 16) & 255}.${(last >>> 8) & 255}.${last & 255}`;
   }
+  const words = [at, at + 1, at + 2, at + 3].map((place) => from[place] ?? 0);
   const bytes = words.flatMap((word) => [word >>> 24, (word >>> 16) & 255, (word >>> 8) & 255, word & 255]);
   return new ipaddr.IPv6(bytes).toRFC5952String();
 }
 
 /** False for a text that is no UUID as the API server writes them: that has no words. */
 export function packUid(uid: string, into: Words, at = 0): boolean {
-  if (!UID.test(uid)) return false;
-  into[at] = Number.parseInt(uid.slice(0, 8), 16);
-  into[at + 1] = Number.parseInt(uid.slice(9, 13) + uid.slice(14, 18), 16);
-  into[at + 2] = Number.parseInt(uid.slice(19, 23) + uid.slice(24, 28), 16);
-  into[at + 3] = Number.parseInt(uid.slice(28), 16);
+  if (uid.length !== UID_LENGTH) return false;
+  let digits = 0;
+  let word = 0;
+  for (let place = 0; place < UID_LENGTH; place += 1) {
+    const code = uid.charCodeAt(place);
+    if (HYPHENS.includes(place)) {
+      if (code !== HYPHEN) return false;
+      continue;
+    }
+    const isDigit = code >= ZERO && code < ZERO + 10;
+    if (!isDigit && (code < LETTERS || code >= LETTERS + 6)) return false;
+    word = (word << 4) | (isDigit ? code - ZERO : code - LETTERS + 10);
+    digits += 1;
+    if (digits % 8 === 0) into[at + digits / 8 - 1] = word;
+  }
   return true;
 }
 
 /** What {@link packUid} took. */
 export function uidOf(from: Words, at = 0): string {
-  const hex = [at, at + 1, at + 2, at + 3].map((place) => (from[place] ?? 0).toString(16).padStart(8, '0')).join('');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  const [first, second, third, last] = [from[at], from[at + 1], from[at + 2], from[at + 3]];
+  return `${high(first)}${low(first)}-${high(second)}-${low(second)}-${high(third)}-${low(third)}${high(last)}${low(last)}`;
+}
+
+/** The first two bytes of a word. */
+function high(word = 0): string {
+  return `${HEX[word >>> 24]}${HEX[(word >>> 16) & 255]}`;
+}
+
+/** The last two. */
+function low(word = 0): string {
+  return `${HEX[(word >>> 8) & 255]}${HEX[word & 255]}`;
 }
 
 export function sameWords(a: Words, aAt: number, b: Words, bAt: number): boolean {

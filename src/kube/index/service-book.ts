@@ -120,18 +120,19 @@ export class ServiceBook {
     const service = `${fact.namespace}/${fact.service}`;
     const before = this.#slices.get(key);
     if (before?.service === service && before.isSame(fact)) return undefined;
-    const was = before?.holders();
     const endpoints = fact.endpoints.map((one) => this.#add(one, service, isFirstList, nowMs));
+    // What changes most is whether they are ready. Before their rows are free again.
+    const was = before?.hasRecords(endpoints) ? undefined : before?.holders();
     const released = this.#removeSlice(key, nowMs)?.released ?? [];
     const slice = new SliceRecord(fact, service, endpoints, this.#pods.remote);
     this.#slices.set(key, slice);
     const others = this.#slicesOf.get(service);
     if (others instanceof Set) others.add(slice);
     else this.#slicesOf.set(service, others === undefined ? slice : new Set([others, slice]));
-    const is = slice.holders();
-    if (before === undefined || before.service === service)
-      return { services: [service], ips: unique(changed(was, is), released) };
-    return { services: [before.service, service], ips: unique(was?.keys() ?? [], is.keys(), released) };
+    if (before !== undefined && before.service !== service)
+      return { services: [before.service, service], ips: unique(was?.keys() ?? [], slice.ips(), released) };
+    const ips = before === undefined ? slice.ips() : was === undefined ? [] : changed(was, slice.holders());
+    return { services: [service], ips: unique(ips, released) };
   }
 
   /** Undefined when there was none. */
@@ -236,8 +237,8 @@ function sameFact(a: ServiceFact, b: ServiceFact): boolean {
 }
 
 /** Addresses with other endpoints than before. */
-function changed(was: ReadonlyMap<string, string> | undefined, is: ReadonlyMap<string, string>): string[] {
-  return unique(was?.keys() ?? [], is.keys()).filter((ip) => was?.get(ip) !== is.get(ip));
+function changed(was: ReadonlyMap<string, string>, is: ReadonlyMap<string, string>): string[] {
+  return unique(was.keys(), is.keys()).filter((ip) => was.get(ip) !== is.get(ip));
 }
 
 function unique(...lists: Iterable<string>[]): string[] {

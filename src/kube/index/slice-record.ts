@@ -49,6 +49,14 @@ export class SliceRecord {
     });
   }
 
+  /** Whether these are its endpoints, each a row and in its place: of others nothing is said. */
+  hasRecords(records: readonly EndpointRecord[]): boolean {
+    return (
+      records.length === this.records.length &&
+      records.every((one, place) => typeof one === 'number' && one === this.records[place])
+    );
+  }
+
   /** The endpoints of each address as text: a slice may have an address more than once. */
   holders(): Map<string, string> {
     const holders = new Map<string, string>();

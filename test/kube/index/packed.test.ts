@@ -57,6 +57,9 @@ test('a uid that was packed is told as it was, and what is no UUID of the API se
     'uid-a',
     '8F4B2E30-0000-4000-8000-000000000000',
     '0123456789abcdef0123456789abcdef',
+    '8f4b2e30-0000-4000-8000-00000000000g',
+    '8f4b2e300-000-4000-8000-000000000000',
+    '8f4b2e30-0000-4000-8000-0000000-0000',
     `${'0'.repeat(8)}-0000-0000-0000-${'0'.repeat(13)}`,
   ]) {
     assert.equal(packUid(uid, words()), false, uid);
