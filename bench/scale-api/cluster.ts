@@ -16,6 +16,8 @@ const SLICES = `/apis/discovery.k8s.io/v1/namespaces/${NAMESPACE}/endpointslices
 /** Where a run leaves word of what it has written. */
 const SIZE_KEY = 'ktrace.dev/scale-size';
 const LEAST_NODES = 600;
+/** Of a minute each. */
+const DELETE_TRIES = 10;
 const PATCH = 'application/strategic-merge-patch+json';
 
 interface Known {
@@ -105,12 +107,25 @@ export class PaperCluster {
   async clear(): Promise<void> {
     const now = '?gracePeriodSeconds=0';
     this.#progress('taking everything away');
-    for (const path of [SLICES, `${IN_NAMESPACE}/pods`]) await this.#api.call('DELETE', `${path}${now}`);
+    for (const path of [SLICES, `${IN_NAMESPACE}/pods`]) await this.#deleteAll(`${path}${now}`);
     await inParallel(this.#size.services, (index) =>
       this.#api.call('DELETE', `${IN_NAMESPACE}/services/${objects.serviceName(index)}`).catch(unlessGone),
     );
-    await this.#api.call('DELETE', `/api/v1/nodes?labelSelector=${encodeURIComponent('ktrace.dev/scale=yes')}`);
+    await this.#deleteAll(`/api/v1/nodes?labelSelector=${encodeURIComponent('ktrace.dev/scale=yes')}`);
     await this.#api.call('DELETE', `/api/v1/namespaces/${NAMESPACE}`);
+  }
+
+  /** As often as it takes: the API server gives up, or hangs up, on more objects than it deletes in a minute, and has deleted those. */
+  async #deleteAll(path: string): Promise<void> {
+    for (let triesLeft = DELETE_TRIES; ; triesLeft -= 1) {
+      try {
+        await this.#api.call('DELETE', path);
+        return;
+      } catch (error) {
+        const isRefused = error instanceof ApiFailure && error.status !== 504;
+        if (triesLeft === 0 || isRefused) throw error;
+      }
+    }
   }
 
   async #each(what: string, from: number, to: number, job: (index: number) => Promise<unknown>): Promise<void> {

@@ -8,7 +8,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { messageOf } from '../../src/util/errors.ts';
 import type { Size } from './cluster.ts';
-import { measureScaleApi } from './measure.ts';
+import { measureScaleApi, type ScaleResult } from './measure.ts';
 import { scaleApiText } from './report.ts';
 
 const DEFAULT_SIZES = ['20000/2000/20000/667', '20000/10000/150000/5000'];
@@ -27,6 +27,7 @@ const { values } = parseArgs({
 const abort = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => abort.abort(new Error(`interrupted by ${signal}`)));
+const results: ScaleResult[] = [];
 try {
   const options = {
     sizes: values.size.map(parseSize),
@@ -37,12 +38,16 @@ try {
     isFilledOnly: values.fill,
     signal: abort.signal,
   };
-  const results = await measureScaleApi(options, (text) => void process.stderr.write(`bench: ${text}\n`));
-  process.stdout.write(scaleApiText(results));
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
+  const progress = (text: string) => void process.stderr.write(`bench: ${text}\n`);
+  await measureScaleApi(options, progress, (result) => results.push(result));
 } catch (error) {
   process.stderr.write(`bench: ${messageOf(error)}\n`);
   process.exitCode = 1;
+}
+// Also after a failure, of taking everything away for one: what was measured took minutes.
+if (results.length > 0) {
+  process.stdout.write(scaleApiText(results));
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
 }
 
 function parseSize(text: string): Size {

@@ -54,27 +54,29 @@ const RESOURCES = ['pods', 'services', 'endpointslices', 'nodes', 'tokenreviews'
 
 /**
  * Fills the API server that `KUBECONFIG` names with objects that nothing stands behind, in growing sizes; at each runs a real agent
- * and looks at what it takes. Everything is taken away in the end.
+ * and looks at what it takes. Everything is taken away in the end. What was measured before a failure has been given to `measured`.
  */
-export async function measureScaleApi(options: ScaleOptions, progress: (text: string) => void): Promise<ScaleResult[]> {
+export async function measureScaleApi(
+  options: ScaleOptions,
+  progress: (text: string) => void,
+  measured: (result: ScaleResult) => void,
+): Promise<void> {
   const api = await adminApi(process.env);
   const cluster = new PaperCluster(api, options.ownPods, progress);
   const agent = new MeasuredAgent(api);
-  const results: ScaleResult[] = [];
   try {
     await cluster.begin();
     if (!options.isFilledOnly) await agent.begin();
     for (const size of options.sizes) {
       options.signal.throwIfAborted();
       await cluster.grow(size);
-      if (!options.isFilledOnly) results.push(await measureSize(api, cluster, agent, options, progress));
+      if (!options.isFilledOnly) measured(await measureSize(api, cluster, agent, options, progress));
     }
   } finally {
     await agent.clear();
     if (!options.isKept && !options.isFilledOnly) await cluster.clear();
     api.close();
   }
-  return results;
 }
 
 async function measureSize(

@@ -22,6 +22,8 @@ export interface NewFlows {
   counted: number;
   /** Sightings told as lost, by all stages: a packet has one at each hook. */
   lost: number;
+  /** Sightings told, as hops or as lost, of those that all packets have together. Drops are told beside, so that it may be more than 1. */
+  accounted: number;
   /** Of one core, of each agent's process, while they were sent: the busiest. */
   agentCpuPercent: number;
 }
@@ -37,6 +39,8 @@ export async function measureNewFlows(lab: Lab, options: { rate: number; seconds
   const told = new Set<number>();
   const joined = new Set<number>();
   const counted = new Set<number>();
+  /** Of each packet, by its id: one that is amended is told again, with all its hops. */
+  const hops = new Map<string, number>();
   let lost = 0;
   const note = (event: KtraceEvent) => {
     if (event.kind === 'lost') lost += event.count;
@@ -45,6 +49,7 @@ export async function measureNewFlows(lab: Lab, options: { rate: number; seconds
     // Both directions of a conversation are one.
     const key = Math.max(one, other) * 65_536 + Math.min(one, other);
     if (event.kind === 'packet') {
+      hops.set(event.id, event.hops.length);
       told.add(key);
       if (event.nodes.length === 2) joined.add(key);
     } else if (event.state === 'close' && event.packets.request + event.packets.reply === packetsOfEach) {
@@ -63,6 +68,12 @@ export async function measureNewFlows(lab: Lab, options: { rate: number; seconds
     const used = watching.pids.map((pid, at) => cpuSeconds([pid]) - (before[at] ?? 0));
     await client.ended();
     await delay(options.answers ? ENDS_MS.answered : ENDS_MS.unanswered);
+    let hooks = 1;
+    let toldHops = 0;
+    for (const count of hops.values()) {
+      hooks = Math.max(hooks, count);
+      toldHops += count;
+    }
     return {
       rate: options.rate,
       sent,
@@ -72,6 +83,7 @@ export async function measureNewFlows(lab: Lab, options: { rate: number; seconds
       joined: joined.size,
       counted: counted.size,
       lost,
+      accounted: (toldHops + lost) / ((sent + answered) * hooks),
       agentCpuPercent: (Math.max(...used) / seconds) * 100,
     };
   } finally {
