@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ktraceCommand, ktraceEnvironment } from '../src/lab/agents.ts';
 import type { Lab } from '../src/lab/lab.ts';
-import { SOURCE } from './load.ts';
+import { SOURCE, TARGET } from './load.ts';
 import { end, inNamespace } from './processes.ts';
 import { startEmpty } from './programs/empty.ts';
 import { agentPids, restartAgents, untilAttached } from './user-space/agents.ts';
-import { FOLLOWERS, followMany, followOne } from './user-space/followers.ts';
+import { FOLLOWERS, followMany, followOn, followOne } from './user-space/followers.ts';
 
 /** A node's agent has run for days: what the first seconds of one cost is not measured with what it does. */
 const WARM_MS = 8000;
@@ -48,8 +48,17 @@ export const CASES: readonly Case[] = [
   { name: 'tcpdump', title: 'tcpdump, same selection', start: (lab) => startTcpdump(lab) },
 ];
 
+/** One agent alone, as a node has it: a tracepoint fires for the programs of all agents of this kernel, whosever node the packet was on. */
+const ONE_NODE: Case = {
+  name: 'one-node',
+  title: 'attached on its node, nothing matching',
+  start: (lab) => followOn(lab, lab.pod(TARGET).node, SILENT),
+};
 /** For a drop of others, and a tracepoint that fires for it. */
-export const DROP_CASES: readonly Case[] = CASES.filter(({ name }) => ['none', 'attached', 'tcpdump'].includes(name));
+export const DROP_CASES: readonly Case[] = [
+  ...CASES.filter(({ name }) => ['none', 'attached', 'tcpdump'].includes(name)),
+  ONE_NODE,
+];
 /** For packets of others: one who follows a pod has nothing of them. */
 export const BYSTANDER_CASES: readonly Case[] = CASES.filter(({ name }) => ['none', 'empty', 'attached'].includes(name));
 

@@ -17,10 +17,22 @@ export async function followMany(lab: Lab): Promise<Watching> {
   return followBy(lab, FOLLOWERS, () => restartAgents(lab, () => []));
 }
 
+/** A follower of a pod at one node's agent. */
+export async function followOn(lab: Lab, node: string, pod: string): Promise<Watching> {
+  const follower = await followRaw(lab, node, subscriptionTo(pod));
+  return {
+    pids: agentPids(lab),
+    told: () => undefined,
+    stop: async () => {
+      follower.close();
+      await untilAttached(lab, false);
+    },
+  };
+}
+
 async function followBy(lab: Lab, count: number, restore: () => Promise<void>): Promise<Watching> {
-  const subscription = { targets: [{ kind: 'pod', namespace: 'default', name: SOURCE }] };
   const nodes = lab.nodes.flatMap(({ name }) => Array.from({ length: count }, () => name));
-  const followers = await Promise.all(nodes.map((node) => followRaw(lab, node, subscription)));
+  const followers = await Promise.all(nodes.map((node) => followRaw(lab, node, subscriptionTo(SOURCE))));
   await untilAttached(lab, true);
   return {
     pids: agentPids(lab),
@@ -31,4 +43,8 @@ async function followBy(lab: Lab, count: number, restore: () => Promise<void>): 
       await untilAttached(lab, false);
     },
   };
+}
+
+function subscriptionTo(pod: string): object {
+  return { targets: [{ kind: 'pod', namespace: 'default', name: pod }] };
 }
