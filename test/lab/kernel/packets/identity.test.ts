@@ -45,9 +45,11 @@ suite('a packet’s identity on a node', { skip: SKIP }, () => {
       ],
     });
 
+  /** One of the counters of a pod's own kernel side. */
+  const counted = (pod: string, counter: string): number =>
+    Number(/ (\d+)/.exec(net.exec(pod, 'nstat', '-asz', counter).split('\n')[1] ?? '')?.[1]);
   /** Segments that the pod has sent more than once: a slow machine's acknowledgements may come too late. */
-  const retransmitted = (pod: string): number =>
-    Number(/ (\d+)/.exec(net.exec(pod, 'nstat', '-asz', 'TcpRetransSegs').split('\n')[1] ?? '')?.[1]);
+  const retransmitted = (pod: string): number => counted(pod, 'TcpRetransSegs');
 
   /** Ends it, and holds it to have lost nothing and to have cut no record short. */
   async function closed(node: TracedNode): Promise<void> {
@@ -80,7 +82,15 @@ suite('a packet’s identity on a node', { skip: SKIP }, () => {
 
   test('is kept through NAT, the bridge and the tunnel, and a reused sk_buff is another packet: a thousand datagrams and their answers', async () => {
     const node = await following();
+    const [answeredBefore, unreadBefore] = [counted('c', 'UdpOutDatagrams'), counted('c', 'UdpInErrors')];
     send(1000, { ip: SERVICE, port: 53 }, "'datagram ' + n");
+    // One that is on its way when following ends is told with the hops that it had.
+    const isAnswer = ({ proto, src, dst }: PacketEvent) => proto === 'udp' && src.ip === SERVER && dst.ip === CLIENT;
+    const answered = await until('all questions are answered, or found no room in their socket', () => {
+      const count = counted('c', 'UdpOutDatagrams') - answeredBefore;
+      return count + counted('c', 'UdpInErrors') - unreadBefore === 1000 && count;
+    });
+    await until('all answers are told', () => node.packets().filter(isAnswer).length >= answered);
     const asked = await packets(node, 1000, ({ proto, dst }) => proto === 'udp' && dst.ip === SERVICE);
     assert.equal(asked.length, 1000);
     assert.equal(new Set(asked.map(({ fingerprint }) => fingerprint)).size, 1000);
@@ -90,8 +100,9 @@ suite('a packet’s identity on a node', { skip: SKIP }, () => {
         nat?.map(({ kind, after: to }) => [kind, to.ip, to.port]),
         [['dnat', SERVER, 5353]],
       );
-    const answers = node.packets().filter(({ proto, src, dst }) => proto === 'udp' && src.ip === SERVER && dst.ip === CLIENT);
-    assert.ok(answers.length > 0);
+    const answers = node.packets().filter(isAnswer);
+    assert.ok(answered > 0);
+    assert.equal(answers.length, answered);
     for (const packet of answers) assert.equal(way(packet), BACK, JSON.stringify(packet));
     await closed(node);
   });
