@@ -5,7 +5,7 @@ import { rejectionResponse } from '../protocol/admission.ts';
 import { STREAM_PATH } from '../protocol/constants.ts';
 import { agentFault, agentSilent, rejectionOf } from './agent-request.ts';
 
-/** What is read of an agent at once. One buffer a connection, used again and again: one for each read is what malloc does not get back together. */
+/** What is read of an agent at once, into one buffer a connection: a new one for each read, as `data` has it, leaves holes in malloc's heap. */
 const READ_BYTES = 65_536;
 
 export interface RelayOptions {

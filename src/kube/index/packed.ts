@@ -81,7 +81,7 @@ export function addressOf(from: Words, at = 0): string {
   return new ipaddr.IPv6(bytes).toRFC5952String();
 }
 
-/** False for a text that is no UUID as the API server writes them: that has no words. */
+/** False for a text that is no UUID as the API server writes them: that has no words, and what is in `into` then means nothing. */
 export function packUid(uid: string, into: Words, at = 0): boolean {
   if (uid.length !== UID_LENGTH) return false;
   let digits = 0;
