@@ -24,6 +24,8 @@ export interface AgentConfig {
   flowEntries: number;
   /** `auto`: tcx where the kernel has it, else clsact. */
   attach: 'auto' | 'tcx' | 'clsact';
+  /** Programs and maps that nobody has followed for this time are unloaded; 0: never. */
+  unloadAfterMs: number;
   /** Programs on the kernel's own functions; `auto`: fentry where the kernel allows it, else kprobes. */
   probes: 'auto' | 'fentry' | 'kprobe' | 'none';
   /** Expedited grace periods while programs are attached; `auto`: but on machines with isolated CPUs. */
@@ -53,10 +55,11 @@ export interface AgentConfig {
 const MIN_RING_BYTES = 4096;
 const DEFAULT_POD_RATE = 2000;
 const DEFAULT_FLOW_ENTRIES = 65_536;
+const DEFAULT_UNLOAD_AFTER_SECONDS = 600;
 const MAX_RING_BYTES = 1024 * 1024 * 1024;
 
 /**
- * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `podRate`, `flowEntries`, `attach`, `probes`, `rcuExpedited`, `proxyMode`, `object`,
+ * The agent's configuration out of flags (`node`, `socket`, `kubeconfig`, `logLevel`, `ringBytes`, `podRate`, `flowEntries`, `attach`, `unloadAfter`, `probes`, `rcuExpedited`, `proxyMode`, `object`,
  * `maxClients`, `authorization`, `record`, `recordBytes`, `recordHours`, `otlpEndpoint`, `exportTarget`, `exportEvents`, `clockSkewMs`, `recheckMs`, `queueEvents`, `incidentAfterMs`) and the variables `KTRACE_NODE`, `KTRACE_SOCKET`,
  * `KTRACE_LOG_LEVEL` and so on. A flag wins.
  * @throws KtraceError KTRACE_E_ARGUMENT, exit code 2
@@ -79,6 +82,7 @@ export function parseAgentConfig(flags: Flags, env: Environment = process.env): 
     podRate: settings.integer('podRate', 0, 1_000_000) ?? DEFAULT_POD_RATE,
     flowEntries: settings.integer('flowEntries', 1024, 1_048_576) ?? DEFAULT_FLOW_ENTRIES,
     attach: settings.oneOf('attach', ['auto', 'tcx', 'clsact']) ?? 'auto',
+    unloadAfterMs: 1000 * (settings.integer('unloadAfter', 0, 86_400) ?? DEFAULT_UNLOAD_AFTER_SECONDS),
     probes: settings.oneOf('probes', ['auto', 'fentry', 'kprobe', 'none']) ?? 'auto',
     rcuExpedited: settings.oneOf('rcuExpedited', ['auto', 'on', 'off']) ?? 'auto',
     proxyMode: settings.oneOf('proxyMode', ['auto', 'iptables', 'nftables', 'ipvs', 'none']) ?? 'auto',

@@ -74,6 +74,8 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       symbols: new KernelSymbols((address) => tracer.symbolText(address)),
       log,
       clockSkewMs,
+      unloadAfterMs: config.unloadAfterMs,
+      unloaded: () => native.trimMemory(),
       version: version(),
     });
     closers.push(() => pipeline.close());

@@ -25,6 +25,7 @@ describe('parseAgentConfig', () => {
       podRate: 2000,
       flowEntries: 65536,
       attach: 'auto',
+      unloadAfterMs: 600_000,
       probes: 'auto',
       rcuExpedited: 'auto',
       proxyMode: 'auto',

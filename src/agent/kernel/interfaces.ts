@@ -88,7 +88,10 @@ export class Interfaces {
     if (this.#isActive === isActive) return;
     this.#isActive = isActive;
     this.#tracer.expedite(() => {
-      for (const known of this.#known.values()) this.#settle(known);
+      for (const known of this.#known.values()) {
+        this.#settleNetns(known);
+        this.#settle(known);
+      }
     });
     if (isActive) this.#tracer.attachStack();
     else this.#tracer.detachStack();
@@ -330,8 +333,9 @@ export class Interfaces {
     return ports.slice(0, most);
   }
 
-  /** The namespaces behind pod interfaces are the node's own: drops inside them are reported. */
+  /** The namespaces behind pod interfaces are the node's own: drops inside them are reported. Asked while somebody follows: a program tells it. */
   #settleNetns(known: Known): void {
+    if (!this.#isActive) return;
     const netns = known.kind === 'pod' && hasPeer(known.link) ? this.#peerNetns(known.link) : 0;
     if (netns === known.netns) return;
     this.#useNetns(known.netns, -1);

@@ -50,7 +50,7 @@ export interface TracerOptions extends LoadOptions {
 
 export type KernelStats = Record<Exclude<keyof typeof STATS, 'size' | 'countedAtOnce' | 'cutAtOnce'>, number>;
 
-/** The loaded BPF programs: attaches them, fills their maps, reads their counters. */
+/** The BPF programs while they are loaded: attaches them, fills their maps, reads their counters. */
 export class Tracer {
   readonly tcBackend: 'tcx' | 'clsact';
   readonly #options: TracerOptions;
@@ -61,11 +61,13 @@ export class Tracer {
   readonly flowTable = new KernelFlows(() => this.object);
   readonly targets = new TargetMaps(() => this.object);
   readonly #keepsFilters: boolean;
+  /** As they were loaded last. */
   #loaded: Loaded & { probes: Probes };
+  #isLoaded = true;
   /** Names of the BTF files when they were listed last. */
   #types: string;
   readonly #podNetns = new Set<number>();
-  /** Values of globals that are set again after a reload, by name. */
+  /** Values of globals that are set again when the programs are loaded again, by name. */
   readonly #kept = new Map<string, Uint8Array>();
   readonly #tickRule = new TickRule();
   /** Counters of earlier loads. */
@@ -125,18 +127,50 @@ export class Tracer {
   reload(stop: () => void): void {
     const loaded = this.#fill(loadForKernel(this.#options));
     stop();
+    this.#closeObjects();
+    this.#use(loaded);
+  }
+
+  /**
+   * Loads the programs after {@link unload}, as {@link reload} does. True when they were not loaded.
+   * @throws what {@link loadForKernel} throws; they are not loaded then
+   */
+  load(): boolean {
+    if (this.#isLoaded) return false;
+    this.#types = this.#listTypes();
+    this.#use(this.#fill(loadForKernel(this.#options)));
+    return true;
+  }
+
+  /** Gives the kernel the memory of programs and maps back. Until {@link load} nothing can be attached or asked of the kernel here; counters and hooks are told as they were. */
+  unload(): void {
+    if (!this.#isLoaded) return;
+    for (const ifindex of [...this.#attached.keys()]) this.detach(ifindex);
+    this.detachStack();
+    this.#closeObjects();
+  }
+
+  get isLoaded(): boolean {
+    return this.#isLoaded;
+  }
+
+  #closeObjects(): void {
     this.#statsBefore = this.stats();
     this.#missesBefore = this.recursionMisses();
-    const before = this.#loaded;
+    this.#isLoaded = false;
+    this.#loaded.probes.close();
+    this.#loaded.object.close();
+    this.flowTable.clear();
+  }
+
+  #use(loaded: Loaded & { probes: Probes }): void {
     this.#loaded = loaded;
+    this.#isLoaded = true;
     this.#dropState = loaded.drops;
     this.#dropRefusal = undefined;
     this.targets.clear();
-    this.flowTable.clear();
     for (const netns of this.#podNetns) this.setPodNetns(netns, true);
     for (const [name, value] of this.#kept) this.#setGlobal(name, value);
-    before.probes.close();
-    before.object.close();
   }
 
   /** Sets the bodies, and prepares the probes. */
@@ -287,13 +321,14 @@ export class Tracer {
     this.#keepGlobal('tick_ns', u64(ticks.tickNs));
   }
 
+  /** Kept while the programs are not loaded. */
   setPodNetns(netns: number, isOurs: boolean): void {
     if (isOurs) {
-      this.object.mapUpdate('pod_netns', u32(netns), u32(1));
+      if (this.#isLoaded) this.object.mapUpdate('pod_netns', u32(netns), u32(1));
       this.#podNetns.add(netns);
     } else {
       this.#podNetns.delete(netns);
-      this.object.mapDelete('pod_netns', u32(netns));
+      if (this.#isLoaded) this.object.mapDelete('pod_netns', u32(netns));
     }
   }
 
@@ -359,7 +394,7 @@ export class Tracer {
 
   /** The kernel side's counters since the start, summed over all CPUs. */
   stats(): KernelStats {
-    const values = this.object.mapLookup('stats', u32(0)) ?? Buffer.alloc(0);
+    const values = (this.#isLoaded ? this.object.mapLookup('stats', u32(0)) : undefined) ?? Buffer.alloc(0);
     const sumAt = (offset: number): number => {
       let sum = 0n;
       for (let at = 0; at + STATS.size <= values.length; at += STATS.size) sum += values.readBigUInt64LE(at + offset);
@@ -378,14 +413,11 @@ export class Tracer {
 
   /** Program runs that the kernel skipped because a program was already running on that CPU. */
   recursionMisses(): number {
-    return this.#missesBefore + missesOf(this.object) + this.probes.recursionMisses();
+    return this.#missesBefore + (this.#isLoaded ? missesOf(this.object) + this.probes.recursionMisses() : 0);
   }
 
   close(): void {
-    for (const ifindex of [...this.#attached.keys()]) this.detach(ifindex);
-    this.detachStack();
-    this.probes.close();
-    this.object.close();
+    this.unload();
     if (this.tcBackend === 'clsact' && !this.#keepsFilters) this.#native.removeStaleFilters(PROGRAM_PREFIX);
   }
 
@@ -396,10 +428,10 @@ export class Tracer {
     this.object.mapUpdate('interfaces', u32(ifindex), value);
   }
 
-  /** Sets a global, and again after a {@link reload}. */
+  /** Sets a global now, where the programs are loaded, and whenever they are loaded again. */
   #keepGlobal(name: string, value: Uint8Array): void {
     this.#kept.set(name, value);
-    this.#setGlobal(name, value);
+    if (this.#isLoaded) this.#setGlobal(name, value);
   }
 
   #setGlobal(name: string, value: Uint8Array): void {

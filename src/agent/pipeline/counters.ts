@@ -104,6 +104,11 @@ export function pipelineCounters(pipeline: CountedStages, tracer: Tracer, interf
       'Whether the kernel leaves out a part of what the followers’ filters do not take.',
       pipeline.kernelFilter === undefined ? 0 : 1,
     ),
+    gauge(
+      'ktrace_programs_loaded',
+      'Whether programs and maps are loaded: they are while somebody follows, and for a while after.',
+      tracer.isLoaded ? 1 : 0,
+    ),
     gauge('ktrace_attached_interfaces', 'Interfaces attached at this moment.', tracer.attachedInterfaces),
     gauge('ktrace_packets_held', 'Packets open or told and kept for amendments.', assembler.held),
     gauge('ktrace_flows_open', 'Flows open.', flows.open),

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import type { HookReport, Lack, NodeReport } from '../../event/node-report.ts';
+import { KtraceError, messageOf } from '../../util/errors.ts';
 import { type Interfaces, type InterfacesLacking, NO_INTERFACES } from '../kernel/interfaces.ts';
 import { PROBES } from '../kernel/probes/probe-plan.ts';
 import type { Tracer } from '../kernel/tracer.ts';
@@ -42,8 +43,9 @@ function packetsAt({ text, failed }: InterfacesLacking): Lack {
   return { what: `packets at ${names.join(', ')}`, why: text, remedy: INTERFACES_REMEDY };
 }
 
-/** A node where the programs could not even be loaded. */
-export function brokenNode(node: string, version: string, hasBtf: boolean, reason: string): NodeReport {
+/** A node where the programs could not even be loaded, for what `error` says. */
+export function brokenNode(node: string, version: string, hasBtf: boolean, error: unknown): NodeReport {
+  const reason = error instanceof KtraceError ? [error.message, error.hint].filter(Boolean).join('\n') : messageOf(error);
   const machineFacts = machine(node, version, hasBtf);
   // Without PERFMON the verifier applies other rules, and what it says of a program is not what is wrong.
   const missing = machineFacts.capabilities.filter(({ name, has }) => !has && REQUIRED.includes(name)).map(({ name }) => name);

@@ -22,12 +22,13 @@ import type { Interfaces } from '../kernel/interfaces.ts';
 import type { KernelSymbols } from '../kernel/probes/kernel-symbols.ts';
 import type { Tracer } from '../kernel/tracer.ts';
 import { pipelineCounters } from './counters.ts';
-import { diagnose } from './doctor.ts';
+import { brokenNode, diagnose } from './doctor.ts';
 import type { Feed, Follower, Sink } from './feed.ts';
 import { type FollowSetOptions, isWanted } from './follow-set.ts';
 import { Followers, type Following, type TargetChange } from './followers.ts';
 import { withData } from './hop-data.ts';
 import { KernelFilter } from './kernel-filter.ts';
+import { Loading } from './loading.ts';
 import { Losses } from './losses/losses.ts';
 import { type Notice, Notices } from './notices/notices.ts';
 import { TracingNotices } from './notices/tracing-notices.ts';
@@ -61,6 +62,10 @@ export interface PipelineOptions {
   symbols: Pick<KernelSymbols, 'at'>;
   log: Logger;
   version?: string;
+  /** See {@link LoadingOptions}. */
+  unloadAfterMs?: number;
+  /** Called when programs and maps were unloaded. */
+  unloaded?: () => void;
   /** Added to the time of every event: for tests of nodes whose clocks disagree. */
   clockSkewMs?: number;
   /** Entries of the kernel's tables of targets, in place of as many as they have. */
@@ -88,6 +93,7 @@ export class Pipeline implements Feed {
   #timers: NodeJS.Timeout[] = [];
   #offsetNs: bigint;
   readonly #losses: Losses;
+  readonly #loading: Loading;
   readonly #kernelFilter: KernelFilter;
   readonly #pace: ReadingPace;
   /** What happened before this has been read (CLOCK_MONOTONIC). */
@@ -114,6 +120,7 @@ export class Pipeline implements Feed {
     });
     this.#offsetNs = this.#readOffset();
     this.#losses = this.#countLosses();
+    this.#loading = new Loading({ ...options, isFollowed: () => this.#followers.size > 0 });
     this.#kernelFilter = new KernelFilter(options.tracer, options.log);
     this.#pace = new ReadingPace({
       look: (lateMs, isRead) => this.#look(lateMs, isRead),
@@ -146,10 +153,15 @@ export class Pipeline implements Feed {
   }
 
   report(): NodeReport {
-    const { version, tracer, interfaces } = this.#options;
+    const { version = '', native, tracer, interfaces } = this.#options;
+    try {
+      this.#loading.use();
+    } catch (error) {
+      return brokenNode(this.node, version, native.btf.available(), error);
+    }
     // While nobody follows nothing else looks for modules.
     this.guard.run('probes', () => this.#refreshProbes());
-    return diagnose(this.node, version ?? '', { tracer, interfaces });
+    return diagnose(this.node, version, { tracer, interfaces });
   }
 
   nowNs(): bigint {
@@ -178,8 +190,12 @@ export class Pipeline implements Feed {
     return this.#followers.size;
   }
 
-  /** @throws KtraceError KTRACE_E_TRACING when tracing cannot be started; the follower is removed again then */
+  /**
+   * @throws KtraceError what {@link Tracer.load} throws when the programs cannot be loaded again; KTRACE_E_TRACING when tracing cannot be started: the
+   * follower is removed again then
+   */
   follow(subscription: Subscription, sink: Sink, allowed: Scope): Follower {
+    this.#load();
     if (this.#ring === undefined) this.guard.run('reload', () => this.#reloadIfOutdated());
     this.guard.run('probes', () => this.#refreshProbes());
     const following = this.#followers.add(subscription, sink, allowed);
@@ -241,6 +257,7 @@ export class Pipeline implements Feed {
   close(): void {
     this.#followers.clear();
     this.#stop();
+    this.#loading.close();
   }
 
   #nodeView(): NodeView {
@@ -415,6 +432,15 @@ export class Pipeline implements Feed {
     }
     this.#tracing.faults();
     setTimeout(() => this.#restart(begun), COUNT_INTERVAL_MS);
+  }
+
+  #load(): void {
+    try {
+      this.#loading.use();
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'the programs could not be loaded');
+      throw notTracing(error);
+    }
   }
 
   #refreshProbes(): void {

@@ -20,6 +20,10 @@ export function addAgent(program: Command, done: Done): void {
     .option('--proxy-mode <mode>', 'how kube-proxy writes its rules: auto (as it says itself), iptables, nftables, ipvs or none')
     .option('--object <file>', 'the BPF object to load')
     .option('--flow-entries <count>', "entries of the kernel's flow table; default: 65536")
+    .option(
+      '--unload-after <seconds>',
+      'how long programs and maps stay loaded that nobody follows by; 0: as long as the agent runs; default: 600',
+    )
     .option('--max-clients <count>', 'connections served at the same time')
     .addOption(new Option('--with-parent', 'end with the standard input').hideHelp())
     .option('--authorization <how>', 'on; off lets whoever reaches the socket see everything, for debugging')

@@ -36,7 +36,7 @@ export function localReport({ node, version, objectPath, probes }: LocalOptions)
     });
   } catch (error) {
     if (!(error instanceof KtraceError)) throw error;
-    return brokenNode(node, version, native.btf.available(), [error.message, error.hint].filter(Boolean).join('\n'));
+    return brokenNode(node, version, native.btf.available(), error);
   }
   let interfaces: Interfaces | undefined;
   try {

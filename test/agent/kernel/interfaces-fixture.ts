@@ -35,6 +35,9 @@ export interface FakeKernel {
   /** Interfaces that cannot be detached. */
   stuck: Set<number>;
   attaches: number;
+  /** Namespaces behind interfaces, and those that the kernel side was told of. */
+  netns: Map<number, number>;
+  podNetns: Set<number>;
   tell(change: LinkChange): void;
 }
 
@@ -79,6 +82,8 @@ export function openInterfaces(
     attached: new Map(),
     stuck: new Set(),
     attaches: 0,
+    netns: new Map(),
+    podNetns: new Set(),
     tell: () => undefined,
     ...more,
   };
@@ -113,8 +118,8 @@ export function openInterfaces(
     expedite: (work: () => void) => work(),
     attachStack: () => undefined,
     detachStack: () => undefined,
-    peerNetns: () => 0,
-    setPodNetns: () => undefined,
+    peerNetns: (ifindex: number) => kernel.netns.get(ifindex) ?? 0,
+    setPodNetns: (netns: number, isOurs: boolean) => void (isOurs ? kernel.podNetns.add(netns) : kernel.podNetns.delete(netns)),
     setVxlanPorts: () => undefined,
     setGenevePorts: () => undefined,
     setUplinks: () => undefined,

@@ -181,3 +181,18 @@ test('the ports of tunnels are those of the devices that are there', (t) => {
   kernel.tell({ kind: 'gone', ifindex: 6, name: 'geneve6' });
   assert.deepEqual(ports(), [[4789], []]);
 });
+
+test('the namespaces behind pods’ interfaces are asked for while somebody follows, also of those that came or changed meanwhile', (t) => {
+  const { interfaces, kernel } = openInterfaces(t, { links: [link({ ifindex: 5, name: 'veth5' })] });
+  kernel.netns.set(5, 55).set(6, 66).set(7, 77);
+  kernel.tell({ kind: 'new', link: link({ ifindex: 6, name: 'veth6' }) });
+  assert.deepEqual([[...kernel.podNetns], interfaces.netnsOf(6)], [[], undefined], 'the programs that tell it may not be loaded');
+  interfaces.setActive(true);
+  kernel.tell({ kind: 'new', link: link({ ifindex: 7, name: 'veth7' }) });
+  assert.deepEqual([[...kernel.podNetns], interfaces.netnsOf(7)], [[55, 66, 77], 77]);
+  interfaces.setActive(false);
+  kernel.tell({ kind: 'gone', ifindex: 6, name: 'veth6' });
+  kernel.netns.set(7, 78);
+  interfaces.setActive(true);
+  assert.deepEqual([[...kernel.podNetns], interfaces.netnsOf(7)], [[55, 78], 78]);
+});

@@ -99,3 +99,45 @@ test('programs that cannot be loaded anew leave the old ones running', async (t)
   assert.throws(() => tracer.reload(() => assert.fail('stopped')), { code: 'KTRACE_E_LOAD' });
   assert.deepEqual([kernel.attached.size, kernel.objects.length, tracer.isOutdated()], [2, 1, false]);
 });
+
+test('programs that are unloaded give everything back, and what is set meanwhile is set when they are loaded', (t) => {
+  const { tracer, kernel } = openTracer(t, {}, { stats: 7n });
+  tracer.attach(7, 'pod', true);
+  tracer.attachStack();
+  tracer.setPodNetns(77, true);
+  tracer.setVxlanPorts([8472]);
+  const { emitted } = tracer.stats();
+  const hooks = tracer.hooks().map(({ name, backend }) => [name, backend]);
+  tracer.unload();
+  assert.deepEqual([tracer.isLoaded, kernel.objects, kernel.attached.size, tracer.attachedInterfaces], [false, [], 0, 0]);
+  assert.deepEqual([emitted > 0, tracer.stats().emitted, tracer.recursionMisses()], [true, emitted, 0]);
+  assert.deepEqual(
+    tracer.hooks().map(({ name, backend }) => [name, backend]),
+    hooks,
+  );
+  tracer.setPodNetns(77, false);
+  tracer.setPodNetns(78, true);
+  tracer.setGenevePorts([6081]);
+  tracer.unload();
+  assert.deepEqual([tracer.load(), tracer.load(), tracer.isLoaded, kernel.objects.length], [true, false, true, 1]);
+  assert.deepEqual([...(kernel.maps.get('pod_netns')?.keys() ?? [])], ['4e000000']);
+  assert.deepEqual(kernel.globals.get('vxlan_ports')?.slice(0, 4), Uint8Array.of(0x18, 0x21, 0, 0));
+  assert.deepEqual(kernel.globals.get('geneve_ports'), Uint8Array.of(0xc1, 0x17, 0, 0));
+  assert.deepEqual([...(kernel.maps.get('bodies')?.keys() ?? [])].length, 11);
+  assert.equal(tracer.stats().emitted, emitted * 2, 'what the new programs count is counted on top of it');
+  tracer.attachStack();
+  assert.deepEqual([...kernel.attached.values()], ['ktrace_drop']);
+});
+
+test('conntrack that came while the programs were not loaded is read by those that are loaded, and what cannot be loaded is tried again', async (t) => {
+  const btfFolder = await temporaryDirectory(t);
+  const { tracer, kernel } = openTracer(t, { btfFolder }, { structs: new Set() });
+  tracer.unload();
+  kernel.structs.add('nf_conn');
+  writeFileSync(join(btfFolder, 'nf_conntrack'), '');
+  kernel.refused.add('open');
+  assert.throws(() => tracer.load(), { code: 'KTRACE_E_LOAD' });
+  assert.deepEqual([tracer.isLoaded, kernel.objects], [false, []]);
+  kernel.refused.delete('open');
+  assert.deepEqual([tracer.load(), tracer.isOutdated(), tracer.notices], [true, false, []]);
+});

@@ -4,6 +4,7 @@ import type { Interfaces } from '../../../src/agent/kernel/interfaces.ts';
 import type { Tracer } from '../../../src/agent/kernel/tracer.ts';
 import { brokenNode, capabilities, diagnose } from '../../../src/agent/pipeline/doctor.ts';
 import type { HookReport } from '../../../src/event/node-report.ts';
+import { KtraceError } from '../../../src/util/errors.ts';
 import { link, openInterfaces } from '../kernel/interfaces-fixture.ts';
 
 const TC: HookReport = { name: 'tc', backend: 'tcx', state: 'on' };
@@ -106,6 +107,9 @@ test('of a node where nobody follows, and nothing is attached, it is not said th
 });
 
 test('a node whose programs cannot be loaded does not work, and says why', () => {
-  const report = brokenNode('host1', '0.1.0', false, 'This kernel has no BTF');
-  assert.deepEqual([report.works, report.reason, report.kernel.btf], [false, 'This kernel has no BTF', false]);
+  const reasonOf = (error: unknown) => brokenNode('host1', '0.1.0', false, error).reason?.replace(/^Programs need .*\n/, '');
+  const { works, kernel } = brokenNode('host1', '0.1.0', false, new Error('no'));
+  assert.deepEqual([works, kernel.btf, reasonOf(new Error('ENOMEM'))], [false, false, 'ENOMEM']);
+  const noBtf = new KtraceError('KTRACE_E_NO_BTF', 'This kernel has no BTF', { hint: 'Use one that has' });
+  assert.equal(reasonOf(noBtf), 'This kernel has no BTF\nUse one that has');
 });

@@ -14,11 +14,13 @@ interface Fakes {
   /** Of the tracer. */
   targets?: Calls;
   interfaces?: Calls;
-  native?: Calls;
+  native?: Record<string, unknown>;
   naming?: Partial<Naming>;
   /** The clock by which it is measured how long it takes to resolve. */
   nowMs?: () => number;
   targetRoom?: number;
+  unloadAfterMs?: number;
+  unloaded?: () => void;
 }
 
 /**
@@ -27,7 +29,7 @@ interface Fakes {
  */
 export function openPipeline(
   t: TestContext,
-  { tracer, targets, interfaces, native, naming, nowMs = () => 0, targetRoom }: Fakes = {},
+  { tracer, targets, interfaces, native, naming, nowMs = () => 0, ...more }: Fakes = {},
 ): { pipeline: Pipeline; tell(batch: Uint8Array): void; rings: number; given: KernelTargets[] } {
   t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
   const given: KernelTargets[] = [];
@@ -49,24 +51,29 @@ export function openPipeline(
       },
       ...native,
     },
-    tracer: {
-      notices: [],
-      dropReasons: new Map(),
-      knowsReceivers: true,
-      isOutdated: () => false,
-      probes: { lacking: () => undefined, refresh: () => false },
-      targets: { set: (set: KernelTargets) => void given.push(set), add: () => undefined, ...targets },
-      setFilter: () => undefined,
-      setSnapBytes: () => undefined,
-      readTicks: () => undefined,
-      flowTable: { changed: () => [], take: () => undefined, clear: () => undefined },
-      settleFlowShares: () => undefined,
-      stats: () => ({ lostRing: 0, lostScratch: 0, cut: 0, uncounted: 0, flowTableFull: 0 }),
-      rates: () => Buffer.alloc(0),
-      podCuts: () => Buffer.alloc(0),
-      recursionMisses: () => 0,
-      ...tracer,
-    },
+    tracer: withAll(
+      {
+        notices: [],
+        dropReasons: new Map(),
+        knowsReceivers: true,
+        isOutdated: () => false,
+        isLoaded: true,
+        load: () => false,
+        unload: () => undefined,
+        probes: { lacking: () => undefined, refresh: () => false },
+        targets: { set: (set: KernelTargets) => void given.push(set), add: () => undefined, ...targets },
+        setFilter: () => undefined,
+        setSnapBytes: () => undefined,
+        readTicks: () => undefined,
+        flowTable: { changed: () => [], take: () => undefined, clear: () => undefined },
+        settleFlowShares: () => undefined,
+        stats: () => ({ lostRing: 0, lostScratch: 0, cut: 0, uncounted: 0, flowTableFull: 0 }),
+        rates: () => Buffer.alloc(0),
+        podCuts: () => Buffer.alloc(0),
+        recursionMisses: () => 0,
+      },
+      tracer,
+    ),
     interfaces: withAll(
       {
         nameOf: () => 'veth1',
@@ -97,7 +104,7 @@ export function openPipeline(
     symbols: { at: () => '' },
     log: quiet,
     nowMs,
-    targetRoom,
+    ...more,
   } as unknown as PipelineOptions;
   const pipeline = new Pipeline(options);
   t.after(() => pipeline.close());

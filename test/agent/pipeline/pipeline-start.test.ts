@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { Interfaces } from '../../../src/agent/kernel/interfaces.ts';
+import { KtraceError } from '../../../src/util/errors.ts';
 import { EVERYTHING, NAT_IN_MODULE, openProbes, without } from '../kernel/probes/probes-fixture.ts';
 import { COUNT_MS, followAll, openPipeline } from './pipeline-fixture.ts';
 
@@ -263,4 +264,104 @@ test('who is told late is told what has come before it leaves', (t) => {
   pipeline.follow({ targets: [{ kind: 'all' }], addresses: [], units: 'flows' }, recorder, 'all').close();
   // Then what else is in the ring is of nobody.
   assert.deepEqual(calls, ['drain', 'flush for 1', 'drain', 'flush for 0']);
+});
+
+/** A pipeline over programs that are loaded, or not; `calls`: what was done with them, and when somebody was attached. */
+function withPrograms(t: TestContext, unloadAfterMs?: number) {
+  const calls: string[] = [];
+  const refused = new Set<string>();
+  const call = (name: string): void => {
+    calls.push(name);
+    if (refused.has(name)) throw new KtraceError('KTRACE_E_LOAD', `The BPF programs could not be loaded: ${name}`, { hint: 'h' });
+  };
+  let isLoaded = true;
+  const tracer = {
+    get isLoaded() {
+      return isLoaded;
+    },
+    hooks: () => [],
+    load() {
+      if (isLoaded) return false;
+      call('load');
+      isLoaded = true;
+      return true;
+    },
+    unload() {
+      call('unload');
+      isLoaded = false;
+    },
+  };
+  const { pipeline } = openPipeline(t, {
+    tracer,
+    native: { btf: { available: () => true } as never },
+    interfaces: {
+      list: () => [{ name: 'veth1', kind: 'pod', attached: true }],
+      setActive: (on: boolean) => calls.push(`active ${on}`),
+    },
+    ...(unloadAfterMs === undefined ? {} : { unloadAfterMs }),
+    unloaded: () => calls.push('unloaded'),
+  });
+  return { pipeline, calls, refused, done: () => calls.splice(0) };
+}
+
+const TEN_MINUTES_MS = 600_000;
+
+test('programs that nobody has followed by for ten minutes are unloaded, and loaded before the next follow attaches them', (t) => {
+  const { pipeline, done } = withPrograms(t);
+  t.mock.timers.tick(TEN_MINUTES_MS - 1);
+  assert.deepEqual(done(), []);
+  t.mock.timers.tick(1);
+  assert.deepEqual(done(), ['unload', 'unloaded']);
+  t.mock.timers.tick(TEN_MINUTES_MS * 2);
+  assert.deepEqual(done(), [], 'once');
+  const { follower } = followAll(pipeline);
+  assert.deepEqual(done(), ['load', 'active true']);
+  t.mock.timers.tick(TEN_MINUTES_MS * 2);
+  assert.deepEqual(done(), [], 'somebody follows');
+  follower.close();
+  assert.deepEqual(done(), ['active false']);
+  t.mock.timers.tick(TEN_MINUTES_MS / 2);
+  followAll(pipeline).follower.close();
+  assert.deepEqual(done(), ['active true', 'active false'], 'they were loaded yet');
+  t.mock.timers.tick(TEN_MINUTES_MS - 1);
+  assert.deepEqual(done(), [], 'since the last one');
+  t.mock.timers.tick(1);
+  assert.deepEqual(done(), ['unload', 'unloaded']);
+});
+
+test('programs are unloaded after the time that is asked for, or never', (t) => {
+  const soon = withPrograms(t, 1000);
+  t.mock.timers.tick(1000);
+  assert.deepEqual(soon.done(), ['unload', 'unloaded']);
+  t.mock.timers.reset();
+  const never = withPrograms(t, 0);
+  t.mock.timers.tick(TEN_MINUTES_MS * 100);
+  assert.deepEqual(never.done(), []);
+});
+
+test('programs that cannot be unloaded are tried again', (t) => {
+  const { done, refused } = withPrograms(t);
+  refused.add('unload');
+  t.mock.timers.tick(TEN_MINUTES_MS);
+  assert.deepEqual(done(), ['unload']);
+  refused.clear();
+  t.mock.timers.tick(TEN_MINUTES_MS);
+  assert.deepEqual(done(), ['unload', 'unloaded']);
+});
+
+test('a follow whose programs cannot be loaded is refused with what the kernel says, doctor says it too, and the next one is tried', (t) => {
+  const { pipeline, done, refused } = withPrograms(t);
+  t.mock.timers.tick(TEN_MINUTES_MS);
+  done();
+  refused.add('load');
+  assert.throws(() => followAll(pipeline), { code: 'KTRACE_E_LOAD', message: /could not be loaded/ });
+  assert.equal(pipeline.followers, 0);
+  const { works, reason } = pipeline.report();
+  assert.equal(works, false);
+  assert.match(reason ?? '', /The BPF programs could not be loaded: load\nh$/);
+  assert.deepEqual(done(), ['load', 'load']);
+  refused.clear();
+  assert.equal(pipeline.report().works, true);
+  followAll(pipeline);
+  assert.deepEqual(done(), ['load', 'active true'], 'doctor has loaded them');
 });

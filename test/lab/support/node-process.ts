@@ -1,5 +1,5 @@
 /** A node's pipeline without Kubernetes, in the namespace it is started in; {@link TracedNode} talks with it by messages. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Interfaces } from '../../../src/agent/kernel/interfaces.ts';
@@ -56,6 +56,7 @@ const pipeline = new Pipeline({
     podOf: () => undefined,
     notReady: () => undefined,
   },
+  ...(options.unloadAfterMs === undefined ? {} : { unloadAfterMs: options.unloadAfterMs }),
 });
 interfaces.onOwnAddressesChange = () => pipeline.resolveAgain({ kind: 'list' });
 
@@ -95,14 +96,30 @@ function state(tookMs = 0): NodeState {
     hooks: tracer.hooks(),
     attached: tracer.attachedInterfaces,
     kernelFilter: pipeline.kernelFilter,
-    programIds: Object.fromEntries(tracer.object.programs().map((program) => [program, tracer.object.programInfo(program).id])),
+    bpfFiles: bpfFiles(),
+    programIds: tracer.isLoaded ? programIds() : {},
     counts: { ...pipeline.assembler.counts },
     malformed: pipeline.malformed,
-    flowEntries: flowEntries(tracer),
+    flowEntries: tracer.isLoaded ? flowEntries(tracer) : 0,
     attachFailures: interfaces.failures,
     attachedAtMs,
     tookMs,
   };
+}
+
+function programIds(): Record<string, number> {
+  return Object.fromEntries(tracer.object.programs().map((program) => [program, tracer.object.programInfo(program).id]));
+}
+
+function bpfFiles(): number {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return /^(map|prog|link|btf)_id:/m.test(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'));
+    } catch {
+      // It was the folder's own.
+      return false;
+    }
+  }).length;
 }
 
 process.on('message', (ask: Ask) => {
@@ -123,7 +140,8 @@ process.on('message', (ask: Ask) => {
     process.send?.({ state: closing }, () => process.exit());
     return;
   }
-  process.send?.({ state: state(tookMs) });
+  const report = ask === 'doctor' ? { report: pipeline.report() } : {};
+  process.send?.({ state: { ...state(tookMs), ...report } });
 });
 process.on('disconnect', () => process.exit());
 process.send?.({ state: state() });

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { KernelStats } from '../../../src/agent/kernel/tracer.ts';
-import type { HookReport } from '../../../src/event/node-report.ts';
+import type { HookReport, NodeReport } from '../../../src/event/node-report.ts';
 import type { KtraceEvent, PacketEvent } from '../../../src/event/types.ts';
 import type { AssemblerCounts } from '../../../src/flow/assemble.ts';
 import type { ServiceAddress } from '../../../src/kube/index/types.ts';
@@ -31,6 +31,8 @@ export interface NodeOptions {
   probes?: 'auto' | 'none';
   /** As where the kernel hides its functions' addresses. */
   hidesSymbols?: boolean;
+  /** Programs that nobody follows by are unloaded after this time. */
+  unloadAfterMs?: number;
   /** As on a kernel whose BTF lacks conntrack's types; `at-first`: until it is asked to load `conntrack`. */
   withoutConntrack?: boolean | 'at-first';
 }
@@ -40,7 +42,7 @@ const NODE_PROCESS = import.meta.url.endsWith('.ts')
   ? ['--import', 'tsx', fileURLToPath(new URL('node-process.ts', import.meta.url))]
   : [fileURLToPath(new URL('node-process.mjs', import.meta.url))];
 
-export type Ask = 'state' | 'follow' | 'unfollow' | 'close' | 'conntrack' | { filter: string };
+export type Ask = 'state' | 'follow' | 'unfollow' | 'close' | 'conntrack' | 'doctor' | { filter: string };
 
 export interface NodeState {
   stats: KernelStats;
@@ -49,7 +51,9 @@ export interface NodeState {
   attached: number;
   /** What the kernel decides of the follower's filter. */
   kernelFilter?: string | undefined;
-  /** By program name. */
+  /** Programs, maps, links and types that the process has from the kernel, by its open files. */
+  bpfFiles: number;
+  /** By program name; none while they are not loaded. */
   programIds: Record<string, number>;
   counts: AssemblerCounts;
   malformed: number;
@@ -58,6 +62,8 @@ export interface NodeState {
   attachFailures: number;
   /** By interface index. */
   attachedAtMs: Record<number, number>;
+  /** Where doctor was asked. */
+  report?: NodeReport;
   /** What was asked for took this long inside. */
   tookMs: number;
 }
