@@ -10,7 +10,7 @@ import { BYSTANDER_CASES, CASES, DROP_CASES } from './cases.ts';
 import { appendRun, currentCommit, foundBefore, type Run, readHistory } from './history.ts';
 import { measureJudging } from './judging.ts';
 import { type Load, type LoadEnds, nodeToNode, POD_TO_WORLD, podToPod, startLoad } from './load.ts';
-import { measureAttach, measureAttachMany } from './programs/attach.ts';
+import { measureAttach, measureAttachMany, measureAttachUnloaded } from './programs/attach.ts';
 import { measureFilterCost } from './programs/filter-cost.ts';
 import { measureProgramCost } from './programs/program-cost.ts';
 import { type Results, reportText, targetsOf } from './report.ts';
@@ -160,6 +160,10 @@ async function measure(load: Load): Promise<void> {
   set('judging', await run('judging', 'filters in user space', async () => measureJudging({ rounds: isQuick ? 5 : 31 })));
   set('pipeline', await run('pipeline', 'pipeline', () => measurePipeline(lab, load, { replaySeconds: isQuick ? 3 : 10 })));
   set('resolving', await run('resolving', 'changes of the cluster', () => measureResolving({ rounds: isQuick ? 5 : 31 })));
+  set(
+    'attachUnloaded',
+    await run('attach', 'loading and attaching', () => measureAttachUnloaded(lab, { rounds: isQuick ? 3 : 9 })),
+  );
   const size = isQuick ? { pods: 50, services: 100 } : { pods: 250, services: 2000 };
   set('scale', await run('scale', 'a large cluster', () => measureScale(lab, load, size)));
 }
