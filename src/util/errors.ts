@@ -39,3 +39,8 @@ export function badArgument(name: string, expected: string, got: unknown): Ktrac
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** The system had no memory for it (ENOMEM), which it may have at another time. */
+export function isOutOfMemory(error: unknown): boolean {
+  return (error as { code?: unknown } | undefined)?.code === 'ENOMEM';
+}

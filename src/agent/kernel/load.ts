@@ -4,7 +4,7 @@ import { LAYOUT_VERSION } from '../../event/layout.ts';
 import type { HookReport } from '../../event/node-report.ts';
 import { u32, u64 } from '../../native/bytes.ts';
 import type { BpfObject, NativeModule } from '../../native/types.ts';
-import { KtraceError, messageOf } from '../../util/errors.ts';
+import { isOutOfMemory, KtraceError, messageOf } from '../../util/errors.ts';
 
 /** From this fill of the ring on the kernel wakes the reader at once: a quarter of it. */
 const WAKE_FRACTION = 4;
@@ -101,7 +101,7 @@ export function loadForKernel(options: LoadOptions): Loaded {
       return object;
     } catch (error) {
       // What is refused for the drops' sake the caller leaves out. Else a kernel may know the cast and not take it: the other object says the same, at more cost.
-      if (isOfDrops(error)) throw error;
+      if (isOfDrops(error) || isOutOfMemory(error)) throw error;
       return openAt(options.objectPath, without);
     }
   };
@@ -175,12 +175,12 @@ function conntrackHook(state: HookReport['state'], reason: string): HookReport {
   return { name: 'conntrack', backend: 'none', state, reason };
 }
 
-/** With the drops' program where the kernel takes it; a refusal of that one costs the drops alone. */
+/** With the drops' program where the kernel takes it; a refusal of that one costs the drops alone, but not for want of memory, which is over one day. */
 function openWithDrops(open: (without: string[]) => BpfObject, kernel: string): { object: BpfObject; drops: HookReport } {
   try {
     return { object: open([]), drops: { name: 'drops', backend: 'tracepoint', state: 'idle' } };
   } catch (error) {
-    if (!isOfDrops(error)) throw loadError(error, kernel);
+    if (!isOfDrops(error) || isOutOfMemory(error)) throw loadError(error, kernel);
     const drops: HookReport = { name: 'drops', backend: 'none', state: 'unavailable', reason: messageOf(error) };
     return { object: openWithout(open, kernel), drops };
   }
@@ -219,6 +219,8 @@ function loadError(error: unknown, kernel: string): KtraceError {
     cause: error,
     hint: isRefused
       ? 'Run as root, or with the capabilities BPF, PERFMON and NET_ADMIN.'
-      : "The last lines above are the kernel's own words; please report them with `uname -r`.",
+      : isOutOfMemory(error)
+        ? "Raise the memory limit of the agent's container, or free memory of the node, and try again."
+        : "The last lines above are the kernel's own words; please report them with `uname -r`.",
   });
 }

@@ -121,7 +121,7 @@ export class Tracer {
 
   /**
    * Loads the programs again, for the kernel as it is now. What was set about interfaces (pods' namespaces, tunnels, uplinks) is kept; targets, filter and
-   * snap length must be set again. When loading throws, nothing has changed.
+   * snap length must be set again. When loading throws, nothing has changed; when what was kept cannot be set, they are not loaded any more.
    * @param stop called when the new programs are loaded. It detaches everything and stops reading the ring
    */
   reload(stop: () => void): void {
@@ -155,8 +155,9 @@ export class Tracer {
   }
 
   #closeObjects(): void {
-    this.#statsBefore = this.stats();
-    this.#missesBefore = this.recursionMisses();
+    const [stats, misses] = [this.stats(), this.recursionMisses()];
+    this.#statsBefore = stats;
+    this.#missesBefore = misses;
     this.#isLoaded = false;
     this.#loaded.probes.close();
     this.#loaded.object.close();
@@ -168,17 +169,28 @@ export class Tracer {
     this.#isLoaded = true;
     this.#dropState = loaded.drops;
     this.#dropRefusal = undefined;
-    this.targets.clear();
-    for (const netns of this.#podNetns) this.setPodNetns(netns, true);
-    for (const [name, value] of this.#kept) this.#setGlobal(name, value);
+    try {
+      this.targets.clear();
+      for (const netns of this.#podNetns) this.setPodNetns(netns, true);
+      for (const [name, value] of this.#kept) this.#setGlobal(name, value);
+    } catch (error) {
+      // Half of it would trace, and tell less than there is.
+      this.#closeObjects();
+      throw error;
+    }
   }
 
   /** Sets the bodies, and prepares the probes. */
   #fill(loaded: Loaded): Loaded & { probes: Probes } {
     const { native, objectPath, probes: backend = 'auto' } = this.#options;
-    for (const [index, program] of BODIES) loaded.object.mapSetProgram('bodies', index, program);
-    const probes = new Probes({ native, objectPath, shareMapsOf: loaded.object, config: loaded.config, backend });
-    return { ...loaded, probes };
+    try {
+      for (const [index, program] of BODIES) loaded.object.mapSetProgram('bodies', index, program);
+      const probes = new Probes({ native, objectPath, shareMapsOf: loaded.object, config: loaded.config, backend });
+      return { ...loaded, probes };
+    } catch (error) {
+      loaded.object.close();
+      throw error;
+    }
   }
 
   #listTypes(): string {

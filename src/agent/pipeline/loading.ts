@@ -19,6 +19,7 @@ export class Loading {
   readonly #options: LoadingOptions;
   readonly #timer: NodeJS.Timeout | undefined;
   #looksUnused = 0;
+  #isClosed = false;
 
   constructor(options: LoadingOptions) {
     this.#options = options;
@@ -30,16 +31,18 @@ export class Loading {
 
   /**
    * Loads the programs where they are not.
-   * @throws what {@link Tracer.load} throws
+   * @throws what {@link Tracer.load} throws, and after {@link close}
    */
   use(): void {
     this.#looksUnused = 0;
     const { tracer, log } = this.#options;
+    if (this.#isClosed) throw new Error('the agent is going down');
     const startMs = performance.now();
     if (tracer.load()) log.info({ ms: Math.round(performance.now() - startMs) }, 'the programs are loaded again');
   }
 
   close(): void {
+    this.#isClosed = true;
     clearInterval(this.#timer);
   }
 

@@ -198,6 +198,8 @@ export class Pipeline implements Feed {
     this.#load();
     if (this.#ring === undefined) this.guard.run('reload', () => this.#reloadIfOutdated());
     this.guard.run('probes', () => this.#refreshProbes());
+    // What could not be told the last time may be told now: the follower reads what holds.
+    if (this.#ring === undefined) this.#tracing.lacks();
     const following = this.#followers.add(subscription, sink, allowed);
     try {
       this.#followers.tellResolved(following);
@@ -366,6 +368,7 @@ export class Pipeline implements Feed {
       // When the table cannot be read: what is left in it is found as new the next time.
       () => this.flows.closeAll(),
       () => tracer.flowTable.clear(),
+      () => this.#tracing.flowTable(false),
     ];
     for (const step of steps) this.guard.run('stop', step);
   }
@@ -426,7 +429,11 @@ export class Pipeline implements Feed {
 
   /** Tracing was running for the followers: it is tried again until it does. */
   #restart(begun: () => void): void {
-    if (this.guard.run('restart', () => this.#apply())) {
+    const restart = () => {
+      if (this.#followers.size > 0) this.#loading.use();
+      this.#apply();
+    };
+    if (this.guard.run('restart', restart)) {
       begun();
       return;
     }

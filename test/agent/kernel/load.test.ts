@@ -90,6 +90,23 @@ test('a refusal of a kernel that is new enough, and one for want of rights, keep
   assert.equal(refusal('5.10.0', { code: 'EPERM' }).code, 'KTRACE_E_NOT_ROOT');
 });
 
+test('want of memory is no refusal of the drops’ program: nothing is loaded, and the hint is another one', () => {
+  const open = (code: string) => () => {
+    let opened = 0;
+    const native = {
+      btf: { ...BTF, tracepointArguments: () => ['skb', 'location', 'reason'] },
+      openObject: () => {
+        opened += 1;
+        if (opened > 1) return {} as BpfObject;
+        throw Object.assign(new Error(`load: ${code}`), { code, op: 'load program ktrace_drop' });
+      },
+    } as unknown as NativeModule;
+    return loadForKernel({ native, objectPath: 'object', netns: 1, ringBytes: 4096, podRate: 0, kernel: '6.1.0' });
+  };
+  assert.equal(open('EINVAL')().drops.state, 'unavailable');
+  assert.throws(open('ENOMEM'), ({ code, hint }: KtraceError) => code === 'KTRACE_E_LOAD' && /memory limit/.test(hint ?? ''));
+});
+
 test('a larger flow table is shared as the one that the object has', () => {
   const opened: { mapSizes: Record<string, number>; config: Record<string, Uint8Array> }[] = [];
   const native = {

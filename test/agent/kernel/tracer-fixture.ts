@@ -7,7 +7,7 @@ import type { BpfObject, BpfObjectOptions, NativeModule } from '../../../src/nat
 export interface TracedKernel {
   /** By handle: the program, and the interface where it is at one. */
   attached: Map<number, string>;
-  /** What is neither attached nor detached, as it stands in `attached`; or a program's name. */
+  /** What is neither attached nor detached, as it stands in `attached`; a program's name; `open`; or `update MAP`. */
   refused: Set<string>;
   /** By name of the map, then by key in hex. */
   maps: Map<string, Map<string, Uint8Array>>;
@@ -95,7 +95,10 @@ function fakeObject(kernel: TracedKernel, options: BpfObjectOptions): BpfObject 
     return lastHandle;
   };
   return {
-    mapUpdate: (name: string, key: Uint8Array, value: Uint8Array) => void map(name).set(hex(key), value),
+    mapUpdate(name: string, key: Uint8Array, value: Uint8Array) {
+      if (kernel.refused.has(`update ${name}`)) throw Object.assign(new Error(`update ${name}: ENOMEM`), { code: 'ENOMEM' });
+      map(name).set(hex(key), value);
+    },
     mapLookup: () => Buffer.from(new BigUint64Array(STATS.size / 8).fill(isFirst ? kernel.stats : 0n).buffer),
     mapDelete: (name: string, key: Uint8Array) => map(name).delete(hex(key)),
     mapEntries: () => Buffer.alloc(0),

@@ -129,6 +129,25 @@ test('programs that are unloaded give everything back, and what is set meanwhile
   assert.deepEqual([...kernel.attached.values()], ['ktrace_drop']);
 });
 
+test('programs that cannot be given what was set are not loaded: the next load gives them all of it', (t) => {
+  const { tracer, kernel } = openTracer(t, {}, { stats: 7n });
+  tracer.setPodNetns(77, true);
+  tracer.setUplinks([3]);
+  const { emitted } = tracer.stats();
+  tracer.unload();
+  kernel.stats = 0n;
+  kernel.refused.add('update pod_netns');
+  for (let again = 0; again < 2; again++) {
+    assert.throws(() => tracer.load(), { code: 'ENOMEM' });
+    assert.deepEqual([tracer.isLoaded, kernel.objects], [false, []]);
+  }
+  kernel.refused.clear();
+  assert.equal(tracer.load(), true);
+  assert.deepEqual([...(kernel.maps.get('pod_netns')?.keys() ?? [])], ['4d000000']);
+  assert.deepEqual(kernel.globals.get('uplinks')?.slice(0, 4), Uint8Array.of(3, 0, 0, 0));
+  assert.equal(tracer.stats().emitted, emitted);
+});
+
 test('conntrack that came while the programs were not loaded is read by those that are loaded, and what cannot be loaded is tried again', async (t) => {
   const btfFolder = await temporaryDirectory(t);
   const { tracer, kernel } = openTracer(t, { btfFolder }, { structs: new Set() });

@@ -269,6 +269,7 @@ test('who is told late is told what has come before it leaves', (t) => {
 /** A pipeline over programs that are loaded, or not; `calls`: what was done with them, and when somebody was attached. */
 function withPrograms(t: TestContext, unloadAfterMs?: number) {
   const calls: string[] = [];
+  const outdated: boolean[] = [];
   const refused = new Set<string>();
   const call = (name: string): void => {
     calls.push(name);
@@ -280,6 +281,12 @@ function withPrograms(t: TestContext, unloadAfterMs?: number) {
       return isLoaded;
     },
     hooks: () => [],
+    isOutdated: () => outdated.pop() === true,
+    reload(stop: () => void) {
+      stop();
+      isLoaded = false;
+      call('reload');
+    },
     load() {
       if (isLoaded) return false;
       call('load');
@@ -301,7 +308,7 @@ function withPrograms(t: TestContext, unloadAfterMs?: number) {
     ...(unloadAfterMs === undefined ? {} : { unloadAfterMs }),
     unloaded: () => calls.push('unloaded'),
   });
-  return { pipeline, calls, refused, done: () => calls.splice(0) };
+  return { pipeline, outdated, refused, done: () => calls.splice(0) };
 }
 
 const TEN_MINUTES_MS = 600_000;
@@ -337,6 +344,38 @@ test('programs are unloaded after the time that is asked for, or never', (t) => 
   const never = withPrograms(t, 0);
   t.mock.timers.tick(TEN_MINUTES_MS * 100);
   assert.deepEqual(never.done(), []);
+});
+
+test('who follows first after programs were loaded again reads what holds of them', (t) => {
+  const lack = { code: 'KTRACE_N_NO_CONNTRACK', text: 'translations cannot be told' };
+  const notices: (typeof lack)[] = [lack];
+  const { pipeline } = openPipeline(t, {
+    tracer: { notices: notices as never, hooks: () => [], load: () => notices.splice(0).length > 0 },
+  });
+  assert.deepEqual(followAll(pipeline).codes(), []);
+});
+
+test('programs that an exchange has left unloaded are loaded for those who follow, as often as it takes', (t) => {
+  const { pipeline, outdated, refused, done } = withPrograms(t);
+  followAll(pipeline);
+  done();
+  outdated.push(true);
+  refused.add('reload').add('load');
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(done(), ['active false', 'reload', 'load']);
+  refused.clear();
+  t.mock.timers.tick(COUNT_MS);
+  assert.deepEqual(done(), ['load', 'active true']);
+});
+
+test('nothing is loaded once the pipeline is closed', (t) => {
+  const { pipeline, done } = withPrograms(t);
+  t.mock.timers.tick(TEN_MINUTES_MS);
+  done();
+  pipeline.close();
+  assert.throws(() => followAll(pipeline), { code: 'KTRACE_E_TRACING', message: /going down/ });
+  t.mock.timers.tick(TEN_MINUTES_MS * 2);
+  assert.deepEqual(done(), []);
 });
 
 test('programs that cannot be unloaded are tried again', (t) => {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { HookReport } from '../../../event/node-report.ts';
 import type { BpfObject, NativeModule } from '../../../native/types.ts';
-import { messageOf } from '../../../util/errors.ts';
+import { isOutOfMemory, messageOf } from '../../../util/errors.ts';
 import { listModules, type ModuleList } from './kernel-modules.ts';
 import { type ProbeBackend, type RefusedBackends, refusedBackends } from './probe-backends.ts';
 import { listFunctions, PROBES, type Probe, resolveProbes, symbolsOf } from './probe-plan.ts';
@@ -61,6 +61,8 @@ export class Probes {
   #missesBefore = 0;
   #isActive = false;
   #modules: ModuleList;
+  /** The kernel had no memory for some of them. */
+  #isShort = false;
 
   constructor(options: ProbesOptions) {
     this.#options = { kallsyms: '/proc/kallsyms', modules: '/proc/modules', ...options };
@@ -128,11 +130,11 @@ export class Probes {
 
   /**
    * Modules may have come, or gone: what was missing is looked for again, and what was attached to a module that is gone, or that was loaded again, is
-   * forgotten. Cheap when there is no such change. True when hooks have changed.
+   * forgotten. So is what there was no memory for. Cheap when there is no such change. True when hooks have changed.
    */
   refresh(): boolean {
     const modules = listModules(readOrEmpty(this.#options.modules));
-    if (isDeepStrictEqual(modules, this.#modules)) return false;
+    if (isDeepStrictEqual(modules, this.#modules) && !this.#isShort) return false;
     this.#modules = modules;
     const before = JSON.stringify(this.hooks());
     for (const state of this.#states) {
@@ -172,6 +174,7 @@ export class Probes {
 
   /** Resolves and loads what is not loaded yet, in one go; a program that is refused is tried by the other backend, then left out. */
   #load(): void {
+    this.#isShort = false;
     const open = this.#states.filter(({ loaded, isFinal }) => loaded === undefined && !isFinal);
     if (open.length === 0) return;
     const wanted = new Map<State, Plan>();
@@ -205,6 +208,11 @@ export class Probes {
       const refused = this.#open(wanted);
       if (refused === undefined) return;
       const { state, reason } = refused;
+      if (refused.isForMemory) {
+        for (const each of wanted.keys()) each.reason = reason;
+        this.#isShort = true;
+        return;
+      }
       const plan = wanted.get(state);
       state.reason = reason;
       if (plan?.backend === 'fentry' && this.#refused.kprobe === undefined) {
@@ -218,7 +226,7 @@ export class Probes {
   }
 
   /** Loads all of these; gives the one that was refused, after which nothing is loaded. */
-  #open(wanted: ReadonlyMap<State, Plan>): { state: State; reason: string } | undefined {
+  #open(wanted: ReadonlyMap<State, Plan>): { state: State; reason: string; isForMemory: boolean } | undefined {
     const { native, objectPath, shareMapsOf, config } = this.#options;
     const targets: Record<string, string> = {};
     const positions: Record<string, Uint8Array> = {};
@@ -248,7 +256,7 @@ export class Probes {
       const name = /^load program (\w+)/.exec(op)?.[1] ?? '';
       const state = programs.get(name) ?? [...programs.values()][0];
       if (state === undefined) throw error;
-      return { state, reason: `${messageOf(error)}${log === '' ? '' : `\n${log}`}` };
+      return { state, reason: `${messageOf(error)}${log === '' ? '' : `\n${log}`}`, isForMemory: isOutOfMemory(error) };
     }
   }
 

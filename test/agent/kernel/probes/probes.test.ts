@@ -75,6 +75,19 @@ test('a probe that fentry does not take when it is attached is attached as a kpr
   assert.deepEqual([hook(probes, 'nat')?.backend, kernel.opened.length, kernel.attached.size], ['kprobe', 2, PROBES.length]);
 });
 
+test('what there was no memory for is loaded when there is, and attached while somebody follows', (t) => {
+  const { probes, kernel } = openProbes(t, { refuses: { fentry_nat: 'ENOMEM' } });
+  probes.setActive(true);
+  assert.deepEqual([hook(probes, 'nat')?.state, kernel.attached.size], ['unavailable', 0]);
+  assert.match(hook(probes, 'nat')?.reason ?? '', /ENOMEM/);
+  assert.match(probes.lacking() ?? '', /ENOMEM/);
+  assert.equal(probes.refresh(), false, 'there is none yet');
+  kernel.refuses = {};
+  assert.equal(probes.refresh(), true);
+  assert.deepEqual([hook(probes, 'nat')?.state, kernel.attached.size, probes.lacking()], ['on', PROBES.length, undefined]);
+  assert.equal(probes.refresh(), false);
+});
+
 test('a program that nobody uses any more is unloaded, and what it has counted is kept', (t) => {
   const attachRefuses = Object.fromEntries(PROBES.map(({ name }) => [`fentry_${name.replaceAll('-', '_')}`, 'E2BIG']));
   const { probes, kernel } = openProbes(t, { attachRefuses });
