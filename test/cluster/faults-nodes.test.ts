@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { after, suite, test } from 'node:test';
 import { promisify } from 'node:util';
-import type { KtraceEvent, LostEvent } from '../../src/event/types.ts';
+import type { LostEvent } from '../../src/event/types.ts';
 import { assertNothingTwice } from '../lab/support/events.ts';
 import { synFloodInPython } from '../lab/support/flood.ts';
 import { before } from '../support/evidence.ts';
@@ -10,7 +10,7 @@ import { until } from '../support/until.ts';
 import { apply, getJson, ktrace, kubectl, SKIP, TOOLS_IMAGE } from './support/cluster.ts';
 import { killDaemon } from './support/daemon.ts';
 import { renewAgents } from './support/product.ts';
-import { clientPorts, type Followed, followWorld, fromPort } from './support/suite.ts';
+import { bothNodesTell, clientPorts, type Followed, followWorld, fromPort, toldAnew } from './support/suite.ts';
 
 const TOOL = process.env['KTRACE_CLUSTER'] ?? '';
 const NEEDS_TOOL =
@@ -31,21 +31,8 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
 
   const tool = (...argv: string[]) => promisify(execFile)(TOOL, argv, { timeout: 60_000 });
 
-  /** Waits for an event that came after this moment and is so. */
-  async function toldAnew(what: string, isIt: (event: KtraceEvent) => boolean): Promise<void> {
-    const { follow } = followed;
-    const from = follow.events.length;
-    await follow.until(what, () => follow.events.slice(from).some(isIt), 90_000);
-  }
-
-  const bothNodesTell = () =>
-    toldAnew(
-      'a ping that both nodes tell',
-      (event) => event.kind === 'packet' && event.icmp !== undefined && event.nodes.length === 2,
-    );
-
   const nodeTells = (node: string) =>
-    toldAnew(`a packet that ${node} tells`, (event) => event.kind === 'packet' && event.nodes.includes(node));
+    toldAnew(followed.follow, `a packet that ${node} tells`, ({ nodes }) => nodes.includes(node));
 
   const agentPid = async (node: string) => (await followed.world.onNode(node, 'pgrep', '-of', 'ktrace agent')).trim();
 
@@ -83,7 +70,7 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
       [],
     );
     await kubectl('-n', world.namespace, 'delete', 'pod', 'noisy', '--wait=false');
-    await bothNodesTell();
+    await bothNodesTell(followed.follow);
   });
 
   for (const daemon of ['kubelet', 'containerd'] as const) {
@@ -104,7 +91,7 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
       } finally {
         await startAgain();
       }
-      await bothNodesTell();
+      await bothNodesTell(followed.follow);
       assert.equal(await until('a command on the node', () => agentPid(world.nodeB).catch(() => undefined)), pid);
       assertNothingTwice(follow.packets);
     });
@@ -116,7 +103,7 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
     const flap = `routes=$(ip route show default); dev=\${routes#* dev }; dev=\${dev%% *}
       for n in 1 2 3 4 5; do ip link set "$dev" down; sleep 0.2; ip link set "$dev" up; ip route replace $routes; sleep 0.2; done`;
     await tool('node', world.nodeB, 'bash', '-c', flap);
-    await bothNodesTell();
+    await bothNodesTell(followed.follow);
     assert.equal(await until('a command on the node', () => agentPid(world.nodeB).catch(() => undefined)), pid);
   });
 
@@ -127,7 +114,7 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
     await tool('stop-api');
     await compactEverything();
     await tool('start-api');
-    await bothNodesTell();
+    await bothNodesTell(followed.follow);
     await kubectl('-n', world.namespace, 'delete', 'pod', world.client.name, '--wait=true');
     world.client = await world.podOf('client');
     await world.inPod('deploy/client', 'sh', '-c', `setsid ping -q -i 0.5 ${world.server.ip} >/dev/null 2>&1 &`);
@@ -135,7 +122,7 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
       'a ping of the new pod, by name',
       ({ icmp, src }) => icmp !== undefined && src.pod?.name === world.client.name,
     );
-    await bothNodesTell();
+    await bothNodesTell(followed.follow);
   });
 
   /** Forgets all but the last revision, as etcd does of itself in time. */
@@ -159,7 +146,7 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
       const now = await agentPid(world.nodeB).catch(() => '');
       return now !== '' && now !== pid;
     });
-    await bothNodesTell();
+    await bothNodesTell(followed.follow);
     const { items } = await getJson<{ items: AgentPod[] }>(
       'pods',
       '-n',
@@ -177,7 +164,7 @@ suite('a real cluster whose nodes and pods misbehave', { skip: SKIP }, () => {
       ' ',
     );
     await renewAgents(() => kubectl('-n', 'ktrace-agents', 'set', 'env', 'daemonset/ktrace-agent', 'KTRACE_ATTACH=clsact'));
-    await bothNodesTell();
+    await bothNodesTell(followed.follow);
     for (const node of [world.nodeA, world.nodeB]) assert.match(await filters(node), /ktrace_/);
     const uninstall = ktrace('uninstall');
     assert.equal((await uninstall.ended).code, 0, uninstall.stderr);

@@ -6,7 +6,7 @@ import { assertNothingTwice } from '../lab/support/events.ts';
 import { before } from '../support/evidence.ts';
 import { until } from '../support/until.ts';
 import { apply, ktrace, kubectl, SKIP } from './support/cluster.ts';
-import { type Followed, followWorld } from './support/suite.ts';
+import { bothNodesTell, type Followed, followWorld, toldAnew } from './support/suite.ts';
 
 const TOOL = process.env['KTRACE_CLUSTER'] || undefined;
 const NEEDS_TOOL = TOOL === undefined ? 'needs KTRACE_CLUSTER, which can stop an API server' : false;
@@ -27,19 +27,6 @@ suite('a real cluster in which something breaks', { skip: SKIP }, () => {
   async function pidOn(node: string, words: string): Promise<string> {
     return (await followed.world.onNode(node, 'pgrep', '-of', words)).trim();
   }
-
-  /** Waits for an event that came after this moment and is so. */
-  async function toldAnew(what: string, isIt: (event: (typeof followed.follow.events)[number]) => boolean): Promise<void> {
-    const { follow } = followed;
-    const from = follow.events.length;
-    await follow.until(what, () => follow.events.slice(from).some(isIt), 90_000);
-  }
-
-  const bothNodesTell = () =>
-    toldAnew(
-      'a ping that both nodes tell',
-      (event) => event.kind === 'packet' && event.icmp !== undefined && event.nodes.length === 2,
-    );
 
   async function assertNothingIsLeft(node: string): Promise<void> {
     const { world } = followed;
@@ -65,7 +52,7 @@ suite('a real cluster in which something breaks', { skip: SKIP }, () => {
         const now = await pidOn(world.nodeB, `ktrace ${part}`).catch(() => '');
         return now !== '' && now !== pid;
       });
-      await bothNodesTell();
+      await bothNodesTell(followed.follow);
       assertNothingTwice(follow.packets);
     });
   }
@@ -81,11 +68,11 @@ suite('a real cluster in which something breaks', { skip: SKIP }, () => {
         () => follow.notices.slice(from).some(({ node }) => node === world.nodeB),
         90_000,
       );
-      await toldAnew('a ping of the other node', (event) => event.kind === 'packet' && event.nodes.includes(world.nodeA));
+      await toldAnew(follow, 'a ping of the other node', ({ nodes }) => nodes.includes(world.nodeA));
     } finally {
       await world.onNode(world.nodeB, 'kill', '-CONT', pid).catch(() => undefined);
     }
-    await bothNodesTell();
+    await bothNodesTell(followed.follow);
   });
 
   test('an API server that is away is told of and lets nobody new in, and the follow goes on when it is back', {
@@ -109,7 +96,7 @@ suite('a real cluster in which something breaks', { skip: SKIP }, () => {
     } finally {
       await promisify(execFile)(TOOL ?? '', ['start-api']);
     }
-    await bothNodesTell();
+    await bothNodesTell(followed.follow);
     assertNothingTwice(follow.packets);
   });
 
@@ -136,6 +123,6 @@ suite('a real cluster in which something breaks', { skip: SKIP }, () => {
       await apply([{ apiVersion, kind, metadata: { name, namespace, labels }, spec }]);
       await kubectl('-n', 'ktrace-agents', 'rollout', 'status', 'daemonset/ktrace-agent', '--timeout=120s');
     }
-    await bothNodesTell();
+    await bothNodesTell(followed.follow);
   });
 });

@@ -15,6 +15,23 @@ export interface Followed {
   close(): Promise<void>;
 }
 
+/** Waits for a packet that was sent after this moment, and is so: of a flood before it, records go on coming for a while. */
+export async function toldAnew(follow: KtraceProcess, what: string, isIt: (packet: PacketEvent) => boolean): Promise<void> {
+  const from = follow.events.length;
+  const sinceMs = Date.now();
+  const isNew = ({ time }: PacketEvent) => Date.parse(time) >= sinceMs;
+  await follow.until(
+    what,
+    () => follow.events.slice(from).some((event) => event.kind === 'packet' && isNew(event) && isIt(event)),
+    90_000,
+  );
+}
+
+/** Waits until both nodes tell a ping that is sent from now on. */
+export function bothNodesTell(follow: KtraceProcess): Promise<void> {
+  return toldAnew(follow, 'a ping that both nodes tell', ({ icmp, nodes }) => icmp !== undefined && nodes.length === 2);
+}
+
 export async function followWorld(...flags: string[]): Promise<Followed> {
   const world = await World.create();
   let follow: KtraceProcess | undefined;
