@@ -4,6 +4,7 @@ import { badArgument } from '../util/errors.ts';
 import { LOG_LEVELS, type LogLevel } from '../util/log.ts';
 import { checkSocketPath, type Environment, type Flags, readSettings } from '../util/settings.ts';
 import { type ExportConfig, readExportConfig } from './export-config.ts';
+import { UNLOAD_AFTER_MS } from './pipeline/loading.ts';
 import { type RecordConfig, readRecordConfig } from './record/record-config.ts';
 
 export interface AgentConfig {
@@ -55,7 +56,6 @@ export interface AgentConfig {
 const MIN_RING_BYTES = 4096;
 const DEFAULT_POD_RATE = 2000;
 const DEFAULT_FLOW_ENTRIES = 65_536;
-const DEFAULT_UNLOAD_AFTER_SECONDS = 600;
 const MAX_RING_BYTES = 1024 * 1024 * 1024;
 
 /**
@@ -72,6 +72,7 @@ export function parseAgentConfig(flags: Flags, env: Environment = process.env): 
   }
   const ringBytes = settings.integer('ringBytes', MIN_RING_BYTES, MAX_RING_BYTES) ?? 8 * 1024 * 1024;
   if ((ringBytes & (ringBytes - 1)) !== 0) throw badArgument(settings.names('ringBytes'), 'a power of two', ringBytes);
+  const unloadAfter = settings.integer('unloadAfter', 0, 86_400);
   return {
     node,
     socket: checkSocketPath(settings.names('socket'), settings.text('socket') ?? DEFAULT_SOCKET),
@@ -82,7 +83,7 @@ export function parseAgentConfig(flags: Flags, env: Environment = process.env): 
     podRate: settings.integer('podRate', 0, 1_000_000) ?? DEFAULT_POD_RATE,
     flowEntries: settings.integer('flowEntries', 1024, 1_048_576) ?? DEFAULT_FLOW_ENTRIES,
     attach: settings.oneOf('attach', ['auto', 'tcx', 'clsact']) ?? 'auto',
-    unloadAfterMs: 1000 * (settings.integer('unloadAfter', 0, 86_400) ?? DEFAULT_UNLOAD_AFTER_SECONDS),
+    unloadAfterMs: unloadAfter === undefined ? UNLOAD_AFTER_MS : unloadAfter * 1000,
     probes: settings.oneOf('probes', ['auto', 'fentry', 'kprobe', 'none']) ?? 'auto',
     rcuExpedited: settings.oneOf('rcuExpedited', ['auto', 'on', 'off']) ?? 'auto',
     proxyMode: settings.oneOf('proxyMode', ['auto', 'iptables', 'nftables', 'ipvs', 'none']) ?? 'auto',

@@ -175,7 +175,7 @@ function conntrackHook(state: HookReport['state'], reason: string): HookReport {
   return { name: 'conntrack', backend: 'none', state, reason };
 }
 
-/** With the drops' program where the kernel takes it; a refusal of that one costs the drops alone, but not for want of memory, which is over one day. */
+/** With the drops' program where the kernel takes it; a refusal of that one costs the drops alone. Want of memory is no refusal: it may pass. */
 function openWithDrops(open: (without: string[]) => BpfObject, kernel: string): { object: BpfObject; drops: HookReport } {
   try {
     return { object: open([]), drops: { name: 'drops', backend: 'tracepoint', state: 'idle' } };

@@ -11,7 +11,7 @@ export interface LoadingOptions {
   isFollowed(): boolean;
 }
 
-const UNLOAD_AFTER_MS = 600_000;
+export const UNLOAD_AFTER_MS = 600_000;
 const LOOKS = 10;
 
 /** Has the programs and their maps loaded while somebody follows, and for a while after: a follow that finds them loaded begins 0.3 s earlier. */
