@@ -75,7 +75,6 @@ export async function runAgent(config: AgentConfig): Promise<void> {
       log,
       clockSkewMs,
       unloadAfterMs: config.unloadAfterMs,
-      unloaded: () => native.trimMemory(),
       version: version(),
     });
     closers.push(() => pipeline.close());

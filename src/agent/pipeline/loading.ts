@@ -1,13 +1,13 @@
+import type { NativeModule } from '../../native/types.ts';
 import type { Logger } from '../../util/log.ts';
 import type { Tracer } from '../kernel/tracer.ts';
 
 export interface LoadingOptions {
   tracer: Pick<Tracer, 'load' | 'unload' | 'isLoaded'>;
+  native: Pick<NativeModule, 'trimMemory'>;
   log: Logger;
   /** Programs are unloaded when nobody has followed for this time; 0: never. Ten minutes unless given. */
   unloadAfterMs?: number;
-  /** Called when they were unloaded. */
-  unloaded?: () => void;
   isFollowed(): boolean;
 }
 
@@ -47,13 +47,13 @@ export class Loading {
   }
 
   #look(): void {
-    const { tracer, log, isFollowed, unloaded } = this.#options;
+    const { tracer, native, log, isFollowed } = this.#options;
     this.#looksUnused = isFollowed() ? 0 : this.#looksUnused + 1;
     if (this.#looksUnused < LOOKS || !tracer.isLoaded) return;
     try {
       tracer.unload();
       log.info('nobody follows: the programs and their maps are unloaded until somebody does');
-      unloaded?.();
+      native.trimMemory();
     } catch (error) {
       log.warn({ err: error }, 'the programs could not be unloaded; trying again');
       this.#looksUnused = 0;

@@ -64,8 +64,6 @@ export interface PipelineOptions {
   version?: string;
   /** See {@link LoadingOptions}. */
   unloadAfterMs?: number;
-  /** Called when programs and maps were unloaded. */
-  unloaded?: () => void;
   /** Added to the time of every event: for tests of nodes whose clocks disagree. */
   clockSkewMs?: number;
   /** Entries of the kernel's tables of targets, in place of as many as they have. */

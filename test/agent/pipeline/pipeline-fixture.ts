@@ -20,7 +20,6 @@ interface Fakes {
   nowMs?: () => number;
   targetRoom?: number;
   unloadAfterMs?: number;
-  unloaded?: () => void;
 }
 
 /**
@@ -38,6 +37,7 @@ export function openPipeline(
     node: 'host1',
     native: {
       realtimeOffsetNs: () => 0n,
+      trimMemory: () => undefined,
       readRing(_object: unknown, _map: string, _options: unknown, onRecords: (batch: Uint8Array) => void) {
         opened.rings += 1;
         opened.tell = onRecords;

@@ -300,13 +300,12 @@ function withPrograms(t: TestContext, unloadAfterMs?: number) {
   };
   const { pipeline } = openPipeline(t, {
     tracer,
-    native: { btf: { available: () => true } as never },
+    native: { btf: { available: () => true }, trimMemory: () => calls.push('trim') },
     interfaces: {
       list: () => [{ name: 'veth1', kind: 'pod', attached: true }],
       setActive: (on: boolean) => calls.push(`active ${on}`),
     },
     ...(unloadAfterMs === undefined ? {} : { unloadAfterMs }),
-    unloaded: () => calls.push('unloaded'),
   });
   return { pipeline, outdated, refused, done: () => calls.splice(0) };
 }
@@ -318,7 +317,7 @@ test('programs that nobody has followed by for ten minutes are unloaded, and loa
   t.mock.timers.tick(TEN_MINUTES_MS - 1);
   assert.deepEqual(done(), []);
   t.mock.timers.tick(1);
-  assert.deepEqual(done(), ['unload', 'unloaded']);
+  assert.deepEqual(done(), ['unload', 'trim']);
   t.mock.timers.tick(TEN_MINUTES_MS * 2);
   assert.deepEqual(done(), [], 'once');
   const { follower } = followAll(pipeline);
@@ -333,13 +332,13 @@ test('programs that nobody has followed by for ten minutes are unloaded, and loa
   t.mock.timers.tick(TEN_MINUTES_MS - 1);
   assert.deepEqual(done(), [], 'since the last one');
   t.mock.timers.tick(1);
-  assert.deepEqual(done(), ['unload', 'unloaded']);
+  assert.deepEqual(done(), ['unload', 'trim']);
 });
 
 test('programs are unloaded after the time that is asked for, or never', (t) => {
   const soon = withPrograms(t, 1000);
   t.mock.timers.tick(1000);
-  assert.deepEqual(soon.done(), ['unload', 'unloaded']);
+  assert.deepEqual(soon.done(), ['unload', 'trim']);
   t.mock.timers.reset();
   const never = withPrograms(t, 0);
   t.mock.timers.tick(TEN_MINUTES_MS * 100);
@@ -385,7 +384,7 @@ test('programs that cannot be unloaded are tried again', (t) => {
   assert.deepEqual(done(), ['unload']);
   refused.clear();
   t.mock.timers.tick(TEN_MINUTES_MS);
-  assert.deepEqual(done(), ['unload', 'unloaded']);
+  assert.deepEqual(done(), ['unload', 'trim']);
 });
 
 test('a follow whose programs cannot be loaded is refused with what the kernel says, doctor says it too, and the next one is tried', (t) => {

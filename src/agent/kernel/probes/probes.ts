@@ -19,7 +19,12 @@ export interface ProbesOptions {
   /** Where the kernel lists its functions, and its modules. */
   kallsyms?: string;
   modules?: string;
+  /** Milliseconds of a clock that is never stepped. */
+  nowMs?: () => number;
 }
+
+/** To load them takes some tenths of a second of the thread that reads packets. */
+const MEMORY_PAUSE_MS = 30_000;
 
 interface State {
   probe: Probe;
@@ -61,11 +66,11 @@ export class Probes {
   #missesBefore = 0;
   #isActive = false;
   #modules: ModuleList;
-  /** The kernel had no memory for some of them. */
-  #isShort = false;
+  /** The kernel had no memory for some of them: they are tried again from then on. */
+  #againAtMs = Number.POSITIVE_INFINITY;
 
   constructor(options: ProbesOptions) {
-    this.#options = { kallsyms: '/proc/kallsyms', modules: '/proc/modules', ...options };
+    this.#options = { kallsyms: '/proc/kallsyms', modules: '/proc/modules', nowMs: () => performance.now(), ...options };
     this.#states = PROBES.map((probe) => ({
       probe,
       reason: undefined,
@@ -130,11 +135,11 @@ export class Probes {
 
   /**
    * Modules may have come, or gone: what was missing is looked for again, and what was attached to a module that is gone, or that was loaded again, is
-   * forgotten. So is what there was no memory for. Cheap when there is no such change. True when hooks have changed.
+   * forgotten. What there was no memory for is tried again after a pause. Cheap when there is no such change. True when hooks have changed.
    */
   refresh(): boolean {
     const modules = listModules(readOrEmpty(this.#options.modules));
-    if (isDeepStrictEqual(modules, this.#modules) && !this.#isShort) return false;
+    if (isDeepStrictEqual(modules, this.#modules) && this.#options.nowMs() < this.#againAtMs) return false;
     this.#modules = modules;
     const before = JSON.stringify(this.hooks());
     for (const state of this.#states) {
@@ -174,7 +179,7 @@ export class Probes {
 
   /** Resolves and loads what is not loaded yet, in one go; a program that is refused is tried by the other backend, then left out. */
   #load(): void {
-    this.#isShort = false;
+    this.#againAtMs = Number.POSITIVE_INFINITY;
     const open = this.#states.filter(({ loaded, isFinal }) => loaded === undefined && !isFinal);
     if (open.length === 0) return;
     const wanted = new Map<State, Plan>();
@@ -210,7 +215,7 @@ export class Probes {
       const { state, reason } = refused;
       if (refused.isForMemory) {
         for (const each of wanted.keys()) each.reason = reason;
-        this.#isShort = true;
+        this.#againAtMs = this.#options.nowMs() + MEMORY_PAUSE_MS;
         return;
       }
       const plan = wanted.get(state);

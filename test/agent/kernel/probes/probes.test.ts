@@ -76,13 +76,19 @@ test('a probe that fentry does not take when it is attached is attached as a kpr
 });
 
 test('what there was no memory for is loaded when there is, and attached while somebody follows', (t) => {
-  const { probes, kernel } = openProbes(t, { refuses: { fentry_nat: 'ENOMEM' } });
+  let nowMs = 0;
+  const { probes, kernel } = openProbes(t, { refuses: { fentry_nat: 'ENOMEM' } }, { nowMs: () => nowMs });
   probes.setActive(true);
   assert.deepEqual([hook(probes, 'nat')?.state, kernel.attached.size], ['unavailable', 0]);
   assert.match(hook(probes, 'nat')?.reason ?? '', /ENOMEM/);
   assert.match(probes.lacking() ?? '', /ENOMEM/);
-  assert.equal(probes.refresh(), false, 'there is none yet');
+  const tries = kernel.opened.length;
+  nowMs += 29_999;
+  assert.deepEqual([probes.refresh(), kernel.opened.length], [false, tries], 'not all the time');
+  nowMs += 1;
+  assert.deepEqual([probes.refresh(), kernel.opened.length], [false, tries + 1], 'there is none yet');
   kernel.refuses = {};
+  nowMs += 30_000;
   assert.equal(probes.refresh(), true);
   assert.deepEqual([hook(probes, 'nat')?.state, kernel.attached.size, probes.lacking()], ['on', PROBES.length, undefined]);
   assert.equal(probes.refresh(), false);
